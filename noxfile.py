@@ -1,0 +1,77 @@
+"""Sessions: `check` is everything on one Python; the others are its parts, and more."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["check"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the package, editable, and dependency groups."""
+    requirements = [
+        requirement
+        for group in groups
+        for requirement in nox.project.dependency_groups(PROJECT, group)
+    ]
+    session.install("-e", ".", *requirements)
+
+
+def run_lint(session: nox.Session) -> None:
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+def run_types(session: nox.Session) -> None:
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Lint, types and all tests, on the Python that runs nox."""
+    install(session, "lint", "types")
+    run_lint(session)
+    run_types(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, on both backends and all servers."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict and pyright."""
+    install(session, "types")
+    run_types(session)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff."""
+    install(session, "lint")
+    run_lint(session)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into site/."""
+    install(session, "docs")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Start a real RivetKit server and use it, on both backends."""
+    install(session, "servers")
+    session.install("anyio[trio]")
+    session.run("python", "-m", "examples.demo", *session.posargs)

@@ -1,0 +1,56 @@
+"""A structured-concurrency client for Rivet Actors, on Trio and asyncio through AnyIO."""
+
+from ._actions import ActionCall
+from ._client import ActorAccessor, ActorList, Client
+from ._connection import Connection
+from ._errors import (
+    ActorError,
+    ActorSpecifier,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    EventGapError,
+    EventOverflowError,
+    ProtocolError,
+    RivetError,
+    TransportError,
+)
+from ._events import EventStream, Gap
+from ._handle import ActorHandle
+from ._queues import QueueResult
+from ._retry import Retry
+from ._socket import ActorWebSocket
+from ._status import Status, StatusChange, StatusStream
+from ._version import __version__
+from .protocol.management import ActorInfo
+
+__all__ = [
+    "ActionCall",
+    "ActorAccessor",
+    "ActorError",
+    "ActorHandle",
+    "ActorInfo",
+    "ActorList",
+    "ActorSpecifier",
+    "ActorWebSocket",
+    "Client",
+    "ClosedError",
+    "ConfigError",
+    "ConnectError",
+    "Connection",
+    "ConnectionLostError",
+    "EventGapError",
+    "EventOverflowError",
+    "EventStream",
+    "Gap",
+    "ProtocolError",
+    "QueueResult",
+    "Retry",
+    "RivetError",
+    "Status",
+    "StatusChange",
+    "StatusStream",
+    "TransportError",
+    "__version__",
+]

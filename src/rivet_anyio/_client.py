@@ -1,0 +1,351 @@
+"""Client: where everything begins. One HTTP client, one server, any number of actors."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import anyio
+import httpx
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint
+
+from ._config import resolve_config
+from ._core import Core, Options
+from ._errors import ActorError
+from ._handle import ActorHandle, GetParams
+from ._retry import Retry
+from ._target import Creation, Target, create_actor
+from .protocol.keys import Key, escape_key, parse_key
+from .protocol.management import ActorInfo, parse_actors
+from .transport._http import HttpTransport, new_http_client
+
+__all__ = ["ActorAccessor", "ActorList", "Client"]
+
+_REQUEST_SECONDS = 310.0
+"""A little longer than the gateway itself waits for an actor's answer."""
+
+
+class _NotGiven:
+    """Stands for an argument that was not given, where None is a value."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+_NOT_GIVEN: Any = _NotGiven()
+
+
+class Client:
+    """A client of a Rivet server; use it by ``async with Client(...) as client``.
+
+    ``client.chatRoom`` accesses the actors named ``chatRoom``; `actor` does the same for names
+    that are no identifiers or collide with something here.
+
+    Args:
+        endpoint: The server's URL, ``https://namespace:token@host/path`` with credentials; else
+            ``RIVET_ENGINE``, ``RIVET_ENDPOINT``, ``http://localhost:6420``.
+        namespace: The namespace; else from the URL, ``RIVET_NAMESPACE``, ``"default"``.
+        token: The token; else from the URL, ``RIVET_TOKEN``.
+        pool: Where actors are created; else ``RIVET_POOL``, ``RIVET_RUNNER``, ``"default"``.
+        encoding: How messages are written: ``"bare"`` carries every value, see docs/values.md.
+        headers: Sent with every request, WebSocket handshakes included.
+        http: An `httpx.AsyncClient` to use instead of an own one; it is not closed. Every
+            connection holds one of its pool's connections, so its limits apply.
+        metadata_lookup: Whether to ask the server's ``/metadata`` first, which may send the client
+            on to another endpoint.
+        forward_token: Whether the token may go to another host that ``/metadata`` names.
+        connect_timeout: Seconds that one attempt to connect may take.
+        close_timeout: Seconds that a connection's goodbye may take.
+        request_timeout: Seconds without a byte of an HTTP answer; None: no limit. An `http`
+            client of the user's has its own.
+        ping_interval: Seconds of silence on a connection after which a ping is sent; None: never.
+        ping_timeout: Seconds after a ping without any byte that mean the peer is gone; None:
+            never.
+        max_message_size: The longest message or answer accepted, in bytes.
+        retry: Backoff between attempts to reconnect.
+        skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).
+
+    Raises:
+        ConfigError: when a value cannot be used, or two contradict each other.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        namespace: str | None = None,
+        token: str | None = None,
+        pool: str | None = None,
+        encoding: str = "bare",
+        headers: Mapping[str, str] | None = None,
+        http: httpx.AsyncClient | None = None,
+        metadata_lookup: bool = True,
+        forward_token: bool = False,
+        connect_timeout: float = 30.0,
+        close_timeout: float = 5.0,
+        request_timeout: float | None = _REQUEST_SECONDS,
+        ping_interval: float | None = 20.0,
+        ping_timeout: float | None = 20.0,
+        max_message_size: int = 20 * 1024 * 1024,
+        retry: Retry | None = None,
+        skip_ready_wait: bool = False,
+    ) -> None:
+        config = resolve_config(
+            endpoint,
+            namespace=namespace,
+            token=token,
+            pool=pool,
+            encoding=encoding,
+            headers=headers,
+        )
+        options = Options(
+            connect_timeout=connect_timeout,
+            close_timeout=close_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            max_message_size=max_message_size,
+            retry=retry or Retry(),
+            skip_ready_wait=skip_ready_wait,
+        )
+        self._core = Core(
+            config, options, metadata_lookup=metadata_lookup, forward_token=forward_token
+        )
+        self._http = http
+        self._own_http: httpx.AsyncClient | None = None
+        self._request_timeout = request_timeout
+        self._entered = False
+
+    @property
+    def endpoint(self) -> str:
+        """The configured URL, without credentials."""
+        return self._core.config.endpoint.url
+
+    @property
+    def namespace(self) -> str:
+        """The configured namespace."""
+        return self._core.config.endpoint.namespace
+
+    def actor(self, name: str) -> ActorAccessor:
+        """Access the actors of this name.
+
+        Raises:
+            ValueError: for an empty name.
+        """
+        if not name:
+            raise ValueError("an actor's name is not empty")
+        return ActorAccessor(self._core, name)
+
+    def __getattr__(self, name: str) -> ActorAccessor:
+        if name.startswith("_"):
+            raise AttributeError(
+                f"'Client' has no attribute {name!r}; "
+                f"actors of this name are accessed by .actor({name!r})"
+            )
+        return self.actor(name)
+
+    def __repr__(self) -> str:
+        return f"<Client {self.endpoint} namespace={self.namespace!r}>"
+
+    async def __aenter__(self) -> Client:
+        if self._entered:
+            raise RuntimeError("a Client can be entered once: make another one")
+        self._entered = True
+        client = self._http
+        timeout = None
+        if client is None:
+            timeout = httpx.Timeout(
+                self._request_timeout, connect=self._core.options.connect_timeout, pool=None
+            )
+            client = self._own_http = new_http_client(timeout)
+        self._core.open(
+            HttpTransport(
+                client,
+                max_body_size=self._core.options.max_message_size,
+                timeout=timeout,
+            )
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._core.close()
+        if self._own_http is not None:
+            deadline = anyio.current_time() + self._core.options.close_timeout
+            with CancelScope(shield=True, deadline=deadline):
+                await self._own_http.aclose()
+
+
+class ActorAccessor:
+    """The actors of one name: ``client.chatRoom``."""
+
+    def __init__(self, core: Core, name: str) -> None:
+        self._core = core
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<ActorAccessor {self._name!r}>"
+
+    def get(
+        self, key: Key = (), *, params: Any = None, get_params: GetParams | None = None
+    ) -> ActorHandle:
+        """The actor of this key, which must exist when it is used.
+
+        Args:
+            key: One string, or a sequence of strings.
+            params: Connection params: anything JSON can say.
+            get_params: Awaited for the params before every attempt to connect.
+        """
+        target = Target(self._name, key=parse_key(key))
+        return ActorHandle(self._core, target, params=params, get_params=get_params)
+
+    def get_or_create(
+        self,
+        key: Key = (),
+        *,
+        params: Any = None,
+        get_params: GetParams | None = None,
+        input: Any = _NOT_GIVEN,
+        region: str | None = None,
+        pool: str | None = None,
+    ) -> ActorHandle:
+        """The actor of this key, created when it does not exist at its first use.
+
+        Args:
+            key: One string, or a sequence of strings.
+            params: Connection params: anything JSON can say.
+            get_params: Awaited for the params before every attempt to connect.
+            input: What a new actor is given.
+            region: The datacenter a new actor lives in.
+            pool: The pool a new actor runs in, instead of the client's.
+        """
+        creation = self._creation(input, region, pool)
+        target = Target(self._name, key=parse_key(key), creation=creation)
+        return ActorHandle(self._core, target, params=params, get_params=get_params)
+
+    async def create(
+        self,
+        key: Key = (),
+        *,
+        params: Any = None,
+        get_params: GetParams | None = None,
+        input: Any = _NOT_GIVEN,
+        region: str | None = None,
+        pool: str | None = None,
+    ) -> ActorHandle:
+        """Create an actor and return a handle to it, by its id. Arguments as `get_or_create`.
+
+        Raises:
+            ActorError: ``actor.duplicate_key`` when there is one of this key already.
+            ConnectError: nothing was sent.
+            ConnectionLostError: it may have been created.
+
+        Cancellation: the actor may have been created.
+        """
+        parts = parse_key(key)
+        creation = self._creation(input, region, pool)
+        server = await self._core.server()
+        actor = await create_actor(self._core, server, "POST", self._name, parts, creation)
+        target = Target(self._name, actor_id=actor.actor_id)
+        return ActorHandle(self._core, target, params=params, get_params=get_params)
+
+    def get_for_id(
+        self, actor_id: str, *, params: Any = None, get_params: GetParams | None = None
+    ) -> ActorHandle:
+        """The actor of this id.
+
+        Raises:
+            ValueError: for an empty id.
+        """
+        if not actor_id:
+            raise ValueError("an actor id is not empty")
+        target = Target(self._name, actor_id=actor_id)
+        return ActorHandle(self._core, target, params=params, get_params=get_params)
+
+    def list(
+        self,
+        *,
+        key: Key | None = None,
+        include_destroyed: bool = False,
+        page_size: int | None = None,
+    ) -> ActorList:
+        """The actors of this name, for ``async for``.
+
+        Args:
+            key: Only the one of this key.
+            include_destroyed: Also those that were destroyed.
+            page_size: How many are asked for at once; None leaves it to the server.
+        """
+        parts = None if key is None else parse_key(key)
+        return ActorList(self._core, self._name, parts, include_destroyed, page_size)
+
+    def _creation(self, input: Any, region: str | None, pool: str | None) -> Creation:
+        given = input is not _NOT_GIVEN
+        return Creation(
+            pool=pool or self._core.config.pool,
+            region=region,
+            input=input if given else None,
+            has_input=given,
+        )
+
+
+class ActorList:
+    """Actors of one name, from `ActorAccessor.list`; pages are fetched as the iteration goes."""
+
+    def __init__(
+        self,
+        core: Core,
+        name: str,
+        key: Sequence[str] | None,
+        include_destroyed: bool,
+        page_size: int | None,
+    ) -> None:
+        self._core = core
+        self._name = name
+        self._key = key
+        self._include_destroyed = include_destroyed
+        self._page_size = page_size
+        self._page: deque[ActorInfo] = deque()
+        self._cursor: str | None = None
+        self._exhausted = False
+
+    def __aiter__(self) -> ActorList:
+        return self
+
+    async def __anext__(self) -> ActorInfo:
+        while not self._page:
+            if self._exhausted:
+                raise StopAsyncIteration
+            await self._fetch()
+        await checkpoint()
+        return self._page.popleft()
+
+    async def _fetch(self) -> None:
+        server = await self._core.server()
+        version = server.version
+        if self._key is None and version is not None and not version.has_name_listing:
+            raise ActorError(
+                "feature",
+                "unsupported",
+                f"this server runs RivetKit {version.text}, which lists no actors by name",
+            )
+        query = [("name", self._name), ("namespace", server.endpoint.namespace)]
+        if self._key is not None:
+            query.append(("key", escape_key(self._key)))
+        if self._include_destroyed:
+            query.append(("include_destroyed", "true"))
+        if self._page_size is not None:
+            query.append(("limit", str(self._page_size)))
+        if self._cursor is not None:
+            query.append(("cursor", self._cursor))
+        answer = await self._core.manage(server, "GET", "/actors", query)
+        page = parse_actors(answer.body, server.dialect)
+        self._page.extend(page.actors)
+        self._exhausted = page.cursor is None or page.cursor == self._cursor or not page.actors
+        self._cursor = page.cursor

@@ -1,0 +1,737 @@
+"""Connection: a WebSocket to an actor that comes back when it was lost.
+
+One task supervises one session after another. Everything that waits here, actions, streams,
+`wait_connected`, learns from it how things stand, and none of its own troubles leaves it as an
+exception.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import anyio
+
+from ._actions import ActionCall, action_attribute
+from ._calls import Attempts, explain
+from ._convert import convert
+from ._core import Core, actor_error
+from ._dial import Line, close_as_error, dial
+from ._errors import (
+    ActorError,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    TransportError,
+)
+from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
+from ._log import logger
+from ._queues import QueueResult
+from ._retry import Retry
+from ._scope import SilentTasks, patience
+from ._status import Status, StatusChange, StatusStream
+from ._target import Target
+from .protocol.encodings import Codec, codec_for
+from .protocol.lifecycle import Verdict, is_refusal, is_transient, judge
+from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
+from .protocol.session import Session
+from .transport._framing import Close, WsprotoFramer
+from .transport._outbox import Outbox
+from .transport._pump import Pump
+
+if TYPE_CHECKING:
+    from ._handle import ActorHandle
+
+__all__ = ["Connection"]
+
+T = TypeVar("T")
+
+_BUFFER_BYTES = 64 * 1024 * 1024
+_PATH = "/connect"
+_RETRIED_STATUS = (408, 425, 429)
+_RESTARTING_CODES = (1012, 1013)
+_HELD_SECONDS = 2.0
+_RESTART_SECONDS = 1.0
+
+
+class _Call:
+    """An action on its way: waiting to be written, written, or settled."""
+
+    def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
+        self.id = id
+        self.name = name
+        self.written = False
+        self.settled = anyio.Event()
+        self.error: BaseException | None = None
+        self.output: Raw | None = None
+        self._connection = connection
+        self._args = args
+        self._codec = connection.codec
+        self._dialect = self._codec.dialect
+        self._payload = self._codec.action_message(id, name, args)
+
+    @property
+    def size(self) -> int:
+        return len(self._payload)
+
+    def take(self) -> str | bytes | None:
+        codec = self._connection.codec
+        if codec.dialect is not self._dialect:
+            try:
+                self._payload = codec.action_message(self.id, self.name, self._args)
+            except TypeError as exc:
+                self.fail(exc)
+                return None
+        self.written = True
+        self._connection.in_flight[self.id] = self
+        return self._payload
+
+    def succeed(self, output: Raw) -> None:
+        self.output = output
+        self.settled.set()
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self.settled.set()
+
+
+class _Subscription:
+    """A wish to hear of an event, or not to any more, on its way."""
+
+    size = 64
+
+    def __init__(self, connection: Connection, name: str, subscribe: bool) -> None:
+        self._connection = connection
+        self._name = name
+        self._subscribe = subscribe
+
+    def take(self) -> str | bytes | None:
+        return self._connection.codec.subscription_message(self._name, self._subscribe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How an attempt ended: the cause, and whether the connection had been open."""
+
+    cause: BaseException
+    opened: bool
+    held: bool = False
+    close_code: int | None = None
+
+
+class Connection:
+    """A connection to an actor, from `ActorHandle.connect`; open inside ``async with``.
+
+    Entering returns once the server has said Init, or raises what went wrong: an `ActorError` for
+    a refusal, a `TransportError` for the network. A connection that is lost later comes back by
+    itself, with its subscriptions, as long as the actor does not refuse it.
+
+    Every attribute that is none of this class is an action, as on the handle.
+    """
+
+    def __init__(
+        self,
+        handle: ActorHandle,
+        core: Core,
+        target: Target,
+        *,
+        params: Any,
+        get_params: Callable[[], Awaitable[Any]] | None,
+        skip_ready_wait: bool,
+        connect_timeout: float | None,
+        close_timeout: float | None,
+        retry: Retry | None,
+    ) -> None:
+        options = core.options
+        self._handle = handle
+        self._core = core
+        self._target = target
+        self._params = params
+        self._get_params = get_params
+        self._skip_ready_wait = skip_ready_wait
+        self._connect_timeout = connect_timeout or options.connect_timeout
+        self._close_timeout = options.close_timeout if close_timeout is None else close_timeout
+        self._retry = retry or options.retry
+        self._tasks = SilentTasks()
+        self._entered = False
+        self._leaving = False
+        self._first_settled = anyio.Event()
+        self._supervised = anyio.Event()
+        self._failure: BaseException | None = None
+        self._over = False
+        self._change = StatusChange(Status.CONNECTING)
+        self._changed = anyio.Event()
+        self._watchers: list[StatusStream] = []
+        self._session: Session | None = None
+        self._pump: Pump | None = None
+        self._refusal: ActorError | None = None
+        self._heard = False
+        self._init: Init | None = None
+        self._lost_at: float | None = None
+        self._attempts = 0
+        self._outbox = Outbox()
+        self._next_id = 0
+        self._codec: Codec | None = None
+        self._buffers: dict[str, list[EventBuffer]] = {}
+        self._blocking: list[EventBuffer] = []
+        self.in_flight: dict[int, _Call] = {}
+
+    # What the user sees
+
+    @property
+    def status(self) -> Status:
+        """What the connection is doing at this moment."""
+        return self._change.status
+
+    @property
+    def actor_id(self) -> str | None:
+        """The actor's id, from the last Init; None before the first."""
+        return self._init.actor_id if self._init else None
+
+    @property
+    def connection_id(self) -> str | None:
+        """The server's id of this connection, new after every reconnect; None before the first."""
+        return self._init.connection_id if self._init else None
+
+    def __getattr__(self, name: str) -> ActionCall:
+        return action_attribute(self, name)
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self._handle!r} {self.status}>"
+
+    @overload
+    async def action(self, name: str, /, *args: Any) -> Any: ...
+
+    @overload
+    async def action(self, name: str, /, *args: Any, type: type[T]) -> T: ...
+
+    @overload
+    async def action(self, name: str, /, *args: Any, type: Any) -> Any: ...
+
+    async def action(self, name: str, /, *args: Any, type: Any = Any) -> Any:
+        """Call an action over the connection.
+
+        While the connection is away, the call waits until it is back. It is sent once at most.
+
+        Args:
+            name: The action's name as the server knows it.
+            args: Its arguments; docs/values.md says what travels.
+            type: What to convert the result to, checked by `msgspec.convert`.
+
+        Returns:
+            What the action returned; nothing (undefined) is None.
+
+        Raises:
+            ActorError: what the actor or the server answered.
+            ConnectionLostError: the connection broke after the call had left: it may have run.
+            ProtocolError: the answer cannot be read, or is not of `type`.
+            TypeError: an argument cannot travel; the message names the path to it.
+            ClosedError: outside the block; the action did not run.
+
+        Cancellation: a call that has not left is never sent; one that has may run.
+        """
+        if not name:
+            raise ValueError("an action's name is not empty")
+        self._check_usable()
+        call = _Call(self, self._next_id, name, args)
+        self._next_id += 1
+        await self._outbox.room()
+        self._check_usable()
+        self._outbox.put(call)
+        try:
+            await call.settled.wait()
+        except BaseException:
+            if not self._outbox.discard(call):
+                self.in_flight.pop(call.id, None)
+            raise
+        if call.error is not None:
+            raise call.error
+        assert call.output is not None
+        return convert(call.output.load(), type, f"result of action {name!r}")
+
+    @overload
+    def events(
+        self,
+        name: str,
+        *,
+        type: type[T],
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[T]: ...
+
+    @overload
+    def events(
+        self,
+        name: str,
+        *,
+        type: type[T],
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[T | Gap]: ...
+
+    @overload
+    def events(
+        self,
+        name: str,
+        *,
+        type: Any = ...,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Gaps = ...,
+    ) -> EventStream[Any]: ...
+
+    def events(
+        self,
+        name: str,
+        *,
+        type: Any = Any,
+        buffer_size: int = 1024,
+        overflow: Overflow = "raise",
+        gaps: Gaps = "ignore",
+    ) -> EventStream[Any]:
+        """The events of one name, subscribed from here on.
+
+        The subscription is sent before every action that is called after this. Streams of one
+        name share it; closing the last one ends it.
+
+        Args:
+            name: The event's name as the server knows it.
+            type: What to convert each event to, checked by `msgspec.convert`.
+            buffer_size: How many events are held for a slow consumer. A buffer also holds
+                64 MiB at most.
+            overflow: What happens when the buffer is full. ``"raise"``: the stream delivers what
+                it holds, then raises `EventOverflowError` and ends. ``"drop_oldest"`` and
+                ``"drop_newest"`` count into `EventStream.dropped`. ``"block"`` stops reading the
+                socket until there is room: that holds up the whole connection, answers to actions
+                too, and the keepalive rests meanwhile.
+            gaps: What happens where the connection was away and events may be missing.
+                ``"ignore"`` counts into `EventStream.gaps`, ``"raise"`` raises `EventGapError`
+                there, ``"mark"`` delivers a `Gap` there.
+
+        Raises:
+            ActorError, TransportError: the connection has failed for good.
+            ClosedError: outside the block.
+        """
+        check_policies(buffer_size, overflow, gaps)
+        self._check_usable()
+        buffer = EventBuffer(
+            name,
+            buffer_size=buffer_size,
+            buffer_bytes=_BUFFER_BYTES,
+            overflow=overflow,
+            gaps=gaps,
+            unsubscribe=self._unsubscribe,
+        )
+        buffers = self._buffers.setdefault(name, [])
+        buffers.append(buffer)
+        if overflow == "block":
+            self._blocking.append(buffer)
+        if len(buffers) == 1:
+            self._tell_subscription(name, True)
+        return EventStream(buffer, type)
+
+    async def next_event(self, name: str, type: Any = Any) -> Any:
+        """Wait for one event of this name, subscribed for just as long.
+
+        Args:
+            name: The event's name as the server knows it.
+            type: What to convert it to.
+
+        Returns:
+            As `EventStream.receive`.
+
+        Raises:
+            ActorError, TransportError: the connection failed for good.
+            ClosedError: outside the block, or it was left meanwhile.
+
+        Cancellation: safe.
+        """
+        stream = self.events(name, type=type)
+        try:
+            return await stream.receive()
+        except anyio.EndOfStream:
+            raise ClosedError("the connection was closed before the event came") from None
+        finally:
+            stream.close()
+
+    def status_changes(self) -> StatusStream:
+        """The connection's states from now on; the first item is the state now.
+
+        After the connection's end the stream delivers ``closed`` and ends.
+        """
+        stream = StatusStream(self._change)
+        if not self._over:
+            self._watchers.append(stream)
+        return stream
+
+    async def wait_connected(self) -> None:
+        """Wait until the connection is open.
+
+        Raises:
+            ActorError, TransportError: it failed for good.
+            ClosedError: outside the block.
+
+        Cancellation: safe.
+        """
+        await anyio.lowlevel.checkpoint()
+        while self.status is not Status.CONNECTED:
+            self._check_usable()
+            await self._changed.wait()
+        self._check_usable()
+
+    async def send(self, queue: str, body: Any) -> None:
+        """As `ActorHandle.send`, over HTTP, to the actor of this connection."""
+        await self._handle.send(queue, body)
+
+    async def send_and_wait(
+        self, queue: str, body: Any, *, timeout: float | None = None, type: Any = Any
+    ) -> QueueResult:
+        """As `ActorHandle.send_and_wait`, over HTTP, to the actor of this connection."""
+        return await self._handle.send_and_wait(queue, body, timeout=timeout, type=type)
+
+    async def __aenter__(self) -> Connection:
+        if self._entered:
+            raise RuntimeError("a Connection can be entered once: call connect() again")
+        self._entered = True
+        await self._tasks.enter()
+        try:
+            self._tasks.start(self._supervise)
+            await self._first_settled.wait()
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
+            await self._leave(0.0)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._leave(patience(self._close_timeout, exc_type))
+
+    # What the pump calls
+
+    @property
+    def codec(self) -> Codec:
+        """What writes messages: that of the session, which knows the server's dialect."""
+        if self._session is not None:
+            self._codec = self._session.codec
+        assert self._codec is not None
+        return self._codec
+
+    def message(self, data: str | bytes) -> None:
+        """Take a message from the pump."""
+        assert self._session is not None
+        message = self._session.receive(data, issued=self._next_id)
+        if isinstance(message, Event):
+            self._heard = True
+            self._deliver(message, len(data))
+        elif isinstance(message, ActionResponse):
+            self._heard = True
+            call = self.in_flight.pop(message.id, None)
+            if call is not None:
+                call.succeed(message.output)
+        elif isinstance(message, ServerError):
+            self._take_error(message)
+        else:
+            self._opened(message)
+
+    def full(self) -> anyio.Event | None:
+        """Tell the pump whether a blocking stream has room."""
+        for buffer in self._blocking:
+            room = buffer.holds_reader()
+            if room is not None:
+                return room
+        return None
+
+    # The supervisor
+
+    async def _supervise(self) -> None:
+        try:
+            await self._run_sessions()
+        except Exception as exc:
+            self._finish(exc)
+        finally:
+            self._supervised.set()
+
+    async def _run_sessions(self) -> None:
+        """One session after another, until the scope is left or there is no point."""
+        first: Attempts | None = Attempts()
+        failures = 0
+        while True:
+            ended = await self._attempt()
+            if self._leaving:
+                return
+            cause = ended.cause
+            if ended.opened:
+                first = None
+                failures = 0 if ended.held else failures
+                self._lose(cause)
+            if self._is_final(ended, has_been_open=first is None):
+                raise cause
+            if first is not None:
+                assert isinstance(cause, ActorError)
+                await first.wait(cause)
+                continue
+            self._set_status(Status.DISCONNECTED, cause)
+            delay = self._delay(failures, ended)
+            failures += 1
+            logger.info("connection lost or refused: %s; next attempt in %.2f s", cause, delay)
+            await anyio.sleep(delay)
+            self._attempts += 1
+            self._set_status(Status.CONNECTING)
+
+    async def _attempt(self) -> _Ended:
+        """One session from dialling to its end."""
+        deadline = anyio.current_time() + self._connect_timeout
+        try:
+            line = await dial(
+                self._core,
+                self._target,
+                _PATH,
+                encoding=self._core.config.encoding,
+                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+                deadline=deadline,
+            )
+        except Exception as exc:
+            return _Ended(exc, opened=False)
+        async with line.stream:
+            return await self._run_session(line, deadline)
+
+    async def _run_session(self, line: Line, deadline: float) -> _Ended:
+        options = self._core.options
+        self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
+        self._refusal = None
+        self._heard = False
+        self._pump = Pump(
+            line.stream,
+            WsprotoFramer(options.max_message_size),
+            self._outbox,
+            self,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+            opening_deadline=deadline,
+        )
+        began = anyio.current_time()
+        try:
+            end = await self._pump.run()
+            session = self._session
+        finally:
+            self._codec = self._session.codec
+            self._session = self._pump = None
+        opened = session.init is not None
+        if opened:
+            line.server.codec.dialect = session.codec.dialect
+        cause = self._refusal or self._cause(end, opened)
+        if isinstance(cause, ActorError):
+            if judge(cause) is Verdict.STALE:
+                self._target.forget(line.actor_id)
+            elif not opened:
+                try:
+                    await explain(self._core, line.server, line.actor_id, cause)
+                except ActorError as explained:
+                    cause = explained
+        held = self._heard or anyio.current_time() - began > _HELD_SECONDS
+        return _Ended(cause, opened, held, end.code if isinstance(end, Close) else None)
+
+    def _cause(self, end: Close | BaseException, opened: bool) -> BaseException:
+        if not isinstance(end, Close):
+            return end
+        error = close_as_error(end)
+        if not opened and end.code == 1011 and end.reason and isinstance(error, TransportError):
+            # RivetKit 2.0 refuses with the code alone, without its group.
+            return ActorError("actor", end.reason, f"connection refused: {end.reason}")
+        return error
+
+    def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:
+        """Whether another attempt has no point: the actor refused, or nothing was ever there."""
+        cause = ended.cause
+        if isinstance(cause, (ClosedError, ConfigError, TypeError)):
+            return True
+        if isinstance(cause, ActorError):
+            if ended.opened:
+                return is_refusal(cause)
+            if judge(cause) is Verdict.STALE:
+                return self._target.creation is None
+            return not is_transient(cause)
+        if not has_been_open:
+            return True
+        if isinstance(cause, ConnectError) and cause.status is not None:
+            return cause.status < 500 and cause.status not in _RETRIED_STATUS
+        return False
+
+    def _delay(self, failures: int, ended: _Ended) -> float:
+        delay = self._retry.delay(failures)
+        cause = ended.cause
+        if isinstance(cause, ConnectError) and cause.retry_after is not None:
+            delay = max(delay, min(cause.retry_after, self._retry.maximum))
+        if ended.close_code in _RESTARTING_CODES:
+            delay += min(_RESTART_SECONDS, self._retry.maximum) * self._retry.random()
+        return delay
+
+    def _opened(self, init: Init) -> None:
+        assert self._pump is not None
+        self._init = init
+        if self._lost_at is not None:
+            gap = Gap(self._lost_at, anyio.current_time(), self._attempts)
+            for buffers in self._buffers.values():
+                for buffer in buffers:
+                    if buffer.was_subscribed:
+                        buffer.push_gap(gap)
+            self._lost_at = None
+            logger.info("connection is back after %d attempts", self._attempts)
+        for buffers in self._buffers.values():
+            for buffer in buffers:
+                buffer.was_subscribed = True
+        self._attempts = 0
+        calls = [item for item in self._outbox.items if isinstance(item, _Call)]
+        self._outbox.replace([*(_Subscription(self, name, True) for name in self._buffers), *calls])
+        self._pump.begin_sending()
+        self._set_status(Status.CONNECTED)
+        self._first_settled.set()
+
+    def _lose(self, cause: BaseException) -> None:
+        """The open connection is gone: what was written may have run, what waits goes on waiting."""
+        self._lost_at = anyio.current_time()
+        calls, self.in_flight = list(self.in_flight.values()), {}
+        for call in calls:
+            call.fail(_lost(call, cause))
+
+    def _deliver(self, event: Event, size: int) -> None:
+        buffers = self._buffers.get(event.name)
+        if not buffers:
+            return
+        try:
+            args = event.args.load()
+        except ProtocolError as error:
+            for buffer in buffers:
+                buffer.push_error(error)
+            return
+        if not isinstance(args, list):
+            value = args
+        else:
+            value = args[0] if len(args) == 1 else tuple(args)
+        for buffer in tuple(buffers):
+            if buffer.abandoned:
+                self._unsubscribe(buffer)
+            else:
+                buffer.push(value, size)
+
+    def _take_error(self, message: ServerError) -> None:
+        error = actor_error(message.body)
+        if message.action_id is not None:
+            call = self.in_flight.pop(message.action_id, None)
+            if call is not None:
+                call.fail(error)
+        elif self._session is not None and self._session.init is None:
+            self._refusal = error
+        else:
+            logger.warning("the actor reported an error: %s.%s", error.group, error.code)
+            self._set_status(self.status, error)
+
+    def _unsubscribe(self, buffer: EventBuffer) -> None:
+        buffers = self._buffers.get(buffer.name, [])
+        if buffer not in buffers:
+            return
+        buffers.remove(buffer)
+        if buffer in self._blocking:
+            self._blocking.remove(buffer)
+        if not buffers:
+            del self._buffers[buffer.name]
+            self._tell_subscription(buffer.name, False)
+
+    def _tell_subscription(self, name: str, subscribe: bool) -> None:
+        """Now, if the connection is open; else Init brings all of them at once."""
+        if self.status is Status.CONNECTED and not self._over:
+            for buffer in self._buffers.get(name, []):
+                buffer.was_subscribed = True
+            self._outbox.put(_Subscription(self, name, subscribe))
+
+    def _set_status(self, status: Status, error: BaseException | None = None) -> None:
+        self._change = StatusChange(status, error)
+        for watcher in self._watchers:
+            watcher.push(self._change)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _finish(self, failure: BaseException | None) -> None:
+        """Nothing happens on this connection any more; everybody who waits learns why."""
+        if self._over:
+            return
+        self._over = True
+        self._failure = failure
+        self._set_status(Status.CLOSED, failure)
+        self._watchers.clear()
+        for call in (*self.in_flight.values(), *self._outbox.items):
+            if isinstance(call, _Call):
+                call.fail(_lost(call, failure) if call.written else self._closed_error())
+        self.in_flight.clear()
+        self._outbox.replace([])
+        for buffers in self._buffers.values():
+            for buffer in buffers:
+                buffer.end(failure)
+        self._buffers.clear()
+        self._blocking.clear()
+        self._first_settled.set()
+        if failure is not None:
+            logger.warning("connection failed for good: %s", failure)
+
+    async def _leave(self, seconds: float) -> None:
+        self._leaving = True
+        for item in self._outbox.items:
+            if isinstance(item, _Call):
+                item.fail(ClosedError("the connection's block was left: the action did not run"))
+        self._outbox.replace([])
+        pump = self._pump
+        if pump is not None and self._init is not None and not self._over:
+            pump.close(1000, "Disposed")
+        else:
+            seconds = 0.0
+        try:
+            await self._tasks.leave(self._supervised, seconds)
+        finally:
+            self._finish(None)
+
+    def _check_usable(self) -> None:
+        if self._leaving or self._over or not self._entered:
+            raise self._closed_error()
+
+    def _closed_error(self) -> BaseException:
+        if self._failure is not None:
+            return _again(self._failure)
+        if not self._entered:
+            return ClosedError("the connection was used before 'async with' entered it")
+        return ClosedError("the connection was used after its block was left")
+
+
+def _lost(call: _Call, cause: BaseException | None) -> ConnectionLostError:
+    code = cause.code if isinstance(cause, ConnectionLostError) else None
+    reason = cause.reason if isinstance(cause, ConnectionLostError) else ""
+    why = f": {cause}" if cause is not None else ""
+    lost = ConnectionLostError(
+        f"the connection was lost while action {call.name!r} was under way, "
+        f"so it may have run{why}",
+        code=code,
+        reason=reason,
+    )
+    lost.__cause__ = cause
+    return lost
+
+
+def _again(error: BaseException) -> BaseException:
+    """A copy to raise in one more place, so that tracebacks do not mix."""
+    again = copy.copy(error)
+    again.__cause__ = error.__cause__
+    return again

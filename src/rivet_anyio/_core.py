@@ -1,0 +1,249 @@
+"""What a client's handles and connections share: configuration, HTTP, and the server's own word
+on who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio
+import httpx
+
+from ._config import ClientConfig
+from ._errors import ActorError, ActorSpecifier, ClosedError, ConnectError, ProtocolError
+from ._retry import Retry
+from ._version import __version__
+from .protocol.addressing import HEADER_RAY, HEADER_TOKEN, Endpoint, join_url, same_host
+from .protocol.dialect import Dialect, ServerVersion
+from .protocol.encodings import Codec, codec_for, error_from_json
+from .protocol.management import parse_metadata
+from .protocol.messages import ErrorBody
+from .protocol.values import quote
+from .transport._http import HttpAnswer, HttpTransport
+
+__all__ = ["Core", "Options", "Server", "actor_error", "error_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How connections behave; times in seconds, sizes in bytes."""
+
+    connect_timeout: float
+    close_timeout: float
+    ping_interval: float | None
+    ping_timeout: float | None
+    max_message_size: int
+    retry: Retry
+    skip_ready_wait: bool
+
+
+class Server:
+    """The server that requests go to, and how it is spoken to.
+
+    Attributes:
+        endpoint: Its URL, namespace and token.
+        version: What ``/metadata`` said, None where it was not asked or did not answer.
+        codec: Writes and reads what goes over plain HTTP.
+    """
+
+    def __init__(self, endpoint: Endpoint, version: ServerVersion | None, codec: Codec) -> None:
+        self.endpoint = endpoint
+        self.version = version
+        self.codec = codec
+
+    @property
+    def dialect(self) -> Dialect:
+        """How values are written, as far as is known."""
+        return self.codec.dialect
+
+    def learn(self, answer: HttpAnswer) -> None:
+        """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
+        if self.version is None and self.codec.encoding != "bare":
+            ray = HEADER_RAY in answer.headers
+            self.codec.dialect = Dialect.COMPAT if ray else Dialect.PLAIN
+        elif self.version is None and HEADER_RAY not in answer.headers:
+            self.codec.dialect = Dialect.PLAIN
+
+
+class Core:
+    """The inside of a client."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        options: Options,
+        *,
+        metadata_lookup: bool,
+        forward_token: bool,
+    ) -> None:
+        self.config = config
+        self.options = options
+        self._metadata_lookup = metadata_lookup
+        self._forward_token = forward_token
+        self._transport: HttpTransport | None = None
+        self._server: Server | None = None
+        self._lookup = anyio.Lock()
+        self._used = False
+
+    def open(self, transport: HttpTransport) -> None:
+        """The client's block has been entered."""
+        self._transport = transport
+        self._used = True
+
+    def close(self) -> None:
+        """The client's block has been left."""
+        self._transport = None
+
+    @property
+    def http(self) -> HttpTransport:
+        """The transport; a `ClosedError` outside the client's block."""
+        if self._transport is None:
+            when = "after its block was left" if self._used else "before 'async with' entered it"
+            raise ClosedError(f"the Client was used {when}")
+        return self._transport
+
+    def headers(self, **own: str | None) -> dict[str, str]:
+        """The configured headers, and those of one request; underscores become dashes."""
+        headers = {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.config.headers)}
+        for name, value in own.items():
+            if value is not None:
+                headers[name.replace("_", "-")] = value
+        return headers
+
+    def actor_headers(self, server: Server) -> dict[str, str]:
+        """The headers of a request to an actor."""
+        headers = self.headers()
+        if server.endpoint.token is not None:
+            headers[HEADER_TOKEN] = server.endpoint.token
+        return headers
+
+    async def manage(
+        self,
+        server: Server,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]],
+        content: bytes | None = None,
+    ) -> HttpAnswer:
+        """One request to the management API.
+
+        Raises:
+            ActorError: what the API answered, when it was an error.
+            ConnectError, ConnectionLostError, ProtocolError: as `HttpTransport.request`.
+        """
+        answer = await self.http.request(
+            method,
+            join_url(server.endpoint.url, path, query),
+            headers=self._management_headers(server.endpoint, content),
+            content=content,
+        )
+        server.learn(answer)
+        if not answer.ok:
+            raise error_of(answer, None)
+        return answer
+
+    async def server(self) -> Server:
+        """The server to talk to, after asking for its metadata once."""
+        if self._server is None:
+            async with self._lookup:
+                if self._server is None:
+                    self._server = await self._find_server()
+        return self._server
+
+    async def _find_server(self) -> Server:
+        endpoint = self.config.endpoint
+        http = self.http
+        if not self._metadata_lookup:
+            return self._make_server(endpoint, None)
+        answer = await http.request(
+            "GET",
+            join_url(endpoint.url, "/metadata", [("namespace", endpoint.namespace)]),
+            headers=self._management_headers(endpoint, None),
+        )
+        if answer.status >= 500:
+            raise ConnectError(
+                f"{endpoint.url}/metadata answered HTTP {answer.status}: {quote(answer.body)}",
+                status=answer.status,
+            )
+        if answer.status in (401, 403):
+            raise error_of(answer, None)
+        if not answer.ok:
+            return self._make_server(endpoint, None)
+        metadata = parse_metadata(answer.body)
+        return self._make_server(
+            self._moved(
+                endpoint,
+                metadata.client_endpoint,
+                metadata.client_namespace,
+                metadata.client_token,
+            ),
+            metadata.version,
+        )
+
+    def _moved(
+        self, old: Endpoint, url: str | None, namespace: str | None, token: str | None
+    ) -> Endpoint:
+        """Where metadata sends us on to; our token goes to another host only when allowed."""
+        if url is None:
+            return old
+        if httpx.URL(url).scheme not in ("http", "https"):
+            raise ProtocolError(f"the server's clientEndpoint is no http(s) URL: {url!r:.100}")
+        keeps_token = self._forward_token or same_host(old.url, url)
+        return Endpoint(
+            url=url.rstrip("/"),
+            namespace=namespace or old.namespace,
+            token=token or (old.token if keeps_token else None),
+        )
+
+    def _make_server(self, endpoint: Endpoint, version: ServerVersion | None) -> Server:
+        dialect = version.dialect if version else Dialect.COMPAT
+        return Server(endpoint, version, codec_for(self.config.encoding, dialect))
+
+    def _management_headers(self, endpoint: Endpoint, content: bytes | None) -> dict[str, str]:
+        return self.headers(
+            Authorization=f"Bearer {endpoint.token}" if endpoint.token else None,
+            Content_Type="application/json" if content is not None else None,
+        )
+
+
+def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
+    """The error in an answer that is none of success.
+
+    The gateway and the management API write JSON in every encoding, and servers up to 2.2 label
+    every error ``text/plain``: the codec is tried where the label does not say JSON.
+
+    Raises:
+        ProtocolError: when there is no error in it.
+    """
+    ray_id = answer.headers.get(HEADER_RAY)
+    is_json = "application/json" in answer.headers.get("content-type", "")
+    readers = [error_from_json]
+    if codec is not None and not is_json:
+        readers.insert(0, codec.error_body)
+    for read in readers:
+        try:
+            return actor_error(read(answer.body), ray_id, _specifier(answer.headers))
+        except ProtocolError:
+            continue
+    raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
+
+
+def actor_error(
+    body: ErrorBody, ray_id: str | None = None, actor: ActorSpecifier | None = None
+) -> ActorError:
+    """The exception for an error as the server described it."""
+    return ActorError(
+        body.group,
+        body.code,
+        body.message,
+        metadata=None if body.metadata is None else body.metadata.load(),
+        actor=body.actor or actor,
+        ray_id=ray_id,
+    )
+
+
+def _specifier(headers: Mapping[str, str]) -> ActorSpecifier | None:
+    id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
+    if not id or not generation.isdecimal() or len(generation) > 18:
+        return None
+    return ActorSpecifier(id, int(generation), headers.get("x-rivet-actor-key"))

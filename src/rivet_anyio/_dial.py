@@ -1,0 +1,128 @@
+"""Opening a WebSocket to an actor, for connections and for raw sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio import CancelScope
+
+from ._core import Core, Server, error_of
+from ._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ._target import Target
+from .protocol.addressing import (
+    actor_url,
+    fits_subprotocol,
+    join_url,
+    params_json,
+    subprotocols,
+)
+from .protocol.dialect import Encoding
+from .protocol.lifecycle import close_error
+from .transport._framing import Close
+from .transport._http import HttpAnswer
+from .transport._upgrade import UpgradedStream, UpgradeRefused, upgrade
+
+__all__ = ["Line", "close_as_error", "dial"]
+
+
+class Line:
+    """An open WebSocket, and whom it leads to."""
+
+    __slots__ = ("actor_id", "server", "stream")
+
+    def __init__(self, stream: UpgradedStream, server: Server, actor_id: str) -> None:
+        self.stream = stream
+        self.server = server
+        self.actor_id = actor_id
+
+
+async def dial(
+    core: Core,
+    target: Target,
+    path: str,
+    *,
+    encoding: Encoding,
+    params: Any,
+    get_params: Callable[[], Awaitable[Any]] | None,
+    skip_ready_wait: bool,
+    deadline: float,
+) -> Line:
+    """Get the params, find the actor, and open a WebSocket to it.
+
+    Args:
+        core: The client.
+        target: The actor; its id is asked for anew.
+        path: The path below the actor.
+        encoding: What the handshake says of the messages.
+        params: Connection params, unless `get_params` is given.
+        get_params: Awaited for the params.
+        skip_ready_wait: Do not wait until the actor is ready.
+        deadline: The time of `anyio.current_time` until which all this may take.
+
+    Raises:
+        ActorError: what the server answered.
+        TransportError, ProtocolError: when it did not, or not in HTTP.
+    """
+    with CancelScope(deadline=deadline):
+        if get_params is not None:
+            params = await get_params()
+        header = params_json(params)
+        server = await core.server()
+        actor_id = await target.resolve(core, server, fresh=True)
+        stream = await _open(core, server, actor_id, path, encoding, header, skip_ready_wait)
+        return Line(stream, server, actor_id)
+    raise ConnectError("the connection could not be opened in time: connect_timeout is over")
+
+
+async def _open(
+    core: Core,
+    server: Server,
+    actor_id: str,
+    path: str,
+    encoding: Encoding,
+    params: str | None,
+    skip_ready_wait: bool,
+) -> UpgradedStream:
+    token = server.endpoint.token
+    in_path = None
+    if token is not None and not fits_subprotocol(token):
+        in_path, token = token, None
+    if skip_ready_wait:
+        url = join_url(server.endpoint.url, path)
+    else:
+        url = actor_url(server.endpoint, actor_id, path, token=in_path)
+    try:
+        return await upgrade(
+            core.http.client,
+            url,
+            headers=core.actor_headers(server),
+            subprotocols=subprotocols(
+                encoding,
+                params=params,
+                token=token,
+                skip_ready_wait_for=actor_id if skip_ready_wait else None,
+            ),
+        )
+    except UpgradeRefused as refused:
+        answer = HttpAnswer(refused.status or 0, refused.headers, refused.body)
+        try:
+            error = error_of(answer, server.codec)
+        except ProtocolError:
+            raise refused from None
+        raise error from refused
+
+
+def close_as_error(close: Close) -> RivetError:
+    """What a close frame means: an error of the server, or a loss with code and reason."""
+    error = close_error(close.reason) if close.code != 1000 else None
+    if error is not None:
+        return error
+    reason = f": {close.reason}" if close.reason else ""
+    code = None if close.code == 1005 else close.code
+    return ConnectionLostError(
+        f"the server closed the connection with {close.code}{reason}",
+        code=code,
+        reason=close.reason,
+    )
+

@@ -1,0 +1,160 @@
+"""Every error this library raises.
+
+The class says what the caller may conclude: a `ConnectError` means that nothing was sent, a
+`ConnectionLostError` that an action may have run, an `ActorError` that the server answered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import msgspec
+
+__all__ = [
+    "ActorError",
+    "ActorSpecifier",
+    "ClosedError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLostError",
+    "EventGapError",
+    "EventOverflowError",
+    "ProtocolError",
+    "RivetError",
+    "TransportError",
+]
+
+
+class ActorSpecifier(msgspec.Struct, frozen=True):
+    """Which actor instance an error came from (sent by RivetKit 2.3 and later).
+
+    Attributes:
+        id: The actor id.
+        generation: Counts the starts of this actor.
+        key: The serialized key, None where the server did not send it.
+    """
+
+    id: str
+    generation: int
+    key: str | None = None
+
+
+class RivetError(Exception):
+    """Base class of all errors of this library."""
+
+
+class ActorError(RivetError):
+    """The server answered with an error.
+
+    Branch on `group` and `code`; HTTP status codes carry no meaning in this protocol.
+
+    Attributes:
+        group: Where the error comes from: ``"user"`` for errors raised by the actor's own code,
+            ``"actor"``, ``"guard"``, ``"auth"``, ``"queue"`` and others for RivetKit's.
+        code: The error's name within its group.
+        message: Text for people.
+        metadata: What the actor attached to the error, or None.
+        actor: The actor instance the error came from, where the server says so.
+        ray_id: The gateway's correlation id, where the server says so.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        code: str,
+        message: str = "",
+        *,
+        metadata: Any = None,
+        actor: ActorSpecifier | None = None,
+        ray_id: str | None = None,
+    ) -> None:
+        super().__init__(group, code, message)
+        self.group = group
+        self.code = code
+        self.message = message
+        self.metadata = metadata
+        self.actor = actor
+        self.ray_id = ray_id
+
+    def __str__(self) -> str:
+        text = f"{self.group}.{self.code}"
+        if self.message:
+            text += f": {self.message}"
+        if self.ray_id:
+            text += f" (ray {self.ray_id})"
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"metadata": self.metadata, "actor": self.actor, "ray_id": self.ray_id}
+        return type(self), (self.group, self.code, self.message), state
+
+
+class TransportError(RivetError):
+    """The network or the peer broke off."""
+
+
+class ConnectError(TransportError):
+    """No connection could be made: nothing was sent, so nothing ran.
+
+    Attributes:
+        status: The HTTP status of an answer that refused the WebSocket upgrade, or None.
+        retry_after: Seconds that the server asked to wait before the next attempt, or None.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke after bytes had left: what was asked for may have run.
+
+    Attributes:
+        code: The WebSocket close code (RFC 6455, section 7.4) that the peer sent, or None when
+            it went away without a close frame or the request went over plain HTTP.
+        reason: The close reason, often empty.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class ProtocolError(RivetError):
+    """The peer sent what the protocol does not allow."""
+
+
+class ConfigError(RivetError, ValueError):
+    """An endpoint, an option or an environment variable cannot be used as it is."""
+
+
+class EventOverflowError(RivetError):
+    """A consumer was too slow: its event buffer filled up (``overflow="raise"``)."""
+
+
+class EventGapError(RivetError):
+    """The connection was away: events may be missing here (``gaps="raise"``).
+
+    Attributes:
+        since: When the connection was lost, in seconds of `anyio.current_time`.
+        until: When it was back, in seconds of `anyio.current_time`.
+        attempts: How many attempts the reconnect took.
+    """
+
+    def __init__(self, since: float, until: float, attempts: int) -> None:
+        super().__init__(
+            f"the connection was away for {until - since:.3f} s ({attempts} attempts): "
+            "events sent meanwhile are lost"
+        )
+        self.since = since
+        self.until = until
+        self.attempts = attempts
+
+
+class ClosedError(RivetError, anyio.ClosedResourceError):
+    """Used before its scope began or after it ended."""

@@ -1,0 +1,305 @@
+"""Event streams: what an actor broadcasts, bounded, in order, with its gaps told.
+
+A stream has two halves. The connection holds the `EventBuffer` and fills it; the user holds the
+`EventStream` and takes from it. A stream that was forgotten gives its subscription back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ._convert import convert
+from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError
+from ._log import logger
+
+__all__ = ["EventBuffer", "EventStream", "Gap", "Gaps", "Overflow", "check_policies"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+Overflow = Literal["raise", "drop_oldest", "drop_newest", "block"]
+"""What happens when a consumer is slower than the events: see `Connection.events`."""
+
+Gaps = Literal["ignore", "raise", "mark"]
+"""What happens where events may be missing: see `Connection.events`."""
+
+_ITEMS_PER_CHECKPOINT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The connection was away: events may be missing here.
+
+    Attributes:
+        since: When the connection was lost, in seconds of `anyio.current_time`.
+        until: When it was back, in seconds of `anyio.current_time`.
+        attempts: How many attempts the reconnect took.
+    """
+
+    since: float
+    until: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    value: Any
+    size: int
+
+
+class EventBuffer:
+    """The connection's half: filled by the reader, bounded in items and in bytes."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        buffer_size: int,
+        buffer_bytes: int,
+        overflow: Overflow,
+        gaps: Gaps,
+        unsubscribe: Callable[[EventBuffer], None],
+    ) -> None:
+        self.name = name
+        self.items: deque[_Item | Gap | ProtocolError] = deque()
+        self.gap_count = 0
+        self.dropped = 0
+        self.abandoned = False
+        self.was_subscribed = False
+        self.ended = False
+        self.end_error: BaseException | None = None
+        self._bytes = 0
+        self._buffer_size = buffer_size
+        self._buffer_bytes = buffer_bytes
+        self._overflow = overflow
+        self._gaps = gaps
+        self._unsubscribe = unsubscribe
+        self._arrival: anyio.Event | None = None
+        self._departure: anyio.Event | None = None
+
+    def push(self, value: Any, size: int) -> None:
+        """Take an event that came in a message of `size` bytes."""
+        if self.ended:
+            return
+        if self._is_full(size):
+            if self._overflow == "raise":
+                self.dropped += 1
+                self.end(
+                    EventOverflowError(
+                        f"{self.name!r}: the buffer is full with {len(self.items)} events and "
+                        f"{self._bytes} bytes; consume faster, raise buffer_size, or choose "
+                        "another overflow="
+                    )
+                )
+                logger.warning("events %r: buffer overflow, the stream ends", self.name)
+                self._unsubscribe(self)
+                return
+            if self._overflow == "drop_newest":
+                self._count_drop()
+                return
+            if self._overflow == "drop_oldest":
+                while self.items and self._is_full(size):
+                    if isinstance(self.pop(), _Item):
+                        self._count_drop()
+        self.items.append(_Item(value, size))
+        self._bytes += size
+        self._wake()
+
+    def push_error(self, error: ProtocolError) -> None:
+        """Take an event whose arguments could not be read: it raises where it would have come."""
+        if not self.ended:
+            self.items.append(error)
+            self._wake()
+
+    def push_gap(self, gap: Gap) -> None:
+        """The connection is back after having been away."""
+        if self.ended:
+            return
+        self.gap_count += 1
+        if self._gaps != "ignore":
+            if self.items and isinstance(self.items[-1], Gap):
+                # Nothing came between two losses: one gap tells it, and memory stays bounded.
+                last = self.items[-1]
+                gap = Gap(last.since, gap.until, last.attempts + gap.attempts)
+                self.items[-1] = gap
+            else:
+                self.items.append(gap)
+            self._wake()
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing comes any more; what is held is still delivered, then `error` is raised."""
+        if not self.ended:
+            self.ended = True
+            self.end_error = error
+            self._wake()
+            self._tell_departure()
+
+    def pop(self) -> Any:
+        """The oldest item; the caller knows that there is one."""
+        item = self.items.popleft()
+        if isinstance(item, _Item):
+            self._bytes -= item.size
+            self._tell_departure()
+            return item
+        return item
+
+    def clear(self) -> None:
+        """Forget what is held."""
+        self.items.clear()
+        self._bytes = 0
+        self._tell_departure()
+
+    def holds_reader(self) -> anyio.Event | None:
+        """With ``overflow="block"`` and a full buffer, an event that is set on departure."""
+        if self._overflow != "block" or self.ended or self.abandoned or not self._is_full(0):
+            return None
+        self._departure = self._departure or anyio.Event()
+        return self._departure
+
+    @property
+    def raises_gaps(self) -> bool:
+        """Whether a gap is raised rather than delivered."""
+        return self._gaps == "raise"
+
+    async def arrival(self) -> None:
+        """Wait until something is there or the stream has ended."""
+        while not self.items and not self.ended:
+            self._arrival = self._arrival or anyio.Event()
+            await self._arrival.wait()
+
+    def unsubscribe(self) -> None:
+        """Give the subscription back."""
+        self._unsubscribe(self)
+
+    def _is_full(self, size: int) -> bool:
+        full = len(self.items) >= self._buffer_size
+        return full or (bool(self.items) and self._bytes + size > self._buffer_bytes)
+
+    def _count_drop(self) -> None:
+        self.dropped += 1
+        if self.dropped == 1:
+            logger.warning("events %r: buffer overflow, events are dropped", self.name)
+
+    def _wake(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
+
+    def _tell_departure(self) -> None:
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+
+
+class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
+    """The events of one name, from `Connection.events`; iterate it, or call `receive`.
+
+    The iteration ends when the connection's scope ends. When the connection failed for good, or
+    the buffer overflowed, it raises that after delivering what it holds. Several tasks may take
+    from one stream: each event goes to one of them.
+    """
+
+    def __init__(self, buffer: EventBuffer, type: Any) -> None:
+        self._buffer = buffer
+        self._type = type
+        self._closed = False
+        self._taken = 0
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return self._buffer.name
+
+    @property
+    def gaps(self) -> int:
+        """How often the connection was away while this stream was subscribed."""
+        return self._buffer.gap_count
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because the buffer was full."""
+        return self._buffer.dropped
+
+    @property
+    def buffered(self) -> int:
+        """How many items wait to be taken."""
+        return len(self._buffer.items)
+
+    async def receive(self) -> T_co:
+        """The next event.
+
+        Returns:
+            The event's argument when it has exactly one, otherwise the tuple of its arguments;
+            with ``gaps="mark"`` also a `Gap`.
+
+        Raises:
+            anyio.EndOfStream: when the connection's scope ended.
+            EventOverflowError: when the buffer filled up (``overflow="raise"``).
+            EventGapError: where events may be missing (``gaps="raise"``); the stream goes on.
+            ProtocolError: when this event cannot be read or is not of ``type=``; the stream
+                goes on.
+            ActorError, TransportError: when the connection failed for good.
+            ClosedError: when this stream was closed, also by another task meanwhile.
+
+        Cancellation: safe, no event is lost.
+        """
+        buffer = self._buffer
+        if buffer.items and self._taken % _ITEMS_PER_CHECKPOINT == 0:
+            await checkpoint()
+        while not buffer.items or self._closed:
+            if self._closed:
+                raise ClosedError(f"the stream of events {self.name!r} is closed")
+            if buffer.ended:
+                if buffer.end_error is None:
+                    raise anyio.EndOfStream
+                raise buffer.end_error
+            await buffer.arrival()
+        self._taken += 1
+        item = buffer.pop()
+        if isinstance(item, _Item):
+            value: T_co = convert(item.value, self._type, f"event {self.name!r}")
+            return value
+        if isinstance(item, Gap):
+            if buffer.raises_gaps:
+                raise EventGapError(item.since, item.until, item.attempts)
+            return item  # type: ignore[return-value]
+        raise item
+
+    async def aclose(self) -> None:
+        """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""
+        self.close()
+        await checkpoint()
+
+    def close(self) -> None:
+        """What `aclose` does; nothing in it waits."""
+        if not self._closed:
+            self._closed = True
+            self._buffer.end(None)
+            self._buffer.clear()
+            self._buffer.unsubscribe()
+
+    def __del__(self) -> None:
+        # Garbage may be collected in any thread: leave the rest to the connection's reader.
+        self._buffer.abandoned = True
+
+    def __repr__(self) -> str:
+        return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"
+
+
+def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:
+    """Raise `ValueError` for what is no policy or no size."""
+    if buffer_size < 1:
+        raise ValueError(f"buffer_size is a number of events of at least 1, not {buffer_size!r}")
+    if overflow not in ("raise", "drop_oldest", "drop_newest", "block"):
+        raise ValueError(
+            f"overflow is 'raise', 'drop_oldest', 'drop_newest' or 'block', not {overflow!r}"
+        )
+    if gaps not in ("ignore", "raise", "mark"):
+        raise ValueError(f"gaps is 'ignore', 'raise' or 'mark', not {gaps!r}")
+
+

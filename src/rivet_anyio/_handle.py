@@ -1,0 +1,436 @@
+"""ActorHandle: one actor, over plain HTTP; the way to its connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar, overload
+
+import httpx
+
+from ._actions import ActionCall, action_attribute
+from ._calls import call_actor
+from ._connection import Connection
+from ._convert import convert
+from ._core import Core, Server, error_of
+from ._errors import ActorError, ProtocolError
+from ._queues import QueueResult, check_queues, queue_timeout
+from ._retry import Retry
+from ._socket import ActorWebSocket
+from ._target import Target
+from .protocol.addressing import (
+    HEADER_ACTOR,
+    HEADER_ENCODING,
+    HEADER_PARAMS,
+    HEADER_SKIP_READY_WAIT,
+    HEADER_TARGET,
+    action_path,
+    actor_url,
+    join_url,
+    params_json,
+    queue_path,
+    request_path,
+)
+from .protocol.lifecycle import Verdict, judge
+from .transport._http import HttpAnswer, translated
+
+__all__ = ["ActorHandle", "GetParams"]
+
+T = TypeVar("T")
+
+GetParams = Callable[[], Awaitable[Any]]
+"""Returns connection params; awaited before every attempt to connect."""
+
+
+class ActorHandle:
+    """One actor, found by its key or id. Making one asks the server nothing.
+
+    Every attribute that is none of this class is an action: ``await handle.increment(1)``, also
+    by a dotted path; ``handle.action(name, ...)`` calls actions of any name.
+    """
+
+    def __init__(
+        self, core: Core, target: Target, *, params: Any = None, get_params: GetParams | None = None
+    ) -> None:
+        self._core = core
+        self._target = target
+        self._params = params
+        self._get_params = get_params
+        self._header_params = params_json(params)
+
+    @property
+    def name(self) -> str:
+        """The actor's name."""
+        return self._target.name
+
+    @property
+    def key(self) -> tuple[str, ...] | None:
+        """The actor's key, None for a handle by id."""
+        return self._target.key
+
+    def __getattr__(self, name: str) -> ActionCall:
+        return action_attribute(self, name)
+
+    def __repr__(self) -> str:
+        which = "by id" if self.key is None else f"key={list(self.key)!r}"
+        return f"<ActorHandle {self.name!r} {which}>"
+
+    async def resolve(self) -> str:
+        """The actor's id; ``get_or_create`` handles create it when it does not exist.
+
+        Raises:
+            ActorError: ``actor.not_found`` when there is no such actor.
+            ConnectError: when the server cannot be asked.
+
+        Cancellation: safe; the actor may have been created.
+        """
+        server = await self._core.server()
+        return await self._target.resolve(self._core, server)
+
+    async def gateway_url(self) -> str:
+        """The URL of this actor at the gateway, for other HTTP clients.
+
+        It holds the token when there is one: treat it as a secret.
+
+        Raises:
+            ActorError, ConnectError: as `resolve`.
+        """
+        server = await self._core.server()
+        actor_id = await self._target.resolve(self._core, server)
+        token = server.endpoint.token
+        if server.version is not None and not server.version.has_token_in_path:
+            token = None
+        return actor_url(server.endpoint, actor_id, "", token=token)
+
+    @overload
+    async def action(self, name: str, /, *args: Any, skip_ready_wait: bool | None = None) -> Any: ...
+
+    @overload
+    async def action(
+        self, name: str, /, *args: Any, type: type[T], skip_ready_wait: bool | None = None
+    ) -> T: ...
+
+    @overload
+    async def action(
+        self, name: str, /, *args: Any, type: Any, skip_ready_wait: bool | None = None
+    ) -> Any: ...
+
+    async def action(
+        self, name: str, /, *args: Any, type: Any = Any, skip_ready_wait: bool | None = None
+    ) -> Any:
+        """Call an action with one HTTP request.
+
+        Args:
+            name: The action's name as the server knows it.
+            args: Its arguments; docs/values.md says what travels.
+            type: What to convert the result to, checked by `msgspec.convert`.
+            skip_ready_wait: Do not wait at the gateway until the actor is ready; None takes the
+                client's setting.
+
+        Returns:
+            What the action returned; nothing (undefined) is None.
+
+        Raises:
+            ActorError: what the actor or the server answered.
+            ConnectError: nothing was sent.
+            ConnectionLostError: the action may have run.
+            ProtocolError: the answer cannot be read, or is not of `type`.
+            TypeError: an argument cannot travel; the message names the path to it.
+            ClosedError: outside the client's block.
+
+        Cancellation: the action may have run.
+        """
+        if not name:
+            raise ValueError("an action's name is not empty")
+
+        async def attempt(server: Server, actor_id: str) -> Any:
+            codec = server.codec
+            answer = await self._post(
+                server, actor_id, action_path(name), codec.action_body(args), skip_ready_wait
+            )
+            if not answer.ok:
+                return error_of(answer, codec)
+            return _read(answer, lambda: codec.action_output(answer.body).load())
+
+        output = await call_actor(self._core, self._target, attempt, repeat=name != "destroy")
+        return convert(output, type, f"result of action {name!r}")
+
+    async def send(self, queue: str, body: Any) -> None:
+        """Put a message into one of the actor's queues.
+
+        Returns once it is stored. Queues came with RivetKit 2.1.
+
+        Raises:
+            ActorError: ``queue.full`` and others; ``feature.unsupported`` when the server has no
+                queues.
+            ConnectError: nothing was sent.
+            ConnectionLostError: the message may have been stored.
+            TypeError: the body cannot travel.
+
+        Cancellation: the message may have been stored.
+        """
+        await self._send(self._target, queue, body, wait=False, timeout=None)
+
+    async def send_and_wait(
+        self, queue: str, body: Any, *, timeout: float | None = None, type: Any = Any
+    ) -> QueueResult:
+        """Put a message into one of the actor's queues and wait until it was worked off.
+
+        Args:
+            queue: The queue's name.
+            body: The message.
+            timeout: Seconds after which the server stops waiting and the status is
+                ``"timedOut"``; None: the server's own limit.
+            type: What to convert the response to.
+
+        Returns:
+            The status, ``"completed"`` or ``"timedOut"``, and the response.
+
+        Raises:
+            ActorError, ConnectError, ConnectionLostError, TypeError: as `send`.
+            ProtocolError: the answer cannot be read, or is not of `type`.
+
+        Cancellation: the message may have been stored.
+        """
+        return await self._send(self._target, queue, body, wait=True, timeout=timeout, type=type)
+
+    async def _send(
+        self,
+        target: Target,
+        queue: str,
+        body: Any,
+        *,
+        wait: bool,
+        timeout: float | None,
+        type: Any = Any,
+    ) -> QueueResult:
+        if not queue:
+            raise ValueError("a queue's name is not empty")
+        timeout_ms = queue_timeout(timeout)
+
+        async def attempt(server: Server, actor_id: str) -> QueueResult | ActorError:
+            check_queues(server)
+            codec = server.codec
+            content = codec.queue_body(queue, body, wait, timeout_ms)
+            answer = await self._post(
+                server, actor_id, queue_path(queue), content, None, extra_seconds=timeout or 0.0
+            )
+            if not answer.ok:
+                return error_of(answer, codec)
+            if not wait:
+                return QueueResult("completed")
+            reply = _read(answer, lambda: codec.queue_reply(answer.body))
+            response = reply.response.load() if reply.response is not None else None
+            if reply.response is not None:
+                response = convert(response, type, f"response of queue {queue!r}")
+            return QueueResult(reply.status, response)
+
+        return await call_actor(self._core, target, attempt)
+
+    async def fetch(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        skip_ready_wait: bool | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """One HTTP request to the actor's own server (``onRequest``).
+
+        Args:
+            path: The path below the actor, with a query string if wanted.
+            method: The HTTP method.
+            headers: Additional headers.
+            skip_ready_wait: As for `action`.
+            options: As for `httpx.AsyncClient.build_request`: ``content``, ``json``, ``data``,
+                ``files``, ``params``, ``cookies``, ``timeout``.
+
+        Returns:
+            The response, read whole, whatever its status.
+
+        Raises:
+            ActorError: the actor cannot be found or started.
+            ConnectError: nothing was sent.
+            ConnectionLostError: the request may have arrived.
+
+        Cancellation: the request may have arrived.
+        """
+        async with self.stream(
+            path, method=method, headers=headers, skip_ready_wait=skip_ready_wait, **options
+        ) as response:
+            with translated():
+                await response.aread()
+            return response
+
+    def stream(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        skip_ready_wait: bool | None = None,
+        **options: Any,
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """As `fetch`, for bodies that are read piece by piece inside ``async with``."""
+        return self._stream(path, method, headers or {}, skip_ready_wait, options)
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        path: str,
+        method: str,
+        headers: Mapping[str, str],
+        skip_ready_wait: bool | None,
+        options: dict[str, Any],
+    ) -> AsyncIterator[httpx.Response]:
+        async def attempt(server: Server, actor_id: str) -> httpx.Response | ActorError:
+            url, own = self._place(server, actor_id, request_path(path), skip_ready_wait)
+            if self._header_params is not None:
+                own[HEADER_PARAMS] = self._header_params
+            response = await self._core.http.start(
+                method, url, **{**options, "headers": {**own, **headers}}
+            )
+            try:
+                error = await _lifecycle_error(response, server)
+            except BaseException:
+                await response.aclose()
+                raise
+            if error is None:
+                return response
+            await response.aclose()
+            return error
+
+        repeat = not _is_one_shot(options)
+        response = await call_actor(self._core, self._target, attempt, repeat=repeat)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def websocket(
+        self,
+        path: str = "",
+        *,
+        skip_ready_wait: bool | None = None,
+        max_message_size: int | None = None,
+    ) -> ActorWebSocket:
+        """A WebSocket to the actor's own server (``onWebSocket``).
+
+        Use it by ``async with handle.websocket(path) as ws``; it is not reconnected.
+
+        Args:
+            path: The path below the actor, with a query string if wanted.
+            skip_ready_wait: As for `action`.
+            max_message_size: The longest message accepted, in bytes; None takes the client's.
+        """
+        return ActorWebSocket(
+            self._core,
+            self._target,
+            path,
+            params=self._params,
+            get_params=self._get_params,
+            skip_ready_wait=self._skips(skip_ready_wait),
+            max_message_size=max_message_size or self._core.options.max_message_size,
+        )
+
+    def connect(
+        self,
+        *,
+        params: Any = None,
+        get_params: GetParams | None = None,
+        skip_ready_wait: bool | None = None,
+        connect_timeout: float | None = None,
+        close_timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> Connection:
+        """A connection to the actor, open inside ``async with handle.connect() as conn``.
+
+        Args:
+            params: Connection params instead of the handle's (and of its `get_params`).
+            get_params: Awaited before every attempt for the params to use.
+            skip_ready_wait: As for `action`.
+            connect_timeout: Seconds that one attempt may take; None takes the client's.
+            close_timeout: Seconds that the goodbye may take; None takes the client's.
+            retry: Backoff between attempts; None takes the client's.
+        """
+        if params is None and get_params is None:
+            params, get_params = self._params, self._get_params
+        return Connection(
+            self,
+            self._core,
+            self._target,
+            params=params,
+            get_params=get_params,
+            skip_ready_wait=self._skips(skip_ready_wait),
+            connect_timeout=connect_timeout,
+            close_timeout=close_timeout,
+            retry=retry,
+        )
+
+    async def _post(
+        self,
+        server: Server,
+        actor_id: str,
+        path: str,
+        content: bytes,
+        skip_ready_wait: bool | None,
+        *,
+        extra_seconds: float = 0.0,
+    ) -> HttpAnswer:
+        url, headers = self._place(server, actor_id, path, skip_ready_wait)
+        headers[HEADER_ENCODING] = server.codec.encoding
+        headers["Content-Type"] = server.codec.content_type
+        if self._header_params is not None:
+            headers[HEADER_PARAMS] = self._header_params
+        return await self._core.http.request(
+            "POST", url, headers=headers, content=content, extra_seconds=extra_seconds
+        )
+
+    def _place(
+        self, server: Server, actor_id: str, path: str, skip_ready_wait: bool | None
+    ) -> tuple[str, dict[str, str]]:
+        """The URL of something of the actor, and the headers to send along."""
+        headers = self._core.actor_headers(server)
+        if not self._skips(skip_ready_wait):
+            return actor_url(server.endpoint, actor_id, path), headers
+        headers[HEADER_SKIP_READY_WAIT] = "1"
+        headers[HEADER_TARGET] = "actor"
+        headers[HEADER_ACTOR] = actor_id
+        if path.startswith("/request"):
+            return join_url(server.endpoint.url, path), headers
+        return actor_url(server.endpoint, actor_id, path), headers
+
+    def _skips(self, skip_ready_wait: bool | None) -> bool:
+        return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait
+
+
+def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
+    """What an answer of success says; its `ProtocolError` quotes status and beginning."""
+    try:
+        return read()
+    except ProtocolError as exc:
+        raise ProtocolError(
+            f"HTTP {answer.status} with a body that cannot be read: {answer.body[:200]!r}: {exc}"
+        ) from exc
+
+
+async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorError | None:
+    """The error of the gateway or the runtime that kept the request from the actor, if any."""
+    if response.status_code < 400 or "content-type" not in response.headers:
+        return None
+    if int(response.headers.get("content-length") or "65536") >= 65536:
+        return None
+    with translated():
+        body = await response.aread()
+    try:
+        error = error_of(HttpAnswer(response.status_code, response.headers, body), server.codec)
+    except ProtocolError:
+        return None
+    return None if judge(error) is Verdict.FINAL else error
+
+
+def _is_one_shot(options: Mapping[str, Any]) -> bool:
+    """Whether the body can be sent only once."""
+    content = options.get("content")
+    return bool(options.get("files")) or not isinstance(content, (type(None), bytes, str))

@@ -1,0 +1,40 @@
+"""When to try again: policies as values."""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Exponential backoff with full jitter.
+
+    Before attempt ``n`` (from 0) the delay is drawn evenly between 0 and
+    ``min(initial * 2**n, maximum)``. Delays are slept on the event loop's clock, so virtual time
+    (Trio's ``MockClock``) applies to them.
+
+    Attributes:
+        initial: Upper bound of the first delay, in seconds.
+        maximum: Upper bound of every delay, in seconds.
+        random: Returns a float from 0 to 1; replace it to make delays predictable.
+    """
+
+    initial: float = 0.25
+    maximum: float = 30.0
+    random: Callable[[], float] = field(default=_random.random, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.initial <= self.maximum:
+            raise ValueError(
+                f"Retry needs 0 < initial <= maximum, not initial={self.initial!r}, "
+                f"maximum={self.maximum!r} (seconds)"
+            )
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait before attempt number `attempt`, counted from 0."""
+        bound = min(self.initial * 2.0 ** min(attempt, 60), self.maximum)
+        return bound * self.random()

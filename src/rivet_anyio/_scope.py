@@ -1,0 +1,57 @@
+"""A task group that never speaks: what a connection's scope is made of.
+
+The body's exception is not handed to the group, so it leaves as the very object it is; the tasks
+inside keep what goes wrong to themselves and return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "patience"]
+
+LEAVE_CANCELLED_SECONDS = 1.0
+"""How long a goodbye may take when the scope is left by cancellation."""
+
+
+def patience(close_timeout: float, exc_type: type[BaseException] | None) -> float:
+    """Seconds that a goodbye may take, given how the block ends."""
+    if exc_type is None or issubclass(exc_type, Exception):
+        return close_timeout
+    return min(close_timeout, LEAVE_CANCELLED_SECONDS)
+
+
+class SilentTasks:
+    """Background tasks inside a block; see the module."""
+
+    def __init__(self) -> None:
+        self._group: TaskGroup | None = None
+
+    async def enter(self) -> None:
+        """Begin; the caller must `leave`."""
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+
+    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task that does not raise."""
+        assert self._group is not None
+        self._group.start_soon(task)
+
+    async def leave(self, finished: anyio.Event, seconds: float) -> None:
+        """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
+        group, self._group = self._group, None
+        assert group is not None
+        try:
+            if seconds > 0:
+                with CancelScope(shield=True, deadline=anyio.current_time() + seconds):
+                    await finished.wait()
+        finally:
+            group.cancel_scope.shield = True
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+
+

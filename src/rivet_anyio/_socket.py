@@ -1,0 +1,267 @@
+"""ActorWebSocket: a raw WebSocket to an actor's own server."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ._core import Core
+from ._dial import Line, close_as_error, dial
+from ._errors import ClosedError, ConnectionLostError, RivetError
+from ._scope import SilentTasks, patience
+from ._target import Target
+from .protocol.addressing import websocket_path
+from .transport._framing import Close, WsprotoFramer
+from .transport._outbox import Outbox
+from .transport._pump import Pump
+
+__all__ = ["ActorWebSocket"]
+
+_MAX_BUFFERED_MESSAGES = 256
+_MAX_BUFFERED_BYTES = 4 * 1024 * 1024
+_GOOD_CLOSES = (1000, 1001, 1005)
+
+
+class _Message:
+    """A message on its way out; `settled` when it left, or when that cannot happen any more."""
+
+    def __init__(self, payload: str | bytes) -> None:
+        self._payload = payload
+        self.size = len(payload)
+        self.settled = anyio.Event()
+        self.taken = False
+
+    def take(self) -> str | bytes | None:
+        self.taken = True
+        self.settled.set()
+        return self._payload
+
+
+class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
+    """A WebSocket to an actor's ``onWebSocket``, open inside its ``async with`` block.
+
+    Text messages are str, binary ones bytes. Messages that come while nobody receives are
+    buffered, 256 of them or 4 MiB; then the socket is not read until there is room again.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        target: Target,
+        path: str,
+        *,
+        params: Any,
+        get_params: Callable[[], Awaitable[Any]] | None,
+        skip_ready_wait: bool,
+        max_message_size: int,
+    ) -> None:
+        self._core = core
+        self._target = target
+        self._path = websocket_path(path)
+        self._params = params
+        self._get_params = get_params
+        self._skip_ready_wait = skip_ready_wait
+        self._max_message_size = max_message_size
+        self._tasks = SilentTasks()
+        self._entered = False
+        self._pump: Pump | None = None
+        self._line: Line | None = None
+        self._outbox = Outbox()
+        self._finished = anyio.Event()
+        self._left = False
+        self._messages: deque[str | bytes] = deque()
+        self._bytes = 0
+        self._arrival: anyio.Event | None = None
+        self._departure: anyio.Event | None = None
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code the peer sent, None while it has sent none (or a close without one)."""
+        end = self._pump.end if self._pump else None
+        return end.code if isinstance(end, Close) and end.code != 1005 else None
+
+    @property
+    def close_reason(self) -> str:
+        """The close reason the peer sent, empty while it has sent none."""
+        end = self._pump.end if self._pump else None
+        return end.reason if isinstance(end, Close) else ""
+
+    async def __aenter__(self) -> ActorWebSocket:
+        if self._entered:
+            raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
+        self._entered = True
+        options = self._core.options
+        self._line = await dial(
+            self._core,
+            self._target,
+            self._path,
+            encoding="bare",
+            params=self._params,
+            get_params=self._get_params,
+            skip_ready_wait=self._skip_ready_wait,
+            deadline=anyio.current_time() + options.connect_timeout,
+        )
+        self._pump = Pump(
+            self._line.stream,
+            WsprotoFramer(self._max_message_size),
+            self._outbox,
+            self,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+        )
+        self._pump.begin_sending()
+        await self._tasks.enter()
+        self._tasks.start(self._run)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._pump is not None and self._line is not None
+        self._left = True
+        self._wake()
+        self._pump.close()
+        try:
+            seconds = patience(self._core.options.close_timeout, exc_type)
+            await self._tasks.leave(self._finished, seconds)
+        finally:
+            await self._line.stream.__aexit__(None, None, None)
+
+    async def send(self, item: str | bytes) -> None:
+        """Send one message: str as text, bytes as binary.
+
+        Returns once it is on its way to the socket, in the order of the calls.
+
+        Raises:
+            ConnectionLostError, ActorError: the connection has ended.
+            ClosedError: outside the block, or after `aclose`.
+            TypeError: for anything but str and bytes.
+
+        Cancellation: the message is sent whole or not at all.
+        """
+        if not isinstance(item, (str, bytes)):
+            raise TypeError(f"a WebSocket message is str or bytes, not {item!r:.60}")
+        self._check_open()
+        await self._outbox.room()
+        self._check_open()
+        message = _Message(item)
+        self._outbox.put(message)
+        try:
+            await message.settled.wait()
+        finally:
+            if not message.taken:
+                self._outbox.discard(message)
+        if not message.taken:
+            self._check_open()
+            raise ConnectionLostError("the connection ended before the message was sent")
+
+    async def receive(self) -> str | bytes:
+        """The next message.
+
+        Raises:
+            anyio.EndOfStream: the peer closed with 1000, 1001 or no code.
+            ActorError: the gateway closed with an error.
+            ConnectionLostError: it closed with another code (see its `code`), or broke off.
+            ProtocolError: the peer broke the WebSocket protocol.
+            ClosedError: outside the block, or after `aclose`.
+
+        Cancellation: safe, no message is lost.
+        """
+        await checkpoint()
+        while not self._messages:
+            self._check_entered()
+            if self._finished.is_set():
+                assert self._pump is not None
+                end = self._pump.end
+                if isinstance(end, Close) and end.code in _GOOD_CLOSES:
+                    raise anyio.EndOfStream
+                raise self._end_error()
+            self._arrival = self._arrival or anyio.Event()
+            await self._arrival.wait()
+        if self._left:
+            raise ClosedError("the WebSocket is closed")
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+        return message
+
+    async def send_eof(self) -> None:
+        """Not possible on a WebSocket: use `aclose`."""
+        raise NotImplementedError("a WebSocket has no half-close: use aclose()")
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a code and a reason, and wait for the answer at most `close_timeout`.
+
+        Args:
+            code: 1000, or an application's own from 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Cancellation: the close frame may have been sent.
+        """
+        if code != 1000 and not 3000 <= code <= 4999:
+            raise ValueError(f"a close code is 1000 or from 3000 to 4999, not {code!r}")
+        if len(reason.encode()) > 123:
+            raise ValueError("a close reason has at most 123 bytes")
+        if self._pump is None or self._finished.is_set():
+            await checkpoint()
+            return
+        self._pump.close(code, reason)
+        with anyio.move_on_after(self._core.options.close_timeout):
+            await self._finished.wait()
+
+    def message(self, data: str | bytes) -> None:
+        """Take a message from the pump."""
+        self._messages.append(data)
+        self._bytes += len(data)
+        self._wake()
+
+    def full(self) -> anyio.Event | None:
+        """Tell the pump whether there is room."""
+        if len(self._messages) < _MAX_BUFFERED_MESSAGES and self._bytes < _MAX_BUFFERED_BYTES:
+            return None
+        self._departure = self._departure or anyio.Event()
+        return self._departure
+
+    async def _run(self) -> None:
+        assert self._pump is not None
+        try:
+            await self._pump.run()
+        finally:
+            self._finished.set()
+            self._wake()
+            for message in self._outbox.items:
+                if isinstance(message, _Message):
+                    message.settled.set()
+
+    def _wake(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
+
+    def _check_entered(self) -> None:
+        if self._left or not self._entered:
+            when = "after its block was left" if self._left else "before 'async with' entered it"
+            raise ClosedError(f"the WebSocket was used {when}")
+
+    def _check_open(self) -> None:
+        self._check_entered()
+        assert self._pump is not None
+        if self._pump.end is not None:
+            raise self._end_error()
+        if self._pump.closing:
+            raise ClosedError("the WebSocket is closed")
+
+    def _end_error(self) -> RivetError:
+        assert self._pump is not None and self._pump.end is not None
+        end = self._pump.end
+        return close_as_error(end) if isinstance(end, Close) else end

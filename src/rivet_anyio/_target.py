@@ -1,0 +1,133 @@
+"""Which actor a handle means, and how its id is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._core import Core, Server
+from ._errors import ActorError, ConnectError, ConnectionLostError
+from .protocol.management import (
+    ActorInfo,
+    creation_body,
+    encode_input,
+    key_query,
+    not_found,
+    parse_actor,
+    parse_actors,
+)
+
+__all__ = ["Creation", "Target", "create_actor", "find_by_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """How to create an actor; `input` as `encode_input` takes it, where `has_input` says so."""
+
+    pool: str
+    region: str | None
+    input: object
+    has_input: bool
+
+
+class Target:
+    """One actor, by key or by id; remembers the id until it turns out stale.
+
+    Args:
+        name: The actor's name.
+        key: Its key's parts, None when it is meant by id.
+        actor_id: Its id, None when it is meant by key.
+        creation: How to create it when it does not exist, None to leave that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key: tuple[str, ...] | None = None,
+        actor_id: str | None = None,
+        creation: Creation | None = None,
+    ) -> None:
+        self.name = name
+        self.key = key
+        self.creation = creation
+        self._id = actor_id
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether this is one actor by id, which no other can replace."""
+        return self.key is None
+
+    def forget(self, actor_id: str) -> None:
+        """This id is stale: the next `resolve` asks the server again."""
+        if not self.is_fixed and self._id == actor_id:
+            self._id = None
+
+    async def resolve(self, core: Core, server: Server, *, fresh: bool = False) -> str:
+        """The actor's id; found or created when it is not known, or not trusted (`fresh`).
+
+        Raises:
+            ActorError: ``actor.not_found`` when it does not exist, or what the server says.
+            ConnectError: when the server cannot be asked.
+        """
+        if self._id is not None and (self.is_fixed or not fresh):
+            return self._id
+        assert self.key is not None
+        try:
+            if self.creation is None:
+                found = await _find_by_key(core, server, self.name, self.key)
+                if found is None:
+                    raise not_found(self.name, self.key)
+            else:
+                found = await self._get_or_create(core, server, self.key, self.creation)
+        except ConnectionLostError as lost:
+            # Finding an actor runs none of its code, so the caller's action did not run.
+            raise ConnectError(f"the actor's id could not be resolved: {lost}") from lost
+        self._id = found.actor_id
+        return found.actor_id
+
+    async def _get_or_create(
+        self, core: Core, server: Server, key: tuple[str, ...], creation: Creation
+    ) -> ActorInfo:
+        try:
+            return await create_actor(core, server, "PUT", self.name, key, creation)
+        except ActorError as error:
+            if (error.group, error.code) != ("actor", "key_reserved_in_different_datacenter"):
+                raise
+            found = await _find_by_key(core, server, self.name, key)
+            if found is None:
+                raise
+            return found
+
+
+async def create_actor(
+    core: Core, server: Server, method: str, name: str, key: tuple[str, ...], creation: Creation
+) -> ActorInfo:
+    """Create an actor: ``POST`` insists on a new one, ``PUT`` takes one that exists."""
+    body = creation_body(
+        name,
+        key,
+        pool=creation.pool,
+        region=creation.region,
+        input=encode_input(creation.input, server.dialect) if creation.has_input else None,
+    )
+    namespace = [("namespace", server.endpoint.namespace)]
+    answer = await core.manage(server, method, "/actors", namespace, body)
+    return parse_actor(answer.body, server.dialect)
+
+
+async def find_by_id(core: Core, server: Server, actor_id: str) -> ActorInfo | None:
+    """An actor by its id, None when there is none."""
+    query = [("actor_ids", actor_id), ("namespace", server.endpoint.namespace)]
+    answer = await core.manage(server, "GET", "/actors", query)
+    actors = parse_actors(answer.body, server.dialect).actors
+    return actors[0] if actors else None
+
+
+async def _find_by_key(
+    core: Core, server: Server, name: str, key: tuple[str, ...]
+) -> ActorInfo | None:
+    query = key_query(server.endpoint, name, key)
+    answer = await core.manage(server, "GET", "/actors", query)
+    actors = parse_actors(answer.body, server.dialect).actors
+    return actors[0] if actors else None
+

@@ -1,0 +1,16 @@
+"""The Rivet Actors client protocol, without I/O.
+
+Nothing here awaits, reads a clock or draws a random number, and nothing of the project is
+imported but its errors. Each module tells one part of the protocol:
+
+- `keys`: actor keys as servers write them;
+- `values`: what Python values become on the way to JavaScript and back;
+- `dialect`: what differs between server versions;
+- `bare`: the binary encoding's primitives;
+- `messages`: what client and server say to each other;
+- `encodings`: those messages as bytes, in bare, CBOR and JSON;
+- `addressing`: URLs, headers and subprotocols;
+- `management`: the API that finds and creates actors;
+- `lifecycle`: which errors mean "not now", and whether the action can have run;
+- `session`: the state of one WebSocket connection.
+"""

@@ -1,0 +1,189 @@
+"""Where requests go: URLs, headers and WebSocket subprotocols.
+
+Actors are addressed by id, ``/gateway/{id}/...``; keys never appear in these URLs. (RivetKit,
+``actor-gateway.ts``; the gateway that newer servers offer for keys splits them at commas.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from .._errors import ConfigError
+from .dialect import Encoding
+from .values import PARAMS_JSON, dump_ascii_json, prepare
+
+__all__ = [
+    "HEADER_ACTOR",
+    "HEADER_ENCODING",
+    "HEADER_PARAMS",
+    "HEADER_RAY",
+    "HEADER_SKIP_READY_WAIT",
+    "HEADER_TARGET",
+    "HEADER_TOKEN",
+    "SUBPROTOCOL",
+    "Endpoint",
+    "action_path",
+    "actor_url",
+    "encode_component",
+    "fits_subprotocol",
+    "join_url",
+    "params_json",
+    "parse_endpoint_url",
+    "queue_path",
+    "request_path",
+    "same_host",
+    "subprotocols",
+    "websocket_path",
+]
+
+HEADER_ACTOR = "x-rivet-actor"
+HEADER_ENCODING = "x-rivet-encoding"
+HEADER_PARAMS = "x-rivet-conn-params"
+HEADER_RAY = "x-rivet-ray-id"
+HEADER_SKIP_READY_WAIT = "x-rivet-skip-ready-wait"
+HEADER_TARGET = "x-rivet-target"
+HEADER_TOKEN = "x-rivet-token"
+
+SUBPROTOCOL = "rivet"
+"""The one subprotocol that servers select."""
+
+_HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A server: its URL without a trailing slash, and who we are there."""
+
+    url: str
+    namespace: str
+    token: str | None
+
+    def __repr__(self) -> str:
+        token = "None" if self.token is None else "'***'"
+        return f"Endpoint(url={self.url!r}, namespace={self.namespace!r}, token={token})"
+
+
+def encode_component(text: str) -> str:
+    """Percent-encode like JavaScript's ``encodeURIComponent``."""
+    return quote(text, safe="-_.!~*'()")
+
+
+def join_url(endpoint: str, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+    """An endpoint's URL with a path below it and query parameters after it."""
+    extra = "&".join(f"{encode_component(k)}={encode_component(v)}" for k, v in query)
+    if extra:
+        path += ("&" if "?" in path else "?") + extra
+    return endpoint + path
+
+
+def actor_url(endpoint: Endpoint, actor_id: str, path: str, *, token: str | None = None) -> str:
+    """The URL of something of an actor; the token only where no header can carry it."""
+    at = f"@{encode_component(token)}" if token else ""
+    return f"{endpoint.url}/gateway/{encode_component(actor_id)}{at}{path}"
+
+
+def action_path(name: str) -> str:
+    """The path of an action below an actor's URL."""
+    return f"/action/{encode_component(name)}"
+
+
+def queue_path(name: str) -> str:
+    """The path of a queue below an actor's URL."""
+    return f"/queue/{encode_component(name)}"
+
+
+def request_path(path: str) -> str:
+    """The path of an actor's own HTTP server (``onRequest``); a query string stays."""
+    return "/request/" + path.removeprefix("/")
+
+
+def websocket_path(path: str) -> str:
+    """The path of an actor's own WebSocket server (``onWebSocket``)."""
+    return "/websocket/" + path.removeprefix("/")
+
+
+def params_json(params: Any) -> str | None:
+    """Connection params as the header carries them: JSON in ASCII; None is none.
+
+    The 2.3 runtime takes a header with other characters for an absent one.
+
+    Raises:
+        TypeError: when something in the params is not JSON.
+    """
+    return None if params is None else dump_ascii_json(prepare(params, PARAMS_JSON, "params"))
+
+
+def subprotocols(
+    encoding: Encoding,
+    *,
+    params: str | None = None,
+    token: str | None = None,
+    skip_ready_wait_for: str | None = None,
+) -> list[str]:
+    """What a WebSocket handshake offers.
+
+    Args:
+        encoding: How messages are written; raw WebSockets say ``bare``.
+        params: Connection params as `params_json` wrote them.
+        token: Sent here when its characters allow it (RFC 9110 tokens).
+        skip_ready_wait_for: The id of the actor to reach without waiting until it is ready.
+    """
+    offers = [SUBPROTOCOL, f"rivet_encoding.{encoding}"]
+    if skip_ready_wait_for is not None:
+        offers += [
+            "rivet_target.actor",
+            f"rivet_actor.{quote(skip_ready_wait_for, safe='-_.~')}",
+            "rivet_skip_ready_wait",
+        ]
+    if token is not None:
+        offers.append(f"rivet_token.{token}")
+    if params is not None:
+        offers.append(f"rivet_conn_params.{quote(params, safe='-_.~')}")
+    return offers
+
+
+def fits_subprotocol(token: str) -> bool:
+    """Whether a token can be part of a subprotocol as it is: servers do not decode it."""
+    return _HTTP_TOKEN.match(token) is not None
+
+
+def parse_endpoint_url(url: str) -> tuple[str, str, str]:
+    """Split an endpoint URL into the URL without credentials, user name and password.
+
+    Raises:
+        ConfigError: when it is not an absolute http(s) URL, or has a query or a fragment. The
+            message never repeats a password.
+    """
+    shown = re.sub(r"//[^/@]*@", "//***@", url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise ConfigError(f"invalid endpoint URL {shown!r}: {exc}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"invalid endpoint URL {shown!r}: it must look like https://host or "
+            "https://namespace:token@host"
+        )
+    if any(char.isspace() for char in url) or "\\" in url:
+        raise ConfigError(f"invalid endpoint URL {shown!r}: it has white space or a backslash")
+    if "?" in url:
+        raise ConfigError(f"the endpoint {shown!r} cannot have a query string: remove '?...'")
+    if "#" in url:
+        raise ConfigError(f"the endpoint {shown!r} cannot have a fragment: remove '#...'")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    clean = f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path}"
+    return clean.rstrip("/"), parts.username or "", parts.password or ""
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same host; all names of the loopback are one."""
+    hosts = [urlsplit(url).hostname or "" for url in (one, other)]
+    if all(host in _LOOPBACK for host in hosts):
+        return True
+    return hosts[0] == hosts[1] and urlsplit(one).scheme == urlsplit(other).scheme

@@ -1,0 +1,70 @@
+"""What differs between server versions, in one place.
+
+``/metadata`` says which dialect to begin with; the version prefix of every BARE answer confirms
+or corrects it. RivetKit 2.0 answers with protocol version 2, 2.1 and 2.2 with 3, 2.3 with 4.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Dialect", "Encoding", "ServerVersion"]
+
+Encoding = Literal["bare", "cbor", "json"]
+"""How values and messages are written: ``bare`` carries every value, see `values`."""
+
+
+class Dialect(enum.Enum):
+    """How a server writes values.
+
+    ``PLAIN`` (RivetKit 2.0 to 2.2) writes plain CBOR; ``COMPAT`` (2.3 and later) writes what JSON
+    lacks as two-element arrays such as ``["$BigInt", "7"]``, in CBOR as well.
+    """
+
+    PLAIN = "plain"
+    COMPAT = "compat"
+
+    @classmethod
+    def of_bare_version(cls, version: int) -> Dialect:
+        """The dialect of a server that answers with this BARE version prefix."""
+        return cls.PLAIN if version <= 3 else cls.COMPAT
+
+
+class ServerVersion(msgspec.Struct, frozen=True):
+    """What ``/metadata`` says of a server: its runtime and its version."""
+
+    runtime: str
+    text: str
+
+    @property
+    def release(self) -> tuple[int, int] | None:
+        """Major and minor version, None when the text has none."""
+        found = re.match(r"v?(\d+)\.(\d+)", self.text)
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect to begin with; a version that cannot be read counts as a new one."""
+        return Dialect.COMPAT if self._at_least(2, 3) else Dialect.PLAIN
+
+    @property
+    def has_queues(self) -> bool:
+        """Queues came with RivetKit 2.1."""
+        return self._at_least(2, 1)
+
+    @property
+    def has_token_in_path(self) -> bool:
+        """``/gateway/{id}@{token}`` came with RivetKit 2.1; 2.0 takes it for an actor id."""
+        return self._at_least(2, 1)
+
+    @property
+    def has_name_listing(self) -> bool:
+        """RivetKit 2.0 answers a listing by name with an empty list, whatever there is."""
+        return self._at_least(2, 1)
+
+    def _at_least(self, major: int, minor: int) -> bool:
+        return self.release is None or self.release >= (major, minor)

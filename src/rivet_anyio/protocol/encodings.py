@@ -1,0 +1,375 @@
+"""The protocol's messages as bytes: one codec for each of bare, cbor and json.
+
+A codec speaks one dialect. Answers in bare encoding name their version, so that codec corrects
+itself; the two others say what they were told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from .._errors import ActorSpecifier, ProtocolError
+from . import bare
+from .dialect import Dialect, Encoding
+from .messages import (
+    ActionResponse,
+    ErrorBody,
+    Event,
+    Init,
+    QueueReply,
+    Raw,
+    RawCbor,
+    RawTree,
+    ServerError,
+    ServerMessage,
+)
+from .values import (
+    COMPAT_CBOR,
+    COMPAT_JSON,
+    PLAIN_CBOR,
+    PLAIN_JSON,
+    TAGLESS_CBOR,
+    ValueForm,
+    dump_cbor,
+    dump_json,
+    load_cbor,
+    load_json,
+    prepare,
+    quote,
+)
+
+__all__ = ["Codec", "codec_for", "error_from_json"]
+
+T = TypeVar("T")
+
+_MESSAGE_VERSION = (2).to_bytes(2, "little")
+"""Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
+_QUEUE_VERSION = (3).to_bytes(2, "little")
+
+
+class Codec(Protocol):
+    """Writes what clients say and reads what servers say.
+
+    Writing raises `TypeError` for a value that cannot travel, reading `ProtocolError`.
+    """
+
+    encoding: Encoding
+    content_type: str
+    dialect: Dialect
+
+    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes | str:
+        """An action call on a connection."""
+        ...
+
+    def subscription_message(self, name: str, subscribe: bool) -> bytes | str:
+        """Ask for an event by name, or stop asking."""
+        ...
+
+    def server_message(self, data: bytes | str) -> ServerMessage:
+        """Read one WebSocket message."""
+        ...
+
+    def action_body(self, args: Sequence[Any]) -> bytes:
+        """The body of an action call over HTTP."""
+        ...
+
+    def action_output(self, body: bytes) -> Raw:
+        """Read the answer to an action call over HTTP."""
+        ...
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        """The body of a queue message over HTTP."""
+        ...
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        """Read the answer to a queue message."""
+        ...
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        """Read an error answer over HTTP."""
+        ...
+
+
+def codec_for(encoding: Encoding, dialect: Dialect) -> Codec:
+    """The codec to begin with."""
+    if encoding == "bare":
+        return BareCodec(dialect)
+    if encoding == "cbor":
+        return CborCodec(dialect)
+    return JsonCodec(dialect)
+
+
+class BareCodec:
+    """BARE messages whose values are CBOR; carries every value that JavaScript and Python share."""
+
+    encoding: Encoding = "bare"
+    content_type = "application/octet-stream"
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
+        payload = self._value(list(args), "args")
+        return _MESSAGE_VERSION + b"\x00" + bare.uint(id) + bare.text(name) + bare.data(payload)
+
+    def subscription_message(self, name: str, subscribe: bool) -> bytes:
+        return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)
+
+    def server_message(self, data: bytes | str) -> ServerMessage:
+        if isinstance(data, str):
+            raise ProtocolError(f"a text message in bare encoding: {quote(data)}")
+        read = self._reader(data)
+        tag = read.uint()
+        message: ServerMessage
+        if tag == 0:
+            message = Init(read.text(), read.text())
+            if read.version == 1:
+                read.text()
+        elif tag == 1:
+            message = self._server_error(read)
+        elif tag == 2:
+            message = ActionResponse(read.uint(), self._raw(read))
+        elif tag == 3:
+            message = Event(read.text(), self._raw(read))
+        else:
+            raise read.unknown_tag(tag)
+        read.end()
+        return message
+
+    def action_body(self, args: Sequence[Any]) -> bytes:
+        return _MESSAGE_VERSION + bare.data(self._value(list(args), "args"))
+
+    def action_output(self, body: bytes) -> Raw:
+        read = self._reader(body)
+        output = self._raw(read)
+        read.end()
+        return output
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        return (
+            _QUEUE_VERSION
+            + bare.data(self._value(body, "body"))
+            + bare.optional(bare.text(name))
+            + bare.optional(bare.boolean(wait))
+            + bare.optional(None if timeout_ms is None else bare.u64(timeout_ms))
+        )
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        read = self._reader(body)
+        reply = QueueReply(read.text(), read.optional(lambda: self._raw(read)))
+        read.end()
+        return reply
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        read = self._reader(body)
+        group, code, message = read.text(), read.text(), read.text()
+        metadata = read.optional(lambda: self._raw(read))
+        actor = self._actor(read)
+        read.end()
+        return ErrorBody(group, code, message, metadata, actor)
+
+    def _server_error(self, read: bare.Reader) -> ServerError:
+        group, code, message = read.text(), read.text(), read.text()
+        metadata = read.optional(lambda: self._raw(read))
+        action_id = read.optional(read.uint)
+        actor = self._actor(read)
+        return ServerError(ErrorBody(group, code, message, metadata, actor), action_id)
+
+    def _actor(self, read: bare.Reader) -> ActorSpecifier | None:
+        if read.version < 4:
+            return None
+        return read.optional(
+            lambda: ActorSpecifier(read.text(), read.uint(), read.optional(read.text))
+        )
+
+    def _reader(self, data: bytes) -> bare.Reader:
+        read = bare.Reader(data)
+        self.dialect = Dialect.of_bare_version(read.version)
+        return read
+
+    def _raw(self, read: bare.Reader) -> RawCbor:
+        return RawCbor(read.data(), self._form)
+
+    def _value(self, value: Any, where: str) -> bytes:
+        return dump_cbor(prepare(value, self._form, where))
+
+    @property
+    def _form(self) -> ValueForm:
+        return COMPAT_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
+
+
+class CborCodec:
+    """Messages and values as one CBOR structure."""
+
+    encoding: Encoding = "cbor"
+    content_type = "application/octet-stream"
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
+        # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
+        # 2.3 runtime wants the tag before the value.
+        return (
+            b"\xa1dbody\xa2ctagmActionRequestcval\xa3bid\x1b"
+            + id.to_bytes(8, "big")
+            + b"dname"
+            + dump_cbor(name)
+            + b"dargs"
+            + dump_cbor(prepare(list(args), self._form, "args"))
+        )
+
+    def subscription_message(self, name: str, subscribe: bool) -> bytes:
+        return dump_cbor(_subscription(name, subscribe))
+
+    def server_message(self, data: bytes | str) -> ServerMessage:
+        if isinstance(data, str):
+            raise ProtocolError(f"a text message in cbor encoding: {quote(data)}")
+        return _message_from_tree(load_cbor(data), self._form, data)
+
+    def action_body(self, args: Sequence[Any]) -> bytes:
+        return dump_cbor({"args": prepare(list(args), self._form, "args")})
+
+    def action_output(self, body: bytes) -> Raw:
+        return RawTree(_map(load_cbor(body), body).get("output"), self._form)
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        return dump_cbor(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        return _queue_reply_from_tree(load_cbor(body), self._form, body)
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        return _error_from_tree(load_cbor(body), self._form, body)
+
+    @property
+    def _form(self) -> ValueForm:
+        return TAGLESS_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
+
+
+class JsonCodec:
+    """Messages and values as one JSON text."""
+
+    encoding: Encoding = "json"
+    content_type = "application/json"
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def action_message(self, id: int, name: str, args: Sequence[Any]) -> str:
+        # Servers up to 2.2 want the id as a BigInt.
+        value = {
+            "id": ["$BigInt", str(id)],
+            "name": name,
+            "args": prepare(list(args), self._form, "args"),
+        }
+        return dump_json({"body": {"tag": "ActionRequest", "val": value}}).decode()
+
+    def subscription_message(self, name: str, subscribe: bool) -> str:
+        return dump_json(_subscription(name, subscribe)).decode()
+
+    def server_message(self, data: bytes | str) -> ServerMessage:
+        return _message_from_tree(load_json(data), self._form, data)
+
+    def action_body(self, args: Sequence[Any]) -> bytes:
+        return dump_json({"args": prepare(list(args), self._form, "args")})
+
+    def action_output(self, body: bytes) -> Raw:
+        return RawTree(_map(load_json(body), body).get("output"), self._form)
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        return dump_json(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        return _queue_reply_from_tree(load_json(body), self._form, body)
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        return _error_from_tree(load_json(body), self._form, body)
+
+    @property
+    def _form(self) -> ValueForm:
+        return COMPAT_JSON if self.dialect is Dialect.COMPAT else PLAIN_JSON
+
+
+def error_from_json(body: bytes) -> ErrorBody:
+    """Read a JSON error: the gateway and the management API send those in every encoding."""
+    return _error_from_tree(load_json(body), COMPAT_JSON, body)
+
+
+def _subscription(name: str, subscribe: bool) -> Any:
+    value = {"eventName": name, "subscribe": subscribe}
+    return {"body": {"tag": "SubscriptionRequest", "val": value}}
+
+
+def _queue(name: str, body: Any, wait: bool, timeout_ms: int | None) -> Any:
+    message = {"body": body, "name": name, "wait": wait}
+    return message if timeout_ms is None else {**message, "timeout": timeout_ms}
+
+
+def _message_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ServerMessage:
+    body = _field(_map(tree, data), "body", dict, data)
+    tag = _field(body, "tag", str, data)
+    value = _field(body, "val", dict, data)
+    if tag == "Init":
+        return Init(
+            _field(value, "actorId", str, data), _field(value, "connectionId", str, data)
+        )
+    if tag == "Event":
+        return Event(_field(value, "name", str, data), RawTree(value.get("args"), form))
+    if tag == "ActionResponse":
+        id = _integer(value.get("id"))
+        if id is None:
+            raise ProtocolError(f"an action response without an id: {quote(data)}")
+        return ActionResponse(id, RawTree(value.get("output"), form))
+    if tag == "Error":
+        return ServerError(_error_from_tree(value, form, data), _integer(value.get("actionId")))
+    raise ProtocolError(f"the message tag {tag!r} is unknown: {quote(data)}")
+
+
+def _error_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ErrorBody:
+    fields = _map(tree, data)
+    metadata = fields.get("metadata")
+    return ErrorBody(
+        _field(fields, "group", str, data),
+        _field(fields, "code", str, data),
+        _field(fields, "message", str, data),
+        None if metadata is None else RawTree(metadata, form),
+        _actor_from_tree(fields.get("actor")),
+    )
+
+
+def _actor_from_tree(tree: Any) -> ActorSpecifier | None:
+    if not isinstance(tree, dict):
+        return None
+    id, generation, key = tree.get("actorId"), _integer(tree.get("generation")), tree.get("key")
+    if not isinstance(id, str) or generation is None:
+        return None
+    return ActorSpecifier(id, generation, key if isinstance(key, str) else None)
+
+
+def _queue_reply_from_tree(tree: Any, form: ValueForm, data: bytes) -> QueueReply:
+    fields = _map(tree, data)
+    response = RawTree(fields["response"], form) if "response" in fields else None
+    return QueueReply(_field(fields, "status", str, data), response)
+
+
+def _integer(tree: Any) -> int | None:
+    """An id: a plain integer, or the BigInt marker."""
+    if isinstance(tree, list) and len(tree) == 2 and tree[0] == "$BigInt":
+        text = tree[1]
+        return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 20 else None
+    return tree if type(tree) is int else None
+
+
+def _map(tree: Any, data: bytes | str) -> dict[Any, Any]:
+    if not isinstance(tree, dict):
+        raise ProtocolError(f"a map was due: {quote(data)}")
+    return tree
+
+
+def _field(tree: dict[Any, Any], name: str, kind: type[T], data: bytes | str) -> T:
+    value = tree.get(name)
+    if not isinstance(value, kind):
+        raise ProtocolError(f"the field {name!r} is {value!r:.60}: {quote(data)}")
+    return value

@@ -1,0 +1,216 @@
+"""The management API: finding and creating actors, and what a server says of itself.
+
+(Rivet engine, ``/actors`` and ``/metadata``; RivetKit up to 2.2 serves the same paths itself.)
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from typing import Any, TypeVar
+
+import msgspec
+
+from .._errors import ActorError, ProtocolError
+from .addressing import Endpoint
+from .dialect import Dialect, ServerVersion
+from .keys import escape_key, unescape_key
+from .values import COMPAT_CBOR, PLAIN_CBOR, dump_cbor, dump_json, prepare, quote
+
+__all__ = [
+    "ActorInfo",
+    "ActorPage",
+    "Metadata",
+    "creation_body",
+    "encode_input",
+    "key_query",
+    "parse_actor",
+    "parse_actors",
+    "not_found",
+    "parse_metadata",
+    "scheduling_error",
+]
+
+T = TypeVar("T")
+
+
+class ActorInfo(msgspec.Struct, frozen=True):
+    """An actor as the management API describes it.
+
+    Attributes:
+        actor_id: Its id.
+        name: Its name.
+        key: Its key's parts.
+        datacenter: Where it lives, None where the server does not say.
+        pool: The pool (formerly runner name) it runs in.
+        created_at: When it was created.
+        sleeping_since: When it went to sleep, None while it is awake.
+        destroyed_at: When it was destroyed, None while it exists.
+        error: Why it failed to start, as the server tells it, or None.
+    """
+
+    actor_id: str
+    name: str
+    key: tuple[str, ...]
+    datacenter: str | None = None
+    pool: str | None = None
+    created_at: dt.datetime | None = None
+    sleeping_since: dt.datetime | None = None
+    destroyed_at: dt.datetime | None = None
+    error: Any = None
+
+
+class ActorPage(msgspec.Struct, frozen=True):
+    """One page of a list of actors."""
+
+    actors: tuple[ActorInfo, ...]
+    cursor: str | None
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What a server says of itself, and where it sends clients on to."""
+
+    version: ServerVersion
+    client_endpoint: str | None = None
+    client_namespace: str | None = None
+    client_token: str | None = None
+
+
+class _Actor(msgspec.Struct):
+    actor_id: str
+    name: str
+    key: str | None = None
+    datacenter: str | None = None
+    runner_name_selector: str | None = None
+    create_ts: int | None = None
+    sleep_ts: int | None = None
+    destroy_ts: int | None = None
+    error: Any = None
+
+
+class _Pagination(msgspec.Struct):
+    cursor: str | None = None
+
+
+class _ActorList(msgspec.Struct):
+    actors: list[_Actor]
+    pagination: _Pagination | None = None
+
+
+class _OneActor(msgspec.Struct):
+    actor: _Actor
+
+
+class _Metadata(msgspec.Struct):
+    runtime: str = ""
+    version: str = ""
+    clientEndpoint: str | None = None
+    clientNamespace: str | None = None
+    clientToken: str | None = None
+
+
+def key_query(endpoint: Endpoint, name: str, key: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The query that finds one actor by its key."""
+    return [("name", name), ("key", escape_key(key)), ("namespace", endpoint.namespace)]
+
+
+def encode_input(value: Any, dialect: Dialect) -> str:
+    """An actor's input as creation carries it.
+
+    Raises:
+        TypeError: when something in it cannot travel.
+    """
+    form = COMPAT_CBOR if dialect is Dialect.COMPAT else PLAIN_CBOR
+    return base64.b64encode(dump_cbor(prepare(value, form, "input"))).decode()
+
+
+def creation_body(
+    name: str, key: tuple[str, ...], *, pool: str, region: str | None, input: str | None
+) -> bytes:
+    """The body that creates an actor; `input` as `encode_input` wrote it."""
+    fields = {
+        "name": name,
+        "key": escape_key(key),
+        "runner_name_selector": pool,
+        "crash_policy": "sleep",
+    }
+    if region is not None:
+        fields["datacenter"] = region
+    if input is not None:
+        fields["input"] = input
+    return dump_json(fields)
+
+
+def parse_actors(body: bytes, dialect: Dialect) -> ActorPage:
+    """Read a list of actors."""
+    page = _decode(body, _ActorList)
+    cursor = page.pagination.cursor if page.pagination else None
+    return ActorPage(tuple(_info(actor, dialect) for actor in page.actors), cursor)
+
+
+def parse_actor(body: bytes, dialect: Dialect) -> ActorInfo:
+    """Read the answer to a creation."""
+    return _info(_decode(body, _OneActor).actor, dialect)
+
+
+def parse_metadata(body: bytes) -> Metadata:
+    """Read what a server says of itself."""
+    found = _decode(body, _Metadata)
+    return Metadata(
+        ServerVersion(found.runtime, found.version),
+        found.clientEndpoint or None,
+        found.clientNamespace or None,
+        found.clientToken or None,
+    )
+
+
+def not_found(name: str, key: tuple[str, ...]) -> ActorError:
+    """What a lookup by key raises when there is no such actor."""
+    shown = "[" + ", ".join(repr(part) for part in key) + "]"
+    return ActorError("actor", "not_found", f"there is no actor {name!r} with the key {shown}")
+
+
+def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
+    """An error of an actor that failed to start, with the reason the API knows."""
+    reason = dump_json(actor.error).decode()
+    return ActorError(
+        error.group,
+        error.code,
+        f"actor {actor.actor_id} failed to start: {reason}",
+        metadata={"actorId": actor.actor_id, "details": actor.error},
+        actor=error.actor,
+        ray_id=error.ray_id,
+    )
+
+
+def _info(actor: _Actor, dialect: Dialect) -> ActorInfo:
+    key = unescape_key(actor.key)
+    if dialect is Dialect.PLAIN:
+        # Servers up to 2.2 split keys at every slash, and escape the pieces when they tell them.
+        key = unescape_key("/".join(key))
+    return ActorInfo(
+        actor_id=actor.actor_id,
+        name=actor.name,
+        key=key,
+        datacenter=actor.datacenter,
+        pool=actor.runner_name_selector,
+        created_at=_time(actor.create_ts),
+        sleeping_since=_time(actor.sleep_ts),
+        destroyed_at=_time(actor.destroy_ts),
+        error=actor.error,
+    )
+
+
+def _time(milliseconds: int | None) -> dt.datetime | None:
+    if milliseconds is None:
+        return None
+    return dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(
+        milliseconds=milliseconds
+    )
+
+
+def _decode(body: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=type)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise ProtocolError(f"the management API answered {quote(body)}: {exc}") from exc

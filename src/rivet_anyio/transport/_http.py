@@ -1,0 +1,179 @@
+"""Requests over the one httpx client, with its errors told apart by what they prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from .._errors import (
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    RivetError,
+)
+
+__all__ = ["HttpAnswer", "HttpTransport", "new_http_client", "translated"]
+
+_IDLE_SECONDS = 3.0
+"""Node.js drops connections after five idle seconds; a request must not meet that moment."""
+
+
+def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
+    """The client that is used when the user brings none.
+
+    Every WebSocket holds a connection of the pool for its whole life, so their number is not
+    limited. HTTP/2 stays off: it has no Upgrade.
+    """
+    return httpx.AsyncClient(
+        timeout=timeout,
+        limits=httpx.Limits(
+            max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_SECONDS
+        ),
+        follow_redirects=False,
+    )
+
+
+class HttpAnswer:
+    """A whole answer: status, headers and body.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, looked up without regard to case.
+        body: The decoded body.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success."""
+        return 200 <= self.status < 300
+
+
+class HttpTransport:
+    """Sends requests and reads whole, bounded answers.
+
+    Args:
+        client: The httpx client to use.
+        max_body_size: The longest answer accepted, in bytes.
+        timeout: For requests that do not say otherwise; None leaves it to the client.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        max_body_size: int,
+        timeout: httpx.Timeout | None,
+    ) -> None:
+        self.client = client
+        self._max_body_size = max_body_size
+        self._timeout: Any = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        extra_seconds: float = 0.0,
+    ) -> HttpAnswer:
+        """Send one request and read its answer.
+
+        Args:
+            method: The HTTP method.
+            url: The absolute URL.
+            headers: Its headers.
+            content: Its body.
+            extra_seconds: How much longer than usual the answer may take.
+
+        Raises:
+            ConnectError: when nothing was sent.
+            ConnectionLostError: when the request may have arrived.
+            ProtocolError: when the answer is no HTTP, or too long.
+        """
+        timeout = self._timeout
+        if extra_seconds and isinstance(timeout, httpx.Timeout) and timeout.read is not None:
+            timeout = httpx.Timeout(timeout, read=timeout.read + extra_seconds)
+        response = await self.start(
+            method, url, headers=headers, content=content, timeout=timeout
+        )
+        try:
+            body = await self._read(response)
+        finally:
+            await response.aclose()
+        return HttpAnswer(response.status_code, response.headers, body)
+
+    async def start(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """Send one request; the caller reads the body and closes the response.
+
+        Options are those of `httpx.AsyncClient.build_request`. Raises as `request`.
+        """
+        with translated():
+            request = self.client.build_request(
+                method, url, **{"timeout": self._timeout, **options}
+            )
+            return await self.client.send(request, stream=True, follow_redirects=False)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        with translated():
+            async for part in response.aiter_bytes():
+                size += len(part)
+                if size > self._max_body_size:
+                    raise ProtocolError(
+                        f"HTTP {response.status_code} with more than {self._max_body_size} bytes: "
+                        "raise max_message_size to accept it"
+                    )
+                parts.append(part)
+        return b"".join(parts)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise httpx's errors as ours: was anything sent, or not?"""
+    try:
+        yield
+    except httpx.PoolTimeout as exc:
+        raise ConnectError(
+            "the HTTP client's connection pool is full: every WebSocket holds one of its "
+            "connections, so give it httpx.Limits(max_connections=None) or a higher number"
+        ) from exc
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
+        raise ConnectError(f"cannot connect: {_text(exc)}") from exc
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
+        raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc
+    except httpx.DecodingError as exc:
+        raise ProtocolError(f"the answer cannot be decoded: {_text(exc)}") from exc
+    except httpx.TimeoutException as exc:
+        raise ConnectionLostError(f"no answer in time: {_text(exc)}") from exc
+    except httpx.HTTPError as exc:
+        raise ConnectionLostError(f"the connection broke: {_text(exc)}") from exc
+    except RivetError:
+        raise
+    except RuntimeError as exc:
+        if "has been closed" in str(exc):
+            raise ClosedError("the HTTP client has been closed") from exc
+        raise
+
+
+def _text(exc: BaseException) -> str:
+    """What an exception says, or else what it and its causes are."""
+    seen: BaseException | None = exc
+    while seen is not None:
+        if str(seen):
+            return f"{type(exc).__name__}: {seen}"
+        seen = seen.__cause__ or seen.__context__
+    return type(exc).__name__

@@ -1,0 +1,101 @@
+"""Messages on their way out, from the callers who wait to the one task that writes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import anyio
+
+__all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
+
+HIGH_WATER = 64 * 1024
+"""Bytes that may wait before callers have to."""
+
+
+class Outgoing(Protocol):
+    """Something that waits to be written."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, about."""
+        ...
+
+    def take(self) -> str | bytes | None:
+        """Called once, right before the bytes may leave; None when there is nothing to send."""
+        ...
+
+
+class Outbox:
+    """A queue with a high-water mark, and two events: something to write, room for more."""
+
+    def __init__(self) -> None:
+        self._items: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._filled = anyio.Event()
+        self._emptied = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def items(self) -> tuple[Outgoing, ...]:
+        """What waits, the next one first."""
+        return tuple(self._items)
+
+    def put(self, item: Outgoing) -> None:
+        """Append, whatever waits already; see `room`."""
+        self._items.append(item)
+        self._bytes += item.size
+        self._filled.set()
+
+    def replace(self, items: list[Outgoing]) -> None:
+        """Let these wait, in this order, instead of what does."""
+        self._items = deque(items)
+        self._bytes = sum(item.size for item in items)
+        if items:
+            self._filled.set()
+        self._tell_room()
+
+    def discard(self, item: Outgoing) -> bool:
+        """Take something back; False when it has been written or never was there."""
+        try:
+            self._items.remove(item)
+        except ValueError:
+            return False
+        self._bytes -= item.size
+        self._tell_room()
+        return True
+
+    def take(self) -> list[str | bytes]:
+        """What to write next: up to the high-water mark, at least one message if there is any."""
+        batch: list[str | bytes] = []
+        size = 0
+        while self._items and size < HIGH_WATER:
+            item = self._items.popleft()
+            size += item.size
+            payload = item.take()
+            if payload is not None:
+                batch.append(payload)
+        self._bytes -= size
+        self._tell_room()
+        return batch
+
+    def wake(self) -> None:
+        """Let `filled` return although nothing was put."""
+        self._filled.set()
+
+    async def filled(self) -> None:
+        """Wait until something was put, or `wake` called."""
+        await self._filled.wait()
+        self._filled = anyio.Event()
+
+    async def room(self) -> None:
+        """Wait until less waits than the high-water mark."""
+        while self._bytes >= HIGH_WATER:
+            await self._emptied.wait()
+
+    def _tell_room(self) -> None:
+        if self._bytes < HIGH_WATER and self._emptied.statistics().tasks_waiting:
+            self._emptied.set()
+            self._emptied = anyio.Event()

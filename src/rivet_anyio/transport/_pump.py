@@ -1,0 +1,287 @@
+"""One open WebSocket: a task that reads, a task that writes, a task that keeps it alive.
+
+None of the three ever raises: the first thing that ends the connection is kept as its `end`, and
+the three return. Only the writer touches the outgoing side, so a cancelled caller leaves no half
+frame behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import anyio
+from anyio import CancelScope, move_on_after
+from anyio.lowlevel import checkpoint
+
+from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
+from ._outbox import Outbox
+
+__all__ = ["ByteStream", "Pump", "Sink"]
+
+_READ_SIZE = 256 * 1024
+_WRITE_SIZE = 256 * 1024
+_FRAMES_PER_CHECKPOINT = 64
+_ROOM_CHECK_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 1.0
+"""After a failed write, how long the peer's own explanation is waited for."""
+
+
+class ByteStream(Protocol):
+    """What frames travel on; both methods raise `ConnectionLostError` when it broke."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Some bytes; none at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send all of these."""
+        ...
+
+
+class Sink(Protocol):
+    """Where messages go."""
+
+    def message(self, data: str | bytes) -> None:
+        """Take one message; a `RivetError` from here ends the connection."""
+        ...
+
+    def full(self) -> anyio.Event | None:
+        """None while there is room, else an event that is set when there may be again."""
+        ...
+
+
+class Pump:
+    """Moves messages between a byte stream, an outbox and a sink.
+
+    Args:
+        stream: What frames travel on.
+        framer: Frames to bytes and back.
+        outbox: Where outgoing messages wait; nothing is taken from it before `begin_sending`.
+        sink: Where incoming messages go.
+        ping_interval: Seconds of silence after which a ping is sent; None: never.
+        ping_timeout: Seconds after a ping without any byte from the peer that mean it is gone;
+            None: never.
+        opening_deadline: The time of `anyio.current_time` by which `begin_sending` must have been
+            called; `inf`: no matter when.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        framer: Framer,
+        outbox: Outbox,
+        sink: Sink,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        opening_deadline: float = float("inf"),
+    ) -> None:
+        self._stream = stream
+        self._framer = framer
+        self._outbox = outbox
+        self._sink = sink
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._opening_deadline = opening_deadline
+        self._opened = anyio.Event()
+        self._ended = anyio.Event()
+        self._control: deque[Frame] = deque()
+        self._close_frame: Close | None = None
+        self._close_sent = anyio.Event()
+        self._last_heard = self._last_written = anyio.current_time()
+        self._ping_waits = False
+        self._pings = 0
+        self._held = False
+        self._scope = CancelScope()
+        self.end: RivetError | Close | None = None
+        """Why it ended: the peer's close frame, or what went wrong. None while it is open."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the close handshake has begun from this side."""
+        return self._close_frame is not None
+
+    def begin_sending(self) -> None:
+        """Let the writer take from the outbox."""
+        self._opened.set()
+        self._outbox.wake()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Begin the close handshake: what waits in the outbox is not sent any more."""
+        if self._close_frame is None:
+            self._close_frame = Close(code, reason)
+            self._outbox.wake()
+
+    async def run(self) -> RivetError | Close:
+        """Pump until the connection ends; returns its `end`.
+
+        Cancellation: drops everything at once, without a close frame.
+        """
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                tasks.start_soon(self._keep_alive)
+                await self._read()
+                await self._answer_close()
+                self._scope.cancel()
+        if self.end is None:
+            self.end = ConnectionLostError("the connection was dropped")
+        return self.end
+
+    def _finish(self, end: RivetError | Close) -> None:
+        if self.end is None:
+            self.end = end
+            self._ended.set()
+
+    async def _read(self) -> None:
+        frames = 0
+        while self.end is None:
+            try:
+                data = await self._stream.read(_READ_SIZE)
+            except ConnectionLostError as lost:
+                self._finish(lost)
+                return
+            if not data:
+                self._finish(ConnectionLostError("the peer went away without a close frame"))
+                return
+            self._last_heard = anyio.current_time()
+            try:
+                for frame in self._framer.receive(data):
+                    self._take(frame)
+                    if self.end is not None:
+                        return
+                    await self._wait_for_room()
+                    frames += 1
+                    if frames % _FRAMES_PER_CHECKPOINT == 0:
+                        await checkpoint()
+            except FramingError as error:
+                self.close(error.close_code, "")
+                self._finish(error)
+            except ProtocolError as error:
+                self.close(1002, "")
+                self._finish(error)
+            except RivetError as error:
+                self.close()
+                self._finish(error)
+
+    def _take(self, frame: Frame) -> None:
+        if isinstance(frame, (str, bytes)):
+            if self._close_frame is None:
+                self._sink.message(frame)
+        elif isinstance(frame, Ping):
+            self._control = deque(f for f in self._control if not isinstance(f, Pong))
+            self._control.append(Pong(frame.payload))
+            self._outbox.wake()
+        elif isinstance(frame, Close):
+            self.close(1000 if frame.code == 1005 else frame.code, "")
+            self._finish(frame)
+
+    async def _wait_for_room(self) -> None:
+        """Stop reading while a consumer holds us up; silence then is our own doing."""
+        while (room := self._sink.full()) is not None and self._close_frame is None:
+            self._held = True
+            try:
+                # A stream that becomes garbage cannot say so from wherever it is collected.
+                with move_on_after(_ROOM_CHECK_SECONDS):
+                    await room.wait()
+            finally:
+                self._held = False
+                self._last_heard = anyio.current_time()
+
+    async def _answer_close(self) -> None:
+        """Let a close frame leave, if the writer still can."""
+        if self._close_frame is not None:
+            with move_on_after(_LAST_WORDS_SECONDS):
+                await self._close_sent.wait()
+
+    async def _write(self) -> None:
+        try:
+            while not self._close_sent.is_set():
+                data, is_last = self._next_bytes()
+                if data:
+                    await self._write_all(data)
+                else:
+                    await self._outbox.filled()
+                if is_last:
+                    self._close_sent.set()
+        except ConnectionLostError as lost:
+            with move_on_after(_LAST_WORDS_SECONDS):
+                await self._ended.wait()
+            self._finish(lost)
+            self._scope.cancel()
+
+    def _next_bytes(self) -> tuple[bytes, bool]:
+        """What to write next, and whether it ends with the close frame."""
+        parts = [self._framer.encode(frame) for frame in self._control]
+        if self._control:
+            self._control.clear()
+            self._ping_waits = False
+        close = self._close_frame
+        if close is not None:
+            parts.append(self._framer.encode(close))
+        elif self._opened.is_set():
+            parts += [self._framer.encode(payload) for payload in self._outbox.take()]
+        return b"".join(parts), close is not None
+
+    async def _write_all(self, data: bytes) -> None:
+        if len(data) <= _WRITE_SIZE:
+            await self._stream.write(data)
+        else:
+            view = memoryview(data)
+            for start in range(0, len(data), _WRITE_SIZE):
+                await self._stream.write(bytes(view[start : start + _WRITE_SIZE]))
+                self._last_written = anyio.current_time()
+        self._last_written = anyio.current_time()
+
+    async def _keep_alive(self) -> None:
+        with move_on_after(self._opening_deadline - anyio.current_time()):
+            await self._opened.wait()
+        if not self._opened.is_set():
+            self._finish(ConnectError("the server did not open the connection in time"))
+            self._scope.cancel()
+            return
+        if self._ping_interval is None:
+            return
+        while True:
+            quiet = anyio.current_time() - self._last_heard
+            if quiet < self._ping_interval or self._held or self._close_frame is not None:
+                await anyio.sleep(max(self._ping_interval - quiet, self._ping_interval / 4))
+                continue
+            asked = anyio.current_time()
+            self._ping()
+            if not await self._heard_since(asked):
+                self._finish(
+                    ConnectionLostError(
+                        f"the peer sent nothing for {self._ping_timeout} s after a ping"
+                    )
+                )
+                self._scope.cancel()
+                return
+
+    def _ping(self) -> None:
+        self._pings += 1
+        self._control.append(Ping(self._pings.to_bytes(4, "big")))
+        self._ping_waits = True
+        self._outbox.wake()
+
+    async def _heard_since(self, asked: float) -> bool:
+        """Whether a byte comes in time; a ping that has not left yet keeps time waiting.
+
+        Only as long as the write before it makes progress: a peer that stopped reading stays
+        silent, too.
+        """
+        if self._ping_timeout is None:
+            return True
+        since = asked
+        while self._last_heard < asked:
+            if self._held or self._close_frame is not None:
+                return True
+            if self._ping_waits:
+                since = max(since, self._last_written)
+            left = since + self._ping_timeout - anyio.current_time()
+            if left <= 0:
+                return False
+            await anyio.sleep(min(left, self._ping_timeout / 4))
+        return True

@@ -1,0 +1,175 @@
+"""The WebSocket opening handshake over httpx, and the byte stream it leaves.
+
+(RFC 6455, section 4.1. httpx hands over the connection as ``network_stream`` after a 101, so
+proxies, TLS settings and limits are those of the client.)
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import httpx
+from anyio import CancelScope, move_on_after
+
+from .._errors import ConnectError, ConnectionLostError, ProtocolError
+from ._http import translated
+
+__all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MAX_REFUSAL = 64 * 1024
+_DROP_SECONDS = 1.0
+
+
+class UpgradeRefused(ConnectError):
+    """The server answered the handshake with something else than 101.
+
+    Attributes:
+        body: The beginning of its answer.
+        headers: Its headers.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        super().__init__(message, status=status, retry_after=_retry_after(headers))
+        self.headers = headers
+        self.body = body
+
+
+class UpgradedStream:
+    """The bytes of an upgraded connection.
+
+    Leaving its block drops the connection; whatever goes wrong on it is a `ConnectionLostError`.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._stream: Any = response.extensions["network_stream"]
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Up to `max_bytes` bytes; none of them: the peer has sent all it will."""
+        try:
+            data: bytes = await self._stream.read(max_bytes)
+        except Exception as exc:
+            raise ConnectionLostError(f"the connection broke: {exc!r}") from exc
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send all of these bytes. A cancelled write leaves the stream unusable."""
+        try:
+            await self._stream.write(data)
+        except Exception as exc:
+            raise ConnectionLostError(f"the connection broke: {exc!r}") from exc
+
+    async def __aenter__(self) -> UpgradedStream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await _drop(self._response)
+
+
+async def upgrade(
+    client: httpx.AsyncClient,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    subprotocols: Sequence[str],
+) -> UpgradedStream:
+    """Open a WebSocket.
+
+    Args:
+        client: The httpx client to use; it must speak HTTP/1.1.
+        url: An http(s) URL.
+        headers: Additional headers.
+        subprotocols: What to offer; the server must select the first.
+
+    Raises:
+        ConnectError: when there is no connection, or (`UpgradeRefused`) an answer that is no 101.
+        ProtocolError: when the 101 is none of a WebSocket server.
+    """
+    key = base64.b64encode(os.urandom(16)).decode()
+    request_headers = {
+        **headers,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Protocol": ", ".join(subprotocols),
+    }
+    with translated():
+        request = client.build_request("GET", url, headers=request_headers)
+        try:
+            response = await client.send(request, stream=True, follow_redirects=False)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout) as exc:
+            # A handshake asks for nothing that could have run.
+            raise ConnectError(f"the handshake broke: {exc!r}") from exc
+    try:
+        if response.status_code != 101:
+            raise await _refusal(response)
+        _check(response, key, subprotocols[0])
+        return UpgradedStream(response)
+    except BaseException:
+        await _drop(response)
+        raise
+
+
+async def _refusal(response: httpx.Response) -> UpgradeRefused:
+    body = b""
+    with translated():
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > _MAX_REFUSAL:
+                break
+    status = response.status_code
+    text = f"the server answered the WebSocket handshake with HTTP {status}"
+    if 300 <= status < 400:
+        text += ", a redirect, which is not followed"
+    elif 200 <= status < 300:
+        text += ": it, or a proxy before it, does not know WebSockets here"
+    elif body:
+        text += f": {body[:200]!r}"
+    if response.http_version == "HTTP/2":
+        text += " (HTTP/2 has no Upgrade: use an httpx client with http2=False)"
+    return UpgradeRefused(text, status=status, headers=response.headers, body=body)
+
+
+def _check(response: httpx.Response, key: str, subprotocol: str) -> None:
+    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+    headers = response.headers
+    tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
+    if headers.get("upgrade", "").lower() != "websocket" or "upgrade" not in tokens:
+        raise ProtocolError("the server's 101 does not upgrade to a WebSocket")
+    if headers.get("sec-websocket-accept") != accept:
+        raise ProtocolError("the server's Sec-WebSocket-Accept does not answer our key")
+    if headers.get("sec-websocket-protocol") != subprotocol:
+        raise ProtocolError(
+            f"the server selected the subprotocol {headers.get('sec-websocket-protocol')!r}, "
+            f"not {subprotocol!r}"
+        )
+    if "sec-websocket-extensions" in headers:
+        raise ProtocolError("the server selected WebSocket extensions that were not offered")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The delta-seconds form of Retry-After. (RFC 9110, section 10.2.3)"""
+    text = headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 9 else None
+
+
+async def _drop(response: httpx.Response) -> None:
+    with CancelScope(shield=True), move_on_after(_DROP_SECONDS):
+        try:
+            await response.aclose()
+        except Exception:  # the connection is gone either way
+            pass

@@ -1,0 +1,338 @@
+// The actors that every test server runs, whatever its RivetKit version.
+//
+// `parts` is what differs between versions: `actor` and `UserError` from that version's package,
+// and `queue` (undefined where actors have no queues yet).
+
+// State reaches the disk this soon after it changed. The lifeline waits longer than this before
+// it ends a server, so that a graceful stop never loses anything.
+export const SAVE_INTERVAL_MS = 50;
+
+export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+const options = { stateSaveInterval: SAVE_INTERVAL_MS };
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export function buildActors({ actor, UserError, queue }) {
+  return {
+    instance: instance({ actor }),
+    counter: counter({ actor }),
+    chatRoom: chatRoom({ actor }),
+    probe: probe({ actor, UserError }),
+    guarded: guarded({ actor, UserError }),
+    flaky: flaky({ actor }),
+    brokenStart: brokenStart({ actor }),
+    sleepy: sleepy({ actor }),
+    web: web({ actor }),
+    ledger: ledger({ actor }),
+    ...(queue ? { worker: worker({ actor, queue }) } : {}),
+  };
+}
+
+// Tells one running server from another: who starts a server gives it a token of its own and
+// knows by it that the process that answers on the port is the one it started.
+function instance({ actor }) {
+  return actor({
+    options,
+    actions: { token: () => process.env.TEST_SERVER_TOKEN ?? null },
+  });
+}
+
+function counter({ actor }) {
+  return actor({
+    options,
+    createState: (_c, input) => ({ count: input?.initial ?? 0 }),
+    actions: {
+      increment(c, by = 1) {
+        c.state.count += by;
+        c.broadcast("newCount", c.state.count);
+        return c.state.count;
+      },
+      getCount: (c) => c.state.count,
+      setCount(c, n) {
+        c.state.count = n;
+        c.broadcast("newCount", n);
+        return n;
+      },
+    },
+  });
+}
+
+function chatRoom({ actor }) {
+  return actor({
+    options,
+    createState: () => ({ messages: [] }),
+    actions: {
+      sendMessage(c, text) {
+        const message = { sender: c.conn.params?.name ?? "anonymous", text };
+        c.state.messages.push(message);
+        c.broadcast("message", message);
+        return c.state.messages.length;
+      },
+      getHistory: (c) => c.state.messages,
+    },
+  });
+}
+
+function probe({ actor, UserError }) {
+  return actor({
+    options,
+    actions: {
+      echo: (_c, v) => v,
+      args: (_c, ...args) => args,
+      describe: (_c, v) => describe(v),
+      describeArgs: (_c, ...args) => args.map(describe),
+      produce(_c, name) {
+        if (!Object.hasOwn(PRODUCTS, name)) throw new UserError(`no product ${name}`);
+        return PRODUCTS[name]();
+      },
+      emit(c, name, ...args) {
+        c.broadcast(name, ...args);
+      },
+      emitProduct(c, name, product) {
+        c.broadcast(name, PRODUCTS[product]());
+      },
+      emitMany(c, name, n, start = 0) {
+        for (let i = start; i < start + n; i++) c.broadcast(name, i);
+        return n;
+      },
+      async slow(_c, ms, v) {
+        await sleep(ms);
+        return v;
+      },
+      fail(_c, kind, detail) {
+        if (kind === "plain") throw new Error("boom");
+        if (kind === "unicode") {
+          throw new UserError("zu groß: 日本語 🚀", { code: "unicode_code", metadata: { detail } });
+        }
+        if (kind === "bare") throw new UserError("only a message");
+        throw new UserError("message text", { code: "my_code", metadata: { detail } });
+      },
+      conns: (c) => c.conns.size,
+      connParams: (c) => c.conn.params,
+      connId: (c) => c.conn.id,
+      whoami: (c) => ({ actorId: c.actorId, name: c.name, key: c.key }),
+      kick: (c, reason) => c.conn.disconnect(reason),
+      async kickAll(c, reason) {
+        await Promise.all([...c.conns.values()].map((conn) => conn.disconnect(reason)));
+      },
+      destroy: (c) => c.destroy(),
+      sleepNow: (c) => c.sleep(),
+      "math.add": (_c, a, b) => a + b,
+    },
+  });
+}
+
+function guarded({ actor, UserError }) {
+  return actor({
+    options,
+    onBeforeConnect(_c, params) {
+      if (params?.token !== "secret") {
+        throw new UserError("not allowed", { code: "forbidden", metadata: { need: "secret" } });
+      }
+    },
+    createConnState: (_c, params) => ({ user: params?.user ?? null }),
+    actions: { me: (c) => ({ params: c.conn.params, state: c.conn.state }) },
+  });
+}
+
+function flaky({ actor }) {
+  return actor({
+    options,
+    onBeforeConnect() {
+      throw new Error("broken hook");
+    },
+    actions: { ping: () => "pong" },
+  });
+}
+
+function brokenStart({ actor }) {
+  return actor({
+    options,
+    createState() {
+      throw new Error("cannot start");
+    },
+    actions: { ping: () => "pong" },
+  });
+}
+
+function sleepy({ actor }) {
+  return actor({
+    options,
+    createState: () => ({ wakes: 0 }),
+    async onWake(c) {
+      await sleep(300);
+      c.state.wakes += 1;
+    },
+    actions: {
+      wakes: (c) => c.state.wakes,
+      sleepNow: (c) => c.sleep(),
+    },
+  });
+}
+
+function web({ actor }) {
+  return actor({
+    options,
+    async onRequest(_c, request) {
+      const url = new URL(request.url);
+      const [, route, argument] = url.pathname.split("/");
+      switch (route) {
+        case "echo":
+          return Response.json({
+            method: request.method,
+            path: url.pathname,
+            search: url.search,
+            headers: Object.fromEntries(request.headers),
+            body: await request.text(),
+          });
+        case "status":
+          return new Response(`status ${argument}`, { status: Number(argument) });
+        case "bytes":
+          return new Response(pattern(Number(argument)), {
+            headers: { "content-type": "application/octet-stream" },
+          });
+        case "stream":
+          return new Response(chunks(5), { headers: { "content-type": "text/plain" } });
+        case "upload":
+          return Response.json({ bytes: (await request.arrayBuffer()).byteLength });
+        default:
+          return new Response("no such route", { status: 404 });
+      }
+    },
+    onWebSocket(c, ws) {
+      // Up to 2.2 the URL is the one on the wire, from 2.3 on it begins at the actor; what the
+      // client asked for is the same in both: what follows "/websocket".
+      const url = c.request ? new URL(c.request.url) : null;
+      const path = url?.pathname.replace(/^.*?\/websocket(?=\/|$)/, "");
+      const hello = JSON.stringify({ hello: url && path + url.search });
+      if (ws.readyState === 1) ws.send(hello);
+      else ws.addEventListener("open", () => ws.send(hello));
+
+      ws.addEventListener("message", ({ data }) => {
+        if (typeof data !== "string") {
+          ws.send(data);
+          return;
+        }
+        const [command, argument, ...rest] = data.split(":");
+        if (command === "close") ws.close(Number(argument), rest.join(":"));
+        else if (command === "many") {
+          for (let i = 0; i < Number(argument); i++) ws.send(String(i));
+        } else if (command === "bigbin") ws.send(pattern(Number(argument)));
+        else ws.send(data);
+      });
+    },
+    actions: {},
+  });
+}
+
+// A log whose entries are on the disk before the caller hears of them, so that a test may kill
+// the server at any moment and count what was acknowledged.
+function ledger({ actor }) {
+  const append = async (c, id) => {
+    c.state.log.push(id);
+    const seq = c.state.log.length;
+    await c.saveState({ immediate: true });
+    c.broadcast("appended", id, seq);
+    return seq;
+  };
+  return actor({
+    options,
+    createState: () => ({ log: [] }),
+    actions: {
+      append,
+      async appendSlow(c, id, ms) {
+        await sleep(ms);
+        return await append(c, id);
+      },
+      log: (c) => c.state.log,
+    },
+  });
+}
+
+function worker({ actor, queue }) {
+  return actor({
+    options: { ...options, maxQueueMessageSize: MAX_MESSAGE_BYTES },
+    createState: () => ({ processed: [] }),
+    // Nobody ever takes anything from `stuck`.
+    queues: { jobs: queue(), stuck: queue() },
+    async run(c) {
+      for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
+        c.state.processed.push(message.body);
+        await message.complete({ done: message.body });
+      }
+    },
+    actions: { processed: (c) => c.state.processed },
+  });
+}
+
+const PRODUCTS = {
+  undefined: () => undefined,
+  null: () => null,
+  true: () => true,
+  int: () => 5,
+  negint: () => -5,
+  float: () => 1.5,
+  big53: () => 2 ** 53,
+  over32: () => 2 ** 32 + 5,
+  negover32: () => -(2 ** 32) - 5,
+  bigint: () => 10n ** 20n,
+  smallBigint: () => 7n,
+  negBigint: () => -(10n ** 20n),
+  uint8: () => new Uint8Array([0, 1, 2, 254, 255]),
+  arraybuffer: () => new Uint8Array([3, 4, 5]).buffer,
+  date: () => new Date("2020-01-02T03:04:05.678Z"),
+  map: () => new Map([[1, "one"], [true, "yes"], ["text", { a: 1 }]]),
+  set: () => new Set([1, "two", 3]),
+  nested: () => ({ list: [1, { deep: [null, "x"] }], bytes: new Uint8Array([9]), big: 2n ** 70n }),
+  dollarArray: () => ["$BigInt", "5"],
+  dollarArray2: () => ["$x", 1],
+  nan: () => NaN,
+  infinity: () => Infinity,
+  negInfinity: () => -Infinity,
+  negZero: () => -0,
+  unicode: () => "zu groß: 日本語 🚀",
+  emptyString: () => "",
+  emptyArray: () => [],
+  emptyObject: () => ({}),
+  undefinedInObject: () => ({ a: undefined, b: 1 }),
+  undefinedInArray: () => [1, undefined, 2],
+};
+
+// What a value is on the JavaScript side, so exactly that no two different values look alike.
+function describe(v) {
+  if (v === null || v === undefined) return String(v);
+  if (typeof v === "string") return `string:${JSON.stringify(v)}`;
+  if (typeof v === "number") return `number:${Object.is(v, -0) ? "-0" : v}`;
+  if (typeof v !== "object") return `${typeof v}:${String(v)}`;
+  if (v instanceof Date) return `Date:${Number.isNaN(v.getTime()) ? "invalid" : v.toISOString()}`;
+  if (v instanceof ArrayBuffer) return `ArrayBuffer:[${new Uint8Array(v).join(",")}]`;
+  // A Buffer is a Uint8Array too; which of the two arrives depends on the decoder alone.
+  if (v instanceof Uint8Array) return `Uint8Array:[${Array.from(v).join(",")}]`;
+  if (ArrayBuffer.isView(v)) return `${v.constructor.name}:[${Array.from(v).join(",")}]`;
+  if (Array.isArray(v)) return `[${Array.from(v, describe).join(",")}]`;
+  if (v instanceof Set) return `Set{${[...v].map(describe).join(",")}}`;
+  if (v instanceof Map) {
+    return `Map{${[...v].map(([k, item]) => `${describe(k)}=>${describe(item)}`).join(",")}}`;
+  }
+  const type = Object.getPrototypeOf(v)?.constructor?.name ?? "Object";
+  const entries = Object.entries(v).map(([k, item]) => `${JSON.stringify(k)}:${describe(item)}`);
+  return `${type === "Object" ? "" : type}{${entries.join(",")}}`;
+}
+
+// Byte i is i mod 251: a prime, so that no block size of anybody's hides a shifted copy.
+function pattern(size) {
+  return Uint8Array.from({ length: size }, (_, i) => i % 251);
+}
+
+function chunks(count) {
+  return new ReadableStream({
+    async start(controller) {
+      for (let i = 0; i < count; i++) {
+        controller.enqueue(new TextEncoder().encode(`chunk ${i}\n`));
+        await sleep(20);
+      }
+      controller.close();
+    },
+  });
+}

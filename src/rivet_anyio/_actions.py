@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 __all__ = ["ActionCall", "ActionCaller"]
@@ -10,8 +11,9 @@ __all__ = ["ActionCall", "ActionCaller"]
 class ActionCaller(Protocol):
     """What can call an action by its name."""
 
-    async def action(self, name: str, /, *args: Any, type: Any = ...) -> Any:
-        """Call the action."""
+    @property
+    def action(self) -> Callable[..., Awaitable[Any]]:
+        """Call an action: its name, its arguments, and ``type=``."""
         ...
 
 

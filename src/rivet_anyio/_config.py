@@ -68,9 +68,10 @@ def resolve_config(
 
 def check_encoding(encoding: str) -> Encoding:
     """The encoding itself when there is one of this name."""
-    for known in get_args(Encoding):
-        if encoding == known:
-            return known
+    known: tuple[Encoding, ...] = get_args(Encoding)
+    for name in known:
+        if encoding == name:
+            return name
     raise ConfigError(f"encoding is 'bare', 'cbor' or 'json', not {encoding!r}")
 
 

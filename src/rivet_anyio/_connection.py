@@ -603,7 +603,7 @@ class Connection:
         self._first_settled.set()
 
     def _lose(self, cause: BaseException) -> None:
-        """The open connection is gone: what was written may have run, what waits goes on waiting."""
+        """The open connection is gone: what was written may have run, the rest waits on."""
         self._lost_at = anyio.current_time()
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
@@ -619,10 +619,8 @@ class Connection:
             for buffer in buffers:
                 buffer.push_error(error)
             return
-        if not isinstance(args, list):
-            value = args
-        else:
-            value = args[0] if len(args) == 1 else tuple(args)
+        args = args if isinstance(args, list) else [args]
+        value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             if buffer.abandoned:
                 self._unsubscribe(buffer)

@@ -125,4 +125,3 @@ def close_as_error(close: Close) -> RivetError:
         code=code,
         reason=close.reason,
     )
-

@@ -301,5 +301,3 @@ def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:
         )
     if gaps not in ("ignore", "raise", "mark"):
         raise ValueError(f"gaps is 'ignore', 'raise' or 'mark', not {gaps!r}")
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -103,7 +103,9 @@ class ActorHandle:
         return actor_url(server.endpoint, actor_id, "", token=token)
 
     @overload
-    async def action(self, name: str, /, *args: Any, skip_ready_wait: bool | None = None) -> Any: ...
+    async def action(
+        self, name: str, /, *args: Any, skip_ready_wait: bool | None = None
+    ) -> Any: ...
 
     @overload
     async def action(
@@ -283,7 +285,7 @@ class ActorHandle:
         headers: Mapping[str, str],
         skip_ready_wait: bool | None,
         options: dict[str, Any],
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncGenerator[httpx.Response]:
         async def attempt(server: Server, actor_id: str) -> httpx.Response | ActorError:
             url, own = self._place(server, actor_id, request_path(path), skip_ready_wait)
             if self._header_params is not None:

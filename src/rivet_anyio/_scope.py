@@ -6,7 +6,8 @@ inside keep what goes wrong to themselves and return.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 from anyio import CancelScope
@@ -36,7 +37,7 @@ class SilentTasks:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
 
-    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that does not raise."""
         assert self._group is not None
         self._group.start_soon(task)
@@ -53,5 +54,3 @@ class SilentTasks:
             group.cancel_scope.shield = True
             group.cancel_scope.cancel()
             await group.__aexit__(None, None, None)
-
-

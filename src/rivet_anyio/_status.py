@@ -16,7 +16,7 @@ __all__ = ["Status", "StatusChange", "StatusStream"]
 _BUFFER_SIZE = 256
 
 
-class Status(str, enum.Enum):
+class Status(enum.StrEnum):
     """What a connection is doing."""
 
     CONNECTING = "connecting"
@@ -27,9 +27,6 @@ class Status(str, enum.Enum):
     """The connection was lost and will be tried again after a delay."""
     CLOSED = "closed"
     """The scope was left, or the connection failed for good."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,4 +130,3 @@ async def _find_by_key(
     answer = await core.manage(server, "GET", "/actors", query)
     actors = parse_actors(answer.body, server.dialect).actors
     return actors[0] if actors else None
-

@@ -75,7 +75,8 @@ class Reader:
         self.version = int.from_bytes(data[:2], "little")
         if not 1 <= self.version <= NEWEST_VERSION:
             raise ProtocolError(
-                f"protocol version {self.version} is not one of 1 to {NEWEST_VERSION}: {data[:40]!r}"
+                f"protocol version {self.version} is not one of 1 to {NEWEST_VERSION}: "
+                f"{data[:40]!r}"
             )
         self._data = data
         self._position = 2

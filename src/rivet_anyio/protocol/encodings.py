@@ -312,9 +312,7 @@ def _message_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ServerM
     tag = _field(body, "tag", str, data)
     value = _field(body, "val", dict, data)
     if tag == "Init":
-        return Init(
-            _field(value, "actorId", str, data), _field(value, "connectionId", str, data)
-        )
+        return Init(_field(value, "actorId", str, data), _field(value, "connectionId", str, data))
     if tag == "Event":
         return Event(_field(value, "name", str, data), RawTree(value.get("args"), form))
     if tag == "ActionResponse":

@@ -49,9 +49,7 @@ _REFUSING_GROUPS: Final = frozenset({"user", "auth"})
 
 def judge(error: ActorError) -> Verdict:
     """Whether a call that met this error may be repeated."""
-    if error.group == "actor" and (
-        error.code in _STALE or error.code.startswith(_STALE_PREFIX)
-    ):
+    if error.group == "actor" and (error.code in _STALE or error.code.startswith(_STALE_PREFIX)):
         return Verdict.STALE
     if (error.group, error.code) in _NOT_READY:
         return Verdict.NOT_READY

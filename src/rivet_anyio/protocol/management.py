@@ -24,9 +24,9 @@ __all__ = [
     "creation_body",
     "encode_input",
     "key_query",
+    "not_found",
     "parse_actor",
     "parse_actors",
-    "not_found",
     "parse_metadata",
     "scheduling_error",
 ]
@@ -204,9 +204,7 @@ def _info(actor: _Actor, dialect: Dialect) -> ActorInfo:
 def _time(milliseconds: int | None) -> dt.datetime | None:
     if milliseconds is None:
         return None
-    return dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(
-        milliseconds=milliseconds
-    )
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds)
 
 
 def _decode(body: bytes, type: type[T]) -> T:

@@ -230,7 +230,7 @@ def _array(value: Sequence[Any], form: ValueForm, depth: int) -> list[Any]:
     items: list[Any] = []
     try:
         for item in value:
-            items.append(_prepare(item, form, depth))
+            items.append(_prepare(item, form, depth))  # noqa: PERF401 - len(items) is the path
     except _Refused as refused:
         refused.path.append(f"[{len(items)}]")
         raise
@@ -379,7 +379,7 @@ class _SetItems(list[Any]):
     """The items of a CBOR set, not yet revived."""
 
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _TYPED_ARRAYS = {
     68: "B",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, TextMessage
@@ -68,7 +68,7 @@ class WsprotoFramer:
     def __init__(self, max_message_size: int) -> None:
         self._connection = Connection(ConnectionType.CLIENT)
         self._max_message_size = max_message_size
-        self._parts: list[str] | list[bytes] = []
+        self._parts: list[Any] = []
         self._size = 0
 
     def receive(self, data: bytes) -> Iterator[Frame]:
@@ -100,8 +100,8 @@ class WsprotoFramer:
             return self._connection.send(WsPong(payload=frame.payload))
         return self._connection.send(CloseConnection(code=frame.code, reason=frame.reason))
 
-    def _gather(self, event: Message[str] | Message[bytes]) -> str | bytes | None:
-        part = event.data
+    def _gather(self, event: Message[Any]) -> str | bytes | None:
+        part: str | bytes = event.data
         self._size += len(part)
         if self._size > self._max_message_size:
             raise FramingError(
@@ -109,10 +109,8 @@ class WsprotoFramer:
                 "raise max_message_size to accept it",
                 1009,
             )
-        self._parts.append(part)  # type: ignore[arg-type]
+        self._parts.append(part)
         if not event.message_finished:
             return None
         parts, self._parts, self._size = self._parts, [], 0
-        if isinstance(part, str):
-            return "".join(parts)  # type: ignore[arg-type]
-        return b"".join(parts)  # type: ignore[arg-type]
+        return "".join(parts) if isinstance(part, str) else b"".join(parts)

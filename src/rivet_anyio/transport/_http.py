@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,9 +106,7 @@ class HttpTransport:
         timeout = self._timeout
         if extra_seconds and isinstance(timeout, httpx.Timeout) and timeout.read is not None:
             timeout = httpx.Timeout(timeout, read=timeout.read + extra_seconds)
-        response = await self.start(
-            method, url, headers=headers, content=content, timeout=timeout
-        )
+        response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
         try:
             body = await self._read(response)
         finally:
@@ -142,7 +140,7 @@ class HttpTransport:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated() -> Generator[None]:
     """Raise httpx's errors as ours: was anything sent, or not?"""
     try:
         yield

@@ -14,7 +14,6 @@ from anyio.lowlevel import checkpoint
 
 from ._config import resolve_config
 from ._core import Core, Options
-from ._errors import ActorError
 from ._handle import ActorHandle, GetParams
 from ._retry import Retry
 from ._target import Creation, Target, create_actor
@@ -328,13 +327,6 @@ class ActorList:
 
     async def _fetch(self) -> None:
         server = await self._core.server()
-        version = server.version
-        if self._key is None and version is not None and not version.has_name_listing:
-            raise ActorError(
-                "feature",
-                "unsupported",
-                f"this server runs RivetKit {version.text}, which lists no actors by name",
-            )
         query = [("name", self._name), ("namespace", server.endpoint.namespace)]
         if self._key is not None:
             query.append(("key", escape_key(self._key)))
@@ -345,7 +337,7 @@ class ActorList:
         if self._cursor is not None:
             query.append(("cursor", self._cursor))
         answer = await self._core.manage(server, "GET", "/actors", query)
-        page = parse_actors(answer.body, server.dialect)
+        page = parse_actors(answer.body, server.version)
         self._page.extend(page.actors)
         self._exhausted = page.cursor is None or page.cursor == self._cursor or not page.actors
         self._cursor = page.cursor

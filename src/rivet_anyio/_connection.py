@@ -120,6 +120,7 @@ class _Ended:
 
     cause: BaseException
     opened: bool
+    refused: bool = False
     held: bool = False
     close_code: int | None = None
 
@@ -544,7 +545,13 @@ class Connection:
                 except ActorError as explained:
                     cause = explained
         held = self._heard or anyio.current_time() - began > _HELD_SECONDS
-        return _Ended(cause, opened, held, end.code if isinstance(end, Close) else None)
+        return _Ended(
+            cause,
+            opened,
+            refused=self._refusal is not None,
+            held=held,
+            close_code=end.code if isinstance(end, Close) else None,
+        )
 
     def _cause(self, end: Close | BaseException, opened: bool) -> BaseException:
         if not isinstance(end, Close):
@@ -552,7 +559,8 @@ class Connection:
         error = close_as_error(end)
         if not opened and end.code == 1011 and end.reason and isinstance(error, TransportError):
             # RivetKit 2.0 refuses with the code alone, without its group.
-            return ActorError("actor", end.reason, f"connection refused: {end.reason}")
+            group = "internal" if end.reason == "internal_error" else "user"
+            return ActorError(group, end.reason, f"connection refused: {end.reason}")
         return error
 
     def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:
@@ -565,7 +573,9 @@ class Connection:
                 return is_refusal(cause)
             if judge(cause) is Verdict.STALE:
                 return self._target.creation is None
-            return not is_transient(cause)
+            if is_transient(cause):
+                return False
+            return ended.refused or is_refusal(cause) or not has_been_open
         if not has_been_open:
             return True
         if isinstance(cause, ConnectError) and cause.status is not None:
@@ -583,6 +593,10 @@ class Connection:
 
     def _opened(self, init: Init) -> None:
         assert self._pump is not None
+        if self.status is Status.CONNECTED:
+            # The 2.3 gateway keeps the socket when the actor's host died, and what was asked of
+            # the actor before is never answered.
+            self._lose(ConnectionLostError("the actor was moved and began the connection anew"))
         self._init = init
         if self._lost_at is not None:
             gap = Gap(self._lost_at, anyio.current_time(), self._attempts)

@@ -225,6 +225,9 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
             return actor_error(read(answer.body), ray_id, _specifier(answer.headers))
         except ProtocolError:
             continue
+    group, dot, code = answer.headers.get("x-rivet-error", "").partition(".")
+    if dot:
+        return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
     raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
 
 

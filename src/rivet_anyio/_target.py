@@ -112,14 +112,14 @@ async def create_actor(
     )
     namespace = [("namespace", server.endpoint.namespace)]
     answer = await core.manage(server, method, "/actors", namespace, body)
-    return parse_actor(answer.body, server.dialect)
+    return parse_actor(answer.body, server.version)
 
 
 async def find_by_id(core: Core, server: Server, actor_id: str) -> ActorInfo | None:
     """An actor by its id, None when there is none."""
     query = [("actor_ids", actor_id), ("namespace", server.endpoint.namespace)]
     answer = await core.manage(server, "GET", "/actors", query)
-    actors = parse_actors(answer.body, server.dialect).actors
+    actors = parse_actors(answer.body, server.version).actors
     return actors[0] if actors else None
 
 
@@ -128,5 +128,5 @@ async def _find_by_key(
 ) -> ActorInfo | None:
     query = key_query(server.endpoint, name, key)
     answer = await core.manage(server, "GET", "/actors", query)
-    actors = parse_actors(answer.body, server.dialect).actors
+    actors = parse_actors(answer.body, server.version).actors
     return actors[0] if actors else None

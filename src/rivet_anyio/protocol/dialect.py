@@ -62,9 +62,9 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self._at_least(2, 1)
 
     @property
-    def has_name_listing(self) -> bool:
-        """RivetKit 2.0 answers a listing by name with an empty list, whatever there is."""
-        return self._at_least(2, 1)
+    def tells_keys_escaped_twice(self) -> bool:
+        """RivetKit 2.0 takes a serialized key for one part, and escapes it when it tells it."""
+        return not self._at_least(2, 1)
 
     def _at_least(self, major: int, minor: int) -> bool:
         return self.release is None or self.release >= (major, minor)

@@ -25,35 +25,54 @@ class Verdict(enum.Enum):
     """An answer, or a loss after which the action may have run: never repeated."""
 
 
-_STALE: Final = frozenset({"not_found", "destroyed_during_creation"})
-_STALE_PREFIX: Final = "destroyed_"
+_GONE: Final = frozenset({"not_found"})
 _NOT_READY: Final = frozenset(
     {
         ("actor", "starting"),
-        ("actor", "stopping"),
         ("actor", "destroying"),
-        ("actor", "not_configured"),
         ("actor", "not_ready"),
-        ("actor", "restarting"),
+        ("actor", "not_registered"),
         ("guard", "actor_ready_timeout"),
         ("guard", "actor_runner_failed"),
         ("guard", "actor_wake_retries_exceeded"),
-        ("guard", "actor_stopped_while_waiting"),
-        ("guard", "service_unavailable"),
         ("guard", "rate_limit"),
     }
 )
 _SCHEDULING: Final = frozenset({"actor_ready_timeout", "actor_runner_failed"})
 _REFUSING_GROUPS: Final = frozenset({"user", "auth"})
+_MOVING: Final = frozenset(
+    {
+        "stopping",
+        "stopped",
+        "restarting",
+        "not_configured",
+        "dropped_reply",
+        "aborted",
+        "overloaded",
+        "shutdown_timeout",
+    }
+)
+"""Codes of the group ``actor`` that may come after an action began, but end sooner or later."""
 
 
 def judge(error: ActorError) -> Verdict:
-    """Whether a call that met this error may be repeated."""
-    if error.group == "actor" and (error.code in _STALE or error.code.startswith(_STALE_PREFIX)):
+    """Whether a call that met this error may be repeated.
+
+    ``actor.stopping``, ``actor.dropped_reply`` and the gateway's tunnel errors may come after the
+    action began, so they are final. An error that an actor instance signed (`ActorError.actor`)
+    may have been passed on by the action's own code, from another actor that it called.
+    """
+    group, code = error.group, error.code
+    if error.actor is not None:
+        return Verdict.FINAL
+    if group == "actor" and (code in _GONE or code.startswith("destroyed_")):
         return Verdict.STALE
-    if (error.group, error.code) in _NOT_READY:
-        return Verdict.NOT_READY
-    return Verdict.FINAL
+    if (group, code) == ("envoy", "actor_not_found"):
+        return Verdict.STALE
+    if (group, code) == ("guard", "actor_stopped_while_waiting"):
+        metadata = error.metadata if isinstance(error.metadata, dict) else {}
+        return Verdict.NOT_READY if metadata.get("phase") == "pre_request" else Verdict.FINAL
+    return Verdict.NOT_READY if (group, code) in _NOT_READY else Verdict.FINAL
 
 
 def is_scheduling(error: ActorError) -> bool:
@@ -62,16 +81,16 @@ def is_scheduling(error: ActorError) -> bool:
 
 
 def is_transient(error: ActorError) -> bool:
-    """Whether a connection that met this error is worth another attempt."""
-    if judge(error) is Verdict.NOT_READY:
-        return True
-    if error.group == "actor":
-        return error.code in {"stopped", "dropped_reply", "aborted", "overloaded"} or (
-            error.code.endswith(("internal_error", "shutdown_timeout"))
-        )
-    if error.group == "guard":
-        return not error.code.startswith(("query_", "invalid_", "missing_", "no_route"))
-    return error.group in {"ws", "pegboard", "core", "connection"}
+    """Whether opening a connection that met this error is worth another attempt.
+
+    No action is under way before a connection is open, so more errors qualify than in `judge`.
+    """
+    group, code = error.group, error.code
+    if group == "actor":
+        return code in _MOVING or ("actor", code) in _NOT_READY
+    if group == "guard":
+        return not code.startswith(("query_", "invalid_", "missing_", "no_route"))
+    return group in {"ws", "pegboard", "envoy"}
 
 
 def is_refusal(error: ActorError) -> bool:

@@ -141,16 +141,16 @@ def creation_body(
     return dump_json(fields)
 
 
-def parse_actors(body: bytes, dialect: Dialect) -> ActorPage:
+def parse_actors(body: bytes, version: ServerVersion | None) -> ActorPage:
     """Read a list of actors."""
     page = _decode(body, _ActorList)
     cursor = page.pagination.cursor if page.pagination else None
-    return ActorPage(tuple(_info(actor, dialect) for actor in page.actors), cursor)
+    return ActorPage(tuple(_info(actor, version) for actor in page.actors), cursor)
 
 
-def parse_actor(body: bytes, dialect: Dialect) -> ActorInfo:
+def parse_actor(body: bytes, version: ServerVersion | None) -> ActorInfo:
     """Read the answer to a creation."""
-    return _info(_decode(body, _OneActor).actor, dialect)
+    return _info(_decode(body, _OneActor).actor, version)
 
 
 def parse_metadata(body: bytes) -> Metadata:
@@ -183,10 +183,9 @@ def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
     )
 
 
-def _info(actor: _Actor, dialect: Dialect) -> ActorInfo:
+def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
     key = unescape_key(actor.key)
-    if dialect is Dialect.PLAIN:
-        # Servers up to 2.2 split keys at every slash, and escape the pieces when they tell them.
+    if version is not None and version.tells_keys_escaped_twice:
         key = unescape_key("/".join(key))
     return ActorInfo(
         actor_id=actor.actor_id,

@@ -1,6 +1,7 @@
 """One WebSocket connection to an actor, from the server's first message on.
 
 The server speaks first: `Init`, or an error that refuses. Only then may the client say anything.
+A later `Init` means that the actor was moved: what was under way is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Session:
 
     Attributes:
         codec: How messages are written; after `Init` it speaks the server's dialect.
-        init: The server's first message, None until it came.
+        init: The last one; None until the first came.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -36,8 +37,6 @@ class Session:
         """
         message = self.codec.server_message(data)
         if isinstance(message, Init):
-            if self.init is not None:
-                raise ProtocolError("the server sent Init twice")
             self.init = message
             return message
         if self.init is None and not isinstance(message, ServerError):

@@ -1,0 +1,36 @@
+"""A worker on Trio: takes messages from a room and writes them into a ledger, until cancelled.
+
+Ctrl-C cancels it. It goes on over reconnects; where messages may be missing, it says so.
+"""
+
+import trio
+
+from rivet_anyio import Client, Gap
+
+
+async def work(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async with Client() as client:
+        ledger = client.ledger.get_or_create("worker")
+        room = client.chatRoom.get_or_create("worker")
+        async with room.connect() as conn:
+            # With "block" the room waits for us rather than the messages being dropped.
+            messages = conn.events("message", overflow="block", gaps="mark")
+            print("working")
+            task_status.started()
+            try:
+                async for message in messages:
+                    if isinstance(message, Gap):
+                        print(f"messages may be missing: away for {message.until - message.since}")
+                        continue
+                    print("entry", await ledger.append(message["text"]), message["text"])
+            finally:
+                print("stopped")
+
+
+async def main() -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(work)
+
+
+if __name__ == "__main__":
+    trio.run(main)

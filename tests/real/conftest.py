@@ -1,0 +1,44 @@
+"""Real servers of every version, started once, and clients in every encoding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Iterator
+
+import pytest
+
+from rivet_anyio import Client
+from tests.servers import VERSIONS, Server, start_server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with start_server(request.param) as server:
+        yield server
+
+
+@pytest.fixture(params=["bare", "cbor", "json"])
+def encoding(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def client(server: Server, encoding: str) -> AsyncGenerator[Client]:
+    async with Client(server.endpoint, encoding=encoding) as client:
+        yield client
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> list[str]:
+    """A key that no other test uses."""
+    return [request.node.name, str(next(_numbers))]
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def private_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that a test may stop and start."""
+    with start_server(request.param) as server:
+        yield server

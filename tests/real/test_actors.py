@@ -1,0 +1,129 @@
+"""Finding, creating and addressing actors."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from rivet_anyio import ActorError, Client
+from tests.servers import Server
+
+
+async def test_get_or_create_then_get(client: Client, key: list[str]) -> None:
+    created = client.counter.get_or_create(key, input={"initial": 40})
+    assert await created.increment(2) == 42
+    found = client.counter.get(key)
+    assert await found.getCount() == 42
+    assert await found.resolve() == await created.resolve()
+
+
+async def test_create_returns_a_handle_by_id(client: Client, key: list[str]) -> None:
+    handle = await client.counter.create(key, input={"initial": 7})
+    assert handle.key is None
+    assert await handle.getCount() == 7
+    by_id = client.counter.get_for_id(await handle.resolve())
+    assert await by_id.increment() == 8
+
+
+async def test_create_twice_is_a_duplicate(client: Client, key: list[str]) -> None:
+    await client.counter.create(key)
+    with pytest.raises(ActorError) as caught:
+        await client.counter.create(key)
+    assert (caught.value.group, caught.value.code) == ("actor", "duplicate_key")
+
+
+async def test_get_of_a_missing_actor_raises_at_once(client: Client, key: list[str]) -> None:
+    handle = client.counter.get(key)
+    with anyio.fail_after(5), pytest.raises(ActorError) as caught:
+        await handle.getCount()
+    assert (caught.value.group, caught.value.code) == ("actor", "not_found")
+    with pytest.raises(ActorError) as caught:
+        async with handle.connect():
+            pytest.fail("connected to nothing")
+    assert (caught.value.group, caught.value.code) == ("actor", "not_found")
+
+
+async def test_falsy_inputs_arrive(client: Client, key: list[str]) -> None:
+    handle = await client.counter.create(key, input=None)
+    assert await handle.getCount() == 0
+
+
+COLLIDING = [
+    (),
+    ("",),
+    ("", ""),
+    ("/",),
+    ("\\",),
+    ("\\0",),
+    ("a,b",),
+    ("a", "b"),
+    ("a/b",),
+    ("a\\", "b"),
+    ("a\\/b",),
+    ("a b",),
+    ("ä", "日本", "🔑"),
+    ("%2F",),
+    ("a", ""),
+    ("", "a"),
+]
+
+
+async def test_keys_never_collide(server: Server, key: list[str]) -> None:
+    async with Client(server.endpoint) as client:
+        # The prefix keeps other runs apart; the last two keys cannot have one.
+        ids = set()
+        for parts in COLLIDING:
+            handle = client.counter.get_or_create([*key, *parts])
+            ids.add(await handle.resolve())
+            again = client.counter.get([*key, *parts])
+            assert await again.resolve() in ids
+        assert len(ids) == len(COLLIDING)
+
+
+async def test_the_empty_key_and_the_key_of_one_empty_part_differ(server: Server) -> None:
+    async with Client(server.endpoint) as client:
+        empty = await client.chatRoom.get_or_create().resolve()
+        one = await client.chatRoom.get_or_create("").resolve()
+        assert empty != one
+
+
+async def test_a_string_is_a_key_of_one_part(client: Client, key: list[str]) -> None:
+    text = "-".join(key)
+    one = await client.counter.get_or_create(text).resolve()
+    assert await client.counter.get([text]).resolve() == one
+
+
+async def test_list(client: Client, key: list[str]) -> None:
+    created = await client.ledger.get_or_create([*key, "a/b", "c,d"]).resolve()
+    found = {info.actor_id: info async for info in client.ledger.list()}
+    assert found[created].key == (*key, "a/b", "c,d")
+    assert found[created].name == "ledger"
+    by_key = [info async for info in client.ledger.list(key=[*key, "a/b", "c,d"])]
+    assert [info.actor_id for info in by_key] == [created]
+
+
+async def test_gateway_url_and_whoami(client: Client, key: list[str]) -> None:
+    handle = client.probe.get_or_create(key)
+    actor_id = await handle.resolve()
+    assert (await handle.gateway_url()).endswith(f"/gateway/{actor_id}")
+    assert (await handle.whoami())["actorId"] == actor_id
+
+
+async def test_a_destroyed_actor_is_resolved_again(client: Client, key: list[str]) -> None:
+    handle = client.counter.get_or_create(key)
+    other = client.probe.get_or_create(key)
+    assert await handle.increment() == 1
+    await other.destroy()
+    with anyio.fail_after(60):
+        assert await other.echo("again") == "again"
+
+
+async def test_get_of_a_destroyed_actor_is_not_found(client: Client, key: list[str]) -> None:
+    await client.probe.get_or_create(key).echo(1)
+    handle = client.probe.get(key)
+    assert await handle.echo(1) == 1
+    await handle.destroy()
+    with anyio.fail_after(60), pytest.raises(ActorError) as caught:
+        while True:
+            await handle.echo(1)
+    assert caught.value.group == "actor"

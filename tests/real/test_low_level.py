@@ -1,0 +1,112 @@
+"""Queues, HTTP and WebSockets of an actor."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from rivet_anyio import ActorError, ActorWebSocket, Client, ConnectionLostError, QueueResult
+from tests.servers import Server
+
+
+async def test_queues(client: Client, server: Server, key: list[str]) -> None:
+    if server.version == "2.0.33":
+        handle = client.counter.get_or_create(key)
+        with pytest.raises(ActorError, match=r"2\.0\.33.*queues came with 2\.1") as caught:
+            await handle.send("jobs", 1)
+        assert caught.value.code == "unsupported"
+        return
+    handle = client.worker.get_or_create(key)
+    body = {"a": [1, "ü", b"\x01"], "n": 2**40}
+    result = await handle.send_and_wait("jobs", body, timeout=20)
+    assert result == QueueResult("completed", {"done": body})
+    typed = await handle.send_and_wait("jobs", 5, timeout=20, type=dict[str, int])
+    assert typed.response == {"done": 5}
+    assert await handle.send_and_wait("stuck", 1, timeout=0.2) == QueueResult("timedOut")
+    await handle.send("jobs", "no answer wanted")
+    async with handle.connect() as conn:
+        assert (await conn.send_and_wait("jobs", 7, timeout=20)).response == {"done": 7}
+    assert await handle.processed() == [body, 5, "no answer wanted", 7]
+
+
+async def test_fetch(client: Client, key: list[str]) -> None:
+    web = client.web.get_or_create(key)
+    response = await web.fetch(
+        "/echo?x=1&y=a%20b", method="PUT", json={"n": 1}, headers={"x-a": "b"}
+    )
+    assert response.status_code == 200
+    said = response.json()
+    assert (said["method"], said["path"], said["search"]) == ("PUT", "/echo", "?x=1&y=a%20b")
+    assert said["headers"]["x-a"] == "b"
+    assert said["body"].replace(" ", "") == '{"n":1}'
+    assert (await web.fetch("echo", params={"q": "ü"})).json()["search"] == "?q=%C3%BC"
+    for status in (204, 404, 418, 500):
+        assert (await web.fetch(f"/status/{status}")).status_code == status
+    assert len((await web.fetch("bytes/1000")).content) == 1000
+    posted = await web.fetch("/upload", method="POST", content=b"x" * 100_000)
+    assert "100000" in posted.text
+
+
+async def test_stream(client: Client, key: list[str]) -> None:
+    web = client.web.get_or_create(key)
+    async with web.stream("/stream") as response:
+        assert response.status_code == 200
+        parts = [part async for part in response.aiter_bytes()]
+    assert len(b"".join(parts)) > 0
+
+    async def upload() -> object:
+        for _ in range(10):
+            yield b"y" * 1000
+
+    answer = await web.fetch("/upload", method="POST", content=upload())
+    assert "10000" in answer.text
+
+
+async def hello(ws: ActorWebSocket) -> None:
+    greeting = await ws.receive()
+    assert isinstance(greeting, str) and "hello" in greeting
+
+
+async def test_websocket(client: Client, key: list[str]) -> None:
+    web = client.web.get_or_create(key)
+    async with web.websocket("/room?x=1") as ws:
+        await hello(ws)
+        for message in ("text ü", b"\x00binary", "", "x" * 70_000):
+            await ws.send(message)
+            assert await ws.receive() == message
+        await ws.send("many:500")
+        assert [await ws.receive() for _ in range(500)] == [str(n) for n in range(500)]
+        await ws.send("bigbin:100000")
+        big = await ws.receive()
+        assert isinstance(big, bytes) and len(big) == 100_000
+
+
+async def test_websocket_close_codes(client: Client, key: list[str]) -> None:
+    web = client.web.get_or_create(key)
+    async with web.websocket("a") as ws:
+        await hello(ws)
+        await ws.send("close:4001:because")
+        with pytest.raises(ConnectionLostError) as caught:
+            await ws.receive()
+        assert (caught.value.code, caught.value.reason) == (4001, "because")
+        assert (ws.close_code, ws.close_reason) == (4001, "because")
+        with pytest.raises(ConnectionLostError):
+            await ws.send("too late")
+    async with web.websocket("b") as ws:
+        await hello(ws)
+        await ws.send("close:1000:done")
+        assert [message async for message in ws] == []
+        assert ws.close_code == 1000
+    async with web.websocket("c") as ws:
+        await hello(ws)
+        with anyio.fail_after(20):
+            await ws.aclose(4002, "bye")
+
+
+async def test_websocket_params(client: Client, key: list[str]) -> None:
+    async def params() -> dict[str, str]:
+        return {"token": "ü"}
+
+    web = client.web.get_or_create(key, get_params=params)
+    async with web.websocket() as ws:
+        await hello(ws)

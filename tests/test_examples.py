@@ -1,0 +1,207 @@
+"""Every example, run against a real server; what it prints is what it says."""
+
+import importlib
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+
+from examples import demo, trio_worker, two_connections, web_backend
+from rivet_anyio import Client
+from tests.servers import Server, start_server
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PATIENCE = 60
+
+PRINTED = {
+    "minimal": ["count: 5"],
+    "stateless_and_stateful": [
+        "messages: 1",
+        "messages: 2",
+        "messages: 3",
+        "- over HTTP",
+        "- over a WebSocket",
+        "- over the same one",
+    ],
+    "getting_actors": [
+        "get: actor.not_found",
+        "get_or_create: 10",
+        "create: 3",
+        "create again: actor.duplicate_key",
+        "get_for_id: 11",
+        "actor(): 4",
+        "list: [('shop', 'orders'), ('shop', 'stock')]",
+    ],
+    "params": [
+        "user: alice",
+        "fetching params",
+        "user: bob",
+        "refused: user.forbidden {'need': 'secret'}",
+    ],
+    "events": [
+        "alice: one",
+        "alice: two",
+        "alice: three",
+        "moved: north",
+        "moved: (3, 4)",
+        "moved: ()",
+        "one: 7",
+    ],
+    "low_level": [
+        "fetch: 200 POST ?loud=1 good morning",
+        "status: 404",
+        *(f"streamed: chunk {n}" for n in range(5)),
+        'hello: {"hello":"/chat?room=1"}',
+        "echo: text",
+        r"echo: b'\x00\x01'",
+        "data: 0",
+        "data: 1",
+        "data: 2",
+        "closed: 1000 done",
+    ],
+    "web_backend": [
+        "201 {'count': 1}",
+        "201 {'count': 2}",
+        "200 ['hello', 'again']",
+        "422 {'code': 'my_code', 'metadata': {'detail': 'details'}}",
+    ],
+    "errors": [
+        "the actor's code raised: user.my_code {'detail': 'out of stock'}",
+        "the server answered: actor.not_found",
+        "not of the type that was asked for: result of action 'echo': Expected `int`, got `str`",
+        "cannot travel: args[0].when[0]",
+        "did not run: the connection was used after its block was left",
+        "nothing was sent: ConnectError",
+    ],
+    "keys": [
+        "'keys' and ['keys']: True",
+        "a,b and a + b: False",
+        "a/b and a + b: False",
+        "order: False",
+        "the actor's key: ['größe', '日本語', 'a/b\\\\c']",
+        "listed: probe ('größe', '日本語', 'a/b\\\\c')",
+    ],
+}
+"""The examples that run to their end, on both backends, and always print the same."""
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(scope="module")
+def server(anyio_backend: str) -> Iterator[Server]:
+    """A server for each backend: the examples begin with actors that do not exist yet."""
+    with start_server("2.2.1") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RIVET_")]:
+        if name != "RIVET_ANYIO_SERVERS_CACHE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("RIVET_ENDPOINT", server.endpoint)
+
+
+def only_on(backend: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("anyio_backend", [backend], indirect=True, scope="module")
+
+
+@pytest.mark.parametrize("name", PRINTED)
+async def test_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main: Callable[[], Awaitable[None]] = importlib.import_module(f"examples.{name}").main
+    with anyio.fail_after(PATIENCE):
+        await main()
+    assert capsys.readouterr().out.splitlines() == PRINTED[name]
+
+
+async def test_lifecycle(capsys: pytest.CaptureFixture[str]) -> None:
+    with anyio.fail_after(PATIENCE):
+        await importlib.import_module("examples.lifecycle").main()
+    lines = capsys.readouterr().out.splitlines()
+    states = [line.split()[1] for line in lines if line.startswith("status: ")]
+    assert states == ["connected", "disconnected", "connecting", "connected", "closed"]
+    assert [line for line in lines if not line.startswith("status: ")] == [
+        "the call was under way: it may have run",
+        "a new connection: True",
+        "echo: still here",
+    ]
+
+
+async def test_web_backend_answers_to_a_broken_network() -> None:
+    # Not the application's own lifespan: nobody listens where this client looks.
+    import httpx
+
+    async with (
+        Client("http://127.0.0.1:9") as web_backend.app.state.client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(web_backend.app), base_url="http://app.example"
+        ) as browser,
+    ):
+        response = await browser.get("/rooms/lobby/messages")
+    assert (response.status_code, response.json()) == (503, {"code": "unavailable"})
+
+
+@only_on("trio")
+async def test_trio_worker(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with trio.fail_after(PATIENCE):
+        async with Client(server.endpoint) as client, trio.open_nursery() as nursery:
+            ledger = client.ledger.get_or_create("worker")
+            async with ledger.connect() as conn, conn.events("appended") as appended:
+                await conn.log()
+                await nursery.start(trio_worker.work)
+                room = client.chatRoom.get_or_create("worker")
+                for number in range(1, 4):
+                    await room.sendMessage(f"message {number}")
+                for number in range(1, 4):
+                    assert await appended.receive() == (f"message {number}", number)
+                nursery.cancel_scope.cancel()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["working", "entry 1 message 1", "entry 2 message 2"]
+    assert lines[-1] == "stopped"
+
+
+@only_on("asyncio")
+async def test_two_connections(capsys: pytest.CaptureFixture[str]) -> None:
+    with anyio.fail_after(PATIENCE):
+        await two_connections.main()
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("alice", "bob"):
+        assert [line for line in lines if line.startswith(f"{name} hears ")] == [
+            f"{name} hears alice: hi bob",
+            f"{name} hears bob: hi alice",
+            f"{name} hears alice: bye",
+        ]
+    assert len(lines) == 6
+
+
+@only_on("asyncio")
+def test_demo(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the program does it, on the server that runs already."""
+    for backend in ("asyncio", "trio"):
+        anyio.run(demo.use, server, backend, backend=backend)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("  action     increment(5) over HTTP -> 5") == 2
+    assert lines.count("  event      newCount -> 6") == 2
+    assert lines.count("  server     stops and starts again") == 2
+    assert lines.count("  action     getCount() on the same connection -> 6") == 2
+    assert lines.count("  event      newCount -> 16") == 2
+    assert lines.count("  gaps       in the stream of events: 1") == 2
+    assert lines[-1] == "  status     closed"
+
+
+@only_on("asyncio")
+def test_every_example_is_tested_and_has_a_description() -> None:
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
+    assert names == {*PRINTED, "lifecycle", "trio_worker", "two_connections", "demo"}
+    for name in names:
+        module = importlib.import_module(f"examples.{name}")
+        assert inspect.getdoc(module)
+        assert callable(module.main)

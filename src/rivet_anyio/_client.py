@@ -312,6 +312,7 @@ class ActorList:
         self._page_size = page_size
         self._page: deque[ActorInfo] = deque()
         self._cursor: str | None = None
+        self._told: set[str] = set()
         self._exhausted = False
 
     def __aiter__(self) -> ActorList:
@@ -338,6 +339,9 @@ class ActorList:
             query.append(("cursor", self._cursor))
         answer = await self._core.manage(server, "GET", "/actors", query)
         page = parse_actors(answer.body, server.version)
-        self._page.extend(page.actors)
-        self._exhausted = page.cursor is None or page.cursor == self._cursor or not page.actors
+        # The 2.3 engine names a cursor even after its last page, and may begin with what it told.
+        fresh = [actor for actor in page.actors if actor.actor_id not in self._told]
+        self._page.extend(fresh)
+        self._told = {actor.actor_id for actor in page.actors}
+        self._exhausted = page.cursor is None or not fresh
         self._cursor = page.cursor

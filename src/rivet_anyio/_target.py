@@ -69,7 +69,8 @@ class Target:
             ActorError: ``actor.not_found`` when it does not exist, or what the server says.
             ConnectError: when the server cannot be asked.
         """
-        if self._id is not None and (self.is_fixed or not fresh):
+        trusted = server.version is None or not server.version.hides_stale_ids
+        if self._id is not None and (self.is_fixed or (trusted and not fresh)):
             return self._id
         assert self.key is not None
         try:

@@ -114,7 +114,7 @@ async def test_sets(client: Client, server: Server, encoding: str, key: list[str
 
 async def test_what_javascript_makes(client: Client, encoding: str, key: list[str]) -> None:
     handle = client.probe.get_or_create(key)
-    expected = {
+    expected: dict[str, Any] = {
         "undefined": None,
         "null": None,
         "int": 5,
@@ -144,7 +144,7 @@ async def test_values_that_cannot_travel(client: Client, key: list[str]) -> None
     for value, path in [
         (object(), r"args\[0\]"),
         ({"a": [1, {"b c": object()}]}, r"args\[0\]\.a\[1\]\['b c'\]"),
-        (dt.datetime(2024, 1, 1), r"args\[0\]"),  # noqa: DTZ001 - naive is the point
+        (dt.datetime(2024, 1, 1), r"args\[0\]"),
         ("\ud800", r"args\[0\].*surrogate"),
     ]:
         with pytest.raises(TypeError, match=path):

@@ -109,16 +109,25 @@ async def test_gateway_url_and_whoami(client: Client, key: list[str]) -> None:
     assert (await handle.whoami())["actorId"] == actor_id
 
 
-async def test_a_destroyed_actor_is_resolved_again(client: Client, key: list[str]) -> None:
-    handle = client.counter.get_or_create(key)
-    other = client.probe.get_or_create(key)
-    assert await handle.increment() == 1
-    await other.destroy()
+async def test_a_destroyed_actor_is_resolved_again(
+    client: Client, server: Server, key: list[str]
+) -> None:
+    handle = client.probe.get_or_create(key)
+    await handle.destroy()
     with anyio.fail_after(60):
-        assert await other.echo("again") == "again"
+        while True:
+            try:
+                assert await handle.echo("again") == "again"
+                break
+            except ActorError as error:
+                # RivetKit 2.0 masks what a dying actor answers, so that it may have run.
+                if server.version != "2.0.33" or error.group != "internal":
+                    raise
 
 
-async def test_get_of_a_destroyed_actor_is_not_found(client: Client, key: list[str]) -> None:
+async def test_get_of_a_destroyed_actor_is_not_found(
+    client: Client, server: Server, key: list[str]
+) -> None:
     await client.probe.get_or_create(key).echo(1)
     handle = client.probe.get(key)
     assert await handle.echo(1) == 1
@@ -126,4 +135,5 @@ async def test_get_of_a_destroyed_actor_is_not_found(client: Client, key: list[s
     with anyio.fail_after(60), pytest.raises(ActorError) as caught:
         while True:
             await handle.echo(1)
-    assert caught.value.group == "actor"
+    # RivetKit 2.0 masks what a dying actor answers.
+    assert caught.value.group in ("actor", "internal" if server.version == "2.0.33" else "actor")

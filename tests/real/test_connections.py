@@ -134,7 +134,7 @@ async def test_get_params_for_every_attempt(server: Server, encoding: str, key: 
         async with handle.connect() as conn:
             assert (await conn.connParams())["user"] == 1
             changes = conn.status_changes()
-            await conn.kick("out")
+            await handle.kickAll("out")
             with anyio.fail_after(30):
                 async for change in changes:
                     if change.status is Status.DISCONNECTED:

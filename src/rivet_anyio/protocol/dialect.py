@@ -62,6 +62,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self._at_least(2, 1)
 
     @property
+    def hides_stale_ids(self) -> bool:
+        """RivetKit 2.0 answers an id that leads nowhere like any error of an actor's code."""
+        return not self._at_least(2, 1)
+
+    @property
     def tells_keys_escaped_twice(self) -> bool:
         """RivetKit 2.0 takes a serialized key for one part, and escapes it when it tells it."""
         return not self._at_least(2, 1)

@@ -104,8 +104,14 @@ class HttpTransport:
             ProtocolError: when the answer is no HTTP, or too long.
         """
         timeout = self._timeout
-        if extra_seconds and isinstance(timeout, httpx.Timeout) and timeout.read is not None:
-            timeout = httpx.Timeout(timeout, read=timeout.read + extra_seconds)
+        if extra_seconds:
+            usual = self.client.timeout
+            timeout = httpx.Timeout(
+                connect=usual.connect,
+                read=None if usual.read is None else usual.read + extra_seconds,
+                write=usual.write,
+                pool=usual.pool,
+            )
         response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
         try:
             body = await self._read(response)

@@ -697,7 +697,7 @@ class Connection:
         self._buffers.clear()
         self._blocking.clear()
         self._first_settled.set()
-        if failure is not None:
+        if failure is not None and self._init is not None:
             logger.warning("connection failed for good: %s", failure)
 
     async def _leave(self, seconds: float) -> None:

@@ -56,6 +56,11 @@ class Server:
         """How values are written, as far as is known."""
         return self.codec.dialect
 
+    def skips(self, skip_ready_wait: bool) -> bool:
+        """Whether to skip waiting until an actor is ready, when that is asked for."""
+        known = self.version is None or self.version.has_skip_ready_wait
+        return skip_ready_wait and known
+
     def learn(self, answer: HttpAnswer) -> None:
         """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
         if self.version is None and self.codec.encoding != "bare":

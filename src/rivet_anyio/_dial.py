@@ -85,6 +85,7 @@ async def _open(
     skip_ready_wait: bool,
 ) -> UpgradedStream:
     token = server.endpoint.token
+    skip_ready_wait = server.skips(skip_ready_wait)
     in_path = None
     if token is not None and not fits_subprotocol(token):
         in_path, token = token, None
@@ -109,7 +110,9 @@ async def _open(
         try:
             error = error_of(answer, server.codec)
         except ProtocolError:
-            raise refused from None
+            raise ConnectError(
+                str(refused), status=refused.status, retry_after=refused.retry_after
+            ) from None
         raise error from refused
 
 

@@ -394,7 +394,7 @@ class ActorHandle:
     ) -> tuple[str, dict[str, str]]:
         """The URL of something of the actor, and the headers to send along."""
         headers = self._core.actor_headers(server)
-        if not self._skips(skip_ready_wait):
+        if not server.skips(self._skips(skip_ready_wait)):
             return actor_url(server.endpoint, actor_id, path), headers
         headers[HEADER_SKIP_READY_WAIT] = "1"
         headers[HEADER_TARGET] = "actor"

@@ -62,6 +62,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self._at_least(2, 1)
 
     @property
+    def has_skip_ready_wait(self) -> bool:
+        """Reaching actors that are not ready came with RivetKit 2.3; older gateways stumble."""
+        return self._at_least(2, 3)
+
+    @property
     def hides_stale_ids(self) -> bool:
         """RivetKit 2.0 answers an id that leads nowhere like any error of an actor's code."""
         return not self._at_least(2, 1)

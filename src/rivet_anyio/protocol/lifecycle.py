@@ -38,7 +38,9 @@ _NOT_READY: Final = frozenset(
         ("guard", "rate_limit"),
     }
 )
-_SCHEDULING: Final = frozenset({"actor_ready_timeout", "actor_runner_failed"})
+_SCHEDULING: Final = frozenset(
+    {"actor_ready_timeout", "actor_runner_failed", "actor_wake_retries_exceeded"}
+)
 _REFUSING_GROUPS: Final = frozenset({"user", "auth"})
 _MOVING: Final = frozenset(
     {

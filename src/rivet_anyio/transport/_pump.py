@@ -158,7 +158,7 @@ class Pump:
                         await checkpoint()
             except FramingError as error:
                 self.close(error.close_code, "")
-                self._finish(error)
+                self._finish(ProtocolError(str(error)))
             except ProtocolError as error:
                 self.close(1002, "")
                 self._finish(error)

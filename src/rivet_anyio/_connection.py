@@ -121,6 +121,7 @@ class _Ended:
     cause: BaseException
     opened: bool
     refused: bool = False
+    explained: bool = False
     held: bool = False
     close_code: int | None = None
 
@@ -536,6 +537,7 @@ class Connection:
         if opened:
             line.server.codec.dialect = session.codec.dialect
         cause = self._refusal or self._cause(end, opened)
+        is_explained = False
         if isinstance(cause, ActorError):
             if judge(cause) is Verdict.STALE:
                 self._target.forget(line.actor_id)
@@ -543,12 +545,13 @@ class Connection:
                 try:
                     await explain(self._core, line.server, line.actor_id, cause)
                 except ActorError as explained:
-                    cause = explained
+                    cause, is_explained = explained, True
         held = self._heard or anyio.current_time() - began > _HELD_SECONDS
         return _Ended(
             cause,
             opened,
             refused=self._refusal is not None,
+            explained=is_explained,
             held=held,
             close_code=end.code if isinstance(end, Close) else None,
         )
@@ -574,7 +577,7 @@ class Connection:
             if judge(cause) is Verdict.STALE:
                 return self._target.creation is None
             if is_transient(cause):
-                return False
+                return ended.explained and not has_been_open
             return ended.refused or is_refusal(cause) or not has_been_open
         if not has_been_open:
             return True

@@ -6,9 +6,9 @@ Needs no server and no configuration: Node.js comes from the Python package
 
 import anyio
 import anyio.to_thread
-from tests.servers import Server, start_server
 
 from rivet_anyio import Client, Status, StatusStream
+from tests.servers import Server, start_server
 
 VERSION = "2.3.19"
 

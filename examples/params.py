@@ -26,7 +26,7 @@ async def main() -> None:
             async with stranger.connect():
                 print("never reached")
         except ActorError as error:
-            print("refused:", f"{error.group}.{error.code}", error.metadata)
+            print("refused:", f"{error.group}.{error.code}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 import trio
 
@@ -40,7 +41,7 @@ PRINTED = {
         "user: alice",
         "fetching params",
         "user: bob",
-        "refused: user.forbidden {'need': 'secret'}",
+        "refused: user.forbidden",
     ],
     "events": [
         "alice: one",
@@ -136,9 +137,7 @@ async def test_lifecycle(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_web_backend_answers_to_a_broken_network() -> None:
-    # Not the application's own lifespan: nobody listens where this client looks.
-    import httpx
-
+    # Not the lifespan of the application: nobody listens where this client looks.
     async with (
         Client("http://127.0.0.1:9") as web_backend.app.state.client,
         httpx.AsyncClient(

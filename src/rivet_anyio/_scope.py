@@ -53,4 +53,18 @@ class SilentTasks:
         finally:
             group.cancel_scope.shield = True
             group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)
+            await _exit(group)
+
+
+async def _exit(group: TaskGroup) -> None:
+    """Leave the group; an interrupt that hit one of its tasks comes out bare."""
+    try:
+        await group.__aexit__(None, None, None)
+    except BaseExceptionGroup as errors:
+        interrupts = errors.subgroup((KeyboardInterrupt, SystemExit))
+        if interrupts is None:
+            raise
+        leaf: BaseException = interrupts
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        raise leaf from errors

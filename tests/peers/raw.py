@@ -1,0 +1,149 @@
+"""A server that is nothing but TCP: each test says what it sends, byte by byte."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+Handler = Callable[["Peer"], Awaitable[None]]
+
+INIT = {"tag": "Init", "val": {"actorId": "a1", "connectionId": "c1"}}
+
+
+def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
+    """A server's frame, of any size and opcode."""
+    size = len(payload)
+    if size < 126:
+        length = bytes((size,))
+    elif size < 65536:
+        length = b"\x7e" + size.to_bytes(2, "big")
+    else:
+        length = b"\x7f" + size.to_bytes(8, "big")
+    return bytes((fin * 0x80 | opcode,)) + length + payload
+
+
+def text(body: dict[str, Any]) -> bytes:
+    """A message of the JSON encoding as one frame."""
+    return frame(1, json.dumps({"body": body}).encode())
+
+
+def response(id: Any, output: Any) -> bytes:
+    """The answer to an action."""
+    return text({"tag": "ActionResponse", "val": {"id": id, "output": output}})
+
+
+def close(code: int, reason: str = "") -> bytes:
+    """A close frame."""
+    return frame(8, code.to_bytes(2, "big") + reason.encode())
+
+
+class Peer:
+    """One accepted connection."""
+
+    def __init__(self, stream: SocketStream, number: int) -> None:
+        self.stream = stream
+        self.number = number
+        self._buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send(data)
+
+    async def head(self) -> str:
+        """The request line and headers."""
+        while b"\r\n\r\n" not in self._buffer:
+            self._buffer += await self.stream.receive()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        return head.decode("ascii")
+
+    def accept(self, head: str) -> bytes:
+        """The 101 that answers a handshake."""
+        return self.switching(head, "Sec-WebSocket-Protocol: rivet\r\n")
+
+    def switching(self, head: str, extra: str, *, key: str | None = None) -> bytes:
+        """A 101 with some more headers."""
+        if key is None:
+            found = re.search(r"(?i)^sec-websocket-key: (.*)$", head, re.M)
+            assert found
+            key = found[1].strip()
+        guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        answer = base64.b64encode(hashlib.sha1((key + guid).encode()).digest()).decode()
+        return (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {answer}\r\n{extra}\r\n"
+        ).encode()
+
+    async def open(self) -> None:
+        """The handshake and Init, as they should be."""
+        await self.send(self.accept(await self.head()) + text(INIT))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The client's next frame: opcode and payload."""
+        first, second = await self._exactly(2)
+        assert first & 0xF0 == 0x80 and second & 0x80, "a client sends whole, masked frames"
+        size = second & 0x7F
+        if size >= 126:
+            size = int.from_bytes(await self._exactly(2 if size == 126 else 8), "big")
+        mask = await self._exactly(4)
+        body = await self._exactly(size)
+        return first & 15, bytes(byte ^ mask[i % 4] for i, byte in enumerate(body))
+
+    async def action(self) -> tuple[Any, str]:
+        """The id and name of the action that must come next."""
+        opcode, payload = await self.frame()
+        assert opcode == 1
+        value = json.loads(payload)["body"]["val"]
+        return value["id"], value["name"]
+
+    async def serve_actions(self) -> None:
+        """Answer every action with its name, and the close frame with a close frame."""
+        while True:
+            opcode, payload = await self.frame()
+            if opcode == 8:
+                await self.send(frame(8, payload))
+                return
+            if opcode == 1:
+                body = json.loads(payload)["body"]
+                if body["tag"] == "ActionRequest":
+                    await self.send(response(body["val"]["id"], body["val"]["name"]))
+
+    async def silence(self) -> None:
+        """Read and say nothing until the client goes away."""
+        while True:
+            await self.stream.receive()
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._buffer += await self.stream.receive()
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """Accept connections, each handled by `handler`; yields the server's URL."""
+    accepted = 0
+
+    async def handle(stream: SocketStream) -> None:
+        nonlocal accepted
+        accepted += 1
+        async with stream:
+            try:
+                await handler(Peer(stream, accepted))
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, handle)
+        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        tasks.cancel_scope.cancel()

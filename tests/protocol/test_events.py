@@ -1,0 +1,262 @@
+"""Event buffers and streams, without a connection; asynchronous tests run on both backends."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import pytest
+
+from rivet_anyio import (
+    ClosedError,
+    ConnectionLostError,
+    EventGapError,
+    EventOverflowError,
+    EventStream,
+    Gap,
+    ProtocolError,
+)
+from rivet_anyio._events import EventBuffer, check_policies
+
+GUARD = 10
+
+
+class Source:
+    """A buffer that counts how often its subscription was given back, and its stream."""
+
+    def __init__(self, *, size: int = 3, bytes: int = 1000, type: Any = Any, **how: Any) -> None:
+        self.unsubscribed = 0
+        policies: dict[str, Any] = {"overflow": "raise", "gaps": "ignore", **how}
+        self.buffer = EventBuffer(
+            "e",
+            buffer_size=size,
+            buffer_bytes=bytes,
+            unsubscribe=self._unsubscribe,
+            **policies,
+        )
+        self.stream: EventStream[Any] = EventStream(self.buffer, type)
+
+    def _unsubscribe(self, buffer: EventBuffer) -> None:
+        assert buffer is self.buffer
+        self.unsubscribed += 1
+
+    def push(self, *values: Any, size: int = 1) -> None:
+        for value in values:
+            self.buffer.push(value, size)
+
+    async def rest(self) -> list[Any]:
+        self.buffer.end(None)
+        return [item async for item in self.stream]
+
+
+async def test_in_order_until_the_end() -> None:
+    source = Source(size=500)
+    source.push(*range(200))
+    assert source.stream.buffered == 200
+    assert await source.rest() == list(range(200))
+    with pytest.raises(anyio.EndOfStream):
+        await source.stream.receive()
+    source.push("late")
+    assert source.stream.buffered == 0
+
+
+async def test_the_end_with_an_error() -> None:
+    source = Source()
+    source.push(1)
+    source.buffer.end(ConnectionLostError("gone"))
+    source.buffer.end(None)
+    assert await source.stream.receive() == 1
+    for _ in range(2):
+        with pytest.raises(ConnectionLostError, match="gone"):
+            await source.stream.receive()
+
+
+async def test_overflow_raise() -> None:
+    source = Source()
+    source.push(1, 2, 3)
+    assert source.unsubscribed == 0
+    source.push(4, 5)
+    assert (source.unsubscribed, source.stream.dropped) == (1, 1)
+    assert [await source.stream.receive() for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(EventOverflowError, match="buffer_size"):
+        await source.stream.receive()
+
+
+async def test_overflow_drop_oldest() -> None:
+    source = Source(overflow="drop_oldest")
+    source.push(*range(10))
+    assert (source.stream.dropped, source.stream.buffered) == (7, 3)
+    assert await source.rest() == [7, 8, 9]
+
+
+async def test_overflow_drop_newest() -> None:
+    source = Source(overflow="drop_newest")
+    source.push(*range(10))
+    assert (source.stream.dropped, source.stream.buffered) == (7, 3)
+    assert await source.rest() == [0, 1, 2]
+
+
+async def test_bytes_are_bounded_too() -> None:
+    source = Source(bytes=100, overflow="drop_oldest")
+    source.push("a", "b", size=40)
+    source.push("c", size=90)
+    assert source.stream.dropped == 2
+    # One event is always taken, however long it is.
+    source.push("d", size=5000)
+    assert source.stream.dropped == 3
+    assert await source.rest() == ["d"]
+
+
+async def test_overflow_block() -> None:
+    source = Source(overflow="block")
+    source.push(1, 2)
+    assert source.buffer.holds_reader() is None
+    source.push(3)
+    room = source.buffer.holds_reader()
+    assert room is not None and not room.is_set()
+    assert await source.stream.receive() == 1
+    assert room.is_set() and source.buffer.holds_reader() is None
+    source.push(4)
+    room = source.buffer.holds_reader()
+    assert room is not None
+    await source.stream.aclose()
+    assert room.is_set() and source.buffer.holds_reader() is None
+
+
+async def test_a_forgotten_stream_holds_nobody_up() -> None:
+    source = Source(overflow="block")
+    source.push(1, 2, 3)
+    assert source.buffer.holds_reader() is not None
+    del source.stream
+    gc.collect()
+    assert source.buffer.abandoned
+    assert source.buffer.holds_reader() is None
+
+
+async def test_gaps_ignored_are_counted() -> None:
+    source = Source()
+    source.push(1)
+    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push(2)
+    assert source.stream.gaps == 1
+    assert await source.rest() == [1, 2]
+
+
+async def test_gaps_marked_where_they_were() -> None:
+    source = Source(size=10, gaps="mark")
+    source.push(1)
+    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push(2)
+    source.buffer.push_gap(Gap(3.0, 4.0, 2))
+    source.buffer.push_gap(Gap(5.0, 6.0, 3))
+    assert source.stream.gaps == 3
+    # Nothing came between the last two: they are one.
+    assert await source.rest() == [1, Gap(1.0, 2.0, 1), 2, Gap(3.0, 6.0, 5)]
+
+
+async def test_gaps_raised_and_gone_on_after() -> None:
+    source = Source(gaps="raise")
+    source.push(1)
+    source.buffer.push_gap(Gap(1.0, 2.5, 4))
+    source.push(2)
+    assert await source.stream.receive() == 1
+    with pytest.raises(EventGapError) as caught:
+        await source.stream.receive()
+    assert (caught.value.since, caught.value.until, caught.value.attempts) == (1.0, 2.5, 4)
+    assert await source.stream.receive() == 2
+
+
+async def test_unreadable_events_raise_in_their_place() -> None:
+    source = Source(type=int)
+    source.push(1)
+    source.buffer.push_error(ProtocolError("no CBOR"))
+    source.push("text")
+    assert await source.stream.receive() == 1
+    with pytest.raises(ProtocolError, match="no CBOR"):
+        await source.stream.receive()
+    with pytest.raises(ProtocolError, match="'e'"):
+        await source.stream.receive()
+    source.push(2)
+    assert await source.stream.receive() == 2
+
+
+async def test_closed_while_iterated() -> None:
+    source = Source(size=10)
+    source.push(1, 2, 3)
+    seen = []
+    with pytest.raises(ClosedError):
+        async for item in source.stream:
+            seen.append(item)
+            await source.stream.aclose()
+    assert (seen, source.unsubscribed, source.stream.buffered) == ([1], 1, 0)
+    await source.stream.aclose()
+    assert source.unsubscribed == 1
+
+
+async def test_closed_while_somebody_waits() -> None:
+    source = Source()
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await source.stream.receive()
+        except ClosedError:
+            ended.append("closed")
+
+    with anyio.fail_after(GUARD):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await source.stream.aclose()
+    assert ended == ["closed"] * 3
+
+
+async def test_each_event_goes_to_one_of_several_receivers() -> None:
+    source = Source(size=1000)
+    taken: list[list[int]] = [[], [], []]
+
+    async def take(mine: list[int]) -> None:
+        async for item in source.stream:
+            mine.append(item)  # noqa: PERF401 - extend would take all at once
+
+    with anyio.fail_after(GUARD):
+        async with anyio.create_task_group() as tasks:
+            for mine in taken:
+                tasks.start_soon(take, mine)
+            for number in range(300):
+                source.push(number)
+                if number % 50 == 0:
+                    await anyio.wait_all_tasks_blocked()
+            source.buffer.end(None)
+    assert sorted(taken[0] + taken[1] + taken[2]) == list(range(300))
+    assert all(mine == sorted(mine) for mine in taken)
+
+
+async def test_a_cancelled_receiver_loses_nothing() -> None:
+    source = Source()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await source.stream.receive()
+    assert scope.cancelled_caught
+    source.push(1)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await source.stream.receive()
+    assert scope.cancelled_caught
+    assert await source.rest() == [1]
+
+
+@pytest.mark.parametrize(
+    "size, overflow, gaps, said",
+    [
+        (0, "raise", "ignore", "buffer_size"),
+        (1, "drop", "ignore", "overflow"),
+        (1, "raise", "skip", "gaps"),
+    ],
+)
+def test_policies(size: int, overflow: str, gaps: str, said: str) -> None:
+    check_policies(1, "block", "mark")
+    with pytest.raises(ValueError, match=said):
+        check_policies(size, overflow, gaps)

@@ -1,0 +1,299 @@
+"""The management API, what errors mean, and when to try again."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rivet_anyio.protocol
+from rivet_anyio import ActorError, ActorSpecifier, ProtocolError, Retry
+from rivet_anyio.protocol.addressing import Endpoint
+from rivet_anyio.protocol.dialect import Dialect, ServerVersion
+from rivet_anyio.protocol.keys import escape_key
+from rivet_anyio.protocol.lifecycle import (
+    Verdict,
+    close_error,
+    is_refusal,
+    is_scheduling,
+    is_transient,
+    judge,
+)
+from rivet_anyio.protocol.management import (
+    creation_body,
+    encode_input,
+    key_query,
+    not_found,
+    parse_actor,
+    parse_actors,
+    parse_metadata,
+    scheduling_error,
+)
+
+V20 = ServerVersion("rivetkit", "2.0.33")
+V22 = ServerVersion("rivetkit", "2.2.1")
+V23 = ServerVersion("engine", "2.3.19")
+
+
+@pytest.mark.parametrize(
+    "version, dialect, queues, token_in_path",
+    [
+        ("2.0.33", Dialect.PLAIN, False, False),
+        ("2.1.0", Dialect.PLAIN, True, True),
+        ("2.2.1", Dialect.PLAIN, True, True),
+        ("v2.3.19", Dialect.COMPAT, True, True),
+        ("2.10.0", Dialect.COMPAT, True, True),
+        ("3.0.0-rc.1", Dialect.COMPAT, True, True),
+        ("", Dialect.COMPAT, True, True),
+        ("next", Dialect.COMPAT, True, True),
+    ],
+)
+def test_versions(version: str, dialect: Dialect, queues: bool, token_in_path: bool) -> None:
+    found = ServerVersion("rivetkit", version)
+    assert found.dialect is dialect
+    assert found.has_queues is queues
+    assert found.has_token_in_path is token_in_path
+
+
+def test_bare_versions_and_dialects() -> None:
+    assert [Dialect.of_bare_version(version) for version in (1, 2, 3, 4)] == [
+        Dialect.PLAIN,
+        Dialect.PLAIN,
+        Dialect.PLAIN,
+        Dialect.COMPAT,
+    ]
+
+
+def test_metadata() -> None:
+    plain = parse_metadata(
+        b'{"runtime":"rivetkit","version":"2.0.33","runner":{"kind":{"normal":{}}},'
+        b'"actorNames":{"counter":{"metadata":{}}}}'
+    )
+    assert plain.version == V20
+    assert (plain.client_endpoint, plain.client_namespace, plain.client_token) == (None,) * 3
+    moved = parse_metadata(
+        b'{"runtime":"engine","version":"2.3.19","clientEndpoint":"http://h","clientNamespace":"n",'
+        b'"clientToken":""}'
+    )
+    assert (moved.client_endpoint, moved.client_namespace, moved.client_token) == (
+        "http://h",
+        "n",
+        None,
+    )
+
+
+OLD_ACTOR = (
+    b'{"actor_id":"b641edc8e9b346f5","name":"chatRoom","key":%s,"namespace_id":"default",'
+    b'"runner_name_selector":"default","create_ts":1795465220693,"connectable_ts":null,'
+    b'"destroy_ts":null,"sleep_ts":1795465258043,"start_ts":1795465220702}'
+)
+
+
+def test_created_by_2_0_with_its_key_escaped_twice() -> None:
+    key = rb'"org\\/a\\\\\\/b,c\\/\\\\0"'
+    info = parse_actor(b'{"actor":' + OLD_ACTOR % key + b',"created":false}', V20)
+    assert (info.actor_id, info.name) == ("b641edc8e9b346f5", "chatRoom")
+    assert info.key == ("org", "a/b,c", "")
+
+
+@pytest.mark.parametrize("version", [V22, V23, None])
+def test_listed(version: ServerVersion | None) -> None:
+    key = rb'"org/a\\/b,c/\\0"'
+    page = parse_actors(
+        b'{"actors":[' + OLD_ACTOR % key + b'],"pagination":{"cursor":"x"}}', version
+    )
+    assert page.cursor == "x"
+    (info,) = page.actors
+    assert info.key == ("org", "a/b,c", "")
+    assert info.pool == "default"
+    assert info.created_at == dt.datetime(2026, 11, 23, 20, 20, 20, 693000, tzinfo=dt.UTC)
+    assert info.sleeping_since == dt.datetime(2026, 11, 23, 20, 20, 58, 43000, tzinfo=dt.UTC)
+    assert info.destroyed_at is None
+
+
+def test_nothing_listed() -> None:
+    page = parse_actors(b'{"actors":[]}', V23)
+    assert (page.actors, page.cursor) == ((), None)
+    assert parse_actors(b'{"actors":[],"pagination":{"cursor":null}}', V23).cursor is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"actors":[{}]}', b"<html>", b'{"actors":1}']
+)
+def test_unreadable(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="management API"):
+        parse_actors(body, V23)
+    with pytest.raises(ProtocolError, match="management API"):
+        parse_actor(body, V23)
+
+
+@given(st.lists(st.text(max_size=5), max_size=3))
+def test_keys_of_2_0_come_back(key: list[str]) -> None:
+    # What 2.0 does to a key: one part, escaped once more when it is told.
+    told = escape_key([escape_key(key)]) if key else None
+    body = json.dumps({"actor": {"actor_id": "a", "name": "n", "key": told}}).encode()
+    assert parse_actor(body, V20).key == tuple(key)
+
+
+def test_requests() -> None:
+    endpoint = Endpoint("http://h", "ns", None)
+    assert key_query(endpoint, "room", ("a/b", "")) == [
+        ("name", "room"),
+        ("key", "a\\/b/\\0"),
+        ("namespace", "ns"),
+    ]
+    assert json.loads(creation_body("n", (), pool="p", region=None, input=None)) == {
+        "name": "n",
+        "key": "/",
+        "runner_name_selector": "p",
+        "crash_policy": "sleep",
+    }
+    full = json.loads(creation_body("n", ("k",), pool="p", region="eu", input="AA=="))
+    assert (full["key"], full["datacenter"], full["input"]) == ("k", "eu", "AA==")
+
+
+def test_input() -> None:
+    assert base64.b64decode(encode_input({"a": 1}, Dialect.PLAIN)) == b"\xa1aa\x01"
+    assert base64.b64decode(encode_input(b"\1", Dialect.PLAIN)) == b"\xd8\x40A\1"
+    assert base64.b64decode(encode_input(b"\1", Dialect.COMPAT)) == b"\x82k$Uint8ArraydAQ=="
+    with pytest.raises(TypeError, match=r"^input\.x: "):
+        encode_input({"x": object()}, Dialect.COMPAT)
+
+
+def test_errors_made_here() -> None:
+    missing = not_found("room", ("a", "b"))
+    assert (missing.group, missing.code) == ("actor", "not_found")
+    assert "'room'" in str(missing) and "['a', 'b']" in str(missing)
+    body = b'{"actor":{"actor_id":"a1","name":"n","key":"k","error":{"no_capacity":{}}}}'
+    told = scheduling_error(ActorError("guard", "actor_ready_timeout"), parse_actor(body, V23))
+    assert (told.group, told.code) == ("guard", "actor_ready_timeout")
+    assert "no_capacity" in str(told)
+    assert told.metadata == {"actorId": "a1", "details": {"no_capacity": {}}}
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    "group, code, verdict",
+    [
+        ("actor", "not_found", Verdict.STALE),
+        ("actor", "destroyed_while_waiting_for_ready", Verdict.STALE),
+        ("actor", "destroyed_during_creation", Verdict.STALE),
+        ("actor", "starting", Verdict.NOT_READY),
+        ("actor", "destroying", Verdict.NOT_READY),
+        ("actor", "not_ready", Verdict.NOT_READY),
+        ("guard", "actor_ready_timeout", Verdict.NOT_READY),
+        ("guard", "actor_runner_failed", Verdict.NOT_READY),
+        ("guard", "rate_limit", Verdict.NOT_READY),
+        ("actor", "dropped_reply", Verdict.FINAL),
+        ("actor", "stopping", Verdict.FINAL),
+        ("actor", "action_timed_out", Verdict.FINAL),
+        ("user", "not_found", Verdict.FINAL),
+        ("user", "starting", Verdict.FINAL),
+        ("auth", "forbidden", Verdict.FINAL),
+    ],
+)
+def test_verdicts(group: str, code: str, verdict: Verdict) -> None:
+    assert judge(ActorError(group, code)) is verdict
+    # Signed by an actor, the same words may be its own code's.
+    signed = ActorError(group, code, actor=ActorSpecifier("a1", 1))
+    assert judge(signed) is Verdict.FINAL
+
+
+def test_stopped_while_waiting_depends_on_the_phase() -> None:
+    for metadata, verdict in [
+        ({"phase": "pre_request"}, Verdict.NOT_READY),
+        ({"phase": "in_flight"}, Verdict.FINAL),
+        (None, Verdict.FINAL),
+        ("pre_request", Verdict.FINAL),
+    ]:
+        error = ActorError("guard", "actor_stopped_while_waiting", metadata=metadata)
+        assert judge(error) is verdict
+
+
+def test_what_errors_mean_for_connections() -> None:
+    for group, code in [("actor", "starting"), ("actor", "stopping"), ("guard", "rate_limit")]:
+        assert is_transient(ActorError(group, code))
+        assert not is_refusal(ActorError(group, code))
+    for group, code in [("user", "no"), ("auth", "forbidden")]:
+        assert is_refusal(ActorError(group, code))
+        assert not is_transient(ActorError(group, code))
+    for group, code in [("actor", "invalid_request"), ("guard", "no_route"), ("queue", "full")]:
+        assert not is_transient(ActorError(group, code))
+    assert is_scheduling(ActorError("guard", "actor_ready_timeout"))
+    assert not is_scheduling(ActorError("actor", "actor_ready_timeout"))
+    assert not is_scheduling(ActorError("guard", "rate_limit"))
+
+
+@pytest.mark.parametrize(
+    "reason, found",
+    [
+        ("actor.not_found#ray1", ("actor", "not_found", "ray1")),
+        ("actor.invalid_request", ("actor", "invalid_request", None)),
+        ("user.no#", ("user", "no", None)),
+        ("guard.a.b#r", ("guard", "a", "r")),
+        ("", None),
+        ("Disposed", None),
+        ("kicked out. bye", None),
+        (".code", None),
+        ("group.", None),
+        ("#ray", None),
+    ],
+)
+def test_close_reasons(reason: str, found: tuple[str, str, str | None] | None) -> None:
+    error = close_error(reason)
+    assert (None if error is None else (error.group, error.code, error.ray_id)) == found
+
+
+# Backoff
+
+
+def test_retry() -> None:
+    full = Retry(initial=0.5, maximum=4, random=lambda: 1.0)
+    assert [full.delay(attempt) for attempt in range(6)] == [0.5, 1, 2, 4, 4, 4]
+    assert full.delay(10**6) == 4
+    assert Retry(random=lambda: 0.0).delay(3) == 0
+    assert Retry(initial=1, maximum=1, random=lambda: 0.25).delay(0) == 0.25
+    assert (Retry().initial, Retry().maximum) == (0.25, 30.0)
+
+
+@given(st.integers(0, 2000))
+def test_retry_is_bounded(attempt: int) -> None:
+    assert 0 <= Retry().delay(attempt) <= min(30.0, 0.25 * 2.0 ** min(attempt, 100))
+
+
+@pytest.mark.parametrize("initial, maximum", [(0, 1), (-1, 1), (2, 1), (float("nan"), 1)])
+def test_retry_errors(initial: float, maximum: float) -> None:
+    with pytest.raises(ValueError, match="initial"):
+        Retry(initial=initial, maximum=maximum)
+
+
+# Layers
+
+FORBIDDEN = {"anyio", "httpx", "wsproto", "asyncio", "trio", "time", "random", "socket", "select"}
+MODULES = sorted(Path(rivet_anyio.protocol.__path__[0]).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_protocol_does_no_io(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not {name.name.partition(".")[0] for name in node.names} & FORBIDDEN
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").partition(".")[0]
+            if node.level == 0:
+                assert module not in FORBIDDEN and module != "rivet_anyio"
+            elif node.level > 1:
+                assert node.level == 2 and node.module == "_errors"
+        assert not isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith))
+
+
+def test_the_protocol_was_found() -> None:
+    assert {"bare", "encodings", "keys", "session", "values"} <= {path.stem for path in MODULES}

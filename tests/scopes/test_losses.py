@@ -1,0 +1,353 @@
+"""A connection that is cut off comes back, and says truthfully what became of everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from rivet_anyio import (
+    ActorError,
+    Client,
+    Connection,
+    ConnectionLostError,
+    EventGapError,
+    Gap,
+    Retry,
+    Status,
+    StatusChange,
+    StatusStream,
+)
+from tests.servers import Server, start_server
+
+from .injection import undisturbed
+from .proxy import Proxy
+
+RETRY = Retry(initial=0.05, maximum=0.2)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    """A server that a test may stop and start."""
+    with start_server("2.2.1") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_client(own_server: Server) -> AsyncGenerator[Client]:
+    async with Client(own_server.endpoint, metadata_lookup=False, retry=RETRY) as client:
+        yield client
+
+
+async def _until(changes: StatusStream, status: Status) -> StatusChange:
+    async for change in changes:
+        if change.status is status:
+            return change
+    raise AssertionError(f"the connection ended before it was {status}")
+
+
+async def _lose_and_return(conn: Connection, proxy: Proxy, *, reset: bool = False) -> None:
+    changes = conn.status_changes()
+    proxy.cut(reset=reset)
+    await _until(changes, Status.DISCONNECTED)
+    await _until(changes, Status.CONNECTED)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["fin", "reset"])
+async def test_an_action_in_flight_is_lost_and_never_repeated(
+    client: Client, direct: Client, proxy: Proxy, key: list[str], reset: bool
+) -> None:
+    errors: list[ConnectionLostError] = []
+    with anyio.fail_after(20), undisturbed():
+        async with client.ledger.get_or_create(key).connect() as conn:
+            written = proxy.upstream_bytes
+
+            async def lose() -> None:
+                with pytest.raises(ConnectionLostError) as caught:
+                    await conn.appendSlow("slow", 100)
+                errors.append(caught.value)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lose)
+                await proxy.until(lambda proxy: proxy.upstream_bytes > written)
+                proxy.cut(reset=reset)
+            assert len(errors) == 1
+            await conn.append("after")
+        # Longer than what is slow takes, if it ran at all.
+        await direct.ledger.get_or_create(key).appendSlow("last", 200)
+        log = await direct.ledger.get_or_create(key).log()
+        assert log.count("slow") <= 1
+        assert [entry for entry in log if entry != "slow"] == ["after", "last"]
+
+
+async def test_actions_called_while_away_run_once_and_in_order(
+    client: Client, direct: Client, proxy: Proxy, key: list[str]
+) -> None:
+    sequence: dict[int, int] = {}
+    with anyio.fail_after(20):
+        async with client.ledger.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            proxy.refuse()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+
+            async def append(number: int) -> None:
+                sequence[number] = await conn.append(number)
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(20):
+                    tasks.start_soon(append, number)
+                    await anyio.wait_all_tasks_blocked()
+                assert sequence == {}
+                proxy.accept()
+            assert sequence == {number: number + 1 for number in range(20)}
+        assert await direct.ledger.get_or_create(key).log() == list(range(20))
+
+
+async def test_a_waiting_action_that_is_cancelled_is_never_sent(
+    client: Client, direct: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20):
+        async with client.ledger.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            proxy.refuse()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(conn.action, "append", "cancelled")
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            proxy.accept()
+            assert await conn.append("kept") == 1
+        assert await direct.ledger.get_or_create(key).log() == ["kept"]
+
+
+async def test_leaving_while_away_is_immediate(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with client.probe.get_or_create(key).connect(
+            retry=Retry(initial=30, random=lambda: 1.0)
+        ) as conn:
+            changes = conn.status_changes()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            before = anyio.current_time()
+        assert anyio.current_time() - before < 1
+        assert [change.status async for change in changes] == [Status.CLOSED]
+
+
+async def test_the_states_in_order(client: Client, proxy: Proxy, key: list[str]) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            others = conn.status_changes()
+            first = conn.connection_id
+            await _lose_and_return(conn, proxy)
+            assert conn.connection_id not in (None, first)
+            assert await conn.connId() == conn.connection_id
+        seen = [change async for change in changes]
+        assert [change.status for change in seen] == [
+            Status.CONNECTED,
+            Status.DISCONNECTED,
+            Status.CONNECTING,
+            Status.CONNECTED,
+            Status.CLOSED,
+        ]
+        assert isinstance(seen[1].error, ConnectionLostError)
+        assert [change.error for change in (seen[0], *seen[2:])] == [None] * 4
+        assert [change async for change in others] == seen
+
+
+async def test_subscriptions_come_back_before_waiting_actions(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            old = conn.events("tick")
+            closed = conn.events("closed")
+            changes = conn.status_changes()
+            proxy.refuse()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            new = conn.events("tock")
+            await closed.aclose()
+            async with anyio.create_task_group() as tasks:
+                for name in ("tick", "tock", "closed"):
+                    tasks.start_soon(conn.action, "emit", name, 1)
+                await anyio.wait_all_tasks_blocked()
+                proxy.accept()
+            assert (await old.receive(), old.gaps) == (1, 1)
+            assert (await new.receive(), new.gaps) == (1, 0)
+
+
+async def test_gaps(client: Client, direct: Client, proxy: Proxy, key: list[str]) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            ignoring = conn.events("ignoring")
+            marking = conn.events("marking", gaps="mark")
+            raising = conn.events("raising", gaps="raise")
+            names = ("ignoring", "marking", "raising")
+            for name in names:
+                await conn.emit(name, 1)
+            began = anyio.current_time()
+            changes = conn.status_changes()
+            proxy.refuse()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            for name in names:
+                await direct.probe.get_or_create(key).emit(name, 2)
+            proxy.accept()
+            for name in names:
+                await conn.emit(name, 3)
+            assert [await ignoring.receive() for _ in range(2)] == [1, 3]
+            assert await marking.receive() == 1
+            gap = await marking.receive()
+            assert isinstance(gap, Gap)
+            assert began <= gap.since <= gap.until <= anyio.current_time()
+            assert gap.attempts >= 1
+            assert await marking.receive() == 3
+            assert await raising.receive() == 1
+            with pytest.raises(EventGapError) as caught:
+                await raising.receive()
+            assert (caught.value.since, caught.value.until) == (gap.since, gap.until)
+            assert await raising.receive() == 3
+            assert [stream.gaps for stream in (ignoring, marking, raising)] == [1, 1, 1]
+
+
+async def test_gaps_without_events_between_are_one(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            marking = conn.events("n", gaps="mark")
+            for _ in range(3):
+                await _lose_and_return(conn, proxy)
+            await conn.emit("n", 1)
+            assert isinstance(await marking.receive(), Gap)
+            assert await marking.receive() == 1
+            assert marking.gaps == 3
+
+
+async def test_a_server_that_restarts_under_a_consumer(
+    own_server: Server, own_client: Client, key: list[str]
+) -> None:
+    seen: list[Any] = []
+    with anyio.fail_after(40):
+        async with own_client.ledger.get_or_create(key).connect() as conn:
+            events = conn.events("appended", gaps="mark")
+
+            async def consume() -> None:
+                async for event in events:
+                    seen.append("gap" if isinstance(event, Gap) else event[0])
+                    if event == ("c", 3):
+                        break
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume)
+                await conn.append("a")
+                changes = conn.status_changes()
+                await anyio.to_thread.run_sync(own_server.stop)
+                await _until(changes, Status.DISCONNECTED)
+                await anyio.to_thread.run_sync(own_server.start)
+                assert await conn.append("b") == 2
+                assert await conn.append("c") == 3
+            assert seen == ["a", "gap", "b", "c"]
+
+
+async def test_params_that_fail_on_a_reconnect_are_seen_and_asked_again(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    failures = [LookupError("first"), OSError("second")]
+    calls = 0
+
+    async def get_params() -> object:
+        nonlocal calls
+        calls += 1
+        if 1 < calls <= 3:
+            raise failures[calls - 2]
+        return {"call": calls}
+
+    with anyio.fail_after(20):
+        handle = client.probe.get_or_create(key, get_params=get_params)
+        async with handle.connect() as conn:
+            assert await conn.connParams() == {"call": 1}
+            changes = conn.status_changes()
+            await _lose_and_return(conn, proxy)
+            assert await conn.connParams() == {"call": 4}
+        assert [c.error async for c in changes if c.status is Status.DISCONNECTED][1:] == failures
+
+
+async def test_a_refusal_on_a_reconnect_is_final(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    token = "secret"
+
+    async def get_params() -> object:
+        return {"token": token}
+
+    with anyio.fail_after(20), undisturbed():
+        handle = client.guarded.get_or_create(key, get_params=get_params)
+        async with handle.connect() as conn:
+            events = conn.events("never")
+            changes = conn.status_changes()
+            token = "wrong"
+            proxy.cut()
+            closed = await _until(changes, Status.CLOSED)
+            assert isinstance(closed.error, ActorError)
+            calls = (conn.me, events.receive, conn.wait_connected, lambda: conn.next_event("e"))
+            for call in calls:
+                with pytest.raises(ActorError) as caught:
+                    await call()
+                assert caught.value.code == "forbidden"
+            assert [change async for change in changes] == []
+
+
+async def test_a_kick_by_the_server(client: Client, direct: Client, key: list[str]) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            first = conn.connection_id
+            changes = conn.status_changes()
+            await direct.probe.get_or_create(key).kickAll("out")
+            lost = await _until(changes, Status.DISCONNECTED)
+            assert isinstance(lost.error, ConnectionLostError)
+            await _until(changes, Status.CONNECTED)
+            assert conn.connection_id != first
+            assert await conn.echo(1) == 1
+
+
+async def test_a_refused_port_is_no_reason_to_give_up(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20):
+        async with client.probe.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            proxy.refuse()
+            proxy.cut()
+            for _ in range(6):
+                await _until(changes, Status.DISCONNECTED)
+            proxy.accept()
+            await conn.wait_connected()
+            assert await conn.echo(1) == 1
+
+
+async def test_a_websocket_says_how_it_was_lost(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with client.web.get_or_create(key).websocket() as ws:
+            await ws.receive()
+            proxy.cut()
+            for _ in range(2):
+                with pytest.raises(ConnectionLostError):
+                    await ws.receive()
+            with pytest.raises(ConnectionLostError):
+                await ws.send("late")
+        async with client.web.get_or_create(key).websocket() as ws:
+            await ws.receive()
+            await ws.send("close:3001:enough")
+            with pytest.raises(ConnectionLostError) as caught:
+                await ws.receive()
+            assert (caught.value.code, caught.value.reason) == (3001, "enough")

@@ -1,0 +1,146 @@
+"""Peers that fall silent, and consumers that only look like it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import anyio
+import pytest
+
+from rivet_anyio import Client, ConnectionLostError, Retry, Status
+
+from .injection import undisturbed
+from .proxy import Proxy
+
+
+@pytest.fixture
+async def quick(proxy: Proxy) -> AsyncGenerator[Client]:
+    """A client with little patience."""
+    async with Client(
+        proxy.endpoint,
+        metadata_lookup=False,
+        retry=Retry(initial=0.05, maximum=0.2),
+        connect_timeout=2.0,
+        close_timeout=0.5,
+        ping_interval=0.2,
+        ping_timeout=0.3,
+    ) as client:
+        yield client
+
+
+async def test_silence_is_noticed(quick: Client, proxy: Proxy, key: list[str]) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with quick.probe.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            before = anyio.current_time()
+            proxy.stall()
+            with pytest.raises(ConnectionLostError):
+                await conn.echo("into the void")
+            assert 0.3 <= anyio.current_time() - before < 3
+            proxy.go_on()
+            assert await conn.echo("again") == "again"
+            assert (await changes.receive()).status is Status.CONNECTED
+            assert (await changes.receive()).status is Status.DISCONNECTED
+
+
+async def test_silence_of_a_websocket_is_noticed(
+    quick: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with quick.web.get_or_create(key).websocket() as ws:
+            await ws.receive()
+            proxy.stall()
+            with pytest.raises(ConnectionLostError):
+                await ws.receive()
+
+
+async def test_a_quiet_peer_that_answers_pings_is_kept(
+    quick: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20):
+        async with quick.probe.get_or_create(key).connect() as conn:
+            first = conn.connection_id
+            # Pings alone make the proxy see this many bytes.
+            seen = proxy.upstream_bytes
+            await proxy.until(lambda proxy: proxy.upstream_bytes >= seen + 40)
+            assert conn.connection_id == first
+            assert conn.status is Status.CONNECTED
+
+
+async def test_a_paused_consumer_is_no_dead_peer(
+    quick: Client, direct: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with quick.probe.get_or_create(key).connect() as conn:
+            first = conn.connection_id
+            events = conn.events("n", buffer_size=4, overflow="block")
+            await direct.probe.get_or_create(key).emitMany("n", 100)
+            assert await events.receive() == 0
+            # Nothing else shows that this much time has passed.
+            await anyio.sleep(1.5)
+            assert events.buffered <= 5
+            assert [await events.receive() for _ in range(99)] == list(range(1, 100))
+            assert conn.connection_id == first
+            assert events.dropped == 0
+
+
+@pytest.mark.parametrize("kind", ["connection", "websocket"])
+async def test_leaving_a_stalled_peer_is_bounded(
+    quick: Client, proxy: Proxy, key: list[str], kind: str
+) -> None:
+    handle = quick.probe if kind == "connection" else quick.web
+    actor = handle.get_or_create(key)
+    with anyio.fail_after(20), undisturbed():
+        async with actor.connect() if kind == "connection" else actor.websocket():
+            proxy.stall()
+            before = anyio.current_time()
+        assert 0.4 < anyio.current_time() - before < 1.5
+
+
+async def test_leaving_is_bounded_when_not_even_writing_goes_on(
+    quick: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        with pytest.raises(ValueError):
+            async with quick.probe.get_or_create(key).connect() as conn:
+                proxy.pause_after(100_000)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(conn.action, "echo", "x" * 16 * 1024 * 1024)
+                    await proxy.until(lambda proxy: proxy.upstream_bytes >= 100_000)
+                    tasks.cancel_scope.cancel()
+                before = anyio.current_time()
+                raise ValueError
+        assert anyio.current_time() - before < 2
+
+
+async def test_cancelled_in_mid_write(client: Client, proxy: Proxy, key: list[str]) -> None:
+    async with client.probe.get_or_create(key).connect() as conn:
+        with anyio.fail_after(20):
+            first = conn.connection_id
+            for _ in range(3):
+                start = proxy.upstream_bytes
+                proxy.pause_after(100_000)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(conn.action, "echo", "x" * 4 * 1024 * 1024)
+                    await proxy.until(lambda proxy: proxy.is_paused)
+                    tasks.cancel_scope.cancel()
+                assert proxy.upstream_bytes < start + 4 * 1024 * 1024
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(conn.action, "echo", "y" * 300_000)
+                    tasks.start_soon(conn.action, "echo", "z")
+                    await anyio.wait_all_tasks_blocked()
+                    proxy.resume()
+                assert await conn.echo("next") == "next"
+            assert conn.connection_id == first
+
+
+async def test_a_blocked_block_is_left_at_once(
+    client: Client, direct: Client, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with client.probe.get_or_create(key).connect() as conn:
+            events = conn.events("n", buffer_size=1, overflow="block")
+            await direct.probe.get_or_create(key).emitMany("n", 1000)
+            assert await events.receive() == 0
+            before = anyio.current_time()
+        assert anyio.current_time() - before < 1.5

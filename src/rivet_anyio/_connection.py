@@ -7,11 +7,11 @@ exception.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from weakref import WeakSet
 
 import anyio
 
@@ -19,7 +19,7 @@ from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
 from ._convert import convert
 from ._core import Core, actor_error
-from ._dial import Line, close_as_error, dial
+from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import (
     ActorError,
     ClosedError,
@@ -28,12 +28,13 @@ from ._errors import (
     ConnectionLostError,
     ProtocolError,
     TransportError,
+    again,
 )
 from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
 from ._log import logger
 from ._queues import QueueResult
 from ._retry import Retry
-from ._scope import SilentTasks, patience
+from ._scope import SilentTasks, is_cancelled, patience
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
@@ -120,6 +121,7 @@ class _Ended:
 
     cause: BaseException
     opened: bool
+    by_user: bool = False
     refused: bool = False
     explained: bool = False
     held: bool = False
@@ -168,7 +170,7 @@ class Connection:
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
         self._changed = anyio.Event()
-        self._watchers: list[StatusStream] = []
+        self._watchers: WeakSet[StatusStream] = WeakSet()
         self._session: Session | None = None
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
@@ -337,6 +339,8 @@ class Connection:
             self._blocking.append(buffer)
         if len(buffers) == 1:
             self._tell_subscription(name, True)
+        else:
+            buffer.was_subscribed = self.status is Status.CONNECTED
         return EventStream(buffer, type)
 
     async def next_event(self, name: str, type: Any = Any) -> Any:
@@ -370,7 +374,7 @@ class Connection:
         """
         stream = StatusStream(self._change)
         if not self._over:
-            self._watchers.append(stream)
+            self._watchers.add(stream)
         return stream
 
     async def wait_connected(self) -> None:
@@ -463,6 +467,11 @@ class Connection:
             await self._run_sessions()
         except Exception as exc:
             self._finish(exc)
+        except anyio.get_cancelled_exc_class():
+            if is_cancelled():
+                raise
+            # asyncio lets anybody cancel a task, and that must not reach the user's body.
+            self._finish(ConnectionLostError("the connection's task was cancelled from outside"))
         finally:
             self._supervised.set()
 
@@ -507,6 +516,8 @@ class Connection:
                 skip_ready_wait=self._skip_ready_wait,
                 deadline=deadline,
             )
+        except ParamsFailed as failed:
+            return _Ended(failed.error, opened=False, by_user=True)
         except Exception as exc:
             return _Ended(exc, opened=False)
         async with line.stream:
@@ -569,6 +580,8 @@ class Connection:
     def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:
         """Whether another attempt has no point: the actor refused, or nothing was ever there."""
         cause = ended.cause
+        if ended.by_user:
+            return not has_been_open
         if isinstance(cause, (ClosedError, ConfigError, TypeError)):
             return True
         if isinstance(cause, ActorError):
@@ -633,11 +646,10 @@ class Connection:
         try:
             args = event.args.load()
         except ProtocolError as error:
-            for buffer in buffers:
-                buffer.push_error(error)
-            return
-        args = args if isinstance(args, list) else [args]
-        value = args[0] if len(args) == 1 else tuple(args)
+            value: Any = error
+        else:
+            args = args if isinstance(args, list) else [args]
+            value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             if buffer.abandoned:
                 self._unsubscribe(buffer)
@@ -676,7 +688,7 @@ class Connection:
 
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:
         self._change = StatusChange(status, error)
-        for watcher in self._watchers:
+        for watcher in tuple(self._watchers):
             watcher.push(self._change)
         self._changed.set()
         self._changed = anyio.Event()
@@ -725,7 +737,7 @@ class Connection:
 
     def _closed_error(self) -> BaseException:
         if self._failure is not None:
-            return _again(self._failure)
+            return again(self._failure)
         if not self._entered:
             return ClosedError("the connection was used before 'async with' entered it")
         return ClosedError("the connection was used after its block was left")
@@ -743,10 +755,3 @@ def _lost(call: _Call, cause: BaseException | None) -> ConnectionLostError:
     )
     lost.__cause__ = cause
     return lost
-
-
-def _again(error: BaseException) -> BaseException:
-    """A copy to raise in one more place, so that tracebacks do not mix."""
-    again = copy.copy(error)
-    again.__cause__ = error.__cause__
-    return again

@@ -149,6 +149,7 @@ class Core:
 
     async def server(self) -> Server:
         """The server to talk to, after asking for its metadata once."""
+        _ = self.http
         if self._server is None:
             async with self._lookup:
                 if self._server is None:

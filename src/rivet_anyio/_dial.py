@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from anyio import CancelScope
 
 from ._core import Core, Server, error_of
 from ._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ._scope import is_cancelled
 from ._target import Target
 from .protocol.addressing import (
     actor_url,
@@ -23,7 +25,15 @@ from .transport._framing import Close
 from .transport._http import HttpAnswer
 from .transport._upgrade import UpgradedStream, UpgradeRefused, upgrade
 
-__all__ = ["Line", "close_as_error", "dial"]
+__all__ = ["Line", "ParamsFailed", "close_as_error", "dial"]
+
+
+class ParamsFailed(Exception):
+    """The user's `get_params` failed; `error` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Line:
@@ -61,18 +71,30 @@ async def dial(
         deadline: The time of `anyio.current_time` until which all this may take.
 
     Raises:
+        ParamsFailed: what `get_params` raised.
         ActorError: what the server answered.
         TransportError, ProtocolError: when it did not, or not in HTTP.
     """
     with CancelScope(deadline=deadline):
         if get_params is not None:
-            params = await get_params()
+            params = await _ask(get_params)
         header = params_json(params)
         server = await core.server()
         actor_id = await target.resolve(core, server, fresh=True)
         stream = await _open(core, server, actor_id, path, encoding, header, skip_ready_wait)
         return Line(stream, server, actor_id)
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
+
+
+async def _ask(get_params: Callable[[], Awaitable[Any]]) -> Any:
+    try:
+        return await get_params()
+    except Exception as exc:
+        raise ParamsFailed(exc) from exc
+    except anyio.get_cancelled_exc_class() as exc:
+        if is_cancelled():
+            raise
+        raise ParamsFailed(ConnectError("get_params was cancelled from outside")) from exc
 
 
 async def _open(

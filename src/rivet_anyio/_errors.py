@@ -6,6 +6,7 @@ The class says what the caller may conclude: a `ConnectError` means that nothing
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import anyio
@@ -158,3 +159,13 @@ class EventGapError(RivetError):
 
 class ClosedError(RivetError, anyio.ClosedResourceError):
     """Used before its scope began or after it ended."""
+
+
+def again(error: BaseException) -> BaseException:
+    """A copy to raise in one more place, so that tracebacks do not mix."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # an exception of the user's that cannot be copied
+        return error
+    twin.__cause__ = error.__cause__
+    return twin

@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
-from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError
+from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
 
 __all__ = ["EventBuffer", "EventStream", "Gap", "Gaps", "Overflow", "check_policies"]
@@ -66,14 +66,14 @@ class EventBuffer:
         unsubscribe: Callable[[EventBuffer], None],
     ) -> None:
         self.name = name
-        self.items: deque[_Item | Gap | ProtocolError] = deque()
+        self.items: deque[_Item | Gap] = deque()
         self.gap_count = 0
         self.dropped = 0
         self.abandoned = False
         self.was_subscribed = False
         self.ended = False
         self.end_error: BaseException | None = None
-        self._bytes = 0
+        self._bytes = self._events = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
         self._overflow = overflow
@@ -83,7 +83,10 @@ class EventBuffer:
         self._departure: anyio.Event | None = None
 
     def push(self, value: Any, size: int) -> None:
-        """Take an event that came in a message of `size` bytes."""
+        """Take an event that came in a message of `size` bytes.
+
+        A `ProtocolError` stands for an event that could not be read, and is raised in its place.
+        """
         if self.ended:
             return
         if self._is_full(size):
@@ -91,7 +94,7 @@ class EventBuffer:
                 self.dropped += 1
                 self.end(
                     EventOverflowError(
-                        f"{self.name!r}: the buffer is full with {len(self.items)} events and "
+                        f"{self.name!r}: the buffer is full with {self._events} events and "
                         f"{self._bytes} bytes; consume faster, raise buffer_size, or choose "
                         "another overflow="
                     )
@@ -103,18 +106,13 @@ class EventBuffer:
                 self._count_drop()
                 return
             if self._overflow == "drop_oldest":
-                while self.items and self._is_full(size):
+                while self._events and self._is_full(size):
                     if isinstance(self.pop(), _Item):
                         self._count_drop()
         self.items.append(_Item(value, size))
         self._bytes += size
+        self._events += 1
         self._wake()
-
-    def push_error(self, error: ProtocolError) -> None:
-        """Take an event whose arguments could not be read: it raises where it would have come."""
-        if not self.ended:
-            self.items.append(error)
-            self._wake()
 
     def push_gap(self, gap: Gap) -> None:
         """The connection is back after having been away."""
@@ -144,14 +142,14 @@ class EventBuffer:
         item = self.items.popleft()
         if isinstance(item, _Item):
             self._bytes -= item.size
+            self._events -= 1
             self._tell_departure()
-            return item
         return item
 
     def clear(self) -> None:
         """Forget what is held."""
         self.items.clear()
-        self._bytes = 0
+        self._bytes = self._events = 0
         self._tell_departure()
 
     def holds_reader(self) -> anyio.Event | None:
@@ -177,8 +175,9 @@ class EventBuffer:
         self._unsubscribe(self)
 
     def _is_full(self, size: int) -> bool:
-        full = len(self.items) >= self._buffer_size
-        return full or (bool(self.items) and self._bytes + size > self._buffer_bytes)
+        if self._events >= self._buffer_size:
+            return True
+        return self._events > 0 and self._bytes + size > self._buffer_bytes
 
     def _count_drop(self) -> None:
         self.dropped += 1
@@ -257,18 +256,18 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             if buffer.ended:
                 if buffer.end_error is None:
                     raise anyio.EndOfStream
-                raise buffer.end_error
+                raise again(buffer.end_error)
             await buffer.arrival()
         self._taken += 1
         item = buffer.pop()
         if isinstance(item, _Item):
+            if isinstance(item.value, ProtocolError):
+                raise item.value
             value: T_co = convert(item.value, self._type, f"event {self.name!r}")
             return value
-        if isinstance(item, Gap):
-            if buffer.raises_gaps:
-                raise EventGapError(item.since, item.until, item.attempts)
-            return item  # type: ignore[return-value]
-        raise item
+        if isinstance(item, Gap) and buffer.raises_gaps:
+            raise EventGapError(item.since, item.until, item.attempts)
+        return item  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""

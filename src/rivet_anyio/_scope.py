@@ -6,6 +6,7 @@ inside keep what goes wrong to themselves and return.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,7 +14,7 @@ import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
-__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "patience"]
+__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience"]
 
 LEAVE_CANCELLED_SECONDS = 1.0
 """How long a goodbye may take when the scope is left by cancellation."""
@@ -24,6 +25,14 @@ def patience(close_timeout: float, exc_type: type[BaseException] | None) -> floa
     if exc_type is None or issubclass(exc_type, Exception):
         return close_timeout
     return min(close_timeout, LEAVE_CANCELLED_SECONDS)
+
+
+def is_cancelled() -> bool:
+    """Whether a cancel scope around this task has been cancelled.
+
+    A cancellation without one comes from elsewhere: from a future that somebody cancelled, say.
+    """
+    return anyio.current_effective_deadline() == -math.inf
 
 
 class SilentTasks:

@@ -11,7 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._core import Core
-from ._dial import Line, close_as_error, dial
+from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._scope import SilentTasks, patience
 from ._target import Target
@@ -74,6 +74,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._outbox = Outbox()
         self._finished = anyio.Event()
         self._left = False
+        self._closed = False
         self._messages: deque[str | bytes] = deque()
         self._bytes = 0
         self._arrival: anyio.Event | None = None
@@ -96,16 +97,19 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         self._entered = True
         options = self._core.options
-        self._line = await dial(
-            self._core,
-            self._target,
-            self._path,
-            encoding="bare",
-            params=self._params,
-            get_params=self._get_params,
-            skip_ready_wait=self._skip_ready_wait,
-            deadline=anyio.current_time() + options.connect_timeout,
-        )
+        try:
+            self._line = await dial(
+                self._core,
+                self._target,
+                self._path,
+                encoding="bare",
+                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+                deadline=anyio.current_time() + options.connect_timeout,
+            )
+        except ParamsFailed as failed:
+            raise failed.error from None
         self._pump = Pump(
             self._line.stream,
             WsprotoFramer(self._max_message_size),
@@ -178,6 +182,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         await checkpoint()
         while not self._messages:
             self._check_entered()
+            if self._closed:
+                raise ClosedError("the WebSocket is closed")
             if self._finished.is_set():
                 assert self._pump is not None
                 end = self._pump.end
@@ -186,7 +192,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 raise self._end_error()
             self._arrival = self._arrival or anyio.Event()
             await self._arrival.wait()
-        if self._left:
+        if self._left or self._closed:
             raise ClosedError("the WebSocket is closed")
         message = self._messages.popleft()
         self._bytes -= len(message)
@@ -215,9 +221,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._pump is None or self._finished.is_set():
             await checkpoint()
             return
+        self._closed = True
+        self._wake()
         self._pump.close(code, reason)
         with anyio.move_on_after(self._core.options.close_timeout):
             await self._finished.wait()
+        if not self._finished.is_set():
+            self._pump.drop()
 
     def message(self, data: str | bytes) -> None:
         """Take a message from the pump."""

@@ -170,7 +170,7 @@ async def test_gaps_raised_and_gone_on_after() -> None:
 async def test_unreadable_events_raise_in_their_place() -> None:
     source = Source(type=int)
     source.push(1)
-    source.buffer.push_error(ProtocolError("no CBOR"))
+    source.buffer.push(ProtocolError("no CBOR"), 8)
     source.push("text")
     assert await source.stream.receive() == 1
     with pytest.raises(ProtocolError, match="no CBOR"):

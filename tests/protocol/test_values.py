@@ -411,3 +411,14 @@ def test_deep_bytes_are_refused() -> None:
         load_cbor(b"\x81" * 100_000 + b"\x00")
     with pytest.raises(ProtocolError):
         load_json(b"[" * 100_000)
+
+
+@pytest.mark.parametrize("text", ["d9010281c480", "82642453657481c480"])
+def test_sets_of_what_cannot_be_hashed_are_lists(text: str) -> None:
+    assert isinstance(revive(load_cbor(bytes.fromhex(text)), COMPAT_CBOR), list)
+
+
+@pytest.mark.parametrize("content", [float("inf"), True, 1.5, "1_0", "", "x", None, []])
+def test_a_bigint_is_decimal_digits(content: object) -> None:
+    with pytest.raises(ProtocolError, match="BigInt"):
+        revive(["$BigInt", content], COMPAT_CBOR)

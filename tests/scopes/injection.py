@@ -23,9 +23,6 @@ __all__ = ["MEANS", "PLACES", "cancelled_at", "live_tasks", "undisturbed"]
 
 T = TypeVar("T")
 
-# httpx leaves the generator of a request's body to the collector when the write is cancelled.
-_HTTPX = "httpx._content.ByteStream.__aiter__"
-
 Program = Callable[[], Awaitable[None]]
 Run = Callable[[], Coroutine[Any, Any, None]]
 Strike = Callable[[], object]
@@ -163,7 +160,7 @@ def live_tasks() -> set[object]:
     """Every task that runs now."""
     if sniffio.current_async_library() == "asyncio":
         return set(asyncio.all_tasks())
-    return {task for task in _trio_tasks() if _HTTPX not in task.name}
+    return set(_trio_tasks())
 
 
 def _trio_tasks() -> set[trio.lowlevel.Task]:
@@ -192,6 +189,6 @@ def undisturbed() -> Iterator[None]:
     left = live_tasks() - before
     assert not left, f"tasks outlive the scope: {left}"
     messages = [str(warning.message) for warning in caught]
-    assert [message for message in messages if _HTTPX not in message] == []
+    assert messages == []
     if current is not None:
         assert current.cancelling() == cancelling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -351,3 +352,113 @@ async def test_a_websocket_says_how_it_was_lost(
             with pytest.raises(ConnectionLostError) as caught:
                 await ws.receive()
             assert (caught.value.code, caught.value.reason) == (3001, "enough")
+
+
+async def test_a_ping_and_a_close_in_one_piece(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    """The pong cannot be sent any more once the close frame has been read."""
+    with anyio.fail_after(20), undisturbed():
+        async with client.probe.get_or_create(key).connect() as conn:
+            changes = conn.status_changes()
+            proxy.inject(b"\x89\x00\x88\x02\x03\xe8")
+            await _until(changes, Status.DISCONNECTED)
+            assert await conn.echo(1) == 1
+        async with client.web.get_or_create(key).websocket() as ws:
+            await ws.receive()
+            proxy.inject(b"\x89\x00\x88\x02\x03\xe8")
+            with pytest.raises(anyio.EndOfStream):
+                await ws.receive()
+
+
+async def test_gaps_reach_every_stream_of_a_name(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    with anyio.fail_after(20), undisturbed():
+        async with client.probe.get_or_create(key).connect() as conn:
+            first = conn.events("n")
+            second = conn.events("n", gaps="raise", buffer_size=1)
+            await _lose_and_return(conn, proxy)
+            await conn.emit("n", 1)
+            assert (first.gaps, second.gaps) == (1, 1)
+            with pytest.raises(EventGapError):
+                await second.receive()
+            assert await second.receive() == 1
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("no token"), ActorError("user", "no_token"), ValueError("expired")]
+)
+async def test_get_params_may_fail_in_any_way(
+    client: Client, proxy: Proxy, key: list[str], error: Exception
+) -> None:
+    calls = 0
+
+    async def get_params() -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise error
+        return {}
+
+    with anyio.fail_after(20), undisturbed():
+        handle = client.probe.get_or_create(key)
+        async with handle.connect(get_params=get_params) as conn:
+            changes = conn.status_changes()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            assert (await _until(changes, Status.DISCONNECTED)).error is error
+            assert await conn.echo(1) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_stray_cancellation_of_get_params_stays_inside(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    calls = 0
+
+    async def get_params() -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        return {}
+
+    with anyio.fail_after(20), undisturbed():
+        handle = client.probe.get_or_create(key)
+        async with handle.connect(get_params=get_params) as conn:
+            changes = conn.status_changes()
+            proxy.cut()
+            await _until(changes, Status.DISCONNECTED)
+            assert await conn.echo(1) == 1
+
+
+async def test_a_failure_is_raised_afresh_in_every_stream(
+    client: Client, proxy: Proxy, key: list[str]
+) -> None:
+    allowed = True
+
+    async def get_params() -> object:
+        return {"token": "secret" if allowed else "revoked"}
+
+    with anyio.fail_after(20):
+        handle = client.guarded.get_or_create(key)
+        async with handle.connect(get_params=get_params) as conn:
+            streams = [conn.events("a"), conn.events("b")]
+            changes = conn.status_changes()
+            allowed = False
+            proxy.cut()
+            ended = await _until(changes, Status.CLOSED)
+            assert isinstance(ended.error, ActorError)
+            errors = []
+            for stream in (*streams, *streams):
+                with pytest.raises(ActorError) as caught:
+                    await stream.receive()
+                errors.append(caught.value)
+            assert len({id(error) for error in errors}) == 4
+            with pytest.raises(ActorError):
+                await conn.me()
+            with pytest.raises(ActorError):
+                await conn.wait_connected()

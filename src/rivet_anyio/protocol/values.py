@@ -18,6 +18,7 @@ import datetime as dt
 import enum
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NoReturn
@@ -48,6 +49,7 @@ __all__ = [
 MAX_DEPTH = 120
 """How deep values may nest, both ways; the 2.3 runtime's JSON reader stops at 128."""
 
+_INTEGER = re.compile(r"-?[0-9]+\Z")
 _SMALL = 2**32
 _SAFE = 2**53
 
@@ -355,6 +357,8 @@ def _marker(name: str, content: Any, depth: int) -> Any:
         return [name[1:], _revive(content, True, depth)]
     try:
         if name == "$BigInt":
+            if not isinstance(content, str) or not _INTEGER.match(content):
+                raise ValueError("no decimal integer")
             return int(content)
         if name in ("$Uint8Array", "$ArrayBuffer"):
             return base64.b64decode(content, validate=True)
@@ -371,7 +375,7 @@ def _as_set(items: list[Any]) -> Any:
     """A set, or the list of its items where Python cannot hash one of them."""
     try:
         return {_hashable(item) for item in items}
-    except TypeError:
+    except (TypeError, RuntimeError):  # cbor2 raises the latter for what it cannot hash
         return items
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from .._errors import (
     RivetError,
 )
 
-__all__ = ["HttpAnswer", "HttpTransport", "new_http_client", "translated"]
+__all__ = ["HttpAnswer", "HttpTransport", "new_http_client", "send_streaming", "translated"]
 
 _IDLE_SECONDS = 3.0
 """Node.js drops connections after five idle seconds; a request must not meet that moment."""
@@ -128,7 +128,7 @@ class HttpTransport:
             request = self.client.build_request(
                 method, url, **{"timeout": self._timeout, **options}
             )
-            return await self.client.send(request, stream=True, follow_redirects=False)
+            return await send_streaming(self.client, request)
 
     async def _read(self, response: httpx.Response) -> bytes:
         parts: list[bytes] = []
@@ -143,6 +143,34 @@ class HttpTransport:
                     )
                 parts.append(part)
         return b"".join(parts)
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's bytes, without the async generator that httpx would leave to the collector."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._data)
+
+
+class _Once(AsyncIterator[bytes]):
+    def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
+
+    async def __anext__(self) -> bytes:
+        if not self._data:
+            raise StopAsyncIteration
+        data, self._data = self._data, None
+        return data
+
+
+async def send_streaming(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send a request, follow no redirect, and leave the response's body to be read."""
+    if isinstance(request.stream, httpx.ByteStream):
+        request.stream = _Body(request.content)
+    return await client.send(request, stream=True, follow_redirects=False)
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class Pump:
         self._ping_waits = False
         self._pings = 0
         self._held = False
+        self._room: anyio.Event | None = None
         self._scope = CancelScope()
         self.end: RivetError | Close | None = None
         """Why it ended: the peer's close frame, or what went wrong. None while it is open."""
@@ -113,6 +114,13 @@ class Pump:
         if self._close_frame is None:
             self._close_frame = Close(code, reason)
             self._outbox.wake()
+            if self._room is not None:
+                self._room.set()
+
+    def drop(self) -> None:
+        """End at once, without a word to the peer."""
+        self._finish(ConnectionLostError("the connection was dropped"))
+        self._scope.cancel()
 
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
@@ -162,9 +170,9 @@ class Pump:
             except ProtocolError as error:
                 self.close(1002, "")
                 self._finish(error)
-            except RivetError as error:
-                self.close()
-                self._finish(error)
+            except Exception as error:  # a fault of ours must not leave as a group
+                self.close(1011, "")
+                self._finish(_internal(error))
 
     def _take(self, frame: Frame) -> None:
         if isinstance(frame, (str, bytes)):
@@ -175,6 +183,7 @@ class Pump:
             self._control.append(Pong(frame.payload))
             self._outbox.wake()
         elif isinstance(frame, Close):
+            self._control.clear()
             self.close(1000 if frame.code == 1005 else frame.code, "")
             self._finish(frame)
 
@@ -182,12 +191,14 @@ class Pump:
         """Stop reading while a consumer holds us up; silence then is our own doing."""
         while (room := self._sink.full()) is not None and self._close_frame is None:
             self._held = True
+            self._room = room
             try:
                 # A stream that becomes garbage cannot say so from wherever it is collected.
                 with move_on_after(_ROOM_CHECK_SECONDS):
                     await room.wait()
             finally:
                 self._held = False
+                self._room = None
                 self._last_heard = anyio.current_time()
 
     async def _answer_close(self) -> None:
@@ -210,6 +221,9 @@ class Pump:
             with move_on_after(_LAST_WORDS_SECONDS):
                 await self._ended.wait()
             self._finish(lost)
+            self._scope.cancel()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self._finish(_internal(error))
             self._scope.cancel()
 
     def _next_bytes(self) -> tuple[bytes, bool]:
@@ -285,3 +299,11 @@ class Pump:
                 return False
             await anyio.sleep(min(left, self._ping_timeout / 4))
         return True
+
+
+def _internal(error: Exception) -> RivetError:
+    if isinstance(error, RivetError):
+        return error
+    internal = ProtocolError(f"the client failed to go on: {error!r}")
+    internal.__cause__ = error
+    return internal

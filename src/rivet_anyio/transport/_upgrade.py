@@ -17,7 +17,7 @@ import httpx
 from anyio import CancelScope, move_on_after
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._http import translated
+from ._http import send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
 
@@ -110,7 +110,7 @@ async def upgrade(
     with translated():
         request = client.build_request("GET", url, headers=request_headers)
         try:
-            response = await client.send(request, stream=True, follow_redirects=False)
+            response = await send_streaming(client, request)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout) as exc:
             # A handshake asks for nothing that could have run.
             raise ConnectError(f"the handshake broke: {exc!r}") from exc

@@ -56,6 +56,7 @@ async def call_actor(
     attempt: Callable[[Server, str], Awaitable[T | ActorError]],
     *,
     repeat: bool = True,
+    replaceable: bool = True,
     fresh: bool = False,
 ) -> T:
     """Resolve the actor and make attempts until one has an outcome.
@@ -65,6 +66,7 @@ async def call_actor(
         target: The actor.
         attempt: Sends the call to an actor id; returns the outcome, or the `ActorError` it met.
         repeat: Whether the call may be repeated at all.
+        replaceable: Whether it may go to another actor of the same key when this one is gone.
         fresh: Do not trust an id that was resolved before.
 
     Raises:
@@ -87,7 +89,7 @@ async def call_actor(
         if not repeat or verdict is Verdict.FINAL:
             raise outcome
         if verdict is Verdict.STALE:
-            if target.is_fixed:
+            if target.is_fixed or not replaceable:
                 raise outcome
             target.forget(actor_id)
         else:

@@ -12,12 +12,15 @@ import httpx
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from ._calls import Attempts
 from ._config import resolve_config
 from ._core import Core, Options
+from ._errors import ActorError
 from ._handle import ActorHandle, GetParams
 from ._retry import Retry
 from ._target import Creation, Target, create_actor
 from .protocol.keys import Key, escape_key, parse_key
+from .protocol.lifecycle import Verdict, judge
 from .protocol.management import ActorInfo, parse_actors
 from .transport._http import HttpTransport, new_http_client
 
@@ -250,7 +253,15 @@ class ActorAccessor:
         parts = parse_key(key)
         creation = self._creation(input, region, pool)
         server = await self._core.server()
-        actor = await create_actor(self._core, server, "POST", self._name, parts, creation)
+        attempts = Attempts()
+        while True:
+            try:
+                actor = await create_actor(self._core, server, "POST", self._name, parts, creation)
+                break
+            except ActorError as error:
+                if judge(error) is not Verdict.STALE:
+                    raise
+                await attempts.wait(error)
         target = Target(self._name, actor_id=actor.actor_id)
         return ActorHandle(self._core, target, params=params, get_params=get_params)
 

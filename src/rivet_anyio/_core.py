@@ -13,7 +13,14 @@ from ._config import ClientConfig
 from ._errors import ActorError, ActorSpecifier, ClosedError, ConnectError, ProtocolError
 from ._retry import Retry
 from ._version import __version__
-from .protocol.addressing import HEADER_RAY, HEADER_TOKEN, Endpoint, join_url, same_host
+from .protocol.addressing import (
+    HEADER_ERROR,
+    HEADER_RAY,
+    HEADER_TOKEN,
+    Endpoint,
+    join_url,
+    same_host,
+)
 from .protocol.dialect import Dialect, ServerVersion
 from .protocol.encodings import Codec, codec_for, error_from_json
 from .protocol.management import parse_metadata
@@ -231,7 +238,7 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
             return actor_error(read(answer.body), ray_id, _specifier(answer.headers))
         except ProtocolError:
             continue
-    group, dot, code = answer.headers.get("x-rivet-error", "").partition(".")
+    group, dot, code = answer.headers.get(HEADER_ERROR, "").partition(".")
     if dot:
         return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
     raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
@@ -252,6 +259,9 @@ def actor_error(
 
 
 def _specifier(headers: Mapping[str, str]) -> ActorSpecifier | None:
+    """The instance that answered; the gateway's own errors say ``x-rivet-error`` instead."""
+    if HEADER_ERROR in headers:
+        return None
     id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
     if not id or not generation.isdecimal() or len(generation) > 18:
         return None

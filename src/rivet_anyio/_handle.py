@@ -154,7 +154,7 @@ class ActorHandle:
                 return error_of(answer, codec)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
-        output = await call_actor(self._core, self._target, attempt, repeat=name != "destroy")
+        output = await call_actor(self._core, self._target, attempt, replaceable=name != "destroy")
         return convert(output, type, f"result of action {name!r}")
 
     async def send(self, queue: str, body: Any) -> None:

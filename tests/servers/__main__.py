@@ -14,8 +14,10 @@ def main() -> int:
     parser.add_argument("--log", action="store_true", help="print the server's log at the end")
     arguments = parser.parse_args()
 
-    # One way out for Ctrl-C and for a polite kill.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # One way out for Ctrl-C and for a polite kill. A shell that starts this in the background
+    # has SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with start_server(arguments.version, port=arguments.port) as server:
         print(server.endpoint, flush=True)
         try:

@@ -20,6 +20,7 @@ from .values import PARAMS_JSON, dump_ascii_json, prepare
 __all__ = [
     "HEADER_ACTOR",
     "HEADER_ENCODING",
+    "HEADER_ERROR",
     "HEADER_PARAMS",
     "HEADER_RAY",
     "HEADER_SKIP_READY_WAIT",
@@ -43,6 +44,7 @@ __all__ = [
 
 HEADER_ACTOR = "x-rivet-actor"
 HEADER_ENCODING = "x-rivet-encoding"
+HEADER_ERROR = "x-rivet-error"
 HEADER_PARAMS = "x-rivet-conn-params"
 HEADER_RAY = "x-rivet-ray-id"
 HEADER_SKIP_READY_WAIT = "x-rivet-skip-ready-wait"

@@ -36,6 +36,9 @@ _NOT_READY: Final = frozenset(
         ("guard", "actor_runner_failed"),
         ("guard", "actor_wake_retries_exceeded"),
         ("guard", "rate_limit"),
+        # The gateway's route was older than the actor; it finds the new one, or none.
+        ("envoy", "actor_not_found"),
+        ("envoy", "actor_generation_mismatch"),
     }
 )
 _SCHEDULING: Final = frozenset(
@@ -68,8 +71,6 @@ def judge(error: ActorError) -> Verdict:
     if error.actor is not None:
         return Verdict.FINAL
     if group == "actor" and (code in _GONE or code.startswith("destroyed_")):
-        return Verdict.STALE
-    if (group, code) == ("envoy", "actor_not_found"):
         return Verdict.STALE
     if (group, code) == ("guard", "actor_stopped_while_waiting"):
         metadata = error.metadata if isinstance(error.metadata, dict) else {}

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from ._calls import Attempts
 from ._config import resolve_config
 from ._core import Core, Options
-from ._errors import ActorError
+from ._errors import ActorError, ConfigError
 from ._handle import ActorHandle, GetParams
 from ._retry import Retry
 from ._target import Creation, Target, create_actor
@@ -103,6 +103,15 @@ class Client:
             encoding=encoding,
             headers=headers,
         )
+        for name, number in (
+            ("connect_timeout", connect_timeout),
+            ("request_timeout", request_timeout),
+            ("ping_interval", ping_interval),
+            ("ping_timeout", ping_timeout),
+            ("max_message_size", max_message_size),
+        ):
+            if number is not None and not number > 0:
+                raise ConfigError(f"{name} is more than 0, not {number!r}")
         options = Options(
             connect_timeout=connect_timeout,
             close_timeout=close_timeout,

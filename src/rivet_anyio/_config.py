@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ._errors import ConfigError
-from .protocol.addressing import Endpoint, parse_endpoint_url
+from .protocol.addressing import Endpoint, fits_subprotocol, parse_endpoint_url
 from .protocol.dialect import Encoding
 
 __all__ = ["ClientConfig", "resolve_config"]
@@ -96,7 +96,14 @@ def _credential(
     value, where = elsewhere
     if in_url and value:
         raise ConfigError(f"the {what} is given twice: in the URL of {source} and by {where}")
-    return unquote(in_url, errors="strict") if in_url else value
+    if not in_url:
+        return value
+    try:
+        return unquote(in_url, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"the {what} in the URL of {source} is no percent-encoded UTF-8"
+        ) from None
 
 
 def _of(env: Mapping[str, str], *names: str) -> list[tuple[str | None, str]]:
@@ -112,6 +119,6 @@ def _check_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigError(f"headers are strings: {name!r} is not, or its value")
-        if not (name.isascii() and value.isascii()) or "\n" in value or "\r" in value:
+        if not fits_subprotocol(name) or not (value.isascii() and value.isprintable()):
             raise ConfigError(f"the header {name!r} has characters that no header can carry")
     return tuple(headers.items())

@@ -10,7 +10,14 @@ import anyio
 import httpx
 
 from ._config import ClientConfig
-from ._errors import ActorError, ActorSpecifier, ClosedError, ConnectError, ProtocolError
+from ._errors import (
+    ActorError,
+    ActorSpecifier,
+    ClosedError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+)
 from ._retry import Retry
 from ._version import __version__
 from .protocol.addressing import (
@@ -168,11 +175,15 @@ class Core:
         http = self.http
         if not self._metadata_lookup:
             return self._make_server(endpoint, None)
-        answer = await http.request(
-            "GET",
-            join_url(endpoint.url, "/metadata", [("namespace", endpoint.namespace)]),
-            headers=self._management_headers(endpoint, None),
-        )
+        try:
+            answer = await http.request(
+                "GET",
+                join_url(endpoint.url, "/metadata", [("namespace", endpoint.namespace)]),
+                headers=self._management_headers(endpoint, None),
+            )
+        except ConnectionLostError as lost:
+            # Asking for metadata runs nothing, so what the caller wanted did not run.
+            raise ConnectError(f"{endpoint.url}/metadata did not answer: {lost}") from lost
         if answer.status >= 500:
             raise ConnectError(
                 f"{endpoint.url}/metadata answered HTTP {answer.status}: {quote(answer.body)}",

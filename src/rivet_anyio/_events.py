@@ -106,9 +106,7 @@ class EventBuffer:
                 self._count_drop()
                 return
             if self._overflow == "drop_oldest":
-                while self._events and self._is_full(size):
-                    if isinstance(self.pop(), _Item):
-                        self._count_drop()
+                self._drop_oldest(size)
         self.items.append(_Item(value, size))
         self._bytes += size
         self._events += 1
@@ -122,9 +120,7 @@ class EventBuffer:
         if self._gaps != "ignore":
             if self.items and isinstance(self.items[-1], Gap):
                 # Nothing came between two losses: one gap tells it, and memory stays bounded.
-                last = self.items[-1]
-                gap = Gap(last.since, gap.until, last.attempts + gap.attempts)
-                self.items[-1] = gap
+                self.items[-1] = _merged(self.items[-1], gap)
             else:
                 self.items.append(gap)
             self._wake()
@@ -179,6 +175,20 @@ class EventBuffer:
             return True
         return self._events > 0 and self._bytes + size > self._buffer_bytes
 
+    def _drop_oldest(self, size: int) -> None:
+        """Make room; the gaps among what is dropped stay, as one."""
+        lost: Gap | None = None
+        while self._events and self._is_full(size):
+            item = self.pop()
+            if isinstance(item, Gap):
+                lost = _merged(lost, item)
+            else:
+                self._count_drop()
+        if lost is not None:
+            if self.items and isinstance(self.items[0], Gap):
+                lost = _merged(lost, self.items.popleft())
+            self.items.appendleft(lost)
+
     def _count_drop(self) -> None:
         self.dropped += 1
         if self.dropped == 1:
@@ -193,6 +203,14 @@ class EventBuffer:
         if self._departure is not None:
             self._departure.set()
             self._departure = None
+
+
+def _merged(first: Gap | None, second: Any) -> Gap:
+    """Two gaps with nothing between them, as one."""
+    later: Gap = second
+    if first is None:
+        return later
+    return Gap(first.since, later.until, first.attempts + later.attempts)
 
 
 class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rivet_anyio import ConfigError
+from rivet_anyio import Client, ConfigError
 from rivet_anyio._config import ClientConfig, resolve_config
 from rivet_anyio.protocol.addressing import (
     Endpoint,
@@ -239,3 +239,43 @@ def test_config_errors(endpoint: str | None, options: dict[str, Any], said: str)
 def test_the_token_is_not_shown() -> None:
     assert "hush" not in repr(resolve("https://ns:hush@h"))
     assert "hush" not in str(resolve("https://ns:hush@h").endpoint)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://default:se/CRET@h",
+        "http://default:se#CRET@h",
+        "http://default:se?CRET@h",
+        "default:CRET@api.example",
+        "http:/default:CRET@h",
+        "https://default:se@CRET@h:abc",
+        "http://a:b@CRET@h#f",
+        "ftp://ns:CRET@h",
+    ],
+)
+def test_a_misplaced_token_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_endpoint_url(url)
+    assert "CRET" not in str(caught.value)
+    assert "'se'" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_credentials_that_are_no_utf8() -> None:
+    with pytest.raises(ConfigError, match="namespace in the URL of endpoint"):
+        Client("http://%ff:tok@h")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"connect_timeout": 0},
+        {"max_message_size": -1},
+        {"ping_interval": 0},
+        {"headers": {"a b": "c"}},
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Client("http://h", **options)

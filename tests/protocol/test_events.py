@@ -260,3 +260,14 @@ def test_policies(size: int, overflow: str, gaps: str, said: str) -> None:
     check_policies(1, "block", "mark")
     with pytest.raises(ValueError, match=said):
         check_policies(size, overflow, gaps)
+
+
+async def test_dropping_the_oldest_keeps_the_gap() -> None:
+    source = Source(size=2, overflow="drop_oldest", gaps="mark")
+    source.push(1, 2)
+    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push(3, 4, 5)
+    source.buffer.push_gap(Gap(3.0, 4.0, 2))
+    source.push(6, 7, 8)
+    assert await source.rest() == [Gap(1.0, 4.0, 3), 7, 8]
+    assert (source.stream.gaps, source.stream.dropped) == (2, 6)

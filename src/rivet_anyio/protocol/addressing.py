@@ -161,12 +161,18 @@ def parse_endpoint_url(url: str) -> tuple[str, str, str]:
         ConfigError: when it is not an absolute http(s) URL, or has a query or a fragment. The
             message never repeats a password.
     """
-    shown = re.sub(r"//[^/@]*@", "//***@", url)
+    if not isinstance(url, str):
+        raise ConfigError(f"an endpoint is a URL, not {type(url).__name__}")
+    scheme, colon, _ = url.partition("://")
+    _, at, host = url.rpartition("@")
+    # Whatever stands before the last @ may be a token, in the wrong place or badly escaped, too.
+    shown = f"{scheme + colon if colon and '@' not in scheme else ''}***@{host}" if at else url
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise ConfigError(f"invalid endpoint URL {shown!r}: {exc}") from None
+        why = "percent-encode / ? # @ and : in namespace and token" if at else str(exc)
+        raise ConfigError(f"invalid endpoint URL {shown!r}: {why}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"invalid endpoint URL {shown!r}: it must look like https://host or "

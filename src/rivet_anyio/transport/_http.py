@@ -184,7 +184,7 @@ def translated() -> Generator[None]:
             "connections, so give it httpx.Limits(max_connections=None) or a higher number"
         ) from exc
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-        raise ConnectError(f"cannot connect: {_text(exc)}") from exc
+        raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
         raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc
     except httpx.DecodingError as exc:
@@ -199,6 +199,15 @@ def translated() -> Generator[None]:
         if "has been closed" in str(exc):
             raise ClosedError("the HTTP client has been closed") from exc
         raise
+
+
+def _origin(exc: httpx.RequestError) -> str:
+    """Where a request was to go, without its path: that may hold a token."""
+    try:
+        url = exc.request.url
+    except RuntimeError:  # httpx: no request was attached
+        return "the server"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _text(exc: BaseException) -> str:

@@ -3,7 +3,6 @@ on who it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -246,7 +245,7 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
         readers.insert(0, codec.error_body)
     for read in readers:
         try:
-            return actor_error(read(answer.body), ray_id, _specifier(answer.headers))
+            return actor_error(read(answer.body), ray_id, _specifier(answer))
         except ProtocolError:
             continue
     group, dot, code = answer.headers.get(HEADER_ERROR, "").partition(".")
@@ -269,9 +268,14 @@ def actor_error(
     )
 
 
-def _specifier(headers: Mapping[str, str]) -> ActorSpecifier | None:
-    """The instance that answered; the gateway's own errors say ``x-rivet-error`` instead."""
-    if HEADER_ERROR in headers:
+def _specifier(answer: HttpAnswer) -> ActorSpecifier | None:
+    """The instance that answered.
+
+    The gateway's own errors say ``x-rivet-error`` instead, and 503 comes from the actor's host:
+    what an action's own code raises or passes on never has that status.
+    """
+    headers = answer.headers
+    if HEADER_ERROR in headers or answer.status == 503:
         return None
     id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
     if not id or not generation.isdecimal() or len(generation) > 18:

@@ -120,8 +120,9 @@ async def test_a_destroyed_actor_is_resolved_again(
                 assert await handle.echo("again") == "again"
                 break
             except ActorError as error:
-                # RivetKit 2.0 masks what a dying actor answers, so that it may have run.
-                if server.version != "2.0.33" or error.group != "internal":
+                # RivetKit 2.0 masks what a dying actor answers, so that it may have run; a host of
+                # 2.3 may answer for an actor that has just gone.
+                if error.group != ("internal" if server.version == "2.0.33" else "envoy"):
                     raise
 
 
@@ -135,5 +136,8 @@ async def test_get_of_a_destroyed_actor_is_not_found(
     with anyio.fail_after(60), pytest.raises(ActorError) as caught:
         while True:
             await handle.echo(1)
-    # RivetKit 2.0 masks what a dying actor answers.
-    assert caught.value.group in ("actor", "internal" if server.version == "2.0.33" else "actor")
+    # RivetKit 2.0 masks what a dying actor answers; a host of 2.3 may answer for it.
+    assert caught.value.group in (
+        "actor",
+        "internal" if server.version == "2.0.33" else "envoy",
+    )

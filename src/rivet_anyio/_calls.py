@@ -57,7 +57,6 @@ async def call_actor(
     *,
     repeat: bool = True,
     replaceable: bool = True,
-    fresh: bool = False,
 ) -> T:
     """Resolve the actor and make attempts until one has an outcome.
 
@@ -67,7 +66,6 @@ async def call_actor(
         attempt: Sends the call to an actor id; returns the outcome, or the `ActorError` it met.
         repeat: Whether the call may be repeated at all.
         replaceable: Whether it may go to another actor of the same key when this one is gone.
-        fresh: Do not trust an id that was resolved before.
 
     Raises:
         ActorError: what the last attempt met.
@@ -76,7 +74,7 @@ async def call_actor(
     while True:
         server = await core.server()
         try:
-            actor_id = await target.resolve(core, server, fresh=fresh)
+            actor_id = await target.resolve(core, server)
         except ActorError as error:
             if target.creation is None or judge(error) is Verdict.FINAL:
                 raise

@@ -212,6 +212,9 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             code: 1000, or an application's own from 3000 to 4999.
             reason: At most 123 bytes of UTF-8.
 
+        Raises:
+            ValueError: for another code, or a longer reason.
+
         Cancellation: the close frame may have been sent.
         """
         if code != 1000 and not 3000 <= code <= 4999:

@@ -1,0 +1,65 @@
+"""Tests of programs that use actors: an actor server in memory, faults, virtual time."""
+
+from ._actors import Actor, UserError, action
+from ._context import ActorContext
+from ._faults import Faults
+from ._network import Network
+from ._peers import ActorConnection, ActorSocket
+from ._queue import ActorQueue, QueueMessage
+from ._records import (
+    ActionCalled,
+    ActorCreated,
+    ActorDestroyed,
+    ActorRef,
+    Connected,
+    Disconnected,
+    Log,
+    MessageQueued,
+    Record,
+    Refused,
+    Requested,
+    SocketClosed,
+    SocketOpened,
+    Subscribed,
+    Unsubscribed,
+)
+from ._server import (
+    ActorCrashError,
+    ActorServer,
+    ClientOptions,
+    ConnectionLeakError,
+    NothingArrivedError,
+)
+
+__all__ = [
+    "ActionCalled",
+    "Actor",
+    "ActorConnection",
+    "ActorContext",
+    "ActorCrashError",
+    "ActorCreated",
+    "ActorDestroyed",
+    "ActorQueue",
+    "ActorRef",
+    "ActorServer",
+    "ActorSocket",
+    "ClientOptions",
+    "Connected",
+    "ConnectionLeakError",
+    "Disconnected",
+    "Faults",
+    "Log",
+    "MessageQueued",
+    "Network",
+    "NothingArrivedError",
+    "QueueMessage",
+    "Record",
+    "Refused",
+    "Requested",
+    "SocketClosed",
+    "SocketOpened",
+    "Subscribed",
+    "Unsubscribed",
+    "UserError",
+    "action",
+]

@@ -75,9 +75,7 @@ class Probe(Actor):
         if kind == "plain":
             raise RuntimeError("boom")
         if kind == "unicode":
-            raise UserError(
-                "zu groß: 日本語 🚀", code="unicode_code", metadata={"detail": detail}
-            )
+            raise UserError("zu groß: 日本語 🚀", code="unicode_code", metadata={"detail": detail})
         if kind == "bare":
             raise UserError("only a message")
         raise UserError("message text", code="my_code", metadata={"detail": detail})

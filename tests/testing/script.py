@@ -1,7 +1,7 @@
 """One script for the harness and for real servers: everything the client can do, step by step.
 
-`play` returns a transcript: a line for every step, with what came back. Ids are replaced by
-names, since no two servers choose the same.
+`play` fills a transcript: a line for every step, with what came back. Ids stay out of it, since no
+two servers choose the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from typing import Any
 
 import anyio
 
-from rivet_anyio import ActorError, Client, Connection, Retry, RivetError, Status
+from rivet_anyio import (
+    ActorError,
+    Client,
+    Connection,
+    ConnectionLostError,
+    Retry,
+    RivetError,
+    Status,
+)
 
 QUICK = Retry(initial=0.01, maximum=0.1)
 PATIENCE = 60
@@ -46,84 +54,82 @@ class Transcript:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, Any]] = []
-        self._names: dict[str, str] = {}
-
-    def name(self, kind: str, id: str | None) -> str | None:
-        """The same name for the same id."""
-        if id is None:
-            return None
-        return self._names.setdefault(id, f"{kind} {len(self._names)}")
 
     def note(self, step: str, result: Any) -> None:
         self.lines.append((step, result))
 
-    async def try_(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def try_(self, step: str, call: Awaitable[Any]) -> Any:
         """Note a result, or the error."""
         try:
             with anyio.fail_after(PATIENCE):
-                result = await call()
+                result = await call
         except RivetError as error:
             result = self.described(error)
         self.note(step, result)
         return result
 
-    def described(self, error: BaseException | None) -> Any:
-        if isinstance(error, ActorError):
-            signed = error.actor is not None
-            return (error.group, error.code, error.message, error.metadata, signed)
-        return type(error).__name__ if error is not None else None
+    def described(self, error: RivetError) -> Any:
+        """An error without its ids; messages count where the actor wrote them."""
+        if not isinstance(error, ActorError):
+            return type(error).__name__
+        message = error.message if error.group == "user" else None
+        metadata = error.metadata
+        if isinstance(metadata, dict) and "actorId" in metadata:
+            metadata = {**metadata, "actorId": "an id"}
+        return (error.group, error.code, message, metadata, error.actor is not None)
 
 
-async def play(client: Client, script: Transcript, prefix: str, *, has_queues: bool) -> None:
+async def play(client: Client, script: Transcript, prefix: str, *, minor: int) -> None:
     """Run the script.
 
     Args:
         client: A client of the server.
         script: Where what came back is noted.
         prefix: Keys begin with it, so that a server can be played on twice.
-        has_queues: Whether this version has queues.
+        minor: Which version it is: 2.0 has no queues, 2.2 leaves connections of actors open that
+            are gone.
     """
     await getting(client, script, prefix)
     await actions(client, script, prefix)
     await failures(client, script, prefix)
     await connections(client, script, prefix)
     await refusals(client, script, prefix)
-    await endings(client, script, prefix)
-    await queues(client, script, prefix, has_queues)
+    await endings(client, script, prefix, minor)
+    await queues(client, script, prefix, minor >= 1)
     await raw(client, script, prefix)
 
 
 async def getting(client: Client, script: Transcript, prefix: str) -> None:
     counter = client.counter
     key = [prefix, "getting"]
-    await script.try_("get missing", lambda: counter.get(key).getCount())
-    await script.try_("resolve missing", lambda: counter.get(key).resolve())
-    await script.try_("connect missing", lambda: _open(counter.get(key)))
+    await script.try_("get missing", counter.get(key).getCount())
+    await script.try_("resolve missing", counter.get(key).resolve())
+    await script.try_("connect missing", _open(counter.get(key)))
     first = counter.get_or_create(key, input={"initial": 5})
-    await script.try_("count after creation with input", lambda: first.getCount())
+    await script.try_("count after creation with input", first.getCount())
     again = counter.get_or_create(key, input={"initial": 50})
-    await script.try_("input counts once", lambda: again.getCount())
+    await script.try_("input counts once", again.getCount())
     script.note("same actor", await first.resolve() == await counter.get(key).resolve())
-    await script.try_("increment", lambda: first.increment())
-    await script.try_("increment by", lambda: first.increment(10))
-    await script.try_("get", lambda: counter.get(key).getCount())
+    await script.try_("increment", first.increment())
+    await script.try_("increment by", first.increment(10))
+    await script.try_("get", counter.get(key).getCount())
 
     async def create(own: list[str], **options: Any) -> int:
         handle = await counter.create(own, **options)
         return await handle.getCount()  # type: ignore[no-any-return]
 
-    await script.try_("create", lambda: create([prefix, "created"], input={"initial": 7}))
-    await script.try_("create without input", lambda: create([prefix, "plain"]))
+    await script.try_("create", create([prefix, "created"], input={"initial": 7}))
+    await script.try_("create without input", create([prefix, "plain"]))
     try:
         await counter.create(key)
     except ActorError as error:
         script.note("create twice", (error.group, error.code))
     by_id = counter.get_for_id(await first.resolve())
-    await script.try_("by id", lambda: by_id.getCount())
-    await script.try_("unknown id", lambda: counter.get_for_id("0123456789abcdef").getCount())
+    await script.try_("by id", by_id.getCount())
+    await script.try_("unknown id", counter.get_for_id("0123456789abcdef").getCount())
     odd = [prefix, "a/b", "", "c\\d", "e,f", "ü"]
-    await script.try_("odd key", lambda: counter.get_or_create(odd).increment())
-    await script.try_("odd key again", lambda: counter.get_or_create(odd).increment())
+    await script.try_("odd key", counter.get_or_create(odd).increment())
+    await script.try_("odd key again", counter.get_or_create(odd).increment())
     listed = [info async for info in counter.list(key=odd)]
     script.note("list by key", [(info.name, list(info.key)[1:]) for info in listed])
     everything = {info.key async for info in counter.list()}
@@ -140,18 +146,18 @@ async def actions(client: Client, script: Transcript, prefix: str) -> None:
     async with probe.connect() as conn:
         for caller, how in ((probe, "http"), (conn, "connection")):
             for value in VALUES:
-                await script.try_(f"{how} echo {value!r}", lambda c=caller, v=value: c.echo(v))  # type: ignore[misc]
-            await script.try_(f"{how} args", lambda c=caller: c.args(1, "b", None))  # type: ignore[misc]
-            await script.try_(f"{how} no args", lambda c=caller: c.args())  # type: ignore[misc]
-            await script.try_(f"{how} dotted", lambda c=caller: c.math.add(2, 3))  # type: ignore[misc]
-            await script.try_(f"{how} nothing", lambda c=caller: c.produce("undefined"))  # type: ignore[misc]
-            await script.try_(f"{how} slow", lambda c=caller: c.slow(20, "slow"))  # type: ignore[misc]
-            await script.try_(f"{how} params", lambda c=caller: c.connParams())  # type: ignore[misc]
-            await script.try_(f"{how} connections", lambda c=caller: c.conns())  # type: ignore[misc]
+                await script.try_(f"{how} echo {value!r}", caller.echo(value))
+            await script.try_(f"{how} args", caller.args(1, "b", None))
+            await script.try_(f"{how} no args", caller.args())
+            await script.try_(f"{how} dotted", caller.math.add(2, 3))
+            await script.try_(f"{how} nothing", caller.produce("undefined"))
+            await script.try_(f"{how} slow", caller.slow(20, "slow"))
+            await script.try_(f"{how} params", caller.connParams())
+            await script.try_(f"{how} connections", caller.conns())
     own = client.probe.get_or_create([prefix, "actions"], params={"name": "Zoë ☃", "n": 1.5})
-    await script.try_("own http params", lambda: own.connParams())
+    await script.try_("own http params", own.connParams())
     async with own.connect() as conn:
-        await script.try_("own connection params", lambda: conn.connParams())
+        await script.try_("own connection params", conn.connParams())
     async with probe.connect() as conn:
         slow: dict[int, Any] = {}
 
@@ -169,9 +175,9 @@ async def failures(client: Client, script: Transcript, prefix: str) -> None:
     async with probe.connect() as conn:
         for caller, how in ((probe, "http"), (conn, "connection")):
             for kind in ("user", "plain", "unicode", "bare"):
-                await script.try_(f"{how} fail {kind}", lambda c=caller, k=kind: c.fail(k, [1, "ä"]))  # type: ignore[misc]
-            await script.try_(f"{how} unknown action", lambda c=caller: c.noSuchAction())  # type: ignore[misc]
-            await script.try_(f"{how} still there", lambda c=caller: c.echo("here"))  # type: ignore[misc]
+                await script.try_(f"{how} fail {kind}", caller.fail(kind, [1, "ä"]))
+            await script.try_(f"{how} unknown action", caller.noSuchAction())
+            await script.try_(f"{how} still there", caller.echo("here"))
     broken = client.brokenStart.get_or_create([prefix, "broken"])
     try:
         with anyio.fail_after(PATIENCE):
@@ -210,13 +216,14 @@ async def connections(client: Client, script: Transcript, prefix: str) -> None:
             await other.echo("subscribed")
             await conn.emit("shapes", "to both")
             script.note("both", [await heard.receive(), await later.receive()])
-            await script.try_("two connections", lambda: conn.conns())
+            await script.try_("two connections", conn.conns())
         marked = conn.events("marked", gaps="mark")
-        await script.try_("kick", lambda: probe.kickAll("enough"))
+        await script.try_("kick", probe.kickAll("enough"))
         states = await _until(changes, Status.CONNECTED, after=Status.DISCONNECTED)
         script.note("status of a kick", [change.status.value for change in states])
         lost = next(change.error for change in states if change.error is not None)
-        script.note("kicked", (type(lost).__name__, getattr(lost, "code", None), getattr(lost, "reason", None)))
+        assert isinstance(lost, ConnectionLostError)
+        script.note("kicked", (lost.code, lost.reason))
         await conn.emit("marked", "back")
         script.note("gap", [type(await marked.receive()).__name__, await marked.receive()])
     script.note("closed", [change.status.value async for change in changes])
@@ -224,63 +231,71 @@ async def connections(client: Client, script: Transcript, prefix: str) -> None:
 
 async def refusals(client: Client, script: Transcript, prefix: str) -> None:
     guarded = client.guarded.get_or_create([prefix, "guarded"])
-    await script.try_("refused over http", lambda: guarded.me())
-    await script.try_("refused", lambda: _open(guarded, params={"token": "wrong"}))
+    await script.try_("refused over http", guarded.me())
+    await script.try_("refused", _open(guarded, params={"token": "wrong"}))
     async with guarded.connect(params={"token": "secret", "user": "u"}) as conn:
         me = await conn.me()
         script.note("let in", (me["params"], me["state"]))
-    await script.try_("broken hook", lambda: _open(client.flaky.get_or_create([prefix, "flaky"])))
-    await script.try_("broken hook over http", lambda: client.flaky.get_or_create([prefix, "flaky"]).ping())
+    flaky = client.flaky.get_or_create([prefix, "flaky"])
+    await script.try_("broken hook", _open(flaky))
+    await script.try_("broken hook over http", flaky.ping())
 
 
-async def endings(client: Client, script: Transcript, prefix: str) -> None:
+async def endings(client: Client, script: Transcript, prefix: str, minor: int) -> None:
     key = [prefix, "endings"]
     probe = client.probe.get_or_create(key)
     first = await probe.resolve()
     async with probe.connect(retry=QUICK) as conn:
         changes = conn.status_changes()
-        await script.try_("destroy", lambda: conn.destroy())
-        states = await _until(changes, Status.CONNECTED, after=Status.DISCONNECTED)
-        script.note("status of a destruction", [states[0].status.value, states[-1].status.value])
-        await script.try_("after destruction", lambda: conn.echo("new"))
-        script.note("another actor", conn.actor_id != first)
+        await script.try_("destroy", conn.destroy())
+        if minor == 2:
+            said = await _repeat(lambda: _refusal(conn), lambda said: said is not None)
+            script.note("left open", said)
+            await script.try_("after destruction", probe.echo("new"))
+        else:
+            states = await _until(changes, Status.CONNECTED, after=Status.DISCONNECTED)
+            script.note("status of an end", [states[0].status.value, states[-1].status.value])
+            await script.try_("after destruction", conn.echo("new"))
+        script.note("another actor", await probe.resolve() != first)
     other = client.probe.get_or_create([*key, "other"])
     gone = client.probe.get_for_id(await other.resolve())
-    await script.try_("destroy by http", lambda: other.destroy())
-    with anyio.fail_after(PATIENCE):
-        while [info async for info in client.probe.list(key=[*key, "other"])]:
-            await anyio.sleep(0.05)
-    error = await script.try_("by the old id", lambda: gone.echo(1))
-    await script.try_("resolve the destroyed", lambda: client.probe.get([*key, "other"]).resolve())
+    await script.try_("destroy by http", other.destroy())
+    await _repeat(lambda: _listed(client, [*key, "other"]), lambda found: not found)
+    await script.try_("by the old id", gone.echo(1))
+    await script.try_("resolve the destroyed", client.probe.get([*key, "other"]).resolve())
+    nobody = client.actor("nobody").get_or_create(key)
+    await script.try_("unknown name", nobody.ping())
     sleepy = client.sleepy.get_or_create(key)
     before = await sleepy.wakes()
     await sleepy.sleepNow()
-    while (after := await sleepy.wakes()) == before:
-        await anyio.sleep(0.05)
+    after = await _repeat(sleepy.wakes, lambda wakes: wakes != before)
     script.note("woken", (before, after))
 
 
 async def queues(client: Client, script: Transcript, prefix: str, has_queues: bool) -> None:
     worker = client.worker.get_or_create([prefix, "worker"])
     if not has_queues:
-        await script.try_("no queues", lambda: worker.send("jobs", 1))
+        await script.try_("no queues", worker.send("jobs", 1))
         return
 
     async def wait(queue: str, body: Any, timeout: float | None) -> Any:
         result = await worker.send_and_wait(queue, body, timeout=timeout)
         return (result.status, result.response)
 
-    await script.try_("send", lambda: worker.send("jobs", {"n": 1}))
-    await script.try_("send and wait", lambda: wait("jobs", [2, "x", None, 1.5], 20))
-    await script.try_("nobody takes it", lambda: wait("stuck", 3, 0.2))
-    await script.try_("worked off", lambda: worker.processed())
+    await script.try_("send", worker.send("jobs", {"n": 1}))
+    await script.try_("send and wait", wait("jobs", [2, "x", None, 1.5], 20))
+    await script.try_("nobody takes it", wait("stuck", 3, 0.2))
+    await script.try_("worked off", worker.processed())
 
 
 async def raw(client: Client, script: Transcript, prefix: str) -> None:
     web = client.web.get_or_create([prefix, "web"])
-    response = await web.fetch("/echo/a%20b?x=1&y=%2F", method="POST", content=b"body", headers={"x-own": "1"})
+    response = await web.fetch(
+        "/echo/a%20b?x=1&y=%2F", method="POST", content=b"body", headers={"x-own": "1"}
+    )
     said = response.json()
-    script.note("fetch", (response.status_code, said["method"], said["path"], said["search"], said["body"], said["headers"].get("x-own")))
+    fields = [said[name] for name in ("method", "path", "search", "body")]
+    script.note("fetch", (response.status_code, fields, said["headers"].get("x-own")))
     for status in (200, 404, 500):
         response = await web.fetch(f"status/{status}")
         script.note(f"status {status}", (response.status_code, response.text))
@@ -304,13 +319,36 @@ async def raw(client: Client, script: Transcript, prefix: str) -> None:
             with anyio.fail_after(PATIENCE):
                 await socket.receive()
         except RivetError as error:
-            script.note("closed by the actor", (type(error).__name__, socket.close_code, socket.close_reason))
+            ended = (type(error).__name__, socket.close_code, socket.close_reason)
+            script.note("closed by the actor", ended)
 
 
 async def _open(handle: Any, **options: Any) -> str:
     async with handle.connect(**options) as conn:
         assert isinstance(conn, Connection)
         return "let in"
+
+
+async def _repeat(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is good: servers take their time to stop an actor."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            answer = await ask()
+            if enough(answer):
+                return answer
+            await anyio.sleep(0.05)
+
+
+async def _listed(client: Client, key: list[str]) -> int:
+    return len([info async for info in client.probe.list(key=key)])
+
+
+async def _refusal(conn: Connection) -> tuple[str, str] | None:
+    try:
+        await conn.echo(1)
+    except ActorError as error:
+        return (error.group, error.code)
+    return None
 
 
 async def _until(changes: Any, status: Status, *, after: Status) -> list[Any]:

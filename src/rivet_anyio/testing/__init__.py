@@ -1,6 +1,7 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
 from ._actors import Actor, UserError, action
+from ._collect import CollectError, collect
 from ._context import ActorContext
 from ._faults import Faults
 from ._network import Network
@@ -30,6 +31,7 @@ from ._server import (
     ConnectionLeakError,
     NothingArrivedError,
 )
+from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
 
 __all__ = [
     "ActionCalled",
@@ -44,8 +46,10 @@ __all__ = [
     "ActorServer",
     "ActorSocket",
     "ClientOptions",
+    "CollectError",
     "Connected",
     "ConnectionLeakError",
+    "DeadlockError",
     "Disconnected",
     "Faults",
     "Log",
@@ -61,5 +65,9 @@ __all__ = [
     "Subscribed",
     "Unsubscribed",
     "UserError",
+    "VirtualTimeLoop",
     "action",
+    "collect",
+    "run_virtual",
+    "virtual_backend",
 ]

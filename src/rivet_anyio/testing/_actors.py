@@ -51,7 +51,7 @@ def action(name: str) -> Callable[[F], F]:
     def mark(method: F) -> F:
         if not name:
             raise ConfigError("an action's name is not empty")
-        if not inspect.iscoroutinefunction(method):
+        if not _is_async(method):
             raise ConfigError(f"an action is an 'async def', and {method!r} is none")
         setattr(method, _NAME, name)
         return method
@@ -127,6 +127,10 @@ class Actor:
         """
 
 
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function)
+
+
 _HOOKS = frozenset(name for name in vars(Actor) if not name.startswith("_"))
 
 
@@ -141,7 +145,7 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
         function = inspect.getattr_static(cls, method)
         if isinstance(function, (staticmethod, classmethod)):
             function = function.__func__
-        if not inspect.iscoroutinefunction(function) or method in _HOOKS:
+        if not _is_async(function) or method in _HOOKS:
             continue
         name = getattr(function, _NAME, method)
         if name.startswith("_"):

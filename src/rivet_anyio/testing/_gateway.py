@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 from urllib.parse import unquote, unquote_plus
 
 import anyio
@@ -31,7 +32,9 @@ from ._wire import ServerCodec, server_codec
 
 __all__ = ["Gateway"]
 
-_JSON = ("content-type", "application/json")
+_ID = re.compile(r"actor\d{4,}")
+"""What an actor's id looks like here; the 2.3 engine stumbles over what is none."""
+_JSON: tuple[str, str] = ("content-type", "application/json")
 
 
 class _Creation(msgspec.Struct):
@@ -106,16 +109,18 @@ class Gateway:
             "runtime": "rivetkit",
             "version": release.version,
             "runner": {"kind": {"normal": {}}},
-            "actorNames": {name: {"metadata": {}} for name in self._registry.names},
+            "actorNames": self._names(),
         }
+
+    def _names(self) -> dict[str, Any]:
+        return {name: {"metadata": {}} for name in self._registry.names}
 
     # The management API
 
     async def _manage(self, request: HttpRequest) -> Answer:
         rest = request.path.removeprefix("/actors").strip("/")
         if rest == "names":
-            names = {name: {"metadata": {}} for name in self._registry.names}
-            return _json({"names": names, "pagination": {"cursor": None}})
+            return _json({"names": self._names(), "pagination": {"cursor": None}})
         if rest and request.method == "DELETE":
             self._known(unquote(rest)).stop("destroy")
             return _json({})
@@ -129,7 +134,7 @@ class Gateway:
             wanted = msgspec.json.decode(request.body, type=_Creation)
         except msgspec.MsgspecError as exc:
             raise ActorError("api", "bad_request", str(exc)) from None
-        key = self._read_key(wanted.key)
+        key = unescape_key(wanted.key)
         found = self._registry.find(wanted.name, key)
         if found is not None and request.method == "POST":
             raise self._duplicate(found)
@@ -153,7 +158,7 @@ class Gateway:
         else:
             found = [instance for instance in everybody if instance.ref.name == name]
             if key is not None:
-                parts = self._read_key(key)
+                parts = unescape_key(key)
                 found = [instance for instance in found if instance.ref.key == parts]
         if not self._host.release.has_engine:
             return {"actors": [self._info(instance) for instance in found]}
@@ -187,6 +192,8 @@ class Gateway:
         if release.has_engine:
             info |= {"datacenter": "default", "crash_policy": "sleep"}
             info |= {"pending_allocation_ts": None, "reschedule_ts": None}
+            if instance.start_error is not None:
+                info["error"] = instance.start_error
         return info
 
     def _duplicate(self, found: Instance) -> ActorError:
@@ -198,9 +205,6 @@ class Gateway:
         shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
         message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
         return ActorError("actor", "duplicate_key", message)
-
-    def _read_key(self, text: str | None) -> tuple[str, ...]:
-        return unescape_key(text)
 
     def _read_input(self, text: str | None, *, url_safe: bool = False) -> Any:
         if text is None:
@@ -245,6 +249,8 @@ class Gateway:
 
     def _known(self, id: str) -> Instance:
         found = self._registry.by_id(id)
+        if found is None and self._host.release.has_engine and not _ID.fullmatch(id):
+            raise ActorError("core", "internal_error", "An internal error occurred")
         if found is None or found.is_destroyed:
             raise not_found(self._host.release)
         return found
@@ -270,6 +276,8 @@ class Gateway:
         except ReplyLost:
             return None
         except Exception as error:
+            if isinstance(error, ActorError) and error.group == "guard":
+                raise
             return self._error(instance, codec, failure(instance, path, error))
         return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
 
@@ -289,9 +297,7 @@ class Gateway:
         async with self._caller(request, instance):
             message = QueueMessage(name, wanted.body)
             self._host.log.append(
-                MessageQueued(
-                    anyio.current_time(), instance.ref, name, wanted.body, wanted.wait
-                )
+                MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
             )
             instance.mailbox.put(message)
         if not wanted.wait:
@@ -344,9 +350,7 @@ class Gateway:
         fault = self._host.faults.plan_connect(instance.ref, lambda rule: True)
         if fault is not None and (fault.error is None or is_raw):
             code = str(fault.status)
-            self._host.log.append(
-                Refused(anyio.current_time(), instance.ref, params, "http", code)
-            )
+            self._host.log.append(Refused(anyio.current_time(), instance.ref, params, "http", code))
             headers = [("content-type", "text/plain")]
             if fault.retry_after is not None:
                 headers.append(("retry-after", str(fault.retry_after)))
@@ -370,7 +374,7 @@ class Gateway:
 
             await self._while_open(id, instance, line, run)
 
-        return upgrade_answer(request, [], open_raw if is_raw else connect)
+        return upgrade_answer(request, open_raw if is_raw else connect)
 
     async def _while_open(
         self,
@@ -385,9 +389,7 @@ class Gateway:
         finally:
             del self._open_lines[id]
 
-    async def _talk_raw(
-        self, instance: Instance, socket: ActorSocket, line: WebSocketLine
-    ) -> None:
+    async def _talk_raw(self, instance: Instance, socket: ActorSocket, line: WebSocketLine) -> None:
         log = self._host.log
         opened = False
         try:
@@ -418,6 +420,8 @@ class Gateway:
         self._connections += 1
         id = f"connection{self._connections:04d}"
         header = request.headers.get("x-rivet-conn-params")
+        if header is not None and not header.isascii() and self._host.release.has_engine:
+            header = None
         return _Caller(instance, ActorConnection(id, instance.ref, _params(header), None))
 
     def _params_offered(self, request: HttpRequest) -> Any:
@@ -425,8 +429,10 @@ class Gateway:
         return _params(None if text is None else unquote_plus(text))
 
     def _codec(self, encoding: str | None) -> ServerCodec:
-        known = encoding if encoding in ("bare", "cbor", "json") else "json"
-        return server_codec(cast("Encoding", known), self._host.release)
+        for known in get_args(Encoding):
+            if encoding == known:
+                return server_codec(known, self._host.release)
+        return server_codec("json", self._host.release)
 
     def _read(self, read: Callable[[bytes], Any], body: bytes) -> Any:
         try:
@@ -460,9 +466,7 @@ class Gateway:
             headers.append(("content-type", "text/plain;charset=UTF-8"))
         return Answer(self._status(error), headers, body)
 
-    def _gateway_error(
-        self, request: HttpRequest, error: ActorError, ray: str
-    ) -> Answer | Upgrade:
+    def _gateway_error(self, request: HttpRequest, error: ActorError, ray: str) -> Answer | Upgrade:
         """An error from before the actor: JSON, or a WebSocket that is closed at once."""
         if request.is_upgrade:
 
@@ -476,7 +480,7 @@ class Gateway:
 
                 await line.run(nothing)
 
-            return upgrade_answer(request, [], refuse)
+            return upgrade_answer(request, refuse)
         fields: dict[str, Any] = {
             "group": error.group,
             "code": error.code,
@@ -547,7 +551,7 @@ def _after(offers: list[str], prefix: str) -> str | None:
 
 
 def _params(text: str | None) -> Any:
-    """Connection params; what is no ASCII or no JSON counts as absent."""
+    """Connection params; what is no JSON counts as absent."""
     if not text:
         return None
     try:

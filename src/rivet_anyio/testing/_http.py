@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import anyio
 import h11
@@ -47,7 +47,8 @@ class HttpRequest:
     @property
     def is_upgrade(self) -> bool:
         """Whether it wants to become a WebSocket."""
-        return self.headers.get("upgrade", "").lower() == "websocket"
+        upgrade: str = self.headers.get("upgrade", "")
+        return upgrade.lower() == "websocket"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Upgrade:
     headers: list[tuple[str, str]]
     serve: Callable[[Wire, bytes], Awaitable[None]]
 
+
+_CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
 Handler = Callable[[HttpRequest], Awaitable["Answer | Upgrade | None"]]
 """Answers a request; None breaks the connection off instead."""
@@ -105,7 +108,7 @@ async def _read_request(wire: Wire, connection: h11.Connection) -> HttpRequest |
         event = connection.next_event()
         if event is h11.NEED_DATA:
             if connection.they_are_waiting_for_100_continue:
-                await _send(wire, connection, h11.InformationalResponse(status_code=100, headers=[]))
+                await _send(wire, connection, _CONTINUE)
             connection.receive_data(await wire.receive())
         elif isinstance(event, h11.Request):
             head = event
@@ -114,15 +117,7 @@ async def _read_request(wire: Wire, connection: h11.Connection) -> HttpRequest |
             body += event.data
             if len(body) > _MAX_BODY:
                 return None
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            return HttpRequest(
-                head.method.decode(),
-                head.target.decode(),
-                httpx.Headers(list(head.headers)),
-                bytes(body),
-            )
-        elif event is h11.PAUSED:
+        elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
             assert head is not None
             return HttpRequest(
                 head.method.decode(),
@@ -148,19 +143,15 @@ async def _write(
         for name, value in answer.headers
         if name.lower() not in ("content-length", "transfer-encoding", "connection")
     ]
-    is_whole = isinstance(answer.body, bytes)
     if isinstance(answer.body, bytes) and answer.status not in (204, 304):
         headers.append(("content-length", str(len(answer.body))))
-    head = h11.Response(
-        status_code=answer.status, headers=headers, reason=_reason(answer.status)
-    )
+    head = h11.Response(status_code=answer.status, headers=headers, reason=_reason(answer.status))
     start = connection.send(head) or b""
     if isinstance(answer.body, bytes):
         data = answer.body if request.method != "HEAD" and answer.status not in (204, 304) else b""
         rest = connection.send(h11.Data(data=data)) if data else b""
         await wire.send(start + (rest or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return
-    assert not is_whole
     await wire.send(start)
     async for part in answer.body:
         if part:
@@ -193,8 +184,3 @@ async def _refuse(wire: Wire, connection: h11.Connection, exc: h11.RemoteProtoco
         await _send(wire, connection, h11.EndOfMessage())
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         pass
-
-
-def decode_path(text: str) -> str:
-    """The text of a percent-encoded part of a path."""
-    return unquote_to_bytes(text).decode(errors="replace")

@@ -86,11 +86,11 @@ class Instance:
         generation: How often it was started.
         connections: Its open connections.
         mailbox: Its queues.
+        calls: How many calls are under way.
+        start_error: Why it could not start, as the engine tells it.
     """
 
-    def __init__(
-        self, host: Host, ref: ActorRef, factory: Callable[[], Actor], input: Any
-    ) -> None:
+    def __init__(self, host: Host, ref: ActorRef, factory: Callable[[], Actor], input: Any) -> None:
         self.ref = ref
         self.created_at = anyio.current_time()
         self.slept_at: float | None = None
@@ -99,6 +99,7 @@ class Instance:
         self.connections: dict[str, ActorConnection] = {}
         self.mailbox = Mailbox()
         self.calls = 0
+        self.start_error: Any = None
         self._host = host
         self._input = input
         self._is_created = False
@@ -108,6 +109,12 @@ class Instance:
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
         host.log.append(ActorCreated(self.created_at, ref, input))
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it has started and does not stop."""
+        life = self._life
+        return life is not None and life.started.is_set() and not life.stopping.is_set()
 
     @property
     def is_destroyed(self) -> bool:
@@ -128,11 +135,9 @@ class Instance:
 
     def signed(self, error: Exception) -> ActorError:
         """What the client sees of an error, signed by the actor where its version does that."""
-        if isinstance(error, ActorError):
-            seen = error
-        else:
-            seen = internal_error(self._host.release)
-        if not self._host.release.has_engine:
+        release = self._host.release
+        seen = error if isinstance(error, ActorError) else internal_error(release)
+        if not release.has_engine:
             return seen
         return ActorError(
             seen.group,
@@ -146,10 +151,10 @@ class Instance:
         """Start it unless it runs.
 
         Raises:
-            ActorError: ``actor.not_found`` when it is gone.
-            Exception: what `on_create` or `on_wake` raised.
+            ActorError: ``actor.not_found`` when it is gone, or what is said of an actor that
+                cannot start.
         """
-        while True:
+        while not self.is_awake:
             if self.is_destroyed:
                 raise not_found(self._host.release)
             life = self._life
@@ -158,12 +163,10 @@ class Instance:
                 self._host.tasks.start_soon(self._live, life)
             if life.stopping.is_set():
                 await life.ended.wait()
-                continue
-            await life.started.wait()
+            else:
+                await life.started.wait()
             if life.error is not None:
-                raise life.error
-            if self._life is life and not life.stopping.is_set():
-                return
+                raise self._not_started(life.error)
 
     async def call(self, connection: ActorConnection, name: str, args: tuple[Any, ...]) -> Any:
         """Run an action.
@@ -287,18 +290,35 @@ class Instance:
         if end == "sleep":
             with self.guarded("on_sleep"):
                 await self.actor.on_sleep()
+            self._let_go(closes=self._host.release.minor == 0)
         elif end == "destroy":
             await self._bury()
 
     async def _bury(self) -> None:
         with self.guarded("on_destroy"):
             await self.actor.on_destroy()
-        for connection in tuple(self.connections.values()):
-            connection.disconnect()
+        self._let_go(closes=True)
+
+    def _let_go(self, *, closes: bool) -> None:
+        """What becomes of connections: 2.3 keeps them while the actor sleeps, 2.0 closes them,
+        and 2.2 forgets them without a word."""
+        if self._host.release.minor == 2:
+            self.connections.clear()
+        elif closes:
+            for connection in tuple(self.connections.values()):
+                connection.disconnect()
+
+    def _not_started(self, error: Exception) -> ActorError:
+        """The engine tries again and gives up; the runtimes before it knew nothing to say."""
+        if not self._host.release.has_engine:
+            return internal_error(self._host.release)
+        self.start_error = {"crashed": {"message": str(error)}}
+        message = "Actor failed to start too many times."
+        return ActorError("guard", "actor_wake_retries_exceeded", message)
 
     def _no_such_action(self, name: str) -> ActorError:
         if self._host.release.has_engine:
-            return ActorError("actor", "action_not_found", f"Action '{name}' was not found.")
+            return ActorError("actor", "action_not_found", f"Action `{name}` was not found.")
         hint = "Validate the action exists on your actor."
         return ActorError("action", "not_found", f"Action '{name}' not found. {hint}")
 
@@ -313,7 +333,7 @@ def not_found(release: Release) -> ActorError:
 def internal_error(release: Release) -> ActorError:
     """What clients see of an exception that was not meant for them."""
     if release.has_engine:
-        return ActorError("actor", "internal_error", "An internal error occurred")
+        return ActorError("rivetkit", "internal_error", "An internal error occurred")
     group = "internal" if release.minor == 0 else "rivetkit"
     message = "Internal error. Read the server logs for more details."
     return ActorError(group, "internal_error", message, metadata={})

@@ -12,7 +12,6 @@ import anyio.abc
 import httpx
 from anyio import CancelScope
 
-
 from .._client import Client
 from .._errors import ClosedError, ConfigError
 from .._retry import Retry
@@ -21,7 +20,8 @@ from ._actors import Actor
 from ._faults import Faults
 from ._gateway import Gateway
 from ._http import serve_http
-from ._instance import Host
+from ._instance import Host, logger
+from ._listen import Listening
 from ._memory import MemoryTransport
 from ._network import Network, Wire
 from ._peers import ActorConnection
@@ -170,6 +170,23 @@ class ActorServer:
         )
         self._clients.append(http)
         return http
+
+    def listen(self, port: int = 0, *, host: str = "127.0.0.1") -> Listening:
+        """Let clients in through a real port, inside ``async with server.listen() as endpoint``.
+
+        Any RivetKit client may come. The block's value is the URL for it; leaving the block ends
+        its connections.
+
+        Args:
+            port: The port; 0 takes a free one.
+            host: The address to listen on. There is no access control: mind who can reach it.
+
+        Raises:
+            OSError: when the port is taken.
+            RuntimeError: in virtual time, which sockets do not know.
+            ClosedError: outside the server's block.
+        """
+        return Listening(self._check_open, self.network, self._serve, host, port)
 
     @overload
     def actor(self, name: str, key: Key = ...) -> Actor: ...
@@ -392,4 +409,8 @@ class ActorServer:
         self._check_open().start_soon(wire.run, self._serve)
 
     async def _serve(self, wire: Wire) -> None:
-        await serve_http(wire, self._gateway.handle)
+        try:
+            await serve_http(wire, self._gateway.handle)
+        except Exception:
+            # A fault of ours, or of an actor's answer, ends one connection and not the test.
+            logger.exception("a connection failed")

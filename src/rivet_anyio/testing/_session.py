@@ -9,13 +9,16 @@ import anyio
 
 from .._errors import ActorError, ProtocolError
 from ._faults import ConnectFault
-from ._instance import Host, Instance, logger
+from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
 from ._websocket import WebSocketLine
 from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
-__all__ = ["Session", "perform"]
+__all__ = ["ReplyLost", "Session", "failure", "perform"]
+
+_REASON_BYTES = 123
+"""How long a close frame's reason can be. (RFC 6455, section 5.5)"""
 
 
 class Session:
@@ -38,6 +41,7 @@ class Session:
         self._line = line
         self._fault = fault
         self._subscriptions: set[str] = set()
+        self._generation = 0
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -66,11 +70,16 @@ class Session:
         try:
             if self._fault is not None and self._fault.error is not None:
                 raise self._fault.error
-            await instance.ready()
+            try:
+                await instance.ready()
+            except ActorError as error:
+                self._turn_away(error)
+                return
             await instance.admit(connection)
         except Exception as error:
             self._refuse(error)
             return
+        self._generation = instance.generation
         instance.connections[connection.id] = connection
         self._record(Connected, connection.id, connection.params)
         self._line.send_message(self._codec.init(instance.ref.id, connection.id))
@@ -85,14 +94,25 @@ class Session:
 
     def _refuse(self, error: Exception) -> None:
         """2.3 sends the error before it closes, 2.2 names it in the close frame, 2.0 its code."""
-        if not isinstance(error, ActorError):
+        release = self._host.release
+        if isinstance(error, ActorError):
+            seen = error
+        else:
             logger.error("%s: on_connect failed", self._instance.ref, exc_info=error)
-        seen = self._instance.signed(error)
+            seen = internal_error(release)
+            if release.has_engine:
+                seen = ActorError(seen.group, seen.code, str(error))
         self._record(Refused, self.connection.params, seen.group, seen.code)
-        minor = self._host.release.minor
-        if minor >= 3:
+        if release.has_engine:
             self._line.send_message(self._codec.error(seen, None))
-        reason = seen.code if minor == 0 else f"{seen.group}.{seen.code}"
+        reason = seen.code if release.minor == 0 else f"{seen.group}.{seen.code}"
+        self._line.close(1011, reason[:_REASON_BYTES])
+
+    def _turn_away(self, error: ActorError) -> None:
+        """The actor is not there, or cannot start."""
+        self._record(Refused, self.connection.params, error.group, error.code)
+        release = self._host.release
+        reason = error.code if release.minor == 0 else f"{error.group}.{error.code}"
         self._line.close(1011, reason)
 
     async def _take(self, data: str | bytes) -> None:
@@ -122,6 +142,7 @@ class Session:
         instance = self._instance
         with instance.busy():
             try:
+                self._check_life()
                 output = await perform(
                     self._host, instance, self.connection, request.name, request.args
                 )
@@ -130,10 +151,23 @@ class Session:
                 self._line.drop()
                 return
             except Exception as error:
-                answer = self._codec.error(
-                    failure(instance, request.name, error), request.id
-                )
+                answer = self._failed(request, error)
             self._line.send_message(answer)
+
+    def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
+        seen = failure(self._instance, request.name, error)
+        try:
+            return self._codec.error(seen, request.id)
+        except TypeError:
+            logger.exception("%s: metadata that cannot travel", self._instance.ref)
+            return self._codec.error(internal_error(self._host.release), request.id)
+
+    def _check_life(self) -> None:
+        """2.2 leaves connections open that lead to an actor which has stopped."""
+        instance = self._instance
+        is_same = instance.is_awake and instance.generation == self._generation
+        if self._host.release.minor == 2 and not is_same:
+            raise ActorError("actor", "stopping", "Actor stopping: Actor has shut down")
 
     def _record(self, kind: Callable[..., Any], *fields: Any) -> None:
         self._host.log.append(kind(anyio.current_time(), self._instance.ref, *fields))
@@ -159,6 +193,7 @@ async def perform(
         await anyio.sleep(plan.delay)
     if plan.error is not None:
         raise plan.error
+    await instance.ready()
     output = await instance.call(connection, name, tuple(args))
     if plan.loses_reply:
         raise ReplyLost

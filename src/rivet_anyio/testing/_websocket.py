@@ -29,9 +29,7 @@ def offers_of(request: HttpRequest) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def upgrade_answer(
-    request: HttpRequest, headers: list[tuple[str, str]], run: Callable[[Wire, bytes], Awaitable[None]]
-) -> Upgrade:
+def upgrade_answer(request: HttpRequest, run: Callable[[Wire, bytes], Awaitable[None]]) -> Upgrade:
     """Accept a handshake; RivetKit selects ``rivet`` and no extensions."""
     key = request.headers.get("sec-websocket-key", "")
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
@@ -42,7 +40,7 @@ def upgrade_answer(
     ]
     if "rivet" in offers_of(request):
         own.append(("Sec-WebSocket-Protocol", "rivet"))
-    return Upgrade([*own, *headers], run)
+    return Upgrade(own, run)
 
 
 class WebSocketLine:

@@ -145,8 +145,7 @@ async def actions(client: Client, script: Transcript, prefix: str) -> None:
     probe = client.probe.get_or_create([prefix, "actions"])
     async with probe.connect() as conn:
         for caller, how in ((probe, "http"), (conn, "connection")):
-            for value in VALUES:
-                await script.try_(f"{how} echo {value!r}", caller.echo(value))
+            await script.try_(f"{how} echo", caller.echo(VALUES))
             await script.try_(f"{how} args", caller.args(1, "b", None))
             await script.try_(f"{how} no args", caller.args())
             await script.try_(f"{how} dotted", caller.math.add(2, 3))
@@ -154,6 +153,8 @@ async def actions(client: Client, script: Transcript, prefix: str) -> None:
             await script.try_(f"{how} slow", caller.slow(20, "slow"))
             await script.try_(f"{how} params", caller.connParams())
             await script.try_(f"{how} connections", caller.conns())
+        for value in VALUES:
+            await script.try_(f"echo {value!r}", conn.echo(value))
     own = client.probe.get_or_create([prefix, "actions"], params={"name": "Zoë ☃", "n": 1.5})
     await script.try_("own http params", own.connParams())
     async with own.connect() as conn:

@@ -74,11 +74,19 @@ async def test_the_script(
             harness.client(encoding=encoding) as client,
         ):
             await play(client, script, encoding, minor=minor_of(server.version))
-    assert len(script.lines) > 140
+    assert len(script.lines) > 120
     assert [name for name, _ in script.lines] == [name for name, _ in real[encoding]]
     for ours, theirs in zip(script.lines, real[encoding], strict=True):
-        assert ours == theirs
-        assert type(ours[1]) is type(theirs[1]), ours
+        assert exactly(ours) == exactly(theirs)
+
+
+def exactly(value: Any) -> Any:
+    """The value with the types of everything in it, so that 1, 1.0 and True differ."""
+    if isinstance(value, dict):
+        return {key: exactly(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (type(value), [exactly(item) for item in value])
+    return (type(value), value)
 
 
 @cache
@@ -103,8 +111,9 @@ def what_rivetkit_says(version: str, endpoint: str, encoding: str) -> list[Any]:
 
 
 def without_ids(step: Any) -> Any:
+    """A step whose metadata, and on a busy engine also its code, are not always the same."""
     if step[0] == "create twice":
-        step[1]["error"][2] = None
+        step[1]["error"][1:] = []
     return step
 
 

@@ -48,9 +48,10 @@ def action(name: str) -> Callable[[F], F]:
         ConfigError: for an empty name, or a method that is no ``async def``.
     """
 
+    if not name:
+        raise ConfigError("an action's name is not empty")
+
     def mark(method: F) -> F:
-        if not name:
-            raise ConfigError("an action's name is not empty")
         if not _is_async(method):
             raise ConfigError(f"an action is an 'async def', and {method!r} is none")
         setattr(method, _NAME, name)

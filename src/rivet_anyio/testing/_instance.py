@@ -42,7 +42,7 @@ class Host:
         log: What happened.
         faults: What shall go wrong.
         tasks: Where actors live.
-        crashes: What the `run` hooks raised.
+        crashes: What `Actor.run` raised, or what kept an actor from being made.
     """
 
     def __init__(self, release: Release, log: Log, faults: Faults) -> None:

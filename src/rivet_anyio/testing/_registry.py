@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ._actors import Actor
+from ._actors import Actor, actions_of
 from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
 
@@ -25,6 +25,9 @@ class Registry:
 
     def __init__(self, host: Host, factories: Mapping[str, Callable[[], Actor]]) -> None:
         self._host = host
+        for factory in factories.values():
+            if isinstance(factory, type):
+                actions_of(factory)
         self._factories = dict(factories)
         self._by_id: dict[str, Instance] = {}
         self._by_key: dict[tuple[str, tuple[str, ...]], Instance] = {}
@@ -63,7 +66,11 @@ class Registry:
                 raise internal_error(self._host.release)
             factory = _Unregistered
         ref = ActorRef(name, key, self._new_id(name, key))
-        instance = Instance(self._host, ref, factory, input)
+        try:
+            instance = Instance(self._host, ref, factory, input)
+        except Exception as exc:
+            self._host.crashes.append((ref, exc))
+            raise internal_error(self._host.release) from exc
         self._by_id[ref.id] = instance
         self._by_key[name, key] = instance
         return instance

@@ -51,7 +51,7 @@ class ConnectionLeakError(AssertionError):
 
 
 class ActorCrashError(AssertionError):
-    """An actor's `Actor.run` raised; its cause is what it raised."""
+    """An actor's `Actor.run` raised, or it could not be made; the cause is what was raised."""
 
 
 class NothingArrivedError(AssertionError):
@@ -95,7 +95,8 @@ class ActorServer:
         faults: What goes wrong with the next calls and connections.
 
     Raises:
-        ConfigError: for an unknown version, or a date without a time zone.
+        ConfigError: for an unknown version, a date without a time zone, or a class of which two
+            methods are the same action.
     """
 
     def __init__(
@@ -373,12 +374,12 @@ class ActorServer:
                     await http.aclose()
         for ref, crash in self._host.crashes:
             if exc is not None:
-                exc.add_note(f"{ref}: run() raised {crash!r}")
+                exc.add_note(f"{ref} crashed: {crash!r}")
         if exc is not None:
             return
         if self._host.crashes:
             ref, crash = self._host.crashes[0]
-            raise ActorCrashError(f"{ref}: run() raised {crash!r}") from crash
+            raise ActorCrashError(f"{ref} crashed: {crash!r}") from crash
         if left_open:
             raise ConnectionLeakError(
                 f"left open at the end of the server's block: {', '.join(left_open)}. "

@@ -152,7 +152,7 @@ def run_virtual(
 async def _watched(
     detector: _DeadlockDetector, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]
 ) -> T:
-    with detector.scope:
+    with anyio.CancelScope() as detector.scope:
         return await main(*args)
     raise DeadlockError
 
@@ -161,7 +161,7 @@ class _DeadlockDetector:
     """A Trio instrument that cancels a program when nothing can happen in it any more."""
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        self.scope: anyio.CancelScope | None = None
 
     def before_io_wait(self, timeout: float) -> None:
         """Trio is about to look for I/O, with nothing left to run."""
@@ -172,9 +172,10 @@ class _DeadlockDetector:
             statistics.tasks_runnable == 0
             and statistics.seconds_to_next_deadline == float("inf")
             and statistics.run_sync_soon_queue_size == 0
-            and not self.scope.cancel_called
+            and self.scope is not None
         ):
             self.scope.cancel()
+            self.scope = None
 
 
 def is_time_virtual() -> bool:

@@ -117,10 +117,12 @@ class Wire:
 
     Attributes:
         is_idle: Whether it is a kept HTTP connection without a request on it.
+        is_dropped: Whether this side broke it off.
     """
 
     def __init__(self, stream: anyio.abc.ByteStream, network: Network) -> None:
         self.is_idle = True
+        self.is_dropped = False
         self._stream = stream
         self._network = network
         self._scope = CancelScope()
@@ -164,5 +166,8 @@ class Wire:
             await self._stream.send(data[start : start + size])
 
     def drop(self) -> None:
-        """Break off at once."""
+        """Break off at once: in memory the client can tell before anything else runs."""
+        self.is_dropped = True
+        if isinstance(self._stream, MemoryStream):
+            self._stream.close()
         self._scope.cancel()

@@ -127,7 +127,7 @@ class WebSocketLine:
                 continue
             data = await self._wire.receive()
             if not data:
-                self.by_client = self.by_client or self.code is None
+                self.by_client |= self.code is None and not self._wire.is_dropped
                 self._end()
                 continue
             self._connection.receive_data(data)

@@ -22,6 +22,7 @@ from rivet_anyio import (
 )
 from rivet_anyio.testing import (
     ActionCalled,
+    ActorConnection,
     ActorServer,
     Connected,
     Disconnected,
@@ -361,23 +362,28 @@ async def test_connections_that_lead_to_nobody() -> None:
             assert conn.status is Status.CONNECTED
 
 
-async def test_malformed_messages() -> None:
+def spoil(connection: ActorConnection, how: str) -> None:
+    if how == "message":
+        connection.send_message(b"\x04\x00\x09")
+    elif how == "text":
+        connection.send_message("text in bare encoding")
+    else:
+        connection.send_bytes(b"\xff\xff\xff\xff")
+
+
+@pytest.mark.parametrize("how", ["message", "text", "bytes"])
+async def test_malformed_messages(how: str) -> None:
     async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
         probe = client.probe.get_or_create("p")
         async with probe.connect() as conn:
-            for spoil in (
-                lambda c: c.send_message(b"\x04\x00\x09"),
-                lambda c: c.send_message("text in bare encoding"),
-                lambda c: c.send_bytes(b"\xff\xff\xff\xff"),
-            ):
-                changes = conn.status_changes()
-                await changes.receive()
-                spoil(server.connections[0])
-                change = await changes.receive()
-                assert change.status is Status.DISCONNECTED
-                assert isinstance(change.error, ProtocolError)
-                await conn.wait_connected()
-                assert await conn.echo("still there") == "still there"
+            changes = conn.status_changes()
+            await changes.receive()
+            spoil(server.connections[0], how)
+            change = await changes.receive()
+            assert change.status is Status.DISCONNECTED
+            assert isinstance(change.error, ProtocolError)
+            await conn.wait_connected()
+            assert await conn.echo("still there") == "still there"
 
 
 async def test_a_client_that_breaks_the_protocol() -> None:

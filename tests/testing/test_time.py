@@ -202,6 +202,7 @@ def test_the_same_run_twice_takes_the_same_time(backend: str) -> None:
                 await conn.slow(1500, None)
                 server.drop_connections()
                 await server.wait_for(Connected, count=2)
+                await conn.echo("back")
             return [record.at for record in server.log]
 
     first = run_virtual(main, backend=backend)

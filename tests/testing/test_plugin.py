@@ -65,13 +65,11 @@ def test_under_anyio_in_auto_mode(run: pytest.Pytester) -> None:
 
 
 def test_under_pytest_trio(run: pytest.Pytester) -> None:
-    pytest.importorskip("pytest_trio")
     run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS)
     check(run, "-p", "no:asyncio", passed=2)
 
 
 def test_under_pytest_trio_in_trio_mode(run: pytest.Pytester) -> None:
-    pytest.importorskip("pytest_trio")
     run.makepyfile(TESTS)
     check(run, "-p", "no:asyncio", "-o", "trio_mode=true", passed=2)
 

@@ -22,6 +22,8 @@ from rivet_anyio import (
     ConfigError,
     ConnectionLostError,
     QueueResult,
+    Retry,
+    Status,
 )
 from rivet_anyio.testing import (
     ActionCalled,
@@ -32,6 +34,7 @@ from rivet_anyio.testing import (
     ActorDestroyed,
     ActorServer,
     ActorSocket,
+    ClientOptions,
     CollectError,
     Connected,
     ConnectionLeakError,
@@ -47,6 +50,7 @@ from rivet_anyio.testing import (
     UserError,
     action,
     collect,
+    run_virtual,
 )
 
 from .actors import ACTORS, ChatRoom, Counter, Probe
@@ -658,6 +662,58 @@ async def test_a_dashboard_of_fifty_actors() -> None:
                 await client.counter.get(str(n)).setCount(n)
         assert seen == {n: n for n in range(50)}
         assert server.connections == ()
+
+
+@pytest.mark.parametrize(
+    "options", [{"skip_ready_wait": True}, {"token": "t/k en"}, {"token": "t"}]
+)
+async def test_other_ways_to_address_an_actor(options: ClientOptions) -> None:
+    async with ActorServer(ACTORS) as server, server.client(**options) as client:
+        probe = client.probe.get_or_create("p")
+        assert await probe.echo(1) == 1
+        async with probe.connect() as conn:
+            assert await conn.echo(2) == 2
+        web = client.web.get_or_create("w")
+        assert (await web.fetch("status/404")).text == "status 404"
+        async with web.websocket("/chat?x=1") as socket:
+            assert await socket.receive() == '{"hello":"/chat?x=1"}'
+        http = server.http_client()
+        url = f"{await probe.gateway_url()}/action/echo"
+        answer = await http.post(url, json={"args": ["by URL"]})
+        assert answer.json() == {"output": "by URL"}
+
+
+async def test_hooks_that_take_too_long() -> None:
+    class Slow(Actor):
+        async def on_connect(self, connection: ActorConnection) -> None:
+            await anyio.sleep_forever()
+
+    async def main() -> None:
+        for version, code in (("2.2", "internal_error"), ("2.3", "callback_timed_out")):
+            server = ActorServer({"slow": Slow}, version=version)
+            async with server, server.client() as client:
+                with pytest.raises(ActorError) as caught:
+                    await client.slow.get_or_create().anything()
+                assert caught.value.code == code
+                assert anyio.current_time() % 5 == 0
+
+    await anyio.to_thread.run_sync(run_virtual, main)
+
+
+async def test_a_real_port_that_fails() -> None:
+    quick = Retry(initial=0.01, maximum=0.05)
+    async with ActorServer(ACTORS) as server, server.listen() as endpoint:
+        client = Client(endpoint, retry=quick)
+        async with client, client.probe.get_or_create("tcp").connect() as conn:
+            changes = conn.status_changes()
+            with server.network.outage(), anyio.fail_after(PATIENCE):
+                async for change in changes:
+                    if change.status is Status.DISCONNECTED:
+                        break
+            assert await conn.echo("back") == "back"
+            server.drop_connections(1011, "oops")
+            await server.wait_for(Connected, count=3, within=PATIENCE)
+            assert await conn.echo("back again") == "back again"
 
 
 async def test_a_real_port() -> None:

@@ -102,6 +102,8 @@ class Actor:
     async def on_connect(self, connection: ActorConnection) -> None:
         """Called for every connection before it is accepted, and for every call over HTTP.
 
+        Not for raw requests and raw WebSockets. It may take five seconds.
+
         Look at ``connection.params``, set ``connection.state``; raise a `UserError` or an
         `ActorError` to refuse.
         """
@@ -118,13 +120,17 @@ class Actor:
         return httpx.Response(404, text="this actor has no on_request")
 
     async def on_websocket(self, socket: ActorSocket) -> None:
-        """Serve a raw WebSocket (`ActorHandle.websocket`); it is closed on return."""
+        """Serve a raw WebSocket (`ActorHandle.websocket`); it is closed on return.
+
+        An exception closes it with code 1011 and the error's group and code.
+        """
         raise UserError("this actor has no on_websocket", code="no_websocket")
 
     async def run(self) -> None:
         """What the actor does by itself, queues above all; cancelled when it stops.
 
-        When this raises, leaving the server's block raises `ActorCrashError`.
+        It begins anew whenever the actor wakes. When it raises, leaving the server's block raises
+        `ActorCrashError`.
         """
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._errors import ActorError
 from ..protocol.keys import Key, parse_key
 from ._records import ActorRef
 
-__all__ = ["ConnectFault", "Faults"]
+__all__ = ["ActionPlan", "ConnectFault", "Faults"]
 
 
 @dataclass
@@ -154,12 +153,10 @@ class Faults:
             plan.loses_reply = plan.loses_reply or rule.loses_reply
         return plan
 
-    def plan_connect(
-        self, ref: ActorRef, wanted: Callable[[ConnectFault], bool]
-    ) -> ConnectFault | None:
+    def plan_connect(self, ref: ActorRef) -> ConnectFault | None:
         """How this connection is refused, if it is; the server asks this."""
         for rule in self._connects:
-            if rule.takes(ref) and wanted(rule):
+            if rule.takes(ref):
                 rule.left -= 1
                 return rule
         return None

@@ -75,24 +75,20 @@ class Gateway:
         self._rays += 1
         ray = f"ray{self._rays:04d}"
         try:
-            answer = await self._route(request, ray)
+            answer = await self._route(request)
         except ActorError as error:
             answer = self._gateway_error(request, error, ray)
         if answer is not None and self._host.release.has_engine:
             answer.headers.append(("x-rivet-ray-id", ray))
         return answer
 
-    async def _route(self, request: HttpRequest, ray: str) -> Answer | Upgrade | None:
+    async def _route(self, request: HttpRequest) -> Answer | Upgrade | None:
         path = request.path
         if path.startswith("/gateway/"):
-            return await self._gateway(request, ray)
-        target = request.headers.get("x-rivet-target"), request.headers.get("x-rivet-actor")
-        if target[0] == "actor" and target[1]:
-            return await self._actor(request, self._known(target[1]), request.target, ray)
-        offers = offers_of(request)
-        if "rivet_target.actor" in offers:
-            id = unquote(_after(offers, "rivet_actor.") or "")
-            return await self._actor(request, self._known(id), request.target, ray)
+            return await self._gateway(request)
+        id = _addressed(request)
+        if id is not None:
+            return await self._actor(request, self._known(id), request.target)
         if path == "/metadata":
             return _json(self._metadata())
         if path in ("/", "/health"):
@@ -219,7 +215,7 @@ class Gateway:
 
     # The gateway
 
-    async def _gateway(self, request: HttpRequest, ray: str) -> Answer | Upgrade | None:
+    async def _gateway(self, request: HttpRequest) -> Answer | Upgrade | None:
         segment, _, rest = request.path.removeprefix("/gateway/").partition("/")
         pairs = [part for part in request.query.split("&") if part]
         own = [part for part in pairs if not part.startswith("rvt-")]
@@ -229,7 +225,7 @@ class Gateway:
         else:
             id = segment if self._host.release.minor == 0 else segment.partition("@")[0]
             found = self._known(unquote(id))
-        return await self._actor(request, found, target, ray)
+        return await self._actor(request, found, target)
 
     def _query(self, name: str, pairs: list[str]) -> Instance:
         """The query gateway of 2.3; it splits keys at commas."""
@@ -256,11 +252,11 @@ class Gateway:
         return found
 
     async def _actor(
-        self, request: HttpRequest, instance: Instance, target: str, ray: str
+        self, request: HttpRequest, instance: Instance, target: str
     ) -> Answer | Upgrade | None:
         path = target.partition("?")[0]
         if request.is_upgrade:
-            return self._upgrade(request, instance, target, ray)
+            return self._upgrade(request, instance, target)
         if path == "/request" or path.startswith("/request/"):
             return await self._request(request, instance, target)
         codec = self._codec(request.headers.get("x-rivet-encoding"))
@@ -340,14 +336,12 @@ class Gateway:
 
     # WebSockets
 
-    def _upgrade(
-        self, request: HttpRequest, instance: Instance, target: str, ray: str
-    ) -> Answer | Upgrade:
+    def _upgrade(self, request: HttpRequest, instance: Instance, target: str) -> Answer | Upgrade:
         path, params = target.partition("?")[0], self._params_offered(request)
         is_raw = path == "/websocket" or path.startswith("/websocket/")
         if path != "/connect" and not is_raw:
             raise not_found(self._host.release)
-        fault = self._host.faults.plan_connect(instance.ref, lambda rule: True)
+        fault = self._host.faults.plan_connect(instance.ref)
         if fault is not None and (fault.error is None or is_raw):
             code = str(fault.status)
             self._host.log.append(Refused(anyio.current_time(), instance.ref, params, "http", code))
@@ -540,6 +534,17 @@ class _Caller:
     async def __aexit__(self, *exc: object) -> None:
         del self._instance.connections[self._connection.id]
         self._busy.__exit__(None, None, None)
+
+
+def _addressed(request: HttpRequest) -> str | None:
+    """The id of an actor that is named in headers or subprotocols instead of the path."""
+    if request.headers.get("x-rivet-target") == "actor":
+        id: str | None = request.headers.get("x-rivet-actor")
+        return id
+    offers = offers_of(request)
+    if "rivet_target.actor" in offers:
+        return unquote(_after(offers, "rivet_actor.") or "")
+    return None
 
 
 def _json(body: Any) -> Answer:

@@ -193,13 +193,22 @@ class Instance:
         return ActorError("action", "timed_out", "Action timed out.")
 
     async def admit(self, connection: ActorConnection) -> None:
-        """Ask the actor whether it takes this connection."""
+        """Ask the actor whether it takes this connection.
+
+        Raises:
+            ActorError: when it does not, or takes too long.
+            Exception: what the hook raised.
+        """
         token = current_connection.set(connection)
         try:
-            with anyio.fail_after(HOOK_SECONDS):
+            with move_on_after(HOOK_SECONDS):
                 await self.actor.on_connect(connection)
+                return
         finally:
             current_connection.reset(token)
+        if self._host.release.has_engine:
+            raise ActorError("actor", "callback_timed_out", "on_connect took too long")
+        raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
         """Tell the actor that a connection has ended."""

@@ -225,7 +225,7 @@ class ActorServer:
             for connection in instance.connections.values()
             if not connection.is_http
         ]
-        return tuple(sorted(found, key=lambda connection: connection.id))
+        return tuple(sorted(found, key=lambda connection: (len(connection.id), connection.id)))
 
     def drop_connections(
         self,

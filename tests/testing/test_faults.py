@@ -10,6 +10,7 @@ import pytest
 
 from rivet_anyio import (
     ActorError,
+    ActorHandle,
     Client,
     ClosedError,
     ConnectError,
@@ -22,6 +23,7 @@ from rivet_anyio import (
 )
 from rivet_anyio.testing import (
     ActionCalled,
+    Actor,
     ActorConnection,
     ActorServer,
     Connected,
@@ -177,7 +179,6 @@ async def test_stalls() -> None:
             events = conn.events("e")
             await conn.echo(0)
             with server.network.stalled():
-                assert server.network.is_stalled
                 for n in range(10):
                     server.actor("probe", "p").context.broadcast("e", n)
                 with pytest.raises(TimeoutError), anyio.fail_after(10):
@@ -312,6 +313,50 @@ async def test_a_restart_ends_what_actors_do() -> None:
             await server.restart()
         assert (await worker.send_and_wait("jobs", 2)).response == {"done": 2}
         assert await worker.processed() == [1, 2]
+
+
+async def test_no_call_outlives_its_actors_life() -> None:
+    ended: list[str] = []
+
+    class Slow(Actor):
+        async def work(self, how: str) -> None:
+            try:
+                await anyio.sleep(40)
+                ended.append(f"{how} in time")
+            finally:
+                ended.append(how)
+
+    async with ActorServer({"slow": Slow}) as server, server.client() as client:
+        slow = client.slow.get_or_create()
+
+        async def call(caller: ActorHandle | Connection, how: str) -> None:
+            with pytest.raises((ConnectionLostError, ActorError)):
+                await caller.work(how)
+
+        for how in ("restart", "destroy"):
+            mark = len(server.log)
+            async with slow.connect() as conn, anyio.create_task_group() as tasks:
+                tasks.start_soon(call, conn, how)
+                tasks.start_soon(call, slow, how)
+                await server.wait_for(ActionCalled, count=2, since=mark)
+                if how == "restart":
+                    await server.restart()
+                else:
+                    server.actor("slow").context.destroy()
+        assert ended == ["restart"] * 2 + ["destroy"] * 2
+        assert anyio.current_time() < 20, "15 s of grace, not the 40 that it takes"
+
+
+async def test_an_actor_that_sleeps_at_once() -> None:
+    class Tired(Actor):
+        async def run(self) -> None:
+            self.context.sleep()
+
+        async def hello(self) -> str:
+            return "hello"
+
+    async with ActorServer({"tired": Tired}) as server, server.client() as client:
+        assert await client.tired.get_or_create().hello() == "hello"
 
 
 async def test_an_actor_destroyed_under_a_live_handle() -> None:

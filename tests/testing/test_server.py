@@ -120,6 +120,11 @@ async def test_an_actor_that_cannot_be_made() -> None:
     def make() -> Actor:
         raise ZeroDivisionError("no actor today")
 
+    with pytest.raises(ActorCrashError, match="which is no Actor"):
+        no_actors: Any = {"odd": dict}
+        async with ActorServer(no_actors) as server, server.client() as client:
+            with pytest.raises(ActorError, match="internal_error"):
+                await client.odd.get_or_create().ping()
     with pytest.raises(ActorCrashError, match="no actor today"):
         async with ActorServer({"odd": make}) as server, server.client() as client:
             with pytest.raises(ActorError, match="internal_error"):

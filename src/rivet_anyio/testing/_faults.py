@@ -141,7 +141,7 @@ class Faults:
         self._actions.clear()
         self._connects.clear()
 
-    def plan_action(self, ref: ActorRef, action: str) -> ActionPlan:
+    def _plan_action(self, ref: ActorRef, action: str) -> ActionPlan:
         """What goes wrong with this call; the server asks this."""
         plan = ActionPlan()
         for rule in self._actions:
@@ -153,7 +153,7 @@ class Faults:
             plan.loses_reply = plan.loses_reply or rule.loses_reply
         return plan
 
-    def plan_connect(self, ref: ActorRef) -> ConnectFault | None:
+    def _plan_connect(self, ref: ActorRef) -> ConnectFault | None:
         """How this connection is refused, if it is; the server asks this."""
         for rule in self._connects:
             if rule.takes(ref):

@@ -24,10 +24,10 @@ from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, n
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
 from ._queue import QueueMessage
-from ._records import ActorRef, MessageQueued, Refused, Requested, SocketClosed, SocketOpened
+from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
 from ._registry import Registry
 from ._session import ReplyLost, Session, failure, perform
-from ._websocket import WebSocketLine, offers_of, upgrade_answer
+from ._websocket import OpenLines, WebSocketLine, offers_of, upgrade_answer
 from ._wire import ServerCodec, server_codec
 
 __all__ = ["Gateway"]
@@ -61,7 +61,7 @@ class Gateway:
         host: Host,
         registry: Registry,
         timestamp: Callable[[float], int],
-        open_lines: dict[str, tuple[ActorRef, WebSocketLine]],
+        open_lines: OpenLines,
     ) -> None:
         self._host = host
         self._registry = registry
@@ -292,7 +292,7 @@ class Gateway:
         name = name or wanted.name or ""
         async with self._caller(request, instance):
             message = QueueMessage(name, wanted.body)
-            self._host.log.append(
+            self._host.log._append(
                 MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
             )
             instance.mailbox.put(message)
@@ -300,17 +300,15 @@ class Gateway:
             return codec.queue_reply("completed", None, False)
         with move_on_after(ACTION_SECONDS):
             with move_on_after(wanted.timeout):
-                await message.completed.wait()
-            if not message.completed.is_set():
-                return codec.queue_reply("timedOut", None, False)
-            return codec.queue_reply("completed", message.response, True)
+                return codec.queue_reply("completed", await message._wait(), True)
+            return codec.queue_reply("timedOut", None, False)
         raise instance.timed_out()
 
     async def _request(
         self, request: HttpRequest, instance: Instance, target: str
     ) -> Answer | None:
         path = "/" + target.removeprefix("/request").removeprefix("/")
-        self._host.log.append(
+        self._host.log._append(
             Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
         )
         try:
@@ -341,10 +339,12 @@ class Gateway:
         is_raw = path == "/websocket" or path.startswith("/websocket/")
         if path != "/connect" and not is_raw:
             raise not_found(self._host.release)
-        fault = self._host.faults.plan_connect(instance.ref)
+        fault = self._host.faults._plan_connect(instance.ref)
         if fault is not None and (fault.error is None or is_raw):
             code = str(fault.status)
-            self._host.log.append(Refused(anyio.current_time(), instance.ref, params, "http", code))
+            self._host.log._append(
+                Refused(anyio.current_time(), instance.ref, params, "http", code)
+            )
             headers = [("content-type", "text/plain")]
             if fault.retry_after is not None:
                 headers.append(("retry-after", str(fault.retry_after)))
@@ -377,18 +377,18 @@ class Gateway:
         line: WebSocketLine,
         run: Callable[[], Awaitable[None]],
     ) -> None:
-        self._open_lines[id] = (instance.ref, line)
+        self._open_lines.add(id, instance.ref, line)
         try:
             await run()
         finally:
-            del self._open_lines[id]
+            self._open_lines.remove(id)
 
     async def _talk_raw(self, instance: Instance, socket: ActorSocket, line: WebSocketLine) -> None:
         log = self._host.log
         opened = False
         try:
             await instance.ready()
-            log.append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
+            log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
             opened = True
             await instance.actor.on_websocket(socket)
             line.close(1000, "")
@@ -397,7 +397,7 @@ class Gateway:
             line.close(1011, f"{seen.group}.{seen.code}")
         finally:
             if opened:
-                log.append(
+                log._append(
                     SocketClosed(
                         anyio.current_time(),
                         instance.ref,

@@ -59,6 +59,7 @@ class Host:
 
     @property
     def tasks(self) -> anyio.abc.TaskGroup:
+        """The server's task group; there is one inside its block."""
         assert self._tasks is not None
         return self._tasks
 
@@ -71,8 +72,15 @@ class _Life:
         self.started = anyio.Event()
         self.stopping = anyio.Event()
         self.ended = anyio.Event()
+        self.was_awake = False
         self.error: Exception | None = None
         self.end: _End = "sleep"
+        self.calls: set[CancelScope] = set()
+
+    def end_calls(self) -> None:
+        """No call outlives the life that it began in."""
+        for scope in tuple(self.calls):
+            scope.cancel()
 
 
 class Instance:
@@ -106,9 +114,11 @@ class Instance:
         self._life: _Life | None = None
         self._quiet = anyio.Event()
         self.actor = factory()
+        if not isinstance(self.actor, Actor):
+            raise TypeError(f"{factory!r} makes {self.actor!r}, which is no Actor")
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
-        host.log.append(ActorCreated(self.created_at, ref, input))
+        host.log._append(ActorCreated(self.created_at, ref, input))
 
     @property
     def is_awake(self) -> bool:
@@ -161,12 +171,15 @@ class Instance:
             if life is None:
                 life = self._life = _Life()
                 self._host.tasks.start_soon(self._live, life)
-            if life.stopping.is_set():
+            elif life.stopping.is_set():
                 await life.ended.wait()
-            else:
-                await life.started.wait()
+                continue
+            await life.started.wait()
             if life.error is not None:
                 raise self._not_started(life.error)
+            if life.was_awake:
+                # It may stop already: this call still belongs to the life that it began.
+                return
 
     async def call(self, connection: ActorConnection, name: str, args: tuple[Any, ...]) -> Any:
         """Run an action.
@@ -178,12 +191,18 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
+        calls = self._life.calls if self._life is not None else set[CancelScope]()
+        scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
+        calls.add(scope)
         token = current_connection.set(connection)
         try:
-            with move_on_after(ACTION_SECONDS):
+            with scope:
                 return await getattr(self.actor, method)(*args)
         finally:
             current_connection.reset(token)
+            calls.discard(scope)
+        if anyio.current_time() < scope.deadline:
+            raise ActorError("actor", "stopping", "Actor stopping")
         raise self.timed_out()
 
     def timed_out(self) -> ActorError:
@@ -239,7 +258,7 @@ class Instance:
         """Begin to stop; what is under way is waited for."""
         if end == "destroy" and not self.is_destroyed:
             self.destroyed_at = anyio.current_time()
-            self._host.log.append(ActorDestroyed(self.destroyed_at, self.ref))
+            self._host.log._append(ActorDestroyed(self.destroyed_at, self.ref))
             self._host.forget(self)
         life = self._life
         if life is None:
@@ -247,9 +266,10 @@ class Instance:
                 self._host.tasks.start_soon(self._bury)
             return
         life.end = end if life.end != "destroy" else "destroy"
+        life.stopping.set()
         if end == "crash":
             life.scope.cancel()
-        life.stopping.set()
+            life.end_calls()
 
     async def stopped(self) -> None:
         """Wait until it does not run any more."""
@@ -260,6 +280,7 @@ class Instance:
         try:
             with life.scope:
                 await self._start()
+                life.was_awake = True
                 life.started.set()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._run)
@@ -268,6 +289,7 @@ class Instance:
                         while self.calls:
                             await self._quiet.wait()
                     tasks.cancel_scope.cancel()
+                life.end_calls()
                 await self._wind_up(life.end)
         except Exception as exc:
             logger.exception("%s: the actor cannot start", self.ref)

@@ -32,7 +32,7 @@ class Network:
         self._refusals = 0
         self._outages = 0
         self._stalls = 0
-        self._flowing = anyio.Event()
+        self._flow = anyio.Event()
 
     def refuse(self, times: int = 1) -> None:
         """Refuse the next connections, as a port does where nobody listens.
@@ -68,18 +68,18 @@ class Network:
         finally:
             self._stalls -= 1
             if not self._stalls:
-                self._flowing.set()
-                self._flowing = anyio.Event()
+                self._flow.set()
+                self._flow = anyio.Event()
 
-    def dial(self) -> MemoryStream:
+    def _dial(self) -> MemoryStream:
         """A new connection in memory: the client's end."""
-        if not self.admits():
+        if not self._admits():
             raise httpcore.ConnectError("connection refused")
         ours, theirs = memory_pipe()
         self._serve(Wire(ours, self))
         return theirs
 
-    def admits(self) -> bool:
+    def _admits(self) -> bool:
         """Whether a new connection is let in; a refusal that was asked for is used up."""
         if self._outages:
             return False
@@ -88,21 +88,16 @@ class Network:
             return False
         return True
 
-    async def flowing(self) -> None:
+    async def _flowing(self) -> None:
         """Wait while the network is stalled."""
         while self._stalls:
-            await self._flowing.wait()
+            await self._flow.wait()
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the server's bytes are held up."""
-        return self._stalls > 0
-
-    def add(self, wire: Wire) -> None:
+    def _add(self, wire: Wire) -> None:
         """A connection has begun."""
         self._wires.add(wire)
 
-    def remove(self, wire: Wire) -> None:
+    def _remove(self, wire: Wire) -> None:
         """A connection is over."""
         self._wires.discard(wire)
 
@@ -134,12 +129,12 @@ class Wire:
 
     async def run(self, serve: Callable[[Wire], Awaitable[None]]) -> None:
         """Serve this connection until it ends, then let go of it."""
-        self._network.add(self)
+        self._network._add(self)
         try:
             with self._scope:
                 await serve(self)
         finally:
-            self._network.remove(self)
+            self._network._remove(self)
             with CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
 
@@ -157,10 +152,10 @@ class Wire:
             anyio.BrokenResourceError: when the client is gone.
         """
         network = self._network
-        await network.flowing()
+        await network._flowing()
         if network.latency > 0:
             await anyio.sleep(network.latency)
-            await network.flowing()
+            await network._flowing()
         size = network.chunk_size or len(data) or 1
         for start in range(0, len(data), size):
             await self._stream.send(data[start : start + size])

@@ -22,8 +22,8 @@ class QueueMessage:
     def __init__(self, queue: str, body: Any) -> None:
         self.queue = queue
         self.body = body
-        self.completed = anyio.Event()
-        self.response: Any = None
+        self._completed = anyio.Event()
+        self._response: Any = None
 
     def __repr__(self) -> str:
         return f"<QueueMessage {self.queue!r} {self.body!r:.60}>"
@@ -34,11 +34,16 @@ class QueueMessage:
         Raises:
             RuntimeError: when that was said before.
         """
-        if self.completed.is_set():
+        if self._completed.is_set():
             raise RuntimeError(f"{self!r} was completed before")
-        self.response = response
-        self.completed.set()
+        self._response = response
+        self._completed.set()
         await anyio.lowlevel.checkpoint()
+
+    async def _wait(self) -> Any:
+        """Wait until the message is completed, and return with what."""
+        await self._completed.wait()
+        return self._response
 
 
 class Mailbox:

@@ -167,7 +167,7 @@ class Log(Sequence[Record]):
 
     def __init__(self) -> None:
         self._records: list[Record] = []
-        self._grown = anyio.Event()
+        self._growth = anyio.Event()
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -207,17 +207,16 @@ class Log(Sequence[Record]):
         """Forget what was recorded so far."""
         self._records.clear()
 
-    def append(self, record: Record) -> None:
-        """Take one more; the server does this."""
+    def _append(self, record: Record) -> None:
         self._records.append(record)
-        self._grown.set()
-        self._grown = anyio.Event()
+        self._growth.set()
+        self._growth = anyio.Event()
 
-    async def grown(self) -> None:
+    async def _grown(self) -> None:
         """Wait for the next record."""
-        await self._grown.wait()
+        await self._growth.wait()
 
-    def describe(self, limit: int = 20) -> str:
+    def _describe(self, limit: int = 20) -> str:
         """The last records, a line each."""
         if not self._records:
             return "nothing has arrived"

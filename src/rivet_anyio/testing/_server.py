@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -25,10 +26,10 @@ from ._listen import Listening
 from ._memory import MemoryTransport
 from ._network import Network, Wire
 from ._peers import ActorConnection
-from ._records import ActorRef, Log, Record
+from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
-from ._websocket import WebSocketLine
+from ._websocket import OpenLines
 
 __all__ = [
     "ActorCrashError",
@@ -114,7 +115,7 @@ class ActorServer:
         self.network = Network(self._accept)
         self._host = Host(release_of(version), self.log, self.faults)
         self._registry = Registry(self._host, actors)
-        self._open: dict[str, tuple[ActorRef, WebSocketLine]] = {}
+        self._open = OpenLines()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
         self._leaks = leaks
         self._epoch = epoch
@@ -167,12 +168,12 @@ class ActorServer:
         """
         self._check_open()
         http = httpx.AsyncClient(
-            transport=MemoryTransport(self.network.dial), timeout=timeout, follow_redirects=False
+            transport=MemoryTransport(self.network._dial), timeout=timeout, follow_redirects=False
         )
         self._clients.append(http)
         return http
 
-    def listen(self, port: int = 0, *, host: str = "127.0.0.1") -> Listening:
+    def listen(self, port: int = 0, *, host: str = "127.0.0.1") -> AbstractAsyncContextManager[str]:
         """Let clients in through a real port, inside ``async with server.listen() as endpoint``.
 
         Any RivetKit client may come. The block's value is the URL for it; leaving the block ends
@@ -334,12 +335,12 @@ class ActorServer:
             if len(found) >= count:
                 return found[count - 1]
             with CancelScope(deadline=deadline) as scope:
-                await self.log.grown()
+                await self.log._grown()
             if scope.cancelled_caught:
                 name = getattr(what, "__name__", repr(what))
                 raise NothingArrivedError(
                     f"{len(found)} of {count} {name} within {within} s; what arrived:\n"
-                    f"{self.log.describe()}"
+                    f"{self.log._describe()}"
                 )
 
     async def __aenter__(self) -> ActorServer:
@@ -390,11 +391,9 @@ class ActorServer:
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""
         with anyio.move_on_after(_LAST_WORDS_SECONDS):
-            while self._open:
-                if all(line.is_held for _, line in self._open.values()):
-                    break
-                await anyio.sleep(_LAST_WORDS_SECONDS / 100)
-        return [f"{id} to {ref}" for id, (ref, _) in self._open.items()]
+            while not self._open.are_held:
+                await self._open.changed()
+        return self._open.describe()
 
     def _timestamp(self, at: float) -> int:
         passed = dt.timedelta(seconds=at - self._began)

@@ -127,7 +127,7 @@ class Session:
             return
         # As in JavaScript, an action runs to its first await before the next one begins.
         begun = anyio.Event()
-        self._host.tasks.start_soon(_run, _FirstStep(self._act(message), begun.set))
+        self._host.tasks.start_soon(_run, _FirstStep(lambda: self._act(message), begun.set))
         await begun.wait()
 
     def _subscribe(self, message: SubscriptionRequest) -> None:
@@ -170,7 +170,7 @@ class Session:
             raise ActorError("actor", "stopping", "Actor stopping: Actor has shut down")
 
     def _record(self, kind: Callable[..., Any], *fields: Any) -> None:
-        self._host.log.append(kind(anyio.current_time(), self._instance.ref, *fields))
+        self._host.log._append(kind(anyio.current_time(), self._instance.ref, *fields))
 
 
 class ReplyLost(Exception):
@@ -187,8 +187,8 @@ async def perform(
         Exception: what the client shall see, see `failure`.
     """
     id = None if connection.is_http else connection.id
-    host.log.append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
-    plan = host.faults.plan_action(instance.ref, name)
+    host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
+    plan = host.faults._plan_action(instance.ref, name)
     if plan.delay:
         await anyio.sleep(plan.delay)
     if plan.error is not None:
@@ -214,13 +214,16 @@ async def _run(step: _FirstStep) -> None:
 class _FirstStep:
     """Awaits a coroutine and says when it has run to its first suspension, or its end."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], begun: Callable[[], None]) -> None:
-        self._coroutine = coroutine
+    def __init__(
+        self, start: Callable[[], Coroutine[Any, Any, None]], begun: Callable[[], None]
+    ) -> None:
+        self._start = start
         self._begun = begun
 
     def __await__(self) -> Generator[Any, Any, None]:
+        coroutine = self._start()
         try:
-            signal = self._coroutine.send(None)
+            signal = coroutine.send(None)
         except StopIteration:
             return
         finally:
@@ -230,11 +233,11 @@ class _FirstStep:
                 value = yield signal
             except BaseException as exc:
                 try:
-                    signal = self._coroutine.throw(exc)
+                    signal = coroutine.throw(exc)
                 except StopIteration:
                     return
             else:
                 try:
-                    signal = self._coroutine.send(value)
+                    signal = coroutine.send(value)
                 except StopIteration:
                     return

@@ -15,8 +15,9 @@ from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMes
 
 from ._http import HttpRequest, Upgrade
 from ._network import Wire
+from ._records import ActorRef
 
-__all__ = ["WebSocketLine", "offers_of", "upgrade_answer"]
+__all__ = ["OpenLines", "WebSocketLine", "offers_of", "upgrade_answer"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_SECONDS = 5.0
@@ -180,3 +181,34 @@ class WebSocketLine:
                 self._wake = anyio.Event()
         if not self._over:
             self._wire.drop()
+
+
+class OpenLines:
+    """The WebSockets of a server that are open, whom they lead to, and a way to see them end."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[ActorRef, WebSocketLine]] = {}
+        self._change = anyio.Event()
+
+    def add(self, id: str, ref: ActorRef, line: WebSocketLine) -> None:
+        """One more."""
+        self._lines[id] = (ref, line)
+
+    def remove(self, id: str) -> None:
+        """One has ended."""
+        del self._lines[id]
+        self._change.set()
+        self._change = anyio.Event()
+
+    @property
+    def are_held(self) -> bool:
+        """Whether the client of every one is known to be there; also when there is none."""
+        return all(line.is_held for _, line in self._lines.values())
+
+    async def changed(self) -> None:
+        """Wait until one has ended."""
+        await self._change.wait()
+
+    def describe(self) -> list[str]:
+        """What is open, and to whom."""
+        return [f"{id} to {ref}" for id, (ref, _) in self._lines.items()]

@@ -7,6 +7,7 @@ import logging
 import pickle
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -374,6 +375,27 @@ async def test_raw_http_and_websocket() -> None:
         assert server.log.of(SocketOpened)[0].path == "/chat?x=1"
         closed = server.log.of(SocketClosed)[0]
         assert (closed.code, closed.reason, closed.by_client) == (4000, "enough", False)
+
+
+async def test_a_body_that_nobody_reads_to_its_end() -> None:
+    closed = anyio.Event()
+
+    class Endless(Actor):
+        async def on_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, content=self._parts())
+
+        async def _parts(self) -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"x" * 10_000
+            finally:
+                closed.set()
+
+    async with ActorServer({"endless": Endless}) as server, server.client() as client:
+        async with client.endless.get_or_create().stream("") as response:
+            assert response.status_code == 200
+        with anyio.fail_after(PATIENCE):
+            await closed.wait()
 
 
 async def test_refusals() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import anyio
 import h11
 import httpx
+from anyio import CancelScope
 
 from ._network import Wire
 
@@ -153,10 +154,22 @@ async def _write(
         await wire.send(start + (rest or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return
     await wire.send(start)
-    async for part in answer.body:
-        if part:
-            await _send(wire, connection, h11.Data(data=part))
-    await _send(wire, connection, h11.EndOfMessage())
+    parts = aiter(answer.body)
+    try:
+        async for part in parts:
+            if part:
+                await _send(wire, connection, h11.Data(data=part))
+        await _send(wire, connection, h11.EndOfMessage())
+    finally:
+        await _close_all(parts, getattr(answer.body, "_stream", None))
+
+
+async def _close_all(*generators: Any) -> None:
+    """httpx leaves the generator of a body to the garbage collector, which Trio warns of."""
+    with CancelScope(shield=True):
+        for generator in generators:
+            if isinstance(generator, AsyncGenerator):
+                await generator.aclose()
 
 
 def _reason(status: int) -> bytes:

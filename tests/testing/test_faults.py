@@ -227,6 +227,20 @@ async def test_pieces_and_stalls_across_all_borders() -> None:
             assert await collect(events, 50) == list(range(50))
 
 
+async def test_a_slow_consumer_holds_up_the_server() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        probe = client.probe.get_or_create("p")
+        async with probe.connect() as conn:
+            events = conn.events("e", buffer_size=2, overflow="block")
+            await conn.echo("subscribed")
+            for n in range(200):
+                server.actor("probe", "p").context.broadcast("e", [n, "x" * 10_000])
+            await anyio.sleep(60)
+            assert events.buffered == 2
+            assert [item[0] for item in await collect(events, 200)] == list(range(200))
+            assert await conn.echo("y" * 1_000_000) == "y" * 1_000_000
+
+
 async def test_failing_actions() -> None:
     async with ActorServer(ACTORS) as server, server.client() as client:
         counter = client.counter.get_or_create("c")

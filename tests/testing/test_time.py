@@ -142,6 +142,20 @@ def test_keepalive_notices_silence(backend: str) -> None:
     run_virtual(main, backend=backend)
 
 
+def test_an_idle_hour(backend: str) -> None:
+    """Pings are answered."""
+
+    async def main() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await anyio.sleep(3600)
+                assert await conn.echo("still the same") == "still the same"
+                assert len(server.log.of(Connected)) == 1
+
+    run_virtual(main, backend=backend)
+
+
 def test_what_waits_for_ever_is_told(backend: str) -> None:
     ended: list[str] = []
 

@@ -74,7 +74,7 @@ async def test_the_script(
             harness.client(encoding=encoding) as client,
         ):
             await play(client, script, encoding, minor=minor_of(server.version))
-    assert len(script.lines) > 120
+    assert len(script.lines) > 95
     assert [name for name, _ in script.lines] == [name for name, _ in real[encoding]]
     for ours, theirs in zip(script.lines, real[encoding], strict=True):
         assert exactly(ours) == exactly(theirs)

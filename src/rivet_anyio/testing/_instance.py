@@ -75,7 +75,7 @@ class _Life:
         self.was_awake = False
         self.error: Exception | None = None
         self.end: _End = "sleep"
-        self.calls: set[CancelScope] = set()
+        self.calls: dict[CancelScope, None] = {}
 
     def end_calls(self) -> None:
         """No call outlives the life that it began in."""
@@ -191,16 +191,16 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
-        calls = self._life.calls if self._life is not None else set[CancelScope]()
+        calls = self._life.calls if self._life is not None else dict[CancelScope, None]()
         scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
-        calls.add(scope)
+        calls[scope] = None
         token = current_connection.set(connection)
         try:
             with scope:
                 return await getattr(self.actor, method)(*args)
         finally:
             current_connection.reset(token)
-            calls.discard(scope)
+            del calls[scope]
         if anyio.current_time() < scope.deadline:
             raise ActorError("actor", "stopping", "Actor stopping")
         raise self.timed_out()

@@ -28,7 +28,7 @@ class Network:
         self.latency = 0.0
         self.chunk_size: int | None = None
         self._serve = serve
-        self._wires: set[Wire] = set()
+        self._wires: dict[Wire, None] = {}  # in order: faults are to be the same every time
         self._refusals = 0
         self._outages = 0
         self._stalls = 0
@@ -95,11 +95,11 @@ class Network:
 
     def _add(self, wire: Wire) -> None:
         """A connection has begun."""
-        self._wires.add(wire)
+        self._wires[wire] = None
 
     def _remove(self, wire: Wire) -> None:
         """A connection is over."""
-        self._wires.discard(wire)
+        self._wires.pop(wire, None)
 
     def _end(self, which: Callable[[Wire], bool]) -> None:
         for wire in tuple(self._wires):

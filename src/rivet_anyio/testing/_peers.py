@@ -142,17 +142,21 @@ class ActorSocket:
 
         Raises:
             ClosedError: after `close`.
+
+        Cancellation: the message is sent whole or not at all.
         """
+        await anyio.lowlevel.checkpoint()
         if self._closed:
             raise ClosedError("the actor has closed this WebSocket")
         self._line.send_message(data)
-        await anyio.lowlevel.checkpoint()
 
     async def receive(self) -> str | bytes:
         """The next message.
 
         Raises:
             anyio.EndOfStream: when the client has closed, or is gone.
+
+        Cancellation: safe, no message is lost.
         """
         data = await self._line.receive_message()
         if data is None:
@@ -169,7 +173,10 @@ class ActorSocket:
             raise StopAsyncIteration from None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with a code and a reason."""
+        """Close with a code and a reason.
+
+        Cancellation: the close frame is sent.
+        """
         self._closed = True
         self._line.close(code, reason)
         await anyio.lowlevel.checkpoint()

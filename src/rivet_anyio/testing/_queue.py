@@ -33,6 +33,8 @@ class QueueMessage:
 
         Raises:
             RuntimeError: when that was said before.
+
+        Cancellation: the message is completed.
         """
         if self._completed.is_set():
             raise RuntimeError(f"{self!r} was completed before")

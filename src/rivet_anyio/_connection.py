@@ -92,6 +92,9 @@ class _Call:
         self._connection.in_flight[self.id] = self
         return self._payload
 
+    def sent(self) -> None:
+        """Nobody waits for that: an action waits for its answer."""
+
     def succeed(self, output: Raw) -> None:
         self.output = output
         self.settled.set()
@@ -113,6 +116,9 @@ class _Subscription:
 
     def take(self) -> str | bytes | None:
         return self._connection.codec.subscription_message(self._name, self._subscribe)
+
+    def sent(self) -> None:
+        """Nobody waits for that."""
 
 
 @dataclass(frozen=True, slots=True)

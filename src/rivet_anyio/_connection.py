@@ -7,6 +7,7 @@ exception.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -123,10 +124,14 @@ class _Subscription:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How an attempt ended: the cause, and whether the connection had been open."""
+    """How an attempt ended: the cause, and whether the connection had been open.
+
+    `last_heard` is the time of the last bytes where it had.
+    """
 
     cause: BaseException
     opened: bool
+    last_heard: float = 0.0
     by_user: bool = False
     refused: bool = False
     explained: bool = False
@@ -188,6 +193,7 @@ class Connection:
         self._next_id = 0
         self._codec: Codec | None = None
         self._buffers: dict[str, list[EventBuffer]] = {}
+        self._abandoned: deque[EventBuffer] = deque()
         self._blocking: list[EventBuffer] = []
         self.in_flight: dict[int, _Call] = {}
 
@@ -333,20 +339,21 @@ class Connection:
         self._check_usable()
         buffer = EventBuffer(
             name,
+            since=anyio.current_time(),
             buffer_size=buffer_size,
             buffer_bytes=_BUFFER_BYTES,
             overflow=overflow,
             gaps=gaps,
             unsubscribe=self._unsubscribe,
+            abandon=self._abandoned.append,
         )
+        self._sweep()
         buffers = self._buffers.setdefault(name, [])
         buffers.append(buffer)
         if overflow == "block":
             self._blocking.append(buffer)
         if len(buffers) == 1:
             self._tell_subscription(name, True)
-        else:
-            buffer.was_subscribed = self.status is Status.CONNECTED
         return EventStream(buffer, type)
 
     async def next_event(self, name: str, type: Any = Any) -> Any:
@@ -444,6 +451,8 @@ class Connection:
     def message(self, data: str | bytes) -> None:
         """Take a message from the pump."""
         assert self._session is not None
+        if self._abandoned:
+            self._sweep()
         message = self._session.receive(data, issued=self._next_id)
         if isinstance(message, Event):
             self._heard = True
@@ -460,6 +469,8 @@ class Connection:
 
     def full(self) -> anyio.Event | None:
         """Tell the pump whether a blocking stream has room."""
+        if self._abandoned:
+            self._sweep()
         for buffer in self._blocking:
             room = buffer.holds_reader()
             if room is not None:
@@ -493,7 +504,7 @@ class Connection:
             if ended.opened:
                 first = None
                 failures = 0 if ended.held else failures
-                self._lose(cause)
+                self._lose(cause, ended.last_heard)
             if self._is_final(ended, has_been_open=first is None):
                 raise cause
             if first is not None:
@@ -534,7 +545,7 @@ class Connection:
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
         self._heard = False
-        self._pump = Pump(
+        pump = self._pump = Pump(
             line.stream,
             WsprotoFramer(options.max_message_size),
             self._outbox,
@@ -545,7 +556,7 @@ class Connection:
         )
         began = anyio.current_time()
         try:
-            end = await self._pump.run()
+            end = await pump.run()
             session = self._session
         finally:
             self._codec = self._session.codec
@@ -567,6 +578,7 @@ class Connection:
         return _Ended(
             cause,
             opened,
+            last_heard=pump.last_heard,
             refused=self._refusal is not None,
             explained=is_explained,
             held=held,
@@ -618,19 +630,17 @@ class Connection:
         if self.status is Status.CONNECTED:
             # The 2.3 gateway keeps the socket when the actor's host died, and what was asked of
             # the actor before is never answered.
-            self._lose(ConnectionLostError("the actor was moved and began the connection anew"))
+            moved = ConnectionLostError("the actor was moved and began the connection anew")
+            self._lose(moved, self._pump.heard_before)
         self._init = init
         if self._lost_at is not None:
-            gap = Gap(self._lost_at, anyio.current_time(), self._attempts)
+            now = anyio.current_time()
             for buffers in self._buffers.values():
                 for buffer in buffers:
-                    if buffer.was_subscribed:
-                        buffer.push_gap(gap)
+                    since = max(self._lost_at, buffer.since)
+                    buffer.push_gap(Gap(since, now, self._attempts))
             self._lost_at = None
-            logger.info("connection is back after %d attempts", self._attempts)
-        for buffers in self._buffers.values():
-            for buffer in buffers:
-                buffer.was_subscribed = True
+        logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
         calls = [item for item in self._outbox.items if isinstance(item, _Call)]
         self._outbox.replace([*(_Subscription(self, name, True) for name in self._buffers), *calls])
@@ -638,9 +648,9 @@ class Connection:
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
 
-    def _lose(self, cause: BaseException) -> None:
+    def _lose(self, cause: BaseException, last_heard: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = anyio.current_time()
+        self._lost_at = last_heard
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(_lost(call, cause))
@@ -657,10 +667,7 @@ class Connection:
             args = args if isinstance(args, list) else [args]
             value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
-            if buffer.abandoned:
-                self._unsubscribe(buffer)
-            else:
-                buffer.push(value, size)
+            buffer.push(value, size)
 
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
@@ -673,6 +680,11 @@ class Connection:
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             self._set_status(self.status, error)
+
+    def _sweep(self) -> None:
+        """Unsubscribe streams that became garbage."""
+        while self._abandoned:
+            self._unsubscribe(self._abandoned.popleft())
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         buffers = self._buffers.get(buffer.name, [])
@@ -688,8 +700,6 @@ class Connection:
     def _tell_subscription(self, name: str, subscribe: bool) -> None:
         """Now, if the connection is open; else Init brings all of them at once."""
         if self.status is Status.CONNECTED and not self._over:
-            for buffer in self._buffers.get(name, []):
-                buffer.was_subscribed = True
             self._outbox.put(_Subscription(self, name, subscribe))
 
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:

@@ -65,6 +65,11 @@ class _Batch(NamedTuple):
 class Pump:
     """Moves messages between a byte stream, an outbox and a sink.
 
+    Attributes:
+        last_heard: When the last bytes came, in seconds of `anyio.current_time`.
+        heard_before: When those before them came.
+        end: Why it ended: the peer's close frame, or what went wrong. None while it is open.
+
     Args:
         stream: What frames travel on.
         framer: Frames to bytes and back.
@@ -100,14 +105,13 @@ class Pump:
         self._control: deque[Frame] = deque()
         self._close_frame: Close | None = None
         self._close_sent = anyio.Event()
-        self._last_heard = self._last_written = anyio.current_time()
+        self.heard_before = self.last_heard = self._last_written = anyio.current_time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
         self._held = False
         self._room: anyio.Event | None = None
         self._scope = CancelScope()
         self.end: RivetError | Close | None = None
-        """Why it ended: the peer's close frame, or what went wrong. None while it is open."""
 
     @property
     def closing(self) -> bool:
@@ -164,7 +168,7 @@ class Pump:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            self._last_heard = anyio.current_time()
+            self.heard_before, self.last_heard = self.last_heard, anyio.current_time()
             try:
                 for frame in self._framer.receive(data):
                     self._take(frame)
@@ -209,7 +213,7 @@ class Pump:
             finally:
                 self._held = False
                 self._room = None
-                self._last_heard = anyio.current_time()
+                self.last_heard = anyio.current_time()
 
     async def _answer_close(self) -> None:
         """Let a close frame leave, if the writer still can."""
@@ -279,7 +283,7 @@ class Pump:
             if self._held or self._close_frame is not None:
                 await anyio.sleep(self._ping_interval / 4)
                 continue
-            quiet = anyio.current_time() - self._last_heard
+            quiet = anyio.current_time() - self.last_heard
             if quiet < self._ping_interval:
                 await anyio.sleep(self._ping_interval - quiet)
                 continue
@@ -308,7 +312,7 @@ class Pump:
         """
         if self._ping_timeout is None:
             return True
-        while self._last_heard < asked:
+        while self.last_heard < asked:
             if self._held or self._close_frame is not None:
                 return True
             since = max(asked, self._last_written) if self._unsent_pings else self._ping_written
@@ -323,7 +327,7 @@ class Pump:
         """Let the reader take what came while something blocked the whole event loop."""
         for _ in range(_LATE_CHECKPOINTS):
             await checkpoint()
-            if self._last_heard >= asked or self._held:
+            if self.last_heard >= asked or self._held:
                 return True
         return False
 

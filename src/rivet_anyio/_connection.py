@@ -39,7 +39,7 @@ from ._scope import SilentTasks, is_cancelled, patience
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, is_refusal, is_transient, judge
+from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
 from .transport._framing import Close, WsprotoFramer
@@ -59,6 +59,7 @@ _RETRIED_STATUS = (408, 425, 429)
 _RESTARTING_CODES = (1012, 1013)
 _HELD_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
+_EXPLAIN_SECONDS = 5.0
 
 
 class _Call:
@@ -494,7 +495,7 @@ class Connection:
 
     async def _run_sessions(self) -> None:
         """One session after another, until the scope is left or there is no point."""
-        first: Attempts | None = Attempts()
+        first: Attempts | None = Attempts(self._retry)
         failures = 0
         while True:
             ended = await self._attempt()
@@ -514,8 +515,14 @@ class Connection:
             self._set_status(Status.DISCONNECTED, cause)
             delay = self._delay(failures, ended)
             failures += 1
-            logger.info("connection lost or refused: %s; next attempt in %.2f s", cause, delay)
-            await anyio.sleep(delay)
+            logger.info(
+                "%s: %s; next attempt in %.2f s",
+                "connection lost" if ended.opened else "no connection",
+                # What the user's own code raised may hold what it was to keep.
+                type(cause).__name__ if ended.by_user else cause,
+                delay,
+            )
+            await self._retry.sleep(delay)
             self._attempts += 1
             self._set_status(Status.CONNECTING)
 
@@ -564,6 +571,7 @@ class Connection:
         opened = session.init is not None
         if opened:
             line.server.codec.dialect = session.codec.dialect
+            self._core.doubt(line.server)
         cause = self._refusal or self._cause(end, opened)
         is_explained = False
         if isinstance(cause, ActorError):
@@ -571,7 +579,8 @@ class Connection:
                 self._target.forget(line.actor_id)
             elif not opened:
                 try:
-                    await explain(self._core, line.server, line.actor_id, cause)
+                    with anyio.move_on_after(_EXPLAIN_SECONDS):
+                        await explain(self._core, line.server, line.actor_id, cause)
                 except ActorError as explained:
                     cause, is_explained = explained, True
         held = self._heard or anyio.current_time() - began > _HELD_SECONDS
@@ -589,10 +598,8 @@ class Connection:
         if not isinstance(end, Close):
             return end
         error = close_as_error(end)
-        if not opened and end.code == 1011 and end.reason and isinstance(error, TransportError):
-            # RivetKit 2.0 refuses with the code alone, without its group.
-            group = "internal" if end.reason == "internal_error" else "user"
-            return ActorError(group, end.reason, f"connection refused: {end.reason}")
+        if not opened and end.code == 1011 and isinstance(error, TransportError):
+            return code_error(end.reason) or error
         return error
 
     def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:

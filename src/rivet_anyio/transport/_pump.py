@@ -25,6 +25,8 @@ _WRITE_SIZE = 256 * 1024
 _FRAMES_PER_CHECKPOINT = 64
 _ROOM_CHECK_SECONDS = 0.5
 _LATE_CHECKPOINTS = 4
+_TICK = 0.001
+"""Seconds to a deadline that count as none: clocks and sums of floats are not exact."""
 _LAST_WORDS_SECONDS = 1.0
 """After a failed write, how long the peer's own explanation is waited for."""
 
@@ -283,9 +285,9 @@ class Pump:
             if self._held or self._close_frame is not None:
                 await anyio.sleep(self._ping_interval / 4)
                 continue
-            quiet = anyio.current_time() - self.last_heard
-            if quiet < self._ping_interval:
-                await anyio.sleep(self._ping_interval - quiet)
+            left = self.last_heard + self._ping_interval - anyio.current_time()
+            if left > _TICK:
+                await anyio.sleep(left)
                 continue
             asked = anyio.current_time()
             self._ping()
@@ -312,24 +314,22 @@ class Pump:
         """
         if self._ping_timeout is None:
             return True
+        late = 0
         while self.last_heard < asked:
             if self._held or self._close_frame is not None:
                 return True
             since = max(asked, self._last_written) if self._unsent_pings else self._ping_written
             left = since + self._ping_timeout - anyio.current_time()
-            if left > 0:
+            if left > _TICK:
+                late = 0
                 await anyio.sleep(min(left, self._ping_timeout / 4))
-            elif not await self._hears_late(asked):
+            elif late < _LATE_CHECKPOINTS:
+                # Something may have blocked the whole event loop: let the others catch up.
+                late += 1
+                await checkpoint()
+            else:
                 return False
         return True
-
-    async def _hears_late(self, asked: float) -> bool:
-        """Let the reader take what came while something blocked the whole event loop."""
-        for _ in range(_LATE_CHECKPOINTS):
-            await checkpoint()
-            if self.last_heard >= asked or self._held:
-                return True
-        return False
 
 
 def _internal(error: Exception) -> RivetError:

@@ -29,9 +29,10 @@ HEADERS = {
 
 async def use(gateway: Gateway, **options: Any) -> None:
     with anyio.fail_after(GUARD):
-        async with Client(
-            gateway.url, encoding="json", token=TOKEN, headers=HEADERS, **options
-        ) as one, connect(one) as conn:
+        async with (
+            Client(gateway.url, encoding="json", token=TOKEN, headers=HEADERS, **options) as one,
+            connect(one) as conn,
+        ):
             await conn.action("echo", 1)
 
 

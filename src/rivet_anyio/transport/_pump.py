@@ -8,7 +8,6 @@ frame behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 import anyio
@@ -146,23 +145,14 @@ class Pump:
         """
         with self._scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._guarded, self._write)
-                tasks.start_soon(self._guarded, self._keep_alive)
+                tasks.start_soon(self._write)
+                tasks.start_soon(self._keep_alive)
                 await self._read()
                 await self._answer_close()
                 self._scope.cancel()
         if self.end is None:
             self.end = ConnectionLostError("the connection was dropped")
         return self.end
-
-    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one of the tasks; asyncio lets anybody cancel it, and then nothing works any more."""
-        try:
-            await task()
-        except BaseException:
-            self._finish(ConnectionLostError("a task of the connection was cancelled from outside"))
-            self._scope.cancel()
-            raise
 
     def _finish(self, end: RivetError | Close) -> None:
         if self.end is None:

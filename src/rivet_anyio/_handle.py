@@ -419,9 +419,10 @@ def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
 
 async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorError | None:
     """The error of the gateway or the runtime that kept the request from the actor, if any."""
-    if response.status_code < 400 or "content-type" not in response.headers:
+    headers = response.headers
+    if response.status_code < 400 or "content-type" not in headers or "content-encoding" in headers:
         return None
-    if int(response.headers.get("content-length") or "65536") >= 65536:
+    if int(headers.get("content-length") or "65536") >= 65536:
         return None
     with translated():
         body = await response.aread()

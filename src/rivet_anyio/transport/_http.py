@@ -132,6 +132,8 @@ class HttpTransport:
                 write=usual.write,
                 pool=usual.pool,
             )
+        # A few compressed bytes can become gigabytes, so what comes is taken only as it is.
+        headers = {**headers, "Accept-Encoding": "identity"}
         response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
         try:
             body = await self._read(response)
@@ -151,10 +153,16 @@ class HttpTransport:
             return await send_streaming(self.client, request)
 
     async def _read(self, response: httpx.Response) -> bytes:
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise ProtocolError(
+                f"HTTP {response.status_code} with the content encoding {encoding!r}, "
+                "which was not asked for"
+            )
         parts: list[bytes] = []
         size = 0
         with translated():
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 size += len(part)
                 if size > self._max_body_size:
                     raise ProtocolError(

@@ -103,6 +103,7 @@ async def upgrade(
     key = base64.b64encode(os.urandom(16)).decode()
     request_headers = {
         **headers,
+        "Accept-Encoding": "identity",
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Key": key,
@@ -131,7 +132,7 @@ async def upgrade(
 async def _refusal(response: httpx.Response) -> UpgradeRefused:
     body = b""
     with translated():
-        async for part in response.aiter_bytes():
+        async for part in response.aiter_raw():
             body += part
             if len(body) > _MAX_REFUSAL:
                 break

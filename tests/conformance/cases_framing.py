@@ -40,9 +40,9 @@ GROUPS = (
                 got=[str(i) for i in range(100)],
             ),
             case(
-                "a thousand messages of one byte",
-                *(binary(b"x") for _ in range(1000)),
-                got=[b"x"] * 1000,
+                "300 messages of one byte",
+                *(binary(b"x") for _ in range(300)),
+                got=[b"x"] * 300,
             ),
             case("every byte there is", binary(bytes(range(256))), got=[bytes(range(256))]),
             case(

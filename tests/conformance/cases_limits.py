@@ -5,9 +5,19 @@ from __future__ import annotations
 from rivet_anyio.transport._framing import Close, Ping
 
 from .case import CUT, Case, Group, Violation, case
-from .wire import Sent, binary, close, more, ping, text
+from .wire import Sent, Width, binary, close, more, ping, text
 
 __all__ = ["GROUPS"]
+
+NOT_MINIMAL: tuple[tuple[int, Width], ...] = (
+    (0, 16),
+    (1, 16),
+    (125, 16),
+    (0, 64),
+    (125, 64),
+    (126, 64),
+    (65535, 64),
+)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -169,15 +179,7 @@ GROUPS = (
                     end=Violation(1002),
                     note="a rule for senders, which a reader may hold them to",
                 )
-                for n, width in (
-                    (0, 16),
-                    (1, 16),
-                    (125, 16),
-                    (0, 64),
-                    (125, 64),
-                    (126, 64),
-                    (65535, 64),
-                )
+                for n, width in NOT_MINIMAL
             ),
             case(
                 "close with 16 bits of length",

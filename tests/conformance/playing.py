@@ -20,7 +20,9 @@ FAREWELL = Close(1000, "that was all")
 
 def final_end(end: End) -> Close | Violation | None:
     """How the connection ends when the script is over; None: it breaks off."""
-    return FAREWELL if end is OPEN else None if end is CUT else end
+    if isinstance(end, (Close, Violation)):
+        return end
+    return FAREWELL if end is OPEN else None
 
 
 def script(case: Case, way: str) -> Iterator[Step]:

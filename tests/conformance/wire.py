@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 __all__ = [
     "Said",
     "Sent",
+    "Width",
     "binary",
     "close",
     "close_body",
@@ -20,6 +21,9 @@ __all__ = [
     "said",
     "text",
 ]
+
+Width = Literal[7, 16, 64]
+"""The bits of a length field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Sent:
     rsv: int = 0
     mask: bytes | None = None
     length: int | None = None
-    width: Literal[7, 16, 64] | None = None
+    width: Width | None = None
 
     @property
     def wire(self) -> bytes:

@@ -12,7 +12,7 @@ from rivet_anyio.transport._framing import Close
 from ..peers.conftest import no_tasks_left
 from .case import Case, Outcome, Violation
 from .framers import SHIPPED
-from .memory import MemoryServer
+from .memory import MemoryServer, pongs
 from .playing import WAYS, check_client_frames, final_end, script
 from .table import CASES
 
@@ -27,6 +27,19 @@ async def test_case(case: Case) -> None:
     for way in WAYS:
         with anyio.fail_after(GUARD):
             await play(SHIPPED.expected(case), way)
+
+
+async def test_of_the_pings_that_are_pending_the_last_is_answered() -> None:
+    (case,) = (case for case in CASES if case.name == "ten pings at once")
+    server = MemoryServer(script(case, "whole"))
+    async with (
+        httpx.AsyncClient(transport=server) as http,
+        Client("http://memory", http=http, metadata_lookup=False) as client,
+        client.actor("a").get_for_id("x").websocket("") as socket,
+    ):
+        with anyio.fail_after(GUARD), pytest.raises(anyio.EndOfStream):
+            await socket.receive()
+    assert pongs(server.streams[0].finish()) == [b"9"]
 
 
 async def play(case: Case, way: str) -> None:

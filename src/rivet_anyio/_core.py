@@ -13,6 +13,7 @@ from ._errors import (
     ActorError,
     ActorSpecifier,
     ClosedError,
+    ConfigError,
     ConnectError,
     ConnectionLostError,
     ProtocolError,
@@ -25,6 +26,7 @@ from .protocol.addressing import (
     HEADER_TOKEN,
     Endpoint,
     join_url,
+    parse_endpoint_url,
     same_host,
 )
 from .protocol.dialect import Dialect, ServerVersion
@@ -209,8 +211,15 @@ class Core:
         """Where metadata sends us on to; our token goes to another host only when allowed."""
         if url is None:
             return old
-        if httpx.URL(url).scheme not in ("http", "https"):
-            raise ProtocolError(f"the server's clientEndpoint is no http(s) URL: {url!r:.100}")
+        try:
+            parse_endpoint_url(url)
+            httpx.URL(url)
+        except (ConfigError, httpx.InvalidURL):
+            raise ProtocolError(
+                f"the server's clientEndpoint is no http(s) URL: {url!r:.100}"
+            ) from None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ProtocolError("the server's clientToken has characters that no header can carry")
         keeps_token = self._forward_token or same_host(old.url, url)
         return Endpoint(
             url=url.rstrip("/"),

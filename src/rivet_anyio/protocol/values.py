@@ -43,7 +43,9 @@ __all__ = [
     "load_cbor",
     "load_json",
     "prepare",
+    "quote",
     "revive",
+    "shown",
 ]
 
 MAX_DEPTH = 120
@@ -363,7 +365,7 @@ def _marker(name: str, content: Any, depth: int) -> Any:
         if name in ("$Uint8Array", "$ArrayBuffer"):
             return base64.b64decode(content, validate=True)
     except (ValueError, TypeError, binascii.Error) as exc:
-        raise ProtocolError(f"not the content of a {name} marker: {content!r:.80}") from exc
+        raise ProtocolError(f"not the content of a {name} marker: {shown(content)}") from exc
     if name == "$Undefined":
         return None
     if name == "$Set" and isinstance(content, list):
@@ -484,6 +486,18 @@ def load_json(data: bytes | str) -> Any:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(f"not JSON: {exc} in {quote(data)}") from exc
+
+
+def shown(value: Any) -> str:
+    """A value that a peer sent, for messages; only its type where it may be large.
+
+    Python refuses to write integers of more than 4300 digits.
+    """
+    if isinstance(value, (str, bytes)):
+        return quote(value, 60)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 64 else "an integer of more than 64 bits"
+    return repr(value) if value is None or isinstance(value, float) else f"a {type(value).__name__}"
 
 
 def quote(data: bytes | str, limit: int = 200) -> str:

@@ -51,11 +51,12 @@ def _fuzz(name: str, directory: Path, seconds: int) -> None:
     # Not everywhere where the tests run is there an atheris to import.
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["rivet_anyio", "wsproto"]):
+        from .hostile import HOSTILE
         from .targets import TARGETS
     target = TARGETS[name]
     corpus = directory / "corpus"
     corpus.mkdir()
-    for number, seed in enumerate(target.seeds):
+    for number, seed in enumerate((*target.seeds, *HOSTILE.get(name, ()))):
         (corpus / f"seed-{number}").write_bytes(seed)
     arguments = [
         name,

@@ -31,6 +31,7 @@ from rivet_anyio.protocol.messages import (
     ActionResponse,
     ErrorBody,
     Event,
+    Init,
     QueueReply,
     RawCbor,
     RawTree,
@@ -130,7 +131,9 @@ _TYPES: tuple[Any, ...] = (int, float, str, bytes, list[int], dict[str, Any], _P
 def _messages(encoding: Encoding, data: bytes) -> None:
     for dialect in Dialect:
         codec = codec_for(encoding, dialect)
-        _read(partial(Session(codec).receive, data, issued=1 << 62))
+        session = Session(codec)
+        session.init = Init("a", "c")
+        _read(partial(session.receive, data, issued=1))
         for method in (codec.server_message, codec.action_output, codec.queue_reply):
             _read(partial(method, data))
         _read(partial(codec.error_body, data))
@@ -201,11 +204,11 @@ def _answers(data: bytes) -> list[HttpAnswer]:
     for part in data.split(b"\xff\xff\n"):
         head, _, body = part.partition(b"\n\n")
         lines = head[1:].decode("latin-1").split("\n")
-        headers = {
-            name: value
+        headers = [
+            (name.encode(), value.encode("latin-1"))
             for name, colon, value in (line.partition(":") for line in lines)
             if colon and name.isascii() and name.isprintable() and name.strip()
-        }
+        ]
         status = _STATUSES[part[0] % len(_STATUSES)] if part else 200
         answers.append(HttpAnswer(status, httpx.Headers(headers), body))
     return answers
@@ -253,6 +256,7 @@ def management(data: bytes) -> None:
 def client(data: bytes) -> None:
     """A whole client, whose every request is answered with the next of these."""
     answers = _answers(data)
+    skips = len(data) % 2 == 0
 
     def answer(request: httpx.Request) -> httpx.Response:
         found = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -261,7 +265,9 @@ def client(data: bytes) -> None:
     async def use() -> None:
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
-            Client("http://peer", http=http, max_message_size=1_000_000) as one,
+            Client(
+                "http://peer", http=http, max_message_size=1_000_000, skip_ready_wait=skips
+            ) as one,
         ):
             handle = one.actor("a").get_or_create(("k",))
             for call in (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rivet_anyio import ConfigError, ProtocolError
@@ -22,14 +23,18 @@ from rivet_anyio.protocol.messages import (
     ActionResponse,
     ErrorBody,
     Event,
+    Init,
     QueueReply,
     RawCbor,
     RawTree,
     ServerError,
 )
+from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
 from rivet_anyio.transport._framing import Close, Ping, Pong, WsprotoFramer
 
+from ..fuzz.hostile import HOSTILE
+from ..fuzz.targets import TARGETS, Target
 from .vectors import SERVERS
 
 SEEDS = [
@@ -51,9 +56,9 @@ SEEDS = [
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged(draw: st.DrawFn, seeds: Sequence[bytes] = SEEDS) -> bytes:
     """Something real with a few bytes changed, cut off or added."""
-    data = bytearray(draw(st.sampled_from(SEEDS)))
+    data = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(0, 4))):
         if not data:
             break
@@ -216,6 +221,79 @@ def test_endpoint_urls(url: str) -> None:
     assert clean.startswith(("http://", "https://")) and not clean.endswith("/")
     assert "@" not in clean.partition("://")[2].partition("/")[0]
     assert isinstance(user, str) and isinstance(password, str)
+
+
+# What tests/fuzz feeds to its targets
+
+EACH = [(name, number) for name, inputs in HOSTILE.items() for number in range(len(inputs))]
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_seeds_of_the_fuzz_targets(target: Target) -> None:
+    for seed in target.seeds:
+        target.run(seed)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_damaged_seeds_of_the_fuzz_targets(target: Target, data: st.DataObject) -> None:
+    seeds = [seed for seed in (*target.seeds, *HOSTILE.get(target.name, ())) if len(seed) < 10_000]
+    target.run(data.draw(damaged(seeds)))
+
+
+@pytest.mark.parametrize("name, number", EACH)
+def test_hostile_inputs(name: str, number: int) -> None:
+    data = HOSTILE[name][number]
+    TARGETS[name].run(data)
+    tracemalloc.start()
+    try:
+        TARGETS[name].run(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000 + 50 * len(data)
+
+
+INTEGER = b"\xc2\x59\x10\x00" + b"\xff" * 4096
+"""A bignum with more digits than Python is willing to write."""
+
+
+@pytest.mark.parametrize(
+    "encoding, data, said",
+    [
+        ("cbor", b"\xa1dbody" + INTEGER, "the field 'body' is an integer of more than"),
+        ("cbor", b"\xa1dbody\xa2ctagnActionResponsecval\xa1bid" + INTEGER, "action an integer"),
+        ("json", b'{"body":[[1]]}', "the field 'body' is a list"),
+        ("json", b'{"body":null}', "the field 'body' is None"),
+        ("json", b'{"body":7}', "the field 'body' is 7"),
+        ("json", b'{"body":"x"}', "the field 'body' is 'x'"),
+    ],
+)
+def test_messages_that_are_none_are_told_in_few_words(
+    encoding: Encoding, data: bytes, said: str
+) -> None:
+    session = Session(codec_for(encoding, Dialect.COMPAT))
+    session.init = Init("a", "c")
+    with pytest.raises(ProtocolError, match=said):
+        session.receive(data, issued=1)
+
+
+def test_a_marker_of_a_large_integer() -> None:
+    output = codec_for("cbor", Dialect.COMPAT).action_output(b"\xa1foutput\x82g$BigInt" + INTEGER)
+    with pytest.raises(ProtocolError, match="BigInt marker: an integer of more than 64 bits"):
+        output.load()
+
+
+def test_a_time_that_no_calendar_has() -> None:
+    body = b'{"actor":{"actor_id":"a","name":"n","create_ts":9223372036854775807}}'
+    with pytest.raises(ProtocolError, match="no time is 9223372036854775807 ms"):
+        parse_actor(body, None)
+
+
+def test_a_version_of_many_digits() -> None:
+    assert ServerVersion("rivetkit", "9" * 5000 + ".1").release is None
+    assert ServerVersion("rivetkit", "2." + "3" * 5000).release == (2, 333333333)
 
 
 # Frames

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rivet_anyio import ConfigError, ProtocolError
+from rivet_anyio import Client, ConfigError, ProtocolError
 from rivet_anyio.protocol.addressing import parse_endpoint_url
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
@@ -289,6 +290,58 @@ def test_a_time_that_no_calendar_has() -> None:
     body = b'{"actor":{"actor_id":"a","name":"n","create_ts":9223372036854775807}}'
     with pytest.raises(ProtocolError, match="no time is 9223372036854775807 ms"):
         parse_actor(body, None)
+
+
+@pytest.mark.parametrize(
+    "metadata, said",
+    [
+        ({"clientEndpoint": "http://[::1"}, "clientEndpoint"),
+        ({"clientEndpoint": "http:"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a\n/"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://ü..x"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a:99999"}, "clientEndpoint"),
+        ({"clientEndpoint": "ftp://a"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a", "clientToken": "ü"}, "clientToken"),
+        ({"clientEndpoint": "http://a", "clientToken": "a\r\nb: c"}, "clientToken"),
+    ],
+)
+async def test_metadata_that_leads_nowhere(metadata: dict[str, str], said: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=metadata))
+    async with (
+        httpx.AsyncClient(transport=transport) as http,
+        Client("http://peer", http=http) as client,
+    ):
+        with pytest.raises(ProtocolError, match=said):
+            await client.actor("a").get("k").resolve()
+
+
+async def test_an_actor_id_that_no_header_can_carry() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b"\x04\x00\x01\x01")
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        Client("http://peer", http=http, metadata_lookup=False, skip_ready_wait=True) as client,
+    ):
+        assert await client.actor("a").get_for_id("ü\n").action("get") == 1
+    assert seen[0].headers["x-rivet-actor"] == "%C3%BC%0A"
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 5000])
+async def test_a_content_length_that_is_none(length: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        headers = {"content-length": length, "content-type": "application/json"}
+        return httpx.Response(500, headers=headers, content=b"no")
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        Client("http://peer", http=http, metadata_lookup=False) as client,
+    ):
+        response = await client.actor("a").get_for_id("x").fetch("/")
+    assert (response.status_code, response.content) == (500, b"no")
 
 
 def test_a_version_of_many_digits() -> None:

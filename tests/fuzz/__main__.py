@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def main() -> int:
         done = subprocess.run([*command, "--seconds", str(seconds), name], check=False)
         if done.returncode:
             failed.append(name)
+        else:
+            shutil.rmtree(directory)
     print("found something: " + ", ".join(failed) if failed else "found nothing")
     return 1 if failed else 0
 

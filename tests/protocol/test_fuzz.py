@@ -32,8 +32,9 @@ from rivet_anyio.protocol.messages import (
 )
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
-from rivet_anyio.transport._framing import Close, Ping, Pong, WsprotoFramer
+from rivet_anyio.transport._framing import Close, Ping, Pong
 
+from ..conformance.framers import FRAMERS, FramerUnderTest
 from ..fuzz.hostile import HOSTILE
 from ..fuzz.targets import TARGETS, Target
 from .vectors import SERVERS
@@ -351,6 +352,8 @@ def test_a_version_of_many_digits() -> None:
 
 # Frames
 
+framers = pytest.mark.parametrize("tested", FRAMERS, ids=lambda tested: tested.name)
+
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     """A server's frame: not masked."""
@@ -377,6 +380,7 @@ frames = st.builds(
 )
 
 
+@framers
 @given(
     st.binary(max_size=100)
     | st.lists(frames, max_size=5).map(b"".join)
@@ -385,8 +389,8 @@ frames = st.builds(
     ),
     st.lists(st.integers(0, 1000), max_size=6),
 )
-def test_arbitrary_bytes_as_frames(data: bytes, cuts: list[int]) -> None:
-    framer = WsprotoFramer(100)
+def test_arbitrary_bytes_as_frames(tested: FramerUnderTest, data: bytes, cuts: list[int]) -> None:
+    framer = tested.make(100)
     try:
         for chunk in chunks(data, cuts):
             for got in framer.receive(chunk):
@@ -422,18 +426,22 @@ def written(said: str | bytes | Ping | Pong, fragments: int) -> bytes:
     )
 
 
+@framers
 @given(sayings, st.integers(1, 5), st.lists(st.integers(0, 2000), max_size=20))
-def test_frames_in_any_chunks(said: list[Any], fragments: int, cuts: list[int]) -> None:
+def test_frames_in_any_chunks(
+    tested: FramerUnderTest, said: list[Any], fragments: int, cuts: list[int]
+) -> None:
     data = b"".join(written(one, fragments) for one in said) + frame(8, b"\x03\xe8bye")
-    framer = WsprotoFramer(1000)
+    framer = tested.make(1000)
     heard = [got for chunk in chunks(data, cuts) for got in framer.receive(chunk)]
     assert heard == [*said, Close(1000, "bye")]
 
 
+@framers
 @given(sayings)
-def test_frames_are_masked_and_read_by_a_server(said: list[Any]) -> None:
+def test_frames_are_masked_and_read_by_a_server(tested: FramerUnderTest, said: list[Any]) -> None:
     # Its own little parser: what is written here must not depend on what wrote it.
-    framer = WsprotoFramer(1000)
+    framer = tested.make(1000)
     for one in said:
         data = framer.encode(one)
         expected = {str: 1, bytes: 2, Ping: 9, Pong: 10}[type(one)]

@@ -26,6 +26,7 @@ from .protocol.addressing import (
     HEADER_TARGET,
     action_path,
     actor_url,
+    encode_component,
     join_url,
     params_json,
     queue_path,
@@ -398,7 +399,7 @@ class ActorHandle:
             return actor_url(server.endpoint, actor_id, path), headers
         headers[HEADER_SKIP_READY_WAIT] = "1"
         headers[HEADER_TARGET] = "actor"
-        headers[HEADER_ACTOR] = actor_id
+        headers[HEADER_ACTOR] = encode_component(actor_id)
         if path.startswith("/request"):
             return join_url(server.endpoint.url, path), headers
         return actor_url(server.endpoint, actor_id, path), headers
@@ -422,7 +423,8 @@ async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorErr
     headers = response.headers
     if response.status_code < 400 or "content-type" not in headers or "content-encoding" in headers:
         return None
-    if int(headers.get("content-length") or "65536") >= 65536:
+    length = headers.get("content-length", "")
+    if not (length.isdecimal() and len(length) < 6 and int(length) < 65536):
         return None
     with translated():
         body = await response.aread()

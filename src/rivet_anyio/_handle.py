@@ -33,7 +33,7 @@ from .protocol.addressing import (
     request_path,
 )
 from .protocol.lifecycle import Verdict, judge
-from .transport._http import HttpAnswer, translated
+from .transport._http import HttpAnswer, is_packed, translated
 
 __all__ = ["ActorHandle", "GetParams"]
 
@@ -421,7 +421,7 @@ def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
 async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorError | None:
     """The error of the gateway or the runtime that kept the request from the actor, if any."""
     headers = response.headers
-    if response.status_code < 400 or "content-type" not in headers or "content-encoding" in headers:
+    if response.status_code < 400 or "content-type" not in headers or is_packed(response):
         return None
     length = headers.get("content-length", "")
     if not (length.isdecimal() and len(length) < 6 and int(length) < 65536):

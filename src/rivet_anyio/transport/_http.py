@@ -21,6 +21,7 @@ __all__ = [
     "HttpAnswer",
     "HttpTransport",
     "SecretUrl",
+    "is_packed",
     "new_http_client",
     "send_streaming",
     "translated",
@@ -153,8 +154,8 @@ class HttpTransport:
             return await send_streaming(self.client, request)
 
     async def _read(self, response: httpx.Response) -> bytes:
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding != "identity":
+        if is_packed(response):
+            encoding = response.headers["content-encoding"]
             raise ProtocolError(
                 f"HTTP {response.status_code} with the content encoding {encoding!r}, "
                 "which was not asked for"
@@ -162,7 +163,7 @@ class HttpTransport:
         parts: list[bytes] = []
         size = 0
         with translated():
-            async for part in response.aiter_raw():
+            async for part in response.aiter_bytes():
                 size += len(part)
                 if size > self._max_body_size:
                     raise ProtocolError(
@@ -192,6 +193,12 @@ class _Once(AsyncIterator[bytes]):
             raise StopAsyncIteration
         data, self._data = self._data, None
         return data
+
+
+def is_packed(response: httpx.Response) -> bool:
+    """Whether reading the body would decompress it."""
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
 
 
 async def send_streaming(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:

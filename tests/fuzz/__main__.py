@@ -70,7 +70,7 @@ def _fuzz(name: str, directory: Path, seconds: int) -> None:
         f"-malloc_limit_mb={_MALLOC_MEBIBYTES}",
         f"-artifact_prefix={directory}/",
         "-print_final_stats=1",
-        "-verbosity=1",
+        "-verbosity=0",
         str(corpus),
     ]
     atheris.Setup(arguments, target.run)

@@ -280,11 +280,12 @@ class Proxy:
                     await pair.client.send(data)
 
     async def _close_websockets(self, goodbye: Goodbye) -> None:
+        assert self._tasks is not None
         for pair in tuple(self._pairs):
             if pair.is_websocket and pair.fault is None:
                 pair.fault = goodbye
                 # In the middle of a frame, whoever delivers the rest of it will do this.
-                await _quietly(partial(self._deliver, pair, b""))
+                self._tasks.start_soon(_quietly, partial(self._deliver, pair, b""))
 
     async def _serve(self, client: SocketStream) -> None:
         self.accepted += 1
@@ -355,7 +356,7 @@ class Proxy:
         """Send to the client, up to where this WebSocket's fault says otherwise."""
         async with pair.to_client:
             ready = 0
-            while not pair.swallows:
+            while not (pair.swallows or pair.swallows_down):
                 if self._ends_here(pair):
                     if ready:
                         await pair.client.send(data[:ready])
@@ -365,7 +366,7 @@ class Proxy:
                     break
                 ready += pair.frames.step(data[ready:]) if pair.is_websocket else len(data)
                 pair.is_websocket = pair.is_websocket and not pair.frames.refused
-            if ready and not pair.swallows and not pair.swallows_down:
+            if ready and not (pair.swallows or pair.swallows_down):
                 await pair.client.send(data)
 
     def _ends_here(self, pair: _Pair) -> bool:

@@ -42,9 +42,13 @@ class Fate(enum.Enum):
 
 @dataclass(slots=True)
 class Call:
-    """One action: its number is its argument, `seq` is what it returned."""
+    """One action: its number is its argument, `seq` is what it returned.
+
+    `floor` is the highest `seq` that had been returned when it was called.
+    """
 
     number: int
+    floor: int = 0
     fate: Fate = Fate.PENDING
     seq: int | None = None
     error: BaseException | None = None
@@ -78,14 +82,18 @@ class History:
     ended: bool = False
 
 
-def violations(log: list[int], histories: list[History]) -> list[str]:
+def violations(log: list[int], histories: list[History], *, in_order: bool) -> list[str]:
     """Every promise that was broken, in words.
 
     Args:
         log: The actor's own log.
         histories: All connections by which anything was appended to it.
+        in_order: Whether the server begins the actions of a connection in the order in which
+            they come.
     """
-    found = list(_of_actions(log, [call for history in histories for call in history.calls]))
+    calls = [call for history in histories for call in history.calls]
+    found = list(_of_actions(log, calls))
+    found += _of_order(calls) if in_order else []
     for index, history in enumerate(histories):
         for rule in (_of_events, _of_gaps, _of_states, _of_endings):
             found += [f"connection {index}: {broken}" for broken in rule(log, history)]
@@ -108,6 +116,11 @@ def _of_actions(log: list[int], calls: list[Call]) -> Iterator[str]:
                 yield f"action {call.number} returned {call.seq} and is not there in the log"
         elif call.fate in (Fate.NOT_RUN, Fate.CANCELLED_WAITING) and ran:
             yield f"action {call.number} ({call.fate.value}: {call.error!r}) ran"
+        if call.seq is not None and call.seq <= call.floor:
+            yield f"action {call.number} ran before {call.floor}, which had returned"
+
+
+def _of_order(calls: list[Call]) -> Iterator[str]:
     returned = [call for call in calls if call.seq is not None]
     for call, later in pairwise(returned):
         if call.seq is not None and later.seq is not None and call.seq >= later.seq:

@@ -64,7 +64,7 @@ def impatient(endpoint: str, encoding: str = "bare") -> Client:
         encoding=encoding,
         metadata_lookup=False,
         retry=Retry(initial=0.02, maximum=0.1),
-        connect_timeout=0.8,
+        connect_timeout=0.6,
         close_timeout=1.0,
         ping_interval=0.15,
         ping_timeout=0.3,

@@ -50,6 +50,7 @@ class _Pair:
         self.client = client
         self.server = server
         self.scope = anyio.CancelScope()
+        self.gone = anyio.Event()
         self.links: dict[Direction, Link] = {"up": object(), "down": object()}
         self.is_websocket = False
         self.swallows = False
@@ -71,6 +72,7 @@ class Proxy:
         self._portal: BlockingPortal | None = None
         self._tasks: TaskGroup | None = None
         self._listening: anyio.CancelScope | None = None
+        self._deaf = anyio.Event()
         self._pairs: set[_Pair] = set()
         self._lost: list[_Pair] = []
         self._toxics: dict[Direction, tuple[Toxic, ...]] = {"up": (), "down": ()}
@@ -216,11 +218,13 @@ class Proxy:
             socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK
         )
         scope = self._listening = anyio.CancelScope()
+        deaf = self._deaf = anyio.Event()
 
         async def listen() -> None:
             with scope:
                 async with listener:
                     await listener.serve(self._serve, self._tasks)
+            deaf.set()
 
         self._tasks.start_soon(listen)
 
@@ -228,15 +232,13 @@ class Proxy:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
-            await anyio.wait_all_tasks_blocked()
+            await self._deaf.wait()
 
     async def _cut(self, reset: bool) -> None:
         for pair in tuple(self._pairs):
             if reset:
                 _make_closing_reset(pair.client)
-            pair.scope.cancel()
-        while self._pairs:
-            await anyio.wait_all_tasks_blocked()
+            await self._part(pair)
 
     async def _cut_server_side(self) -> None:
         for pair in tuple(self._pairs):
@@ -250,12 +252,13 @@ class Proxy:
                     await _quietly(pair.client.send_eof)
 
     async def _half_open(self) -> None:
-        pairs = tuple(self._pairs)
-        for pair in pairs:
+        for pair in tuple(self._pairs):
             pair.is_lost = True
-            pair.scope.cancel()
-        while self._pairs.intersection(pairs):
-            await anyio.wait_all_tasks_blocked()
+            await self._part(pair)
+
+    async def _part(self, pair: _Pair) -> None:
+        pair.scope.cancel()
+        await pair.gone.wait()
 
     async def _bury(self) -> None:
         pairs, self._lost = self._lost, []
@@ -311,6 +314,7 @@ class Proxy:
                     await client.aclose()
                     await server.aclose()
             self._pairs.discard(pair)
+            pair.gone.set()
             self._notify()
 
     async def _forward(

@@ -37,6 +37,7 @@ async def test_nothing_is_lost_in_silence(
     run: int,
     anyio_backend_name: str,
     pytestconfig: pytest.Config,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     seed = pytestconfig.getoption("--fault-seed") or _SEEDS[any_server.version]
     seed += run + (1000 if anyio_backend_name == "trio" else 0)
@@ -57,15 +58,19 @@ async def test_nothing_is_lost_in_silence(
                     workload.stop()
         async with impatient(any_server.endpoint) as direct:
             log = await direct.ledger.get_or_create(key).log()
-        found += violations(log, workload.histories)
+        # 2.3 begins actions that come together in any order.
+        in_order = not any_server.version.startswith("2.3.")
+        found += violations(log, workload.histories, in_order=in_order)
         found += await nothing_left_since(before)
         report = workload.report()
         print(dict(report))
+        # pytest keeps every record, and a record its error.
+        caplog.clear()
         del workload
         grown = held_memory() - memory
     finally:
         tracemalloc.stop()
-    assert found == []
+    assert not found, "\n".join(found)
     assert grown < _HELD_BYTES
     # The faults have met something, and something was done between them.
     assert report["gaps"] > count / 4

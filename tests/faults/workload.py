@@ -64,6 +64,7 @@ class Workload:
         self._cancelled = cancelled
         self._next = 0
         self._last_returned = -1
+        self._floor = 0
         self._returned = anyio.Event()
         self._stopping = False
         self._flushed = False
@@ -157,7 +158,7 @@ class Workload:
             slots.release()
 
     async def _call(self, conn: Connection, history: History, seconds: float | None) -> None:
-        call = Call(self._next)
+        call = Call(self._next, self._floor)
         self._next += 1
         history.calls.append(call)
         away_since = None if conn.status is Status.CONNECTED else conn.connection_id
@@ -165,6 +166,7 @@ class Workload:
             try:
                 call.seq = await conn.append(call.number)
                 call.fate = Fate.RETURNED
+                self._floor = max(self._floor, call.seq or 0)
                 self._last_returned = max(self._last_returned, call.number)
                 self._returned.set()
                 self._returned = anyio.Event()

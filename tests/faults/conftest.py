@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-from rivet_anyio import Client, Retry
+from rivet_anyio import Client
 from tests.servers import VERSIONS, Server, start_server
 
 from .proxy import Proxy, running_proxy
+from .stage import impatient
 
 _numbers = itertools.count()
 
@@ -52,20 +53,3 @@ async def direct(server: Server) -> AsyncGenerator[Client]:
 def key(request: pytest.FixtureRequest) -> list[str]:
     """A key that no other test uses."""
     return [request.node.name, str(next(_numbers))]
-
-
-def impatient(endpoint: str, encoding: str = "bare") -> Client:
-    """A client that notices silence soon and tries again at once.
-
-    It asks for no metadata, which would lead it around the proxy.
-    """
-    return Client(
-        endpoint,
-        encoding=encoding,
-        metadata_lookup=False,
-        retry=Retry(initial=0.02, maximum=0.1),
-        connect_timeout=0.6,
-        close_timeout=1.0,
-        ping_interval=0.15,
-        ping_timeout=0.3,
-    )

@@ -80,7 +80,7 @@ class Proxy:
         self._stalled = False
         self._pause_at: int | None = None
         self._paused = anyio.Event()
-        self._waiting: set[Callable[[], None]] = set()
+        self._waiting: set[Callable[[], object]] = set()
 
     @property
     def endpoint(self) -> str:

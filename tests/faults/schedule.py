@@ -12,7 +12,7 @@ from .toxics import Bandwidth, Latency, LimitData, Slicer, SlowClose, Toxic
 from .upgrades import Goodbye, Reply, Silence, UpgradeFault
 from .workload import Workload
 
-__all__ = ["FAULTS", "disturb", "plan"]
+__all__ = ["FAULTS", "disturb", "disturb_for", "plan"]
 
 Fault = Callable[[Proxy, random.Random], Awaitable[None]]
 
@@ -39,6 +39,22 @@ async def disturb(proxy: Proxy, workload: Workload, seed: int, count: int) -> No
         if chance.random() < 0.7:
             with anyio.fail_after(_PROGRESS_SECONDS):
                 await workload.progress()
+    await _recover(proxy, workload)
+
+
+async def disturb_for(
+    proxy: Proxy, workload: Workload, seed: int, seconds: float, every: float
+) -> None:
+    """For so long, let a fault happen every so many seconds, on average."""
+    chance = random.Random(seed)
+    end = anyio.current_time() + seconds
+    while anyio.current_time() < end:
+        await anyio.sleep(min(chance.expovariate(1 / every), end - anyio.current_time()))
+        await FAULTS[chance.choice(sorted(FAULTS))](proxy, chance)
+    await _recover(proxy, workload)
+
+
+async def _recover(proxy: Proxy, workload: Workload) -> None:
     proxy.forgive_upgrades()
     with anyio.fail_after(_PROGRESS_SECONDS):
         await workload.progress()

@@ -6,8 +6,10 @@ import gc
 import os
 import threading
 import tracemalloc
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -24,11 +26,11 @@ _PACKAGE = str(Path(rivet_anyio.__file__).parent / "*")
 
 @dataclass(frozen=True)
 class Held:
-    """What the process holds at one moment."""
+    """What the process holds at one moment: names, because a reconnect has new tasks."""
 
-    tasks: frozenset[object]
+    tasks: Counter[str]
     sockets: int
-    threads: frozenset[str]
+    threads: Counter[str]
 
 
 async def held() -> Held:
@@ -36,17 +38,17 @@ async def held() -> Held:
     gc.collect()
     await anyio.wait_all_tasks_blocked()
     return Held(
-        frozenset(live_tasks()),
+        Counter(_name(task) for task in live_tasks()),
         _sockets(),
-        frozenset(t.name for t in threading.enumerate() if not t.name.startswith(_POOLS)),
+        Counter(t.name for t in threading.enumerate() if not t.name.startswith(_POOLS)),
     )
 
 
 async def nothing_left_since(before: Held) -> list[str]:
     """What there is more than there was."""
     now = await held()
-    left = [f"task {task!r} is left" for task in now.tasks - before.tasks]
-    left += [f"thread {name!r} is left" for name in now.threads - before.threads]
+    left = [f"task {name} is left" for name in now.tasks - before.tasks]
+    left += [f"thread {name} is left" for name in now.threads - before.threads]
     if now.sockets > before.sockets:
         left.append(f"{now.sockets} sockets are open, and there were {before.sockets}")
     return left
@@ -63,6 +65,12 @@ def held_memory(*, everything: bool = False) -> int:
     if not everything:
         snapshot = snapshot.filter_traces([tracemalloc.Filter(True, _PACKAGE)])
     return sum(trace.size for trace in snapshot.traces)
+
+
+def _name(task: Any) -> str:
+    """A task's name, on either backend."""
+    name: str = task.get_name() if hasattr(task, "get_name") else task.name
+    return name
 
 
 def _sockets() -> int:

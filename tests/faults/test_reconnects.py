@@ -8,7 +8,7 @@ import tracemalloc
 import anyio
 import pytest
 
-from rivet_anyio import Client, Status
+from rivet_anyio import Client, Retry, Status
 
 from .leftovers import held, held_memory, nothing_left_since
 from .proxy import Proxy
@@ -27,7 +27,8 @@ async def test_reconnects_leave_nothing_behind(
 ) -> None:
     caplog.set_level(logging.CRITICAL, logger="rivet_anyio")
     count: int = pytestconfig.getoption("--reconnects")
-    async with client.ledger.get_or_create(key).connect() as conn:
+    handle = client.ledger.get_or_create(key)
+    async with handle.connect(retry=Retry(initial=0.001, maximum=0.001)) as conn:
         changes = conn.status_changes()
         events = conn.events("appended")
 

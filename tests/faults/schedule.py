@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -43,14 +44,20 @@ async def disturb(proxy: Proxy, workload: Workload, seed: int, count: int) -> No
 
 
 async def disturb_for(
-    proxy: Proxy, workload: Workload, seed: int, seconds: float, every: float
+    proxy: Proxy,
+    workload: Workload,
+    seed: int,
+    seconds: float,
+    every: float,
+    counts: Counter[str],
 ) -> None:
-    """For so long, let a fault happen every so many seconds, on average."""
+    """For so long, let a fault happen every so many seconds, on average; count them."""
     chance = random.Random(seed)
     end = anyio.current_time() + seconds
     while anyio.current_time() < end:
         await anyio.sleep(min(chance.expovariate(1 / every), end - anyio.current_time()))
         await FAULTS[chance.choice(sorted(FAULTS))](proxy, chance)
+        counts["faults"] += 1
     await _recover(proxy, workload)
 
 

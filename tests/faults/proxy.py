@@ -68,6 +68,7 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         self.upstream_bytes = 0
+        self.downstream_bytes = 0
         self._target_port = target_port
         self._portal: BlockingPortal | None = None
         self._tasks: TaskGroup | None = None
@@ -372,6 +373,8 @@ class Proxy:
                 pair.is_websocket = pair.is_websocket and not pair.frames.refused
             if ready and not (pair.swallows or pair.swallows_down):
                 await pair.client.send(data)
+                self.downstream_bytes += len(data)
+                self._notify()
 
     def _ends_here(self, pair: _Pair) -> bool:
         if pair.fault is None or not pair.is_websocket or not pair.frames.at_boundary:

@@ -60,7 +60,7 @@ class Report:
             f"gaps told          {counts['gaps told']}",
             f"events             {counts['events']}, {counts['events'] / seconds:.0f}/s",
             f"actions            {called}, {called / seconds:.0f}/s",
-            *(f"  {fate:<25}{counts[fate]}" for fate in _FATES),
+            *(f"  {fate:<26}{counts[fate]}" for fate in _FATES),
             f"memory             {self.memory[0] / 1024:.0f} KiB after the warm-up, "
             f"{self.memory[-1] / 1024:.0f} KiB at the end",
             f"tasks              {first.tasks.total()}, {last.tasks.total()} at the end",

@@ -44,7 +44,8 @@ class Fate(enum.Enum):
 class Call:
     """One action: its number is its argument, `seq` is what it returned.
 
-    `floor` is the highest `seq` that had been returned when it was called.
+    `floor` is the highest `seq` that had been returned when it was called, `called_away` whether
+    the connection was away then.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Call:
     fate: Fate = Fate.PENDING
     seq: int | None = None
     error: BaseException | None = None
+    called_away: bool = False
 
 
 Appended = tuple[int, int]

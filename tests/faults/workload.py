@@ -100,6 +100,9 @@ class Workload:
             counts["gaps told"] += told
             counts["events"] += len(history.items) - told
             counts["attempts"] += sum(c.status is Status.CONNECTING for c in history.changes)
+            counts["returned after a wait"] += sum(
+                call.called_away and call.fate is Fate.RETURNED for call in history.calls
+            )
         counts["refused"] = len(self.refusals)
         return counts
 
@@ -161,7 +164,8 @@ class Workload:
         call = Call(self._next, self._floor)
         self._next += 1
         history.calls.append(call)
-        away_since = None if conn.status is Status.CONNECTED else conn.connection_id
+        call.called_away = conn.status is not Status.CONNECTED
+        away_since = conn.connection_id if call.called_away else None
         with anyio.move_on_after(seconds):
             try:
                 call.seq = await conn.append(call.number)

@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-from rivet_anyio import Client
+from rivet_anyio import Client, Retry
 from tests.servers import VERSIONS, Server, start_server
 
 from .proxy import Proxy, running_proxy
-from .stage import impatient
 
 _numbers = itertools.count()
 
@@ -38,7 +37,9 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 @pytest.fixture
 async def client(proxy: Proxy) -> AsyncGenerator[Client]:
-    async with impatient(proxy.endpoint) as client:
+    """A client that tries again at once, but waits for a busy machine."""
+    retry = Retry(initial=0.02, maximum=0.1)
+    async with Client(proxy.endpoint, metadata_lookup=False, retry=retry) as client:
         yield client
 
 

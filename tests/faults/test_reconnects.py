@@ -13,7 +13,7 @@ from rivet_anyio import Client, Retry, Status
 from .leftovers import held, held_memory, nothing_left_since
 from .proxy import Proxy
 
-_WARM_UP = 50
+_WARM_UP = 20
 _HELD_BYTES = 16 * 1024
 
 

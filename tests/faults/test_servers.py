@@ -17,7 +17,7 @@ from .workload import Workload
 
 CONNECTIONS = 100
 ATTEMPTS = 100
-RETRY = Retry(initial=0.02, maximum=0.1)
+RETRY = Retry(initial=0.2, maximum=1.0)
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

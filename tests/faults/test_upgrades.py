@@ -101,7 +101,11 @@ async def test_the_first_attempt_raises(
             async with client.ledger.get_or_create(key).connect(
                 connect_timeout=_patience(fault)
             ) as conn:
-                assert await conn.append(1) == 1
+                try:
+                    await conn.append(1)
+                except ConnectionLostError:
+                    # It left before the close had come: the proxy let nothing through.
+                    assert await conn.append(2) == 1
             return
         with pytest.raises(kind) as caught:
             async with client.ledger.get_or_create(key).connect(connect_timeout=_patience(fault)):

@@ -75,3 +75,10 @@ def demo(session: nox.Session) -> None:
     install(session, "servers")
     session.install("anyio[trio]")
     session.run("python", "-m", "examples.demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure beside the peers: all, `--quick`, or workloads by name."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)

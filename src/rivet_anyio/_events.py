@@ -36,7 +36,8 @@ class Gap:
     """The connection was away: events may be missing here.
 
     Attributes:
-        since: When the connection was lost, in seconds of `anyio.current_time`.
+        since: When the last bytes came before the loss, or when the stream was opened if that
+            was later, in seconds of `anyio.current_time`.
         until: When it was back, in seconds of `anyio.current_time`.
         attempts: How many attempts the reconnect took.
     """
@@ -59,18 +60,19 @@ class EventBuffer:
         self,
         name: str,
         *,
+        since: float,
         buffer_size: int,
         buffer_bytes: int,
         overflow: Overflow,
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
+        abandon: Callable[[EventBuffer], None],
     ) -> None:
         self.name = name
+        self.since = since
         self.items: deque[_Item | Gap] = deque()
         self.gap_count = 0
         self.dropped = 0
-        self.abandoned = False
-        self.was_subscribed = False
         self.ended = False
         self.end_error: BaseException | None = None
         self._bytes = self._events = 0
@@ -79,6 +81,7 @@ class EventBuffer:
         self._overflow = overflow
         self._gaps = gaps
         self._unsubscribe = unsubscribe
+        self._abandon = abandon
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
@@ -150,7 +153,7 @@ class EventBuffer:
 
     def holds_reader(self) -> anyio.Event | None:
         """With ``overflow="block"`` and a full buffer, an event that is set on departure."""
-        if self._overflow != "block" or self.ended or self.abandoned or not self._is_full(0):
+        if self._overflow != "block" or self.ended or not self._is_full(0):
             return None
         self._departure = self._departure or anyio.Event()
         return self._departure
@@ -169,6 +172,11 @@ class EventBuffer:
     def unsubscribe(self) -> None:
         """Give the subscription back."""
         self._unsubscribe(self)
+
+    def abandon(self) -> None:
+        """As `unsubscribe`, from any thread: the connection does it in its next step."""
+        if not self.ended:
+            self._abandon(self)
 
     def _is_full(self, size: int) -> bool:
         if self._events >= self._buffer_size:
@@ -301,8 +309,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             self._buffer.unsubscribe()
 
     def __del__(self) -> None:
-        # Garbage may be collected in any thread: leave the rest to the connection's reader.
-        self._buffer.abandoned = True
+        self._buffer.abandon()
 
     def __repr__(self) -> str:
         return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"

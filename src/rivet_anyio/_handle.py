@@ -393,7 +393,7 @@ class ActorHandle:
         self, server: Server, actor_id: str, path: str, skip_ready_wait: bool | None
     ) -> tuple[str, dict[str, str]]:
         """The URL of something of the actor, and the headers to send along."""
-        headers = self._core.actor_headers(server)
+        headers = server.actor_headers()
         if not server.skips(self._skips(skip_ready_wait)):
             return actor_url(server.endpoint, actor_id, path), headers
         headers[HEADER_SKIP_READY_WAIT] = "1"

@@ -34,12 +34,14 @@ class _Message:
         self._payload = payload
         self.size = len(payload)
         self.settled = anyio.Event()
-        self.taken = False
+        self.has_left = False
 
     def take(self) -> str | bytes | None:
-        self.taken = True
-        self.settled.set()
         return self._payload
+
+    def sent(self) -> None:
+        self.has_left = True
+        self.settled.set()
 
 
 class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
@@ -72,6 +74,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._pump: Pump | None = None
         self._line: Line | None = None
         self._outbox = Outbox()
+        self._unsettled: set[_Message] = set()
         self._finished = anyio.Event()
         self._left = False
         self._closed = False
@@ -142,10 +145,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     async def send(self, item: str | bytes) -> None:
         """Send one message: str as text, bytes as binary.
 
-        Returns once it is on its way to the socket, in the order of the calls.
+        Returns once the operating system has all of it, in the order of the calls.
 
         Raises:
-            ConnectionLostError, ActorError: the connection has ended.
+            ConnectionLostError, ActorError: the connection has ended; the peer may have the
+                message, but never a part of it.
             ClosedError: outside the block, or after `aclose`.
             TypeError: for anything but str and bytes.
 
@@ -157,13 +161,14 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         await self._outbox.room()
         self._check_open()
         message = _Message(item)
+        self._unsettled.add(message)
         self._outbox.put(message)
         try:
             await message.settled.wait()
         finally:
-            if not message.taken:
-                self._outbox.discard(message)
-        if not message.taken:
+            self._unsettled.discard(message)
+            self._outbox.discard(message)
+        if not message.has_left:
             self._check_open()
             raise ConnectionLostError("the connection ended before the message was sent")
 
@@ -252,9 +257,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         finally:
             self._finished.set()
             self._wake()
-            for message in self._outbox.items:
-                if isinstance(message, _Message):
-                    message.settled.set()
+            for message in self._unsettled:
+                message.settled.set()
 
     def _wake(self) -> None:
         if self._arrival is not None:

@@ -65,6 +65,7 @@ class ValueForm:
         sets: Sets have a marker too, ``["$Set", items]``.
         tags: CBOR tags are understood: datetimes, maps with any keys, sets and bytes.
         finite: NaN and the infinities have no form.
+        secret: No value is repeated in messages.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ValueForm:
     sets: bool
     tags: bool
     finite: bool
+    secret: bool = False
 
 
 PLAIN_CBOR = ValueForm("CBOR", markers=False, sets=False, tags=True, finite=False)
@@ -88,8 +90,10 @@ PLAIN_JSON = ValueForm(
 """RivetKit up to 2.2 in json encoding."""
 COMPAT_JSON = ValueForm("the json encoding", markers=True, sets=True, tags=False, finite=True)
 """RivetKit 2.3 in json encoding."""
-PARAMS_JSON = ValueForm("connection params", markers=False, sets=False, tags=False, finite=True)
-"""Connection params: plain JSON in every version."""
+PARAMS_JSON = ValueForm(
+    "connection params", markers=False, sets=False, tags=False, finite=True, secret=True
+)
+"""Connection params: plain JSON in every version; they often hold tokens."""
 
 
 class _Refused(Exception):
@@ -122,7 +126,7 @@ def prepare(value: Any, form: ValueForm, where: str) -> Any:
 def _prepare(value: Any, form: ValueForm, depth: int) -> Any:
     kind = type(value)
     if kind is str:
-        return value if value.isascii() else _checked_text(value)
+        return value if value.isascii() else _checked_text(value, form)
     if value is None or kind is bool:
         return value
     if kind is int:
@@ -160,7 +164,7 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, form, depth)
     if isinstance(value, str):
-        return _checked_text(str(value))
+        return _checked_text(str(value), form)
     if isinstance(value, int):
         return _prepare(int(value), form, depth)
     if isinstance(value, float):
@@ -175,11 +179,12 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
     )
 
 
-def _checked_text(text: str) -> str:
+def _checked_text(text: str, form: ValueForm) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _Refused(f"the string {text!r} has a lone surrogate: UTF-8 has none") from None
+        shown = _shown(text, form)
+        raise _Refused(f"the string{shown} has a lone surrogate: UTF-8 has none") from None
     return text
 
 
@@ -249,7 +254,7 @@ def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
         tree: dict[Any, Any] = {}
         for key, item in value.items():
             if not key.isascii():
-                _checked_text(key)
+                _checked_text(key, form)
             tree[key] = _prepare_at(item, form, depth, _segment(key))
         return tree
     if not form.tags:
@@ -294,10 +299,16 @@ def _struct_fields(value: msgspec.Struct) -> Any:
 
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:
+    kind = type(value).__name__
+    raise _Refused(f"{form.name} has no form for {kind}{_shown(value, form)}: {hint}")
+
+
+def _shown(value: Any, form: ValueForm) -> str:
+    """The value with a blank before it, shortened; nothing of a secret."""
+    if form.secret:
+        return ""
     text = repr(value)
-    if len(text) > 60:
-        text = text[:57] + "..."
-    raise _Refused(f"{form.name} has no form for {type(value).__name__} {text}: {hint}")
+    return f" {text[:57]}..." if len(text) > 60 else f" {text}"
 
 
 def _hashable(tree: Any) -> Any:

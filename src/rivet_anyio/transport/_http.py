@@ -17,7 +17,14 @@ from .._errors import (
     RivetError,
 )
 
-__all__ = ["HttpAnswer", "HttpTransport", "new_http_client", "send_streaming", "translated"]
+__all__ = [
+    "HttpAnswer",
+    "HttpTransport",
+    "SecretUrl",
+    "new_http_client",
+    "send_streaming",
+    "translated",
+]
 
 _IDLE_SECONDS = 3.0
 """Node.js drops connections after five idle seconds; a request must not meet that moment."""
@@ -36,6 +43,19 @@ def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
         ),
         follow_redirects=False,
     )
+
+
+class SecretUrl(httpx.URL):
+    """A URL whose text hides its path, for requests that must carry a token there.
+
+    httpx logs the URL of every request.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc.decode()}/***"
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({str(self)!r})"
 
 
 class HttpAnswer:

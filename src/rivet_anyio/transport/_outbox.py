@@ -25,6 +25,10 @@ class Outgoing(Protocol):
         """Called once, right before the bytes may leave; None when there is nothing to send."""
         ...
 
+    def sent(self) -> None:
+        """Called when all its bytes were handed to the operating system."""
+        ...
+
 
 class Outbox:
     """A queue with a high-water mark, and two events: something to write, room for more."""
@@ -67,16 +71,16 @@ class Outbox:
         self._tell_room()
         return True
 
-    def take(self) -> list[str | bytes]:
+    def take(self) -> list[tuple[Outgoing, str | bytes]]:
         """What to write next: up to the high-water mark, at least one message if there is any."""
-        batch: list[str | bytes] = []
+        batch: list[tuple[Outgoing, str | bytes]] = []
         size = 0
         while self._items and size < HIGH_WATER:
             item = self._items.popleft()
             size += item.size
             payload = item.take()
             if payload is not None:
-                batch.append(payload)
+                batch.append((item, payload))
         self._bytes -= size
         self._tell_room()
         return batch

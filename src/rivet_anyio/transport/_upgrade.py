@@ -17,7 +17,7 @@ import httpx
 from anyio import CancelScope, move_on_after
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._http import send_streaming, translated
+from ._http import SecretUrl, send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
 
@@ -85,6 +85,7 @@ async def upgrade(
     *,
     headers: Mapping[str, str],
     subprotocols: Sequence[str],
+    has_secret: bool = False,
 ) -> UpgradedStream:
     """Open a WebSocket.
 
@@ -93,6 +94,7 @@ async def upgrade(
         url: An http(s) URL.
         headers: Additional headers.
         subprotocols: What to offer; the server must select the first.
+        has_secret: Whether the URL's path must not be shown.
 
     Raises:
         ConnectError: when there is no connection, or (`UpgradeRefused`) an answer that is no 101.
@@ -109,6 +111,8 @@ async def upgrade(
     }
     with translated():
         request = client.build_request("GET", url, headers=request_headers)
+        if has_secret:
+            request.url = SecretUrl(request.url)
         try:
             response = await send_streaming(client, request)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout) as exc:

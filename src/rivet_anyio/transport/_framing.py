@@ -109,7 +109,8 @@ class WsprotoFramer:
                 "raise max_message_size to accept it",
                 1009,
             )
-        self._parts.append(part)
+        if part:  # else a peer could have us keep nothings without end
+            self._parts.append(part)
         if not event.message_finished:
             return None
         parts, self._parts, self._size = self._parts, [], 0

@@ -42,7 +42,8 @@ from .protocol.encodings import Codec, codec_for
 from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -554,7 +555,7 @@ class Connection:
         self._heard = False
         pump = self._pump = Pump(
             line.stream,
-            WsprotoFramer(options.max_message_size),
+            RFC6455Framer(options.max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,

@@ -16,7 +16,8 @@ from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._scope import SilentTasks, patience
 from ._target import Target
 from .protocol.addressing import websocket_path
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -115,7 +116,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise failed.error from None
         self._pump = Pump(
             self._line.stream,
-            WsprotoFramer(self._max_message_size),
+            RFC6455Framer(self._max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,

@@ -28,7 +28,8 @@ from rivet_anyio.protocol.messages import (
     ServerError,
 )
 from rivet_anyio.protocol.values import dump_cbor, dump_json
-from rivet_anyio.transport._framing import Close, Ping, Pong, WsprotoFramer
+from rivet_anyio.transport._frames import RFC6455Framer
+from rivet_anyio.transport._framing import Close, Ping, Pong
 
 from .vectors import SERVERS
 
@@ -255,7 +256,7 @@ frames = st.builds(
     st.lists(st.integers(0, 1000), max_size=6),
 )
 def test_arbitrary_bytes_as_frames(data: bytes, cuts: list[int]) -> None:
-    framer = WsprotoFramer(100)
+    framer = RFC6455Framer(100)
     try:
         for chunk in chunks(data, cuts):
             for got in framer.receive(chunk):
@@ -294,7 +295,7 @@ def written(said: str | bytes | Ping | Pong, fragments: int) -> bytes:
 @given(sayings, st.integers(1, 5), st.lists(st.integers(0, 2000), max_size=20))
 def test_frames_in_any_chunks(said: list[Any], fragments: int, cuts: list[int]) -> None:
     data = b"".join(written(one, fragments) for one in said) + frame(8, b"\x03\xe8bye")
-    framer = WsprotoFramer(1000)
+    framer = RFC6455Framer(1000)
     heard = [got for chunk in chunks(data, cuts) for got in framer.receive(chunk)]
     assert heard == [*said, Close(1000, "bye")]
 
@@ -302,7 +303,7 @@ def test_frames_in_any_chunks(said: list[Any], fragments: int, cuts: list[int]) 
 @given(sayings)
 def test_frames_are_masked_and_read_by_a_server(said: list[Any]) -> None:
     # Its own little parser: what is written here must not depend on what wrote it.
-    framer = WsprotoFramer(1000)
+    framer = RFC6455Framer(1000)
     for one in said:
         data = framer.encode(one)
         expected = {str: 1, bytes: 2, Ping: 9, Pong: 10}[type(one)]

@@ -70,10 +70,10 @@ async def _exit(group: TaskGroup) -> None:
     try:
         await group.__aexit__(None, None, None)
     except BaseExceptionGroup as errors:
-        interrupts = errors.subgroup((KeyboardInterrupt, SystemExit))
+        interrupts, others = errors.split((KeyboardInterrupt, SystemExit))
         if interrupts is None:
             raise
         leaf: BaseException = interrupts
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
-        raise leaf from errors
+        raise leaf from others

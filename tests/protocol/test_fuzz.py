@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rivet_anyio import ConfigError, ProtocolError
+from rivet_anyio.protocol import bare
 from rivet_anyio.protocol.addressing import parse_endpoint_url
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
-from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.encodings import BareCodec, codec_for, error_from_json
 from rivet_anyio.protocol.keys import unescape_key
 from rivet_anyio.protocol.lifecycle import close_error
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
@@ -319,3 +320,32 @@ def test_frames_are_masked_and_read_by_a_server(said: list[Any]) -> None:
         mask, body = data[at : at + 4], data[at + 4 :]
         assert len(body) == size
         assert bytes(b ^ mask[i % 4] for i, b in enumerate(body)) == payload
+
+
+class _WithoutShortcut(BareCodec):
+    def _common_event(self, data: bytes) -> None:
+        return None
+
+
+def _read_or_refuse(codec: BareCodec, data: bytes) -> Any:
+    try:
+        return codec.server_message(data), codec.dialect
+    except ProtocolError as error:
+        return str(error)
+
+
+@given(
+    st.tuples(
+        st.sampled_from(
+            [b"\x00\x00", b"\x02\x00", b"\x03\x00", b"\x04\x00", b"\x05\x00", b"\x03\x01"]
+        ),
+        st.sampled_from([b"\x03", b"\x02", b"\x83\x00"]),
+        st.one_of(st.binary(max_size=5), st.text(max_size=140).map(bare.text)),
+        st.one_of(st.binary(max_size=5), st.binary(max_size=200).map(bare.data)),
+        st.sampled_from([b"", b"\x00"]),
+    ).map(b"".join)
+)
+def test_the_shortcut_for_events_reads_what_the_reader_reads(data: bytes) -> None:
+    assert _read_or_refuse(BareCodec(Dialect.PLAIN), data) == _read_or_refuse(
+        _WithoutShortcut(Dialect.PLAIN), data
+    )

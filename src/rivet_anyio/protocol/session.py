@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .._errors import ProtocolError
 from .encodings import Codec
-from .messages import ActionResponse, Init, ServerError, ServerMessage
+from .messages import ActionResponse, Event, Init, ServerError, ServerMessage
 
 __all__ = ["Session"]
 
@@ -36,6 +36,8 @@ class Session:
             ProtocolError: when it is no message, or not one that may come now.
         """
         message = self.codec.server_message(data)
+        if isinstance(message, Event) and self.init is not None:
+            return message
         if isinstance(message, Init):
             self.init = message
             return message

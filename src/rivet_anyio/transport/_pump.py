@@ -173,10 +173,14 @@ class Pump:
             self.heard_before, self.last_heard = self.last_heard, anyio.current_time()
             try:
                 for frame in self._framer.receive(data):
-                    self._take(frame)
+                    if not isinstance(frame, (str, bytes)):
+                        self._take_control(frame)
+                    elif self._close_frame is None:
+                        self._sink.message(frame)
                     if self.end is not None:
                         return
-                    await self._wait_for_room()
+                    if self._sink.full() is not None:
+                        await self._wait_for_room()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:
                         await checkpoint()
@@ -190,11 +194,8 @@ class Pump:
                 self.close(1011, "")
                 self._finish(_internal(error))
 
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, (str, bytes)):
-            if self._close_frame is None:
-                self._sink.message(frame)
-        elif isinstance(frame, Ping):
+    def _take_control(self, frame: Ping | Pong | Close) -> None:
+        if isinstance(frame, Ping):
             self._control = deque(f for f in self._control if not isinstance(f, Pong))
             self._control.append(Pong(frame.payload))
             self._outbox.wake()

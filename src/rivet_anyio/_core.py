@@ -267,15 +267,27 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
 def actor_error(
     body: ErrorBody, ray_id: str | None = None, actor: ActorSpecifier | None = None
 ) -> ActorError:
-    """The exception for an error as the server described it."""
-    return ActorError(
+    """The exception for an error as the server described it.
+
+    Metadata that cannot be read is left out, and a note says so.
+    """
+    metadata = note = None
+    if body.metadata is not None:
+        try:
+            metadata = body.metadata.load()
+        except ProtocolError as unreadable:
+            note = f"its metadata cannot be read: {unreadable}"
+    error = ActorError(
         body.group,
         body.code,
         body.message,
-        metadata=None if body.metadata is None else body.metadata.load(),
+        metadata=metadata,
         actor=body.actor or actor,
         ray_id=ray_id,
     )
+    if note is not None:
+        error.add_note(note)
+    return error
 
 
 def _specifier(answer: HttpAnswer) -> ActorSpecifier | None:

@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from ._core import Core
 from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
+from ._log import logger
 from ._scope import SilentTasks, patience
 from ._target import Target
 from .protocol.addressing import websocket_path
@@ -125,6 +126,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._pump.begin_sending()
         await self._tasks.enter()
         self._tasks.start(self._run)
+        logger.info("raw WebSocket to actor %s is open", self._line.actor_id)
         return self
 
     async def __aexit__(
@@ -258,6 +260,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         finally:
             self._finished.set()
             self._wake()
+            if not self._left and not self._closed:
+                logger.info("the raw WebSocket ended: %s", self._pump.end)
             for message in self._unsettled:
                 message.settled.set()
 

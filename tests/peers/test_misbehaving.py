@@ -431,6 +431,23 @@ async def test_answered_pings_keep_the_connection() -> None:
                 assert await conn.action("wait") == "three"
 
 
+async def test_an_error_whose_metadata_cannot_be_read_spoils_nothing_else() -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.open()
+        id, _ = await peer.action()
+        error = {"group": "user", "code": "broken", "message": "m", "actionId": id}
+        await peer.send(text({"tag": "Error", "val": {**error, "metadata": ["$BigInt", "x"]}}))
+        await peer.serve_actions()
+
+    async with serving(handler) as url, client(url) as one, connection(one) as conn:
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ActorError) as caught:
+                await conn.action("first")
+            assert (caught.value.code, caught.value.metadata) == ("broken", None)
+            assert "cannot be read" in caught.value.__notes__[0]
+            assert await conn.action("second") == "second"
+
+
 async def test_an_answer_to_what_was_never_asked() -> None:
     async def handler(peer: Peer) -> None:
         await peer.open()

@@ -462,3 +462,26 @@ async def test_a_failure_is_raised_afresh_in_every_stream(
                 await conn.me()
             with pytest.raises(ActorError):
                 await conn.wait_connected()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelling_the_tasks_of_a_connection_leaves_nobody_waiting(
+    client: Client, key: list[str]
+) -> None:
+    """asyncio lets anybody cancel any task, one by one here."""
+    with anyio.fail_after(20), undisturbed():
+        for number in range(4):
+            before = asyncio.all_tasks()
+            async with client.probe.get_or_create(key).connect() as conn:
+                await conn.echo(0)
+                tasks = sorted(asyncio.all_tasks() - before, key=lambda task: task.get_name())
+                assert len(tasks) == 3
+                changes = conn.status_changes()
+                if number < len(tasks):
+                    tasks[number].cancel()
+                    while (await changes.receive()).error is None:
+                        pass
+                try:
+                    assert await conn.echo(number) == number
+                except ConnectionLostError:
+                    assert conn.status is Status.CLOSED

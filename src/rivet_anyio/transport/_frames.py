@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from ._framing import Close, Frame, FramingError, Ping, Pong
-from ._masking import apply_mask
+from ._masking import fastest_mask
 
 __all__ = ["RFC6455Framer"]
 
@@ -58,6 +58,7 @@ class RFC6455Framer:
         self._is_last = False  # whether that frame ends its message
         self._text: codecs.IncrementalDecoder | None = None
         self._closed = False
+        self._mask = fastest_mask()
         self._masks = b""
         self._next_mask = 0
 
@@ -217,7 +218,7 @@ class RFC6455Framer:
             head = bytes((first, _MASKED | 126)) + size.to_bytes(2, "big")
         else:
             head = bytes((first, _MASKED | 127)) + size.to_bytes(8, "big")
-        return head + mask + apply_mask(payload, mask)
+        return head + mask + self._mask(payload, mask)
 
 
 def _control(opcode: int, payload: bytes) -> Ping | Pong | Close:

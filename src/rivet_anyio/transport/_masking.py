@@ -5,9 +5,10 @@ In C where `websockets` was built with its extension, as its wheels are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
-__all__ = ["apply_mask", "apply_mask_slowly"]
+__all__ = ["apply_mask_slowly", "fastest_mask"]
 
 
 @cache
@@ -16,7 +17,7 @@ def _table(key: int) -> bytes:
     return bytes(byte ^ key for byte in range(256))
 
 
-def apply_mask_slowly(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+def apply_mask_slowly(data: bytes, mask: bytes) -> bytes:
     """XOR with a mask of four bytes."""
     masked = bytearray(data)
     for i, key in enumerate(mask):
@@ -24,7 +25,11 @@ def apply_mask_slowly(data: bytes | bytearray | memoryview, mask: bytes | bytear
     return bytes(masked)
 
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    apply_mask = apply_mask_slowly
+@cache
+def fastest_mask() -> Callable[[bytes, bytes], bytes]:
+    """What applies masks; found when first asked for, because importing it takes its time."""
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:
+        return apply_mask_slowly
+    return apply_mask

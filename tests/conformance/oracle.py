@@ -57,6 +57,9 @@ class WsprotoFramer:
             return self._connection.send(WsPong(payload=frame.payload))
         return self._connection.send(CloseConnection(code=frame.code, reason=frame.reason))
 
+    def encode_in_pieces(self, message: str | bytes, size: int) -> Iterator[bytes]:
+        yield self.encode(message)
+
     def _gather(self, event: Message[Any]) -> str | bytes | None:
         part: str | bytes = event.data
         self._size += len(part)

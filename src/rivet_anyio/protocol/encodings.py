@@ -119,7 +119,8 @@ class BareCodec:
 
     def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
         payload = self._value(list(args), "args")
-        return _MESSAGE_VERSION + b"\x00" + bare.uint(id) + bare.text(name) + bare.data(payload)
+        head = _MESSAGE_VERSION + b"\x00" + bare.uint(id) + bare.text(name)
+        return b"".join((head, bare.uint(len(payload)), payload))
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
         return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)

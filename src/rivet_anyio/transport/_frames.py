@@ -205,20 +205,37 @@ class RFC6455Framer:
             return self._masked(_FIN | _CLOSE, b"")
         return self._masked(_FIN | _CLOSE, frame.code.to_bytes(2, "big") + frame.reason.encode())
 
+    def encode_in_pieces(self, message: str | bytes, size: int) -> Iterator[bytes]:
+        first, payload = (
+            (_BINARY, message) if isinstance(message, bytes) else (_TEXT, message.encode())
+        )
+        mask = self._new_mask()
+        yield _head(_FIN | first, len(payload)) + mask
+        # A piece whose length is a multiple of four leaves the mask where it was.
+        size -= size % 4
+        view = memoryview(payload)
+        for start in range(0, len(payload), size):
+            yield self._mask(view[start : start + size], mask)
+
     def _masked(self, first: int, payload: bytes) -> bytes:
+        mask = self._new_mask()
+        return _head(first, len(payload)) + mask + self._mask(payload, mask)
+
+    def _new_mask(self) -> bytes:
         at = self._next_mask
         if at == len(self._masks):
             self._masks, at = os.urandom(4 * _MASKS_AT_ONCE), 0
         self._next_mask = at + 4
-        mask = self._masks[at : at + 4]
-        size = len(payload)
-        if size < 126:
-            head = bytes((first, _MASKED | size))
-        elif size < 65536:
-            head = bytes((first, _MASKED | 126)) + size.to_bytes(2, "big")
-        else:
-            head = bytes((first, _MASKED | 127)) + size.to_bytes(8, "big")
-        return head + mask + self._mask(payload, mask)
+        return self._masks[at : at + 4]
+
+
+def _head(first: int, size: int) -> bytes:
+    """A masked frame's header without its mask."""
+    if size < 126:
+        return bytes((first, _MASKED | size))
+    if size < 65536:
+        return bytes((first, _MASKED | 126)) + size.to_bytes(2, "big")
+    return bytes((first, _MASKED | 127)) + size.to_bytes(8, "big")
 
 
 def _control(opcode: int, payload: bytes) -> Ping | Pong | Close:

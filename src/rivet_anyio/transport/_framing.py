@@ -51,3 +51,7 @@ class Framer(Protocol):
     def encode(self, frame: Frame) -> bytes:
         """The bytes of one frame, masked."""
         ...
+
+    def encode_in_pieces(self, message: str | bytes, size: int) -> Iterator[bytes]:
+        """The bytes of one long message's frame, about `size` of them at a time."""
+        ...

@@ -17,7 +17,7 @@ def _table(key: int) -> bytes:
     return bytes(byte ^ key for byte in range(256))
 
 
-def apply_mask_slowly(data: bytes, mask: bytes) -> bytes:
+def apply_mask_slowly(data: bytes | memoryview, mask: bytes) -> bytes:
     """XOR with a mask of four bytes."""
     masked = bytearray(data)
     for i, key in enumerate(mask):
@@ -26,7 +26,7 @@ def apply_mask_slowly(data: bytes, mask: bytes) -> bytes:
 
 
 @cache
-def fastest_mask() -> Callable[[bytes, bytes], bytes]:
+def fastest_mask() -> Callable[[bytes | memoryview, bytes], bytes]:
     """What applies masks; found when first asked for, because importing it takes its time."""
     try:
         from websockets.speedups import apply_mask

@@ -8,6 +8,8 @@ frame behind.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import anyio
@@ -56,9 +58,9 @@ class Sink(Protocol):
 
 
 class _Batch(NamedTuple):
-    """What leaves in one write, and what it is made of."""
+    """What leaves together, and what it is made of."""
 
-    data: bytes
+    writes: list[Iterable[bytes]]
     items: list[Outgoing]
     pings: int
     is_last: bool
@@ -228,8 +230,8 @@ class Pump:
         try:
             while not self._close_sent.is_set():
                 batch = self._next_batch()
-                if batch.data:
-                    await self._write_all(batch.data)
+                if batch.writes:
+                    await self._write_all(batch.writes)
                     if batch.pings:
                         self._unsent_pings -= batch.pings
                         self._ping_written = self._last_written
@@ -254,24 +256,26 @@ class Pump:
         pings = sum(isinstance(frame, Ping) for frame in self._control)
         self._control.clear()
         items: list[Outgoing] = []
+        writes: list[Iterable[bytes]] = []
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
         elif self._opened.is_set():
             for item, payload in self._outbox.take():
                 items.append(item)
-                parts.append(self._framer.encode(payload))
-        return _Batch(b"".join(parts), items, pings, is_last=close is not None)
+                if len(payload) <= _WRITE_SIZE:
+                    parts.append(self._framer.encode(payload))
+                else:  # a piece for each write, so that it is never held twice
+                    writes += [parts, self._framer.encode_in_pieces(payload, _WRITE_SIZE)]
+                    parts = []
+        if parts:
+            writes.append((b"".join(parts),))
+        return _Batch(writes, items, pings, is_last=close is not None)
 
-    async def _write_all(self, data: bytes) -> None:
-        if len(data) <= _WRITE_SIZE:
+    async def _write_all(self, writes: Iterable[Iterable[bytes]]) -> None:
+        for data in chain.from_iterable(writes):
             await self._stream.write(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), _WRITE_SIZE):
-                await self._stream.write(bytes(view[start : start + _WRITE_SIZE]))
-                self._last_written = anyio.current_time()
-        self._last_written = anyio.current_time()
+            self._last_written = anyio.current_time()
 
     async def _keep_alive(self) -> None:
         with move_on_after(self._opening_deadline - anyio.current_time()):

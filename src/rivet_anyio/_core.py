@@ -4,6 +4,7 @@ on who it is."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import anyio
 import httpx
@@ -13,6 +14,7 @@ from ._errors import (
     ActorError,
     ActorSpecifier,
     ClosedError,
+    ConfigError,
     ConnectError,
     ConnectionLostError,
     ProtocolError,
@@ -25,6 +27,7 @@ from .protocol.addressing import (
     HEADER_TOKEN,
     Endpoint,
     join_url,
+    parse_endpoint_url,
     same_host,
     without_credentials,
 )
@@ -218,13 +221,21 @@ class Core:
         old, url = first.endpoint, metadata.client_endpoint
         if url is None:
             return self._make_server(old, first.headers, metadata.version)
-        if httpx.URL(url).scheme not in ("http", "https"):
-            raise ProtocolError(f"the server's clientEndpoint is no http(s) URL: {url!r:.100}")
-        keeps_secrets = self._forward_token or same_host(old.url, url)
+        try:
+            clean, user, password = parse_endpoint_url(url)
+            httpx.URL(clean)
+        except (ConfigError, httpx.InvalidURL):
+            raise ProtocolError(
+                f"the server's clientEndpoint is no http(s) URL: {url!r:.100}"
+            ) from None
+        token = metadata.client_token or unquote(password)
+        if not (token.isascii() and token.isprintable()):
+            raise ProtocolError("the server's clientToken has characters that no header can carry")
+        keeps_secrets = self._forward_token or same_host(old.url, clean)
         endpoint = Endpoint(
-            url=url.rstrip("/"),
-            namespace=metadata.client_namespace or old.namespace,
-            token=metadata.client_token or (old.token if keeps_secrets else None),
+            url=clean,
+            namespace=metadata.client_namespace or unquote(user) or old.namespace,
+            token=token or (old.token if keeps_secrets else None),
         )
         headers = first.headers if keeps_secrets else without_credentials(first.headers, old.token)
         return self._make_server(endpoint, headers, metadata.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
@@ -429,6 +430,22 @@ async def test_answered_pings_keep_the_connection() -> None:
         with anyio.fail_after(GUARD):
             async with connection(one) as conn:
                 assert await conn.action("wait") == "three"
+
+
+async def test_an_answer_is_never_unpacked() -> None:
+    """A mebibyte of gzip can hold a gibibyte."""
+    packed = gzip.compress(bytes(64 * 1024 * 1024))
+
+    async def handler(peer: Peer) -> None:
+        head = await peer.head()
+        assert "accept-encoding: identity" in head.lower()
+        answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}"
+        await peer.send(answer.encode() + b"\r\n\r\n" + packed)
+
+    async with serving(handler) as url, client(url) as one:
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ProtocolError, match="gzip"):
+                await one.actor("room").get_for_id("a1").action("act")
 
 
 async def test_an_error_whose_metadata_cannot_be_read_spoils_nothing_else() -> None:

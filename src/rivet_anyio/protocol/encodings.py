@@ -37,6 +37,7 @@ from .values import (
     load_json,
     prepare,
     quote,
+    shown,
 )
 
 __all__ = ["Codec", "codec_for", "error_from_json"]
@@ -358,7 +359,7 @@ def _message_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ServerM
         return ActionResponse(id, RawTree(value.get("output"), form))
     if tag == "Error":
         return ServerError(_error_from_tree(value, form, data), _integer(value.get("actionId")))
-    raise ProtocolError(f"the message tag {tag!r} is unknown: {quote(data)}")
+    raise ProtocolError(f"the message tag {shown(tag)} is unknown: {quote(data)}")
 
 
 def _error_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ErrorBody:
@@ -405,5 +406,5 @@ def _map(tree: Any, data: bytes | str) -> dict[Any, Any]:
 def _field(tree: dict[Any, Any], name: str, kind: type[T], data: bytes | str) -> T:
     value = tree.get(name)
     if not isinstance(value, kind):
-        raise ProtocolError(f"the field {name!r} is {value!r:.60}: {quote(data)}")
+        raise ProtocolError(f"the field {name!r} is {shown(value)}: {quote(data)}")
     return value

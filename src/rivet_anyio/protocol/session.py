@@ -9,6 +9,7 @@ from __future__ import annotations
 from .._errors import ProtocolError
 from .encodings import Codec
 from .messages import ActionResponse, Event, Init, ServerError, ServerMessage
+from .values import shown
 
 __all__ = ["Session"]
 
@@ -45,7 +46,9 @@ class Session:
             raise ProtocolError(f"the server sent {type(message).__name__} before Init")
         action_id = _answered(message)
         if action_id is not None and action_id >= issued:
-            raise ProtocolError(f"the server answered action {action_id}, which was never sent")
+            raise ProtocolError(
+                f"the server answered action {shown(action_id)}, which was never sent"
+            )
         return message
 
 

@@ -43,7 +43,9 @@ __all__ = [
     "load_cbor",
     "load_json",
     "prepare",
+    "quote",
     "revive",
+    "shown",
 ]
 
 MAX_DEPTH = 120
@@ -183,7 +185,7 @@ def _checked_text(text: str, form: ValueForm) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        shown = _shown(text, form)
+        shown = _repeated(text, form)
         raise _Refused(f"the string{shown} has a lone surrogate: UTF-8 has none") from None
     return text
 
@@ -300,10 +302,10 @@ def _struct_fields(value: msgspec.Struct) -> Any:
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:
     kind = type(value).__name__
-    raise _Refused(f"{form.name} has no form for {kind}{_shown(value, form)}: {hint}")
+    raise _Refused(f"{form.name} has no form for {kind}{_repeated(value, form)}: {hint}")
 
 
-def _shown(value: Any, form: ValueForm) -> str:
+def _repeated(value: Any, form: ValueForm) -> str:
     """The value with a blank before it, shortened; nothing of a secret."""
     if form.secret:
         return ""
@@ -379,7 +381,7 @@ def _marker(name: str, content: Any, depth: int) -> Any:
         if name in ("$Uint8Array", "$ArrayBuffer"):
             return base64.b64decode(content, validate=True)
     except (ValueError, TypeError, binascii.Error) as exc:
-        raise ProtocolError(f"not the content of a {name} marker: {content!r:.80}") from exc
+        raise ProtocolError(f"not the content of a {name} marker: {shown(content)}") from exc
     if name == "$Undefined":
         return None
     if name == "$Set" and isinstance(content, list):
@@ -500,6 +502,18 @@ def load_json(data: bytes | str) -> Any:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(f"not JSON: {exc} in {quote(data)}") from exc
+
+
+def shown(value: Any) -> str:
+    """A value that a peer sent, for messages; only its type where it may be large.
+
+    Python refuses to write integers of more than 4300 digits.
+    """
+    if isinstance(value, (str, bytes)):
+        return quote(value, 60)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 64 else "an integer of more than 64 bits"
+    return repr(value) if value is None or isinstance(value, float) else f"a {type(value).__name__}"
 
 
 def quote(data: bytes | str, limit: int = 200) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "HttpAnswer",
     "HttpTransport",
     "SecretUrl",
+    "is_packed",
     "new_http_client",
     "send_streaming",
     "translated",
@@ -132,6 +133,8 @@ class HttpTransport:
                 write=usual.write,
                 pool=usual.pool,
             )
+        # A few compressed bytes can become gigabytes, so what comes is taken only as it is.
+        headers = {**headers, "Accept-Encoding": "identity"}
         response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
         try:
             body = await self._read(response)
@@ -151,6 +154,12 @@ class HttpTransport:
             return await send_streaming(self.client, request)
 
     async def _read(self, response: httpx.Response) -> bytes:
+        if is_packed(response):
+            encoding = response.headers["content-encoding"]
+            raise ProtocolError(
+                f"HTTP {response.status_code} with the content encoding {encoding!r}, "
+                "which was not asked for"
+            )
         parts: list[bytes] = []
         size = 0
         with translated():
@@ -184,6 +193,12 @@ class _Once(AsyncIterator[bytes]):
             raise StopAsyncIteration
         data, self._data = self._data, None
         return data
+
+
+def is_packed(response: httpx.Response) -> bool:
+    """Whether reading the body would decompress it."""
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
 
 
 async def send_streaming(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:

@@ -18,7 +18,7 @@ import httpx
 from anyio import CancelScope, move_on_after
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._http import SecretUrl, send_streaming, translated
+from ._http import SecretUrl, is_packed, send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
 
@@ -131,6 +131,7 @@ async def upgrade(
     key = base64.b64encode(os.urandom(16)).decode()
     request_headers = {
         **headers,
+        "Accept-Encoding": "identity",
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Key": key,
@@ -158,11 +159,12 @@ async def upgrade(
 
 async def _refusal(response: httpx.Response) -> UpgradeRefused:
     body = b""
-    with translated():
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > _MAX_REFUSAL:
-                break
+    if not is_packed(response):
+        with translated():
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > _MAX_REFUSAL:
+                    break
     status = response.status_code
     text = f"the server answered the WebSocket handshake with HTTP {status}"
     if 300 <= status < 400:

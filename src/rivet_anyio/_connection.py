@@ -7,7 +7,6 @@ exception.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,6 +35,7 @@ from ._log import logger
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
+from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
@@ -70,7 +70,7 @@ class _Call:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = anyio.Event()
+        self.settled = Signal()
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection
@@ -177,12 +177,12 @@ class Connection:
         self._tasks = SilentTasks()
         self._entered = False
         self._leaving = False
-        self._first_settled = anyio.Event()
-        self._supervised = anyio.Event()
+        self._first_settled = Signal()
+        self._supervised = Signal()
         self._failure: BaseException | None = None
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
-        self._changed = anyio.Event()
+        self._changed = Signal()
         self._watchers: WeakSet[StatusStream] = WeakSet()
         self._session: Session | None = None
         self._pump: Pump | None = None
@@ -195,7 +195,7 @@ class Connection:
         self._next_id = 0
         self._codec: Codec | None = None
         self._buffers: dict[str, list[EventBuffer]] = {}
-        self._abandoned: deque[EventBuffer] = deque()
+        self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
         self.in_flight: dict[int, _Call] = {}
 
@@ -692,7 +692,7 @@ class Connection:
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""
         while self._abandoned:
-            self._unsubscribe(self._abandoned.popleft())
+            self._unsubscribe(self._abandoned.pop())
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         buffers = self._buffers.get(buffer.name, [])
@@ -715,7 +715,7 @@ class Connection:
         for watcher in tuple(self._watchers):
             watcher.push(self._change)
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     def _finish(self, failure: BaseException | None) -> None:
         """Nothing happens on this connection any more; everybody who waits learns why."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-import anyio
+from .._signal import Signal
 
 __all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
 
@@ -36,8 +36,8 @@ class Outbox:
     def __init__(self) -> None:
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
-        self._filled = anyio.Event()
-        self._emptied = anyio.Event()
+        self._filled = Signal()
+        self._emptied: Signal | None = None  # when somebody waits for room
 
     def __len__(self) -> int:
         return len(self._items)
@@ -92,14 +92,15 @@ class Outbox:
     async def filled(self) -> None:
         """Wait until something was put, or `wake` called."""
         await self._filled.wait()
-        self._filled = anyio.Event()
+        self._filled = Signal()
 
     async def room(self) -> None:
         """Wait until less waits than the high-water mark."""
         while self._bytes >= HIGH_WATER:
+            self._emptied = self._emptied or Signal()
             await self._emptied.wait()
 
     def _tell_room(self) -> None:
-        if self._bytes < HIGH_WATER and self._emptied.statistics().tasks_waiting:
+        if self._emptied is not None and self._bytes < HIGH_WATER:
             self._emptied.set()
-            self._emptied = anyio.Event()
+            self._emptied = None

@@ -7,7 +7,6 @@ frame behind.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -17,6 +16,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
 from ._outbox import Outbox, Outgoing
 
@@ -104,11 +104,11 @@ class Pump:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._opening_deadline = opening_deadline
-        self._opened = anyio.Event()
-        self._ended = anyio.Event()
-        self._control: deque[Frame] = deque()
+        self._opened = Signal()
+        self._ended = Signal()
+        self._control: list[Frame] = []
         self._close_frame: Close | None = None
-        self._close_sent = anyio.Event()
+        self._close_sent = Signal()
         self.heard_before = self.last_heard = self._last_written = anyio.current_time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
@@ -198,7 +198,7 @@ class Pump:
 
     def _take_control(self, frame: Ping | Pong | Close) -> None:
         if isinstance(frame, Ping):
-            self._control = deque(f for f in self._control if not isinstance(f, Pong))
+            self._control = [f for f in self._control if not isinstance(f, Pong)]
             self._control.append(Pong(frame.payload))
             self._outbox.wake()
         elif isinstance(frame, Close):

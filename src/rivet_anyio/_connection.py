@@ -66,6 +66,20 @@ _EXPLAIN_SECONDS = 5.0
 class _Call:
     """An action on its way: waiting to be written, written, or settled."""
 
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_dialect",
+        "_payload",
+        "error",
+        "id",
+        "name",
+        "output",
+        "settled",
+        "size",
+        "written",
+    )
+
     def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
@@ -75,13 +89,10 @@ class _Call:
         self.output: Raw | None = None
         self._connection = connection
         self._args = args
-        self._codec = connection.codec
-        self._dialect = self._codec.dialect
-        self._payload = self._codec.action_message(id, name, args)
-
-    @property
-    def size(self) -> int:
-        return len(self._payload)
+        codec = connection.codec
+        self._dialect = codec.dialect
+        self._payload = codec.action_message(id, name, args)
+        self.size = len(self._payload)
 
     def take(self) -> str | bytes | None:
         codec = self._connection.codec
@@ -258,8 +269,9 @@ class Connection:
         self._check_usable()
         call = _Call(self, self._next_id, name, args)
         self._next_id += 1
-        await self._outbox.room()
-        self._check_usable()
+        if self._outbox.is_full:
+            await self._outbox.room()
+            self._check_usable()
         self._outbox.put(call)
         try:
             await call.settled.wait()

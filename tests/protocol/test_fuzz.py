@@ -461,7 +461,7 @@ def test_frames_are_masked_and_read_by_a_server(tested: FramerUnderTest, said: l
 
 
 class _WithoutShortcut(BareCodec):
-    def _common_event(self, data: bytes) -> None:
+    def _common_message(self, data: bytes) -> None:
         return None
 
 
@@ -472,18 +472,30 @@ def _read_or_refuse(codec: BareCodec, data: bytes) -> Any:
         return str(error)
 
 
+lengths = st.one_of(
+    st.binary(max_size=5),
+    st.integers(0, 2**32).map(bare.uint),
+    st.lists(st.integers(0x80, 0xFF), max_size=4).map(lambda more: bytes((*more, 0))),
+)
+
+
 @given(
     st.tuples(
-        st.sampled_from(
-            [b"\x00\x00", b"\x02\x00", b"\x03\x00", b"\x04\x00", b"\x05\x00", b"\x03\x01"]
-        ),
-        st.sampled_from([b"\x03", b"\x02", b"\x83\x00"]),
-        st.one_of(st.binary(max_size=5), st.text(max_size=140).map(bare.text)),
-        st.one_of(st.binary(max_size=5), st.binary(max_size=200).map(bare.data)),
+        st.sampled_from([0, 1, 2, 3, 4, 5, 0x103]).map(lambda v: v.to_bytes(2, "little")),
+        st.sampled_from([b"\x03", b"\x02", b"\x01", b"\x83\x00"]),
+        st.one_of(lengths, st.text(max_size=140).map(bare.text)),
+        st.one_of(lengths, st.binary(max_size=200).map(bare.data)),
         st.sampled_from([b"", b"\x00"]),
     ).map(b"".join)
 )
-def test_the_shortcut_for_events_reads_what_the_reader_reads(data: bytes) -> None:
+def test_the_shortcut_reads_what_the_reader_reads(data: bytes) -> None:
     assert _read_or_refuse(BareCodec(Dialect.PLAIN), data) == _read_or_refuse(
         _WithoutShortcut(Dialect.PLAIN), data
     )
+
+
+@given(st.integers(0, 2**32), st.binary(max_size=200))
+def test_answers_of_every_id(id: int, output: bytes) -> None:
+    data = b"\x03\x00\x02" + bare.uint(id) + bare.data(output)
+    message = BareCodec(Dialect.PLAIN).server_message(data)
+    assert message == _WithoutShortcut(Dialect.PLAIN).server_message(data)

@@ -109,6 +109,20 @@ _BARE_VERSIONS = {
 """What the version prefix of an answer says of its values."""
 
 
+def _short_uint(data: bytes, at: int) -> tuple[int, int]:
+    """An unsigned integer of two to four bytes, and where it ends; an IndexError for others."""
+    value = data[at] & 0x7F
+    for shift in (7, 14, 21):
+        at += 1
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if not byte:
+                break
+            return value, at + 1
+    raise IndexError
+
+
 class BareCodec:
     """BARE messages whose values are CBOR; carries every value that JavaScript and Python share."""
 
@@ -129,9 +143,9 @@ class BareCodec:
     def server_message(self, data: bytes | str) -> ServerMessage:
         if isinstance(data, str):
             raise ProtocolError(f"a text message in bare encoding: {quote(data)}")
-        event = self._common_event(data)
-        if event is not None:
-            return event
+        common = self._common_message(data)
+        if common is not None:
+            return common
         read = self._reader(data)
         tag = read.uint()
         message: ServerMessage
@@ -150,29 +164,32 @@ class BareCodec:
         read.end()
         return message
 
-    def _common_event(self, data: bytes) -> Event | None:
-        """The event that a message is, if it is short as nearly every one is.
+    def _common_message(self, data: bytes) -> Event | ActionResponse | None:
+        """What a message is if it is an event or an answer, short as nearly all of them are.
 
         This does what `bare.Reader` does in a fraction of the time, and leaves to it whatever
-        is odd.
+        is odd: None.
         """
-        if data[1:3] != b"\x00\x03":
-            return None
         try:
             dialect, form = _BARE_VERSIONS[data[0]]
-            name_end = 4 + data[3]
-            length, start = data[name_end], name_end + 1
-            if length >= 0x80:
-                length, start = length & 0x7F | data[start] << 7, start + 1
-                if not 0x80 <= length < 0x4000:
-                    return None
-            if data[3] >= 0x80 or start + length != len(data):
+            tag, number = data[2], data[3]
+            number, at = (number, 4) if number < 0x80 else _short_uint(data, 3)
+            end = at + number if tag == 3 else at
+            length = data[end]
+            length, start = (length, end + 1) if length < 0x80 else _short_uint(data, end)
+            if data[1] or start + length != len(data):
                 return None
-            name = data[4:name_end].decode()
+            message: Event | ActionResponse
+            if tag == 3:
+                message = Event(data[at:end].decode(), RawCbor(data[start:], form))
+            elif tag == 2:
+                message = ActionResponse(number, RawCbor(data[start:], form))
+            else:
+                return None
         except (KeyError, IndexError, UnicodeDecodeError):
             return None
         self.dialect = dialect
-        return Event(name, RawCbor(data[start:], form))
+        return message
 
     def action_body(self, args: Sequence[Any]) -> bytes:
         return _MESSAGE_VERSION + bare.data(self._value(list(args), "args"))

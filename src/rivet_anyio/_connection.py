@@ -84,7 +84,7 @@ class _Call:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = Signal()
+        self.settled = anyio.Event()  # somebody always waits for it
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection

@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 _MESSAGE_VERSION = (2).to_bytes(2, "little")
 """Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
+_ACTION = _MESSAGE_VERSION + b"\x00"
 _QUEUE_VERSION = (3).to_bytes(2, "little")
 
 
@@ -134,8 +135,8 @@ class BareCodec:
 
     def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
         payload = self._value(list(args), "args")
-        head = _MESSAGE_VERSION + b"\x00" + bare.uint(id) + bare.text(name)
-        return b"".join((head, bare.uint(len(payload)), payload))
+        head = (_ACTION, bare.uint(id), bare.text(name), bare.uint(len(payload)))
+        return b"".join((*head, payload))
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
         return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)

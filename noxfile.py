@@ -70,6 +70,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def differ(session: nox.Session) -> None:
+    """Compare our WebSocket framer with wsproto on 100,000 random streams, or as many as said."""
+    install(session, "test")
+    session.run("python", "-m", "tests.conformance.differ", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into site/."""
     install(session, "docs")
@@ -97,3 +104,9 @@ def soak(session: nox.Session) -> None:
     """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
     install(session, "test")
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+def bench(session: nox.Session) -> None:
+    """Measure beside the peers: all, `--quick`, or workloads by name."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)

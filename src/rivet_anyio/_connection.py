@@ -7,7 +7,6 @@ exception.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,13 +35,15 @@ from ._log import logger
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
+from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
 from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -65,22 +66,33 @@ _EXPLAIN_SECONDS = 5.0
 class _Call:
     """An action on its way: waiting to be written, written, or settled."""
 
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_dialect",
+        "_payload",
+        "error",
+        "id",
+        "name",
+        "output",
+        "settled",
+        "size",
+        "written",
+    )
+
     def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = anyio.Event()
+        self.settled = anyio.Event()  # somebody always waits for it
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection
         self._args = args
-        self._codec = connection.codec
-        self._dialect = self._codec.dialect
-        self._payload = self._codec.action_message(id, name, args)
-
-    @property
-    def size(self) -> int:
-        return len(self._payload)
+        codec = connection.codec
+        self._dialect = codec.dialect
+        self._payload = codec.action_message(id, name, args)
+        self.size = len(self._payload)
 
     def take(self) -> str | bytes | None:
         codec = self._connection.codec
@@ -176,12 +188,12 @@ class Connection:
         self._tasks = SilentTasks()
         self._entered = False
         self._leaving = False
-        self._first_settled = anyio.Event()
-        self._supervised = anyio.Event()
+        self._first_settled = Signal()
+        self._supervised = Signal()
         self._failure: BaseException | None = None
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
-        self._changed = anyio.Event()
+        self._changed = Signal()
         self._watchers: WeakSet[StatusStream] = WeakSet()
         self._session: Session | None = None
         self._pump: Pump | None = None
@@ -195,7 +207,7 @@ class Connection:
         self._next_id = 0
         self._codec: Codec | None = None
         self._buffers: dict[str, list[EventBuffer]] = {}
-        self._abandoned: deque[EventBuffer] = deque()
+        self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
         self.in_flight: dict[int, _Call] = {}
 
@@ -258,8 +270,9 @@ class Connection:
         self._check_usable()
         call = _Call(self, self._next_id, name, args)
         self._next_id += 1
-        await self._outbox.room()
-        self._check_usable()
+        if self._outbox.is_full:
+            await self._outbox.room()
+            self._check_usable()
         self._outbox.put(call)
         try:
             await call.settled.wait()
@@ -555,7 +568,7 @@ class Connection:
         self._heard = False
         pump = self._pump = Pump(
             line.stream,
-            WsprotoFramer(options.max_message_size),
+            RFC6455Framer(options.max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,
@@ -692,7 +705,7 @@ class Connection:
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""
         while self._abandoned:
-            self._unsubscribe(self._abandoned.popleft())
+            self._unsubscribe(self._abandoned.pop())
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         buffers = self._buffers.get(buffer.name, [])
@@ -715,7 +728,7 @@ class Connection:
         for watcher in tuple(self._watchers):
             watcher.push(self._change)
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     def _finish(self, failure: BaseException | None) -> None:
         """Nothing happens on this connection any more; everybody who waits learns why."""

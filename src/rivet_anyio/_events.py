@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
@@ -47,8 +48,7 @@ class Gap:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     value: Any
     size: int
 
@@ -113,7 +113,8 @@ class EventBuffer:
         self.items.append(_Item(value, size))
         self._bytes += size
         self._events += 1
-        self._wake()
+        if self._arrival is not None:
+            self._wake()
 
     def push_gap(self, gap: Gap) -> None:
         """The connection is back after having been away."""
@@ -142,7 +143,8 @@ class EventBuffer:
         if isinstance(item, _Item):
             self._bytes -= item.size
             self._events -= 1
-            self._tell_departure()
+            if self._departure is not None:
+                self._tell_departure()
         return item
 
     def clear(self) -> None:
@@ -273,8 +275,27 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
         Cancellation: safe, no event is lost.
         """
+        if not self._is_ready():
+            await self._wait()
+        return self._take()
+
+    async def __anext__(self) -> T_co:
+        # One coroutine less for every event.
+        if not self._is_ready():
+            try:
+                await self._wait()
+            except anyio.EndOfStream:
+                raise StopAsyncIteration from None
+        return self._take()
+
+    def _is_ready(self) -> bool:
+        """Whether an item can be taken at once, without a checkpoint that is due."""
+        return bool(self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items)
+
+    async def _wait(self) -> None:
+        """Return when there is an item to take; raise when there will be none."""
         buffer = self._buffer
-        if buffer.items and self._taken % _ITEMS_PER_CHECKPOINT == 0:
+        if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
             if self._closed:
@@ -284,12 +305,17 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                     raise anyio.EndOfStream
                 raise again(buffer.end_error)
             await buffer.arrival()
+
+    def _take(self) -> T_co:
+        buffer = self._buffer
         self._taken += 1
         item = buffer.pop()
         if isinstance(item, _Item):
-            if isinstance(item.value, ProtocolError):
-                raise item.value
-            value: T_co = convert(item.value, self._type, f"event {self.name!r}")
+            value: T_co = item.value
+            if isinstance(value, ProtocolError):
+                raise value
+            if self._type is not Any:
+                value = convert(value, self._type, f"event {self.name!r}")
             return value
         if isinstance(item, Gap) and buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)

@@ -15,9 +15,11 @@ from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._log import logger
 from ._scope import SilentTasks, patience
+from ._signal import Signal
 from ._target import Target
 from .protocol.addressing import websocket_path
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -34,7 +36,7 @@ class _Message:
     def __init__(self, payload: str | bytes) -> None:
         self._payload = payload
         self.size = len(payload)
-        self.settled = anyio.Event()
+        self.settled = Signal()
         self.has_left = False
 
     def take(self) -> str | bytes | None:
@@ -76,7 +78,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._line: Line | None = None
         self._outbox = Outbox()
         self._unsettled: set[_Message] = set()
-        self._finished = anyio.Event()
+        self._finished = Signal()
         self._left = False
         self._closed = False
         self._messages: deque[str | bytes] = deque()
@@ -116,7 +118,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise failed.error from None
         self._pump = Pump(
             self._line.stream,
-            WsprotoFramer(self._max_message_size),
+            RFC6455Framer(self._max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,

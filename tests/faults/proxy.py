@@ -246,11 +246,15 @@ class Proxy:
             await pair.server.aclose()
 
     async def _half_close(self) -> None:
+        assert self._tasks is not None
         for pair in tuple(self._pairs):
             if pair.is_websocket:
                 pair.swallows_down = True
-                async with pair.to_client:
-                    await _quietly(pair.client.send_eof)
+                self._tasks.start_soon(_quietly, partial(self._end_sending, pair))
+
+    async def _end_sending(self, pair: _Pair) -> None:
+        async with pair.to_client:
+            await pair.client.send_eof()
 
     async def _half_open(self) -> None:
         for pair in tuple(self._pairs):

@@ -376,8 +376,9 @@ class Proxy:
                 ready += pair.frames.step(data[ready:]) if pair.is_websocket else len(data)
                 pair.is_websocket = pair.is_websocket and not pair.frames.refused
             if ready and not (pair.swallows or pair.swallows_down):
-                await pair.client.send(data)
+                # Counted first: whoever has got them can rely on the number.
                 self.downstream_bytes += len(data)
+                await pair.client.send(data)
                 self._notify()
 
     def _ends_here(self, pair: _Pair) -> bool:

@@ -106,6 +106,7 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure beside the peers: all, `--quick`, or workloads by name."""
     install(session, "bench")

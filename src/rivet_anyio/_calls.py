@@ -7,6 +7,7 @@ starting or moving. Everything else, lost connections included, goes to the call
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -23,15 +24,19 @@ __all__ = ["Attempts", "call_actor", "explain"]
 
 _MAX_ATTEMPTS = 10
 _MAX_SECONDS = 60.0
-_BACKOFF = Retry(initial=0.1, maximum=2.0)
 
 T = TypeVar("T")
 
 
 class Attempts:
-    """Counts attempts against a budget of 10 and of 60 seconds."""
+    """Counts attempts against a budget of 10 and of 60 seconds.
 
-    def __init__(self) -> None:
+    Args:
+        retry: Whose `random` and `sleep` to use.
+    """
+
+    def __init__(self, retry: Retry) -> None:
+        self._backoff = replace(retry, initial=0.1, maximum=2.0)
         self._count = 0
         self._until = anyio.current_time() + _MAX_SECONDS
 
@@ -45,9 +50,9 @@ class Attempts:
         self._count += 1
         if self._count >= _MAX_ATTEMPTS or anyio.current_time() > self._until:
             raise error
-        delay = 0.0 if at_once and self._count == 1 else _BACKOFF.delay(self._count)
+        delay = 0.0 if at_once and self._count == 1 else self._backoff.delay(self._count)
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
-        await anyio.sleep(delay)
+        await self._backoff.sleep(delay)
 
 
 async def call_actor(
@@ -70,7 +75,7 @@ async def call_actor(
     Raises:
         ActorError: what the last attempt met.
     """
-    attempts = Attempts()
+    attempts = Attempts(core.options.retry)
     while True:
         server = await core.server()
         try:

@@ -262,7 +262,7 @@ class ActorAccessor:
         parts = parse_key(key)
         creation = self._creation(input, region, pool)
         server = await self._core.server()
-        attempts = Attempts()
+        attempts = Attempts(self._core.options.retry)
         while True:
             try:
                 actor = await create_actor(self._core, server, "POST", self._name, parts, creation)

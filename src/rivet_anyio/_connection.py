@@ -35,13 +35,15 @@ from ._log import logger
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
+from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, is_refusal, is_transient, judge
+from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -58,27 +60,39 @@ _RETRIED_STATUS = (408, 425, 429)
 _RESTARTING_CODES = (1012, 1013)
 _HELD_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
+_EXPLAIN_SECONDS = 5.0
 
 
 class _Call:
     """An action on its way: waiting to be written, written, or settled."""
 
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_dialect",
+        "_payload",
+        "error",
+        "id",
+        "name",
+        "output",
+        "settled",
+        "size",
+        "written",
+    )
+
     def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = anyio.Event()
+        self.settled = anyio.Event()  # somebody always waits for it
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection
         self._args = args
-        self._codec = connection.codec
-        self._dialect = self._codec.dialect
-        self._payload = self._codec.action_message(id, name, args)
-
-    @property
-    def size(self) -> int:
-        return len(self._payload)
+        codec = connection.codec
+        self._dialect = codec.dialect
+        self._payload = codec.action_message(id, name, args)
+        self.size = len(self._payload)
 
     def take(self) -> str | bytes | None:
         codec = self._connection.codec
@@ -91,6 +105,9 @@ class _Call:
         self.written = True
         self._connection.in_flight[self.id] = self
         return self._payload
+
+    def sent(self) -> None:
+        """Nobody waits for that: an action waits for its answer."""
 
     def succeed(self, output: Raw) -> None:
         self.output = output
@@ -114,13 +131,20 @@ class _Subscription:
     def take(self) -> str | bytes | None:
         return self._connection.codec.subscription_message(self._name, self._subscribe)
 
+    def sent(self) -> None:
+        """Nobody waits for that."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How an attempt ended: the cause, and whether the connection had been open."""
+    """How an attempt ended: the cause, and whether the connection had been open.
+
+    `last_heard` is the time of the last bytes where it had.
+    """
 
     cause: BaseException
     opened: bool
+    last_heard: float = 0.0
     by_user: bool = False
     refused: bool = False
     explained: bool = False
@@ -164,24 +188,26 @@ class Connection:
         self._tasks = SilentTasks()
         self._entered = False
         self._leaving = False
-        self._first_settled = anyio.Event()
-        self._supervised = anyio.Event()
+        self._first_settled = Signal()
+        self._supervised = Signal()
         self._failure: BaseException | None = None
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
-        self._changed = anyio.Event()
+        self._changed = Signal()
         self._watchers: WeakSet[StatusStream] = WeakSet()
         self._session: Session | None = None
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
         self._heard = False
         self._init: Init | None = None
+        self._opened_at = 0.0
         self._lost_at: float | None = None
         self._attempts = 0
         self._outbox = Outbox()
         self._next_id = 0
         self._codec: Codec | None = None
         self._buffers: dict[str, list[EventBuffer]] = {}
+        self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
         self.in_flight: dict[int, _Call] = {}
 
@@ -244,8 +270,9 @@ class Connection:
         self._check_usable()
         call = _Call(self, self._next_id, name, args)
         self._next_id += 1
-        await self._outbox.room()
-        self._check_usable()
+        if self._outbox.is_full:
+            await self._outbox.room()
+            self._check_usable()
         self._outbox.put(call)
         try:
             await call.settled.wait()
@@ -327,20 +354,21 @@ class Connection:
         self._check_usable()
         buffer = EventBuffer(
             name,
+            since=anyio.current_time(),
             buffer_size=buffer_size,
             buffer_bytes=_BUFFER_BYTES,
             overflow=overflow,
             gaps=gaps,
             unsubscribe=self._unsubscribe,
+            abandon=self._abandoned.append,
         )
+        self._sweep()
         buffers = self._buffers.setdefault(name, [])
         buffers.append(buffer)
         if overflow == "block":
             self._blocking.append(buffer)
         if len(buffers) == 1:
             self._tell_subscription(name, True)
-        else:
-            buffer.was_subscribed = self.status is Status.CONNECTED
         return EventStream(buffer, type)
 
     async def next_event(self, name: str, type: Any = Any) -> Any:
@@ -438,6 +466,8 @@ class Connection:
     def message(self, data: str | bytes) -> None:
         """Take a message from the pump."""
         assert self._session is not None
+        if self._abandoned:
+            self._sweep()
         message = self._session.receive(data, issued=self._next_id)
         if isinstance(message, Event):
             self._heard = True
@@ -454,6 +484,8 @@ class Connection:
 
     def full(self) -> anyio.Event | None:
         """Tell the pump whether a blocking stream has room."""
+        if self._abandoned:
+            self._sweep()
         for buffer in self._blocking:
             room = buffer.holds_reader()
             if room is not None:
@@ -477,7 +509,7 @@ class Connection:
 
     async def _run_sessions(self) -> None:
         """One session after another, until the scope is left or there is no point."""
-        first: Attempts | None = Attempts()
+        first: Attempts | None = Attempts(self._retry)
         failures = 0
         while True:
             ended = await self._attempt()
@@ -487,7 +519,7 @@ class Connection:
             if ended.opened:
                 first = None
                 failures = 0 if ended.held else failures
-                self._lose(cause)
+                self._lose(cause, ended.last_heard)
             if self._is_final(ended, has_been_open=first is None):
                 raise cause
             if first is not None:
@@ -497,8 +529,14 @@ class Connection:
             self._set_status(Status.DISCONNECTED, cause)
             delay = self._delay(failures, ended)
             failures += 1
-            logger.info("connection lost or refused: %s; next attempt in %.2f s", cause, delay)
-            await anyio.sleep(delay)
+            logger.info(
+                "%s: %s; next attempt in %.2f s",
+                "connection lost" if ended.opened else "no connection",
+                # What the user's own code raised may hold what it was to keep.
+                type(cause).__name__ if ended.by_user else cause,
+                delay,
+            )
+            await self._retry.sleep(delay)
             self._attempts += 1
             self._set_status(Status.CONNECTING)
 
@@ -528,9 +566,9 @@ class Connection:
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
         self._heard = False
-        self._pump = Pump(
+        pump = self._pump = Pump(
             line.stream,
-            WsprotoFramer(options.max_message_size),
+            RFC6455Framer(options.max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,
@@ -539,7 +577,7 @@ class Connection:
         )
         began = anyio.current_time()
         try:
-            end = await self._pump.run()
+            end = await pump.run()
             session = self._session
         finally:
             self._codec = self._session.codec
@@ -547,6 +585,7 @@ class Connection:
         opened = session.init is not None
         if opened:
             line.server.codec.dialect = session.codec.dialect
+            self._core.doubt(line.server)
         cause = self._refusal or self._cause(end, opened)
         is_explained = False
         if isinstance(cause, ActorError):
@@ -554,13 +593,15 @@ class Connection:
                 self._target.forget(line.actor_id)
             elif not opened:
                 try:
-                    await explain(self._core, line.server, line.actor_id, cause)
+                    with anyio.move_on_after(_EXPLAIN_SECONDS):
+                        await explain(self._core, line.server, line.actor_id, cause)
                 except ActorError as explained:
                     cause, is_explained = explained, True
         held = self._heard or anyio.current_time() - began > _HELD_SECONDS
         return _Ended(
             cause,
             opened,
+            last_heard=pump.last_heard,
             refused=self._refusal is not None,
             explained=is_explained,
             held=held,
@@ -571,10 +612,8 @@ class Connection:
         if not isinstance(end, Close):
             return end
         error = close_as_error(end)
-        if not opened and end.code == 1011 and end.reason and isinstance(error, TransportError):
-            # RivetKit 2.0 refuses with the code alone, without its group.
-            group = "internal" if end.reason == "internal_error" else "user"
-            return ActorError(group, end.reason, f"connection refused: {end.reason}")
+        if not opened and end.code == 1011 and isinstance(error, TransportError):
+            return code_error(end.reason) or error
         return error
 
     def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:
@@ -612,19 +651,17 @@ class Connection:
         if self.status is Status.CONNECTED:
             # The 2.3 gateway keeps the socket when the actor's host died, and what was asked of
             # the actor before is never answered.
-            self._lose(ConnectionLostError("the actor was moved and began the connection anew"))
+            moved = ConnectionLostError("the actor was moved and began the connection anew")
+            self._lose(moved, self._pump.heard_before)
         self._init = init
+        now = self._opened_at = anyio.current_time()
         if self._lost_at is not None:
-            gap = Gap(self._lost_at, anyio.current_time(), self._attempts)
             for buffers in self._buffers.values():
                 for buffer in buffers:
-                    if buffer.was_subscribed:
-                        buffer.push_gap(gap)
+                    since = max(self._lost_at, buffer.since)
+                    buffer.push_gap(Gap(since, now, self._attempts))
             self._lost_at = None
-            logger.info("connection is back after %d attempts", self._attempts)
-        for buffers in self._buffers.values():
-            for buffer in buffers:
-                buffer.was_subscribed = True
+        logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
         calls = [item for item in self._outbox.items if isinstance(item, _Call)]
         self._outbox.replace([*(_Subscription(self, name, True) for name in self._buffers), *calls])
@@ -632,9 +669,9 @@ class Connection:
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
 
-    def _lose(self, cause: BaseException) -> None:
+    def _lose(self, cause: BaseException, last_heard: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = anyio.current_time()
+        self._lost_at = max(last_heard, self._opened_at)
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(_lost(call, cause))
@@ -651,10 +688,7 @@ class Connection:
             args = args if isinstance(args, list) else [args]
             value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
-            if buffer.abandoned:
-                self._unsubscribe(buffer)
-            else:
-                buffer.push(value, size)
+            buffer.push(value, size)
 
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
@@ -667,6 +701,11 @@ class Connection:
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             self._set_status(self.status, error)
+
+    def _sweep(self) -> None:
+        """Unsubscribe streams that became garbage."""
+        while self._abandoned:
+            self._unsubscribe(self._abandoned.pop())
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         buffers = self._buffers.get(buffer.name, [])
@@ -682,8 +721,6 @@ class Connection:
     def _tell_subscription(self, name: str, subscribe: bool) -> None:
         """Now, if the connection is open; else Init brings all of them at once."""
         if self.status is Status.CONNECTED and not self._over:
-            for buffer in self._buffers.get(name, []):
-                buffer.was_subscribed = True
             self._outbox.put(_Subscription(self, name, subscribe))
 
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:
@@ -691,7 +728,7 @@ class Connection:
         for watcher in tuple(self._watchers):
             watcher.push(self._change)
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     def _finish(self, failure: BaseException | None) -> None:
         """Nothing happens on this connection any more; everybody who waits learns why."""

@@ -4,6 +4,7 @@ on who it is."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import anyio
 import httpx
@@ -13,6 +14,7 @@ from ._errors import (
     ActorError,
     ActorSpecifier,
     ClosedError,
+    ConfigError,
     ConnectError,
     ConnectionLostError,
     ProtocolError,
@@ -25,11 +27,13 @@ from .protocol.addressing import (
     HEADER_TOKEN,
     Endpoint,
     join_url,
+    parse_endpoint_url,
     same_host,
+    without_credentials,
 )
 from .protocol.dialect import Dialect, ServerVersion
 from .protocol.encodings import Codec, codec_for, error_from_json
-from .protocol.management import parse_metadata
+from .protocol.management import Metadata, parse_metadata
 from .protocol.messages import ErrorBody
 from .protocol.values import quote
 from .transport._http import HttpAnswer, HttpTransport
@@ -55,12 +59,20 @@ class Server:
 
     Attributes:
         endpoint: Its URL, namespace and token.
+        headers: The configured headers that it may see.
         version: What ``/metadata`` said, None where it was not asked or did not answer.
         codec: Writes and reads what goes over plain HTTP.
     """
 
-    def __init__(self, endpoint: Endpoint, version: ServerVersion | None, codec: Codec) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        headers: tuple[tuple[str, str], ...],
+        version: ServerVersion | None,
+        codec: Codec,
+    ) -> None:
         self.endpoint = endpoint
+        self.headers = headers
         self.version = version
         self.codec = codec
 
@@ -73,6 +85,25 @@ class Server:
         """Whether to skip waiting until an actor is ready, when that is asked for."""
         known = self.version is None or self.version.has_skip_ready_wait
         return skip_ready_wait and known
+
+    def actor_headers(self) -> dict[str, str]:
+        """The headers of a request to an actor."""
+        headers = self._headers()
+        if self.endpoint.token is not None:
+            headers[HEADER_TOKEN] = self.endpoint.token
+        return headers
+
+    def management_headers(self, *, has_body: bool) -> dict[str, str]:
+        """The headers of a request to the management API."""
+        headers = self._headers()
+        if self.endpoint.token is not None:
+            headers["Authorization"] = f"Bearer {self.endpoint.token}"
+        if has_body:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def _headers(self) -> dict[str, str]:
+        return {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.headers)}
 
     def learn(self, answer: HttpAnswer) -> None:
         """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
@@ -120,21 +151,6 @@ class Core:
             raise ClosedError(f"the Client was used {when}")
         return self._transport
 
-    def headers(self, **own: str | None) -> dict[str, str]:
-        """The configured headers, and those of one request; underscores become dashes."""
-        headers = {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.config.headers)}
-        for name, value in own.items():
-            if value is not None:
-                headers[name.replace("_", "-")] = value
-        return headers
-
-    def actor_headers(self, server: Server) -> dict[str, str]:
-        """The headers of a request to an actor."""
-        headers = self.headers()
-        if server.endpoint.token is not None:
-            headers[HEADER_TOKEN] = server.endpoint.token
-        return headers
-
     async def manage(
         self,
         server: Server,
@@ -152,7 +168,7 @@ class Core:
         answer = await self.http.request(
             method,
             join_url(server.endpoint.url, path, query),
-            headers=self._management_headers(server.endpoint, content),
+            headers=server.management_headers(has_body=content is not None),
             content=content,
         )
         server.learn(answer)
@@ -169,16 +185,24 @@ class Core:
                     self._server = await self._find_server()
         return self._server
 
+    def doubt(self, server: Server) -> None:
+        """This server broke off, and may come back in another version or at another place.
+
+        The next `server` asks for its metadata again.
+        """
+        if self._server is server:
+            self._server = None
+
     async def _find_server(self) -> Server:
-        endpoint = self.config.endpoint
-        http = self.http
+        first = self._make_server(self.config.endpoint, self.config.headers, None)
         if not self._metadata_lookup:
-            return self._make_server(endpoint, None)
+            return first
+        endpoint = first.endpoint
         try:
-            answer = await http.request(
+            answer = await self.http.request(
                 "GET",
                 join_url(endpoint.url, "/metadata", [("namespace", endpoint.namespace)]),
-                headers=self._management_headers(endpoint, None),
+                headers=first.management_headers(has_body=False),
             )
         except ConnectionLostError as lost:
             # Asking for metadata runs nothing, so what the caller wanted did not run.
@@ -190,43 +214,40 @@ class Core:
             )
         if answer.status in (401, 403):
             raise error_of(answer, None)
-        if not answer.ok:
-            return self._make_server(endpoint, None)
-        metadata = parse_metadata(answer.body)
-        return self._make_server(
-            self._moved(
-                endpoint,
-                metadata.client_endpoint,
-                metadata.client_namespace,
-                metadata.client_token,
-            ),
-            metadata.version,
-        )
+        return self._moved(first, parse_metadata(answer.body)) if answer.ok else first
 
-    def _moved(
-        self, old: Endpoint, url: str | None, namespace: str | None, token: str | None
-    ) -> Endpoint:
-        """Where metadata sends us on to; our token goes to another host only when allowed."""
+    def _moved(self, first: Server, metadata: Metadata) -> Server:
+        """Where metadata sends us on to; secrets go to another host only when allowed."""
+        old, url = first.endpoint, metadata.client_endpoint
         if url is None:
-            return old
-        if httpx.URL(url).scheme not in ("http", "https"):
-            raise ProtocolError(f"the server's clientEndpoint is no http(s) URL: {url!r:.100}")
-        keeps_token = self._forward_token or same_host(old.url, url)
-        return Endpoint(
-            url=url.rstrip("/"),
-            namespace=namespace or old.namespace,
-            token=token or (old.token if keeps_token else None),
+            return self._make_server(old, first.headers, metadata.version)
+        try:
+            clean, user, password = parse_endpoint_url(url)
+            httpx.URL(clean)
+        except (ConfigError, httpx.InvalidURL):
+            raise ProtocolError(
+                f"the server's clientEndpoint is no http(s) URL: {url!r:.100}"
+            ) from None
+        token = metadata.client_token or unquote(password)
+        if not (token.isascii() and token.isprintable()):
+            raise ProtocolError("the server's clientToken has characters that no header can carry")
+        keeps_secrets = self._forward_token or same_host(old.url, clean)
+        endpoint = Endpoint(
+            url=clean,
+            namespace=metadata.client_namespace or unquote(user) or old.namespace,
+            token=token or (old.token if keeps_secrets else None),
         )
+        headers = first.headers if keeps_secrets else without_credentials(first.headers, old.token)
+        return self._make_server(endpoint, headers, metadata.version)
 
-    def _make_server(self, endpoint: Endpoint, version: ServerVersion | None) -> Server:
+    def _make_server(
+        self,
+        endpoint: Endpoint,
+        headers: tuple[tuple[str, str], ...],
+        version: ServerVersion | None,
+    ) -> Server:
         dialect = version.dialect if version else Dialect.COMPAT
-        return Server(endpoint, version, codec_for(self.config.encoding, dialect))
-
-    def _management_headers(self, endpoint: Endpoint, content: bytes | None) -> dict[str, str]:
-        return self.headers(
-            Authorization=f"Bearer {endpoint.token}" if endpoint.token else None,
-            Content_Type="application/json" if content is not None else None,
-        )
+        return Server(endpoint, headers, version, codec_for(self.config.encoding, dialect))
 
 
 def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
@@ -257,15 +278,27 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
 def actor_error(
     body: ErrorBody, ray_id: str | None = None, actor: ActorSpecifier | None = None
 ) -> ActorError:
-    """The exception for an error as the server described it."""
-    return ActorError(
+    """The exception for an error as the server described it.
+
+    Metadata that cannot be read is left out, and a note says so.
+    """
+    metadata = note = None
+    if body.metadata is not None:
+        try:
+            metadata = body.metadata.load()
+        except ProtocolError as unreadable:
+            note = f"its metadata cannot be read: {unreadable}"
+    error = ActorError(
         body.group,
         body.code,
         body.message,
-        metadata=None if body.metadata is None else body.metadata.load(),
+        metadata=metadata,
         actor=body.actor or actor,
         ray_id=ray_id,
     )
+    if note is not None:
+        error.add_note(note)
+    return error
 
 
 def _specifier(answer: HttpAnswer) -> ActorSpecifier | None:

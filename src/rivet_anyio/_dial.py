@@ -119,13 +119,14 @@ async def _open(
         return await upgrade(
             core.http.client,
             url,
-            headers=core.actor_headers(server),
+            headers=server.actor_headers(),
             subprotocols=subprotocols(
                 encoding,
                 params=params,
                 token=token,
                 skip_ready_wait_for=actor_id if skip_ready_wait else None,
             ),
+            has_secret=in_path is not None,
         )
     except UpgradeRefused as refused:
         answer = HttpAnswer(refused.status or 0, refused.headers, refused.body)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
@@ -36,7 +37,8 @@ class Gap:
     """The connection was away: events may be missing here.
 
     Attributes:
-        since: When the connection was lost, in seconds of `anyio.current_time`.
+        since: When the last bytes came before the loss, or when the stream was opened if that
+            was later, in seconds of `anyio.current_time`.
         until: When it was back, in seconds of `anyio.current_time`.
         attempts: How many attempts the reconnect took.
     """
@@ -46,8 +48,7 @@ class Gap:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     value: Any
     size: int
 
@@ -59,18 +60,19 @@ class EventBuffer:
         self,
         name: str,
         *,
+        since: float,
         buffer_size: int,
         buffer_bytes: int,
         overflow: Overflow,
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
+        abandon: Callable[[EventBuffer], None],
     ) -> None:
         self.name = name
+        self.since = since
         self.items: deque[_Item | Gap] = deque()
         self.gap_count = 0
         self.dropped = 0
-        self.abandoned = False
-        self.was_subscribed = False
         self.ended = False
         self.end_error: BaseException | None = None
         self._bytes = self._events = 0
@@ -79,6 +81,7 @@ class EventBuffer:
         self._overflow = overflow
         self._gaps = gaps
         self._unsubscribe = unsubscribe
+        self._abandon = abandon
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
@@ -110,7 +113,8 @@ class EventBuffer:
         self.items.append(_Item(value, size))
         self._bytes += size
         self._events += 1
-        self._wake()
+        if self._arrival is not None:
+            self._wake()
 
     def push_gap(self, gap: Gap) -> None:
         """The connection is back after having been away."""
@@ -139,7 +143,8 @@ class EventBuffer:
         if isinstance(item, _Item):
             self._bytes -= item.size
             self._events -= 1
-            self._tell_departure()
+            if self._departure is not None:
+                self._tell_departure()
         return item
 
     def clear(self) -> None:
@@ -150,7 +155,7 @@ class EventBuffer:
 
     def holds_reader(self) -> anyio.Event | None:
         """With ``overflow="block"`` and a full buffer, an event that is set on departure."""
-        if self._overflow != "block" or self.ended or self.abandoned or not self._is_full(0):
+        if self._overflow != "block" or self.ended or not self._is_full(0):
             return None
         self._departure = self._departure or anyio.Event()
         return self._departure
@@ -169,6 +174,11 @@ class EventBuffer:
     def unsubscribe(self) -> None:
         """Give the subscription back."""
         self._unsubscribe(self)
+
+    def abandon(self) -> None:
+        """As `unsubscribe`, from any thread: the connection does it in its next step."""
+        if not self.ended:
+            self._abandon(self)
 
     def _is_full(self, size: int) -> bool:
         if self._events >= self._buffer_size:
@@ -265,8 +275,27 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
         Cancellation: safe, no event is lost.
         """
+        if not self._is_ready():
+            await self._wait()
+        return self._take()
+
+    async def __anext__(self) -> T_co:
+        # One coroutine less for every event.
+        if not self._is_ready():
+            try:
+                await self._wait()
+            except anyio.EndOfStream:
+                raise StopAsyncIteration from None
+        return self._take()
+
+    def _is_ready(self) -> bool:
+        """Whether an item can be taken at once, without a checkpoint that is due."""
+        return bool(self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items)
+
+    async def _wait(self) -> None:
+        """Return when there is an item to take; raise when there will be none."""
         buffer = self._buffer
-        if buffer.items and self._taken % _ITEMS_PER_CHECKPOINT == 0:
+        if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
             if self._closed:
@@ -276,12 +305,17 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                     raise anyio.EndOfStream
                 raise again(buffer.end_error)
             await buffer.arrival()
+
+    def _take(self) -> T_co:
+        buffer = self._buffer
         self._taken += 1
         item = buffer.pop()
         if isinstance(item, _Item):
-            if isinstance(item.value, ProtocolError):
-                raise item.value
-            value: T_co = convert(item.value, self._type, f"event {self.name!r}")
+            value: T_co = item.value
+            if isinstance(value, ProtocolError):
+                raise value
+            if self._type is not Any:
+                value = convert(value, self._type, f"event {self.name!r}")
             return value
         if isinstance(item, Gap) and buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)
@@ -301,8 +335,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             self._buffer.unsubscribe()
 
     def __del__(self) -> None:
-        # Garbage may be collected in any thread: leave the rest to the connection's reader.
-        self._buffer.abandoned = True
+        self._buffer.abandon()
 
     def __repr__(self) -> str:
         return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"

@@ -26,13 +26,14 @@ from .protocol.addressing import (
     HEADER_TARGET,
     action_path,
     actor_url,
+    encode_component,
     join_url,
     params_json,
     queue_path,
     request_path,
 )
 from .protocol.lifecycle import Verdict, judge
-from .transport._http import HttpAnswer, translated
+from .transport._http import HttpAnswer, is_packed, translated
 
 __all__ = ["ActorHandle", "GetParams"]
 
@@ -393,12 +394,12 @@ class ActorHandle:
         self, server: Server, actor_id: str, path: str, skip_ready_wait: bool | None
     ) -> tuple[str, dict[str, str]]:
         """The URL of something of the actor, and the headers to send along."""
-        headers = self._core.actor_headers(server)
+        headers = server.actor_headers()
         if not server.skips(self._skips(skip_ready_wait)):
             return actor_url(server.endpoint, actor_id, path), headers
         headers[HEADER_SKIP_READY_WAIT] = "1"
         headers[HEADER_TARGET] = "actor"
-        headers[HEADER_ACTOR] = actor_id
+        headers[HEADER_ACTOR] = encode_component(actor_id)
         if path.startswith("/request"):
             return join_url(server.endpoint.url, path), headers
         return actor_url(server.endpoint, actor_id, path), headers
@@ -419,9 +420,11 @@ def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
 
 async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorError | None:
     """The error of the gateway or the runtime that kept the request from the actor, if any."""
-    if response.status_code < 400 or "content-type" not in response.headers:
+    headers = response.headers
+    if response.status_code < 400 or "content-type" not in headers or is_packed(response):
         return None
-    if int(response.headers.get("content-length") or "65536") >= 65536:
+    length = headers.get("content-length", "")
+    if not (length.isdecimal() and len(length) < 6 and int(length) < 65536):
         return None
     with translated():
         body = await response.aread()

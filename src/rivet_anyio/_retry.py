@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random as _random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+import anyio
 
 __all__ = ["Retry"]
 
@@ -15,17 +17,19 @@ class Retry:
 
     Before attempt ``n`` (from 0) the delay is drawn evenly between 0 and
     ``min(initial * 2**n, maximum)``. Delays are slept on the event loop's clock, so virtual time
-    (Trio's ``MockClock``) applies to them.
+    applies to them.
 
     Attributes:
         initial: Upper bound of the first delay, in seconds.
         maximum: Upper bound of every delay, in seconds.
         random: Returns a float from 0 to 1; replace it to make delays predictable.
+        sleep: Awaited with the seconds of each delay; replace it to decide how they pass.
     """
 
     initial: float = 0.25
     maximum: float = 30.0
     random: Callable[[], float] = field(default=_random.random, repr=False)
+    sleep: Callable[[float], Awaitable[object]] = field(default=anyio.sleep, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.initial <= self.maximum:

@@ -13,10 +13,13 @@ from anyio.lowlevel import checkpoint
 from ._core import Core
 from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
+from ._log import logger
 from ._scope import SilentTasks, patience
+from ._signal import Signal
 from ._target import Target
 from .protocol.addressing import websocket_path
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -33,13 +36,15 @@ class _Message:
     def __init__(self, payload: str | bytes) -> None:
         self._payload = payload
         self.size = len(payload)
-        self.settled = anyio.Event()
-        self.taken = False
+        self.settled = Signal()
+        self.has_left = False
 
     def take(self) -> str | bytes | None:
-        self.taken = True
-        self.settled.set()
         return self._payload
+
+    def sent(self) -> None:
+        self.has_left = True
+        self.settled.set()
 
 
 class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
@@ -72,7 +77,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._pump: Pump | None = None
         self._line: Line | None = None
         self._outbox = Outbox()
-        self._finished = anyio.Event()
+        self._unsettled: set[_Message] = set()
+        self._finished = Signal()
         self._left = False
         self._closed = False
         self._messages: deque[str | bytes] = deque()
@@ -112,7 +118,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise failed.error from None
         self._pump = Pump(
             self._line.stream,
-            WsprotoFramer(self._max_message_size),
+            RFC6455Framer(self._max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,
@@ -121,6 +127,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._pump.begin_sending()
         await self._tasks.enter()
         self._tasks.start(self._run)
+        logger.info("raw WebSocket to actor %s is open", self._line.actor_id)
         return self
 
     async def __aexit__(
@@ -142,10 +149,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     async def send(self, item: str | bytes) -> None:
         """Send one message: str as text, bytes as binary.
 
-        Returns once it is on its way to the socket, in the order of the calls.
+        Returns once the operating system has all of it, in the order of the calls.
 
         Raises:
-            ConnectionLostError, ActorError: the connection has ended.
+            ConnectionLostError, ActorError: the connection has ended; the peer may have the
+                message, but never a part of it.
             ClosedError: outside the block, or after `aclose`.
             TypeError: for anything but str and bytes.
 
@@ -157,13 +165,14 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         await self._outbox.room()
         self._check_open()
         message = _Message(item)
+        self._unsettled.add(message)
         self._outbox.put(message)
         try:
             await message.settled.wait()
         finally:
-            if not message.taken:
-                self._outbox.discard(message)
-        if not message.taken:
+            self._unsettled.discard(message)
+            self._outbox.discard(message)
+        if not message.has_left:
             self._check_open()
             raise ConnectionLostError("the connection ended before the message was sent")
 
@@ -252,9 +261,10 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         finally:
             self._finished.set()
             self._wake()
-            for message in self._outbox.items:
-                if isinstance(message, _Message):
-                    message.settled.set()
+            if not self._left and not self._closed:
+                logger.info("the raw WebSocket ended: %s", self._pump.end)
+            for message in self._unsettled:
+                message.settled.set()
 
     def _wake(self) -> None:
         if self._arrival is not None:

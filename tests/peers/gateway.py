@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,18 +41,21 @@ class Gateway:
 
     Attributes:
         url: Where.
+        version: Which RivetKit it says it is.
+        client_endpoint: Where it sends clients on to.
         requested: The path and query of every request.
         closes: Code and reason of the client's side of every WebSocket that ended.
     """
 
     def __init__(self, talk: Talk, version: str) -> None:
         self.url = ""
+        self.version = version
+        self.client_endpoint: str | None = None
         self.requested: list[str] = []
         self.headers: list[Headers] = []
         self.closes: list[tuple[int | None, str | None]] = []
         self.failures: list[BaseException] = []
         self._talk = talk
-        self._version = version
         self._busy = threading.Semaphore(0)
         self._accepted = 0
 
@@ -61,7 +65,9 @@ class Gateway:
         self.headers.append(request.headers)
         path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
         if path == "/metadata":
-            body: Any = {"runtime": "rivetkit", "version": self._version}
+            body: Any = {"runtime": "rivetkit", "version": self.version}
+            if self.client_endpoint is not None:
+                body["clientEndpoint"] = self.client_endpoint
         elif path == "/actors":
             key = query.get("key", [None])[0]
             found = [{"actor_id": "a1", "name": query["name"][0], "key": key}]
@@ -97,20 +103,28 @@ class Gateway:
 
 
 @contextmanager
-def running(talk: Talk, *, version: str = "2.3.19") -> Iterator[Gateway]:
+def running(
+    talk: Talk,
+    *,
+    version: str = "2.3.19",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Gateway]:
     """A gateway whose WebSockets all talk like `talk`."""
     gateway = Gateway(talk, version)
     logger = logging.getLogger("tests.peers.gateway")
     with serve(
         gateway.handle,
-        "127.0.0.1",
-        0,
+        host,
+        port,
+        ssl=tls,
         subprotocols=[Subprotocol("rivet")],
         process_request=gateway.answer,
         max_size=None,
         logger=logger,
     ) as server:
-        gateway.url = f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        gateway.url = f"http{'s' if tls else ''}://{host}:{server.socket.getsockname()[1]}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
@@ -429,6 +430,39 @@ async def test_answered_pings_keep_the_connection() -> None:
         with anyio.fail_after(GUARD):
             async with connection(one) as conn:
                 assert await conn.action("wait") == "three"
+
+
+async def test_an_answer_is_never_unpacked() -> None:
+    """A mebibyte of gzip can hold a gibibyte."""
+    packed = gzip.compress(bytes(64 * 1024 * 1024))
+
+    async def handler(peer: Peer) -> None:
+        head = await peer.head()
+        assert "accept-encoding: identity" in head.lower()
+        answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}"
+        await peer.send(answer.encode() + b"\r\n\r\n" + packed)
+
+    async with serving(handler) as url, client(url) as one:
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ProtocolError, match="gzip"):
+                await one.actor("room").get_for_id("a1").action("act")
+
+
+async def test_an_error_whose_metadata_cannot_be_read_spoils_nothing_else() -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.open()
+        id, _ = await peer.action()
+        error = {"group": "user", "code": "broken", "message": "m", "actionId": id}
+        await peer.send(text({"tag": "Error", "val": {**error, "metadata": ["$BigInt", "x"]}}))
+        await peer.serve_actions()
+
+    async with serving(handler) as url, client(url) as one, connection(one) as conn:
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ActorError) as caught:
+                await conn.action("first")
+            assert (caught.value.code, caught.value.metadata) == ("broken", None)
+            assert "cannot be read" in caught.value.__notes__[0]
+            assert await conn.action("second") == "second"
 
 
 async def test_an_answer_to_what_was_never_asked() -> None:

@@ -27,12 +27,15 @@ class Source:
 
     def __init__(self, *, size: int = 3, bytes: int = 1000, type: Any = Any, **how: Any) -> None:
         self.unsubscribed = 0
+        self.abandoned: list[EventBuffer] = []
         policies: dict[str, Any] = {"overflow": "raise", "gaps": "ignore", **how}
         self.buffer = EventBuffer(
             "e",
             buffer_size=size,
             buffer_bytes=bytes,
+            since=0.0,
             unsubscribe=self._unsubscribe,
+            abandon=self.abandoned.append,
             **policies,
         )
         self.stream: EventStream[Any] = EventStream(self.buffer, type)
@@ -124,14 +127,21 @@ async def test_overflow_block() -> None:
     assert room.is_set() and source.buffer.holds_reader() is None
 
 
-async def test_a_forgotten_stream_holds_nobody_up() -> None:
+async def test_a_forgotten_stream_gives_its_subscription_back() -> None:
     source = Source(overflow="block")
     source.push(1, 2, 3)
     assert source.buffer.holds_reader() is not None
     del source.stream
     gc.collect()
-    assert source.buffer.abandoned
-    assert source.buffer.holds_reader() is None
+    assert source.abandoned == [source.buffer]
+
+
+async def test_a_stream_that_was_closed_is_not_given_back_twice() -> None:
+    source = Source()
+    await source.stream.aclose()
+    del source.stream
+    gc.collect()
+    assert (source.unsubscribed, source.abandoned) == (1, [])
 
 
 async def test_gaps_ignored_are_counted() -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import httpx
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rivet_anyio import ConfigError, ProtocolError
+from rivet_anyio import Client, ConfigError, ProtocolError
+from rivet_anyio.protocol import bare
 from rivet_anyio.protocol.addressing import parse_endpoint_url
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
-from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.encodings import BareCodec, codec_for, error_from_json
 from rivet_anyio.protocol.keys import unescape_key
 from rivet_anyio.protocol.lifecycle import close_error
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
@@ -22,14 +25,19 @@ from rivet_anyio.protocol.messages import (
     ActionResponse,
     ErrorBody,
     Event,
+    Init,
     QueueReply,
     RawCbor,
     RawTree,
     ServerError,
 )
+from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
-from rivet_anyio.transport._framing import Close, Ping, Pong, WsprotoFramer
+from rivet_anyio.transport._framing import Close, Ping, Pong
 
+from ..conformance.framers import FRAMERS, FramerUnderTest
+from ..fuzz.hostile import HOSTILE
+from ..fuzz.targets import TARGETS, Target
 from .vectors import SERVERS
 
 SEEDS = [
@@ -51,9 +59,9 @@ SEEDS = [
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged(draw: st.DrawFn, seeds: Sequence[bytes] = SEEDS) -> bytes:
     """Something real with a few bytes changed, cut off or added."""
-    data = bytearray(draw(st.sampled_from(SEEDS)))
+    data = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(0, 4))):
         if not data:
             break
@@ -218,7 +226,134 @@ def test_endpoint_urls(url: str) -> None:
     assert isinstance(user, str) and isinstance(password, str)
 
 
+# What tests/fuzz feeds to its targets
+
+EACH = [(name, number) for name, inputs in HOSTILE.items() for number in range(len(inputs))]
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_seeds_of_the_fuzz_targets(target: Target) -> None:
+    for seed in target.seeds:
+        target.run(seed)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_damaged_seeds_of_the_fuzz_targets(target: Target, data: st.DataObject) -> None:
+    seeds = [seed for seed in (*target.seeds, *HOSTILE.get(target.name, ())) if len(seed) < 10_000]
+    target.run(data.draw(damaged(seeds)))
+
+
+@pytest.mark.parametrize("name, number", EACH)
+def test_hostile_inputs(name: str, number: int) -> None:
+    data = HOSTILE[name][number]
+    TARGETS[name].run(data)
+    tracemalloc.start()
+    try:
+        TARGETS[name].run(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000 + 50 * len(data)
+
+
+INTEGER = b"\xc2\x59\x10\x00" + b"\xff" * 4096
+"""A bignum with more digits than Python is willing to write."""
+
+
+@pytest.mark.parametrize(
+    "encoding, data, said",
+    [
+        ("cbor", b"\xa1dbody" + INTEGER, "the field 'body' is an integer of more than"),
+        ("cbor", b"\xa1dbody\xa2ctagnActionResponsecval\xa1bid" + INTEGER, "action an integer"),
+        ("json", b'{"body":[[1]]}', "the field 'body' is a list"),
+        ("json", b'{"body":null}', "the field 'body' is None"),
+        ("json", b'{"body":7}', "the field 'body' is 7"),
+        ("json", b'{"body":"x"}', "the field 'body' is 'x'"),
+    ],
+)
+def test_messages_that_are_none_are_told_in_few_words(
+    encoding: Encoding, data: bytes, said: str
+) -> None:
+    session = Session(codec_for(encoding, Dialect.COMPAT))
+    session.init = Init("a", "c")
+    with pytest.raises(ProtocolError, match=said):
+        session.receive(data, issued=1)
+
+
+def test_a_marker_of_a_large_integer() -> None:
+    output = codec_for("cbor", Dialect.COMPAT).action_output(b"\xa1foutput\x82g$BigInt" + INTEGER)
+    with pytest.raises(ProtocolError, match="BigInt marker: an integer of more than 64 bits"):
+        output.load()
+
+
+def test_a_time_that_no_calendar_has() -> None:
+    body = b'{"actor":{"actor_id":"a","name":"n","create_ts":9223372036854775807}}'
+    with pytest.raises(ProtocolError, match="no time is 9223372036854775807 ms"):
+        parse_actor(body, None)
+
+
+@pytest.mark.parametrize(
+    "metadata, said",
+    [
+        ({"clientEndpoint": "http://[::1"}, "clientEndpoint"),
+        ({"clientEndpoint": "http:"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a\n/"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://ü..x"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a:99999"}, "clientEndpoint"),
+        ({"clientEndpoint": "ftp://a"}, "clientEndpoint"),
+        ({"clientEndpoint": "http://a", "clientToken": "ü"}, "clientToken"),
+        ({"clientEndpoint": "http://a", "clientToken": "a\r\nb: c"}, "clientToken"),
+    ],
+)
+async def test_metadata_that_leads_nowhere(metadata: dict[str, str], said: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=metadata))
+    async with (
+        httpx.AsyncClient(transport=transport) as http,
+        Client("http://peer", http=http) as client,
+    ):
+        with pytest.raises(ProtocolError, match=said):
+            await client.actor("a").get("k").resolve()
+
+
+async def test_an_actor_id_that_no_header_can_carry() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b"\x04\x00\x01\x01")
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        Client("http://peer", http=http, metadata_lookup=False, skip_ready_wait=True) as client,
+    ):
+        assert await client.actor("a").get_for_id("ü\n").action("get") == 1
+    assert seen[0].headers["x-rivet-actor"] == "%C3%BC%0A"
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 5000])
+async def test_a_content_length_that_is_none(length: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        headers = {"content-length": length, "content-type": "application/json"}
+        return httpx.Response(500, headers=headers, content=b"no")
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        Client("http://peer", http=http, metadata_lookup=False) as client,
+    ):
+        response = await client.actor("a").get_for_id("x").fetch("/")
+    assert (response.status_code, response.content) == (500, b"no")
+
+
+def test_a_version_of_many_digits() -> None:
+    assert ServerVersion("rivetkit", "9" * 5000 + ".1").release is None
+    assert ServerVersion("rivetkit", "2." + "3" * 5000).release == (2, 333333333)
+
+
 # Frames
+
+framers = pytest.mark.parametrize("tested", FRAMERS, ids=lambda tested: tested.name)
 
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
@@ -246,6 +381,7 @@ frames = st.builds(
 )
 
 
+@framers
 @given(
     st.binary(max_size=100)
     | st.lists(frames, max_size=5).map(b"".join)
@@ -254,8 +390,8 @@ frames = st.builds(
     ),
     st.lists(st.integers(0, 1000), max_size=6),
 )
-def test_arbitrary_bytes_as_frames(data: bytes, cuts: list[int]) -> None:
-    framer = WsprotoFramer(100)
+def test_arbitrary_bytes_as_frames(tested: FramerUnderTest, data: bytes, cuts: list[int]) -> None:
+    framer = tested.make(100)
     try:
         for chunk in chunks(data, cuts):
             for got in framer.receive(chunk):
@@ -291,18 +427,22 @@ def written(said: str | bytes | Ping | Pong, fragments: int) -> bytes:
     )
 
 
+@framers
 @given(sayings, st.integers(1, 5), st.lists(st.integers(0, 2000), max_size=20))
-def test_frames_in_any_chunks(said: list[Any], fragments: int, cuts: list[int]) -> None:
+def test_frames_in_any_chunks(
+    tested: FramerUnderTest, said: list[Any], fragments: int, cuts: list[int]
+) -> None:
     data = b"".join(written(one, fragments) for one in said) + frame(8, b"\x03\xe8bye")
-    framer = WsprotoFramer(1000)
+    framer = tested.make(1000)
     heard = [got for chunk in chunks(data, cuts) for got in framer.receive(chunk)]
     assert heard == [*said, Close(1000, "bye")]
 
 
+@framers
 @given(sayings)
-def test_frames_are_masked_and_read_by_a_server(said: list[Any]) -> None:
+def test_frames_are_masked_and_read_by_a_server(tested: FramerUnderTest, said: list[Any]) -> None:
     # Its own little parser: what is written here must not depend on what wrote it.
-    framer = WsprotoFramer(1000)
+    framer = tested.make(1000)
     for one in said:
         data = framer.encode(one)
         expected = {str: 1, bytes: 2, Ping: 9, Pong: 10}[type(one)]
@@ -318,3 +458,44 @@ def test_frames_are_masked_and_read_by_a_server(said: list[Any]) -> None:
         mask, body = data[at : at + 4], data[at + 4 :]
         assert len(body) == size
         assert bytes(b ^ mask[i % 4] for i, b in enumerate(body)) == payload
+
+
+class _WithoutShortcut(BareCodec):
+    def _common_message(self, data: bytes) -> None:
+        return None
+
+
+def _read_or_refuse(codec: BareCodec, data: bytes) -> Any:
+    try:
+        return codec.server_message(data), codec.dialect
+    except ProtocolError as error:
+        return str(error)
+
+
+lengths = st.one_of(
+    st.binary(max_size=5),
+    st.integers(0, 2**32).map(bare.uint),
+    st.lists(st.integers(0x80, 0xFF), max_size=4).map(lambda more: bytes((*more, 0))),
+)
+
+
+@given(
+    st.tuples(
+        st.sampled_from([0, 1, 2, 3, 4, 5, 0x103]).map(lambda v: v.to_bytes(2, "little")),
+        st.sampled_from([b"\x03", b"\x02", b"\x01", b"\x83\x00"]),
+        st.one_of(lengths, st.text(max_size=140).map(bare.text)),
+        st.one_of(lengths, st.binary(max_size=200).map(bare.data)),
+        st.sampled_from([b"", b"\x00"]),
+    ).map(b"".join)
+)
+def test_the_shortcut_reads_what_the_reader_reads(data: bytes) -> None:
+    assert _read_or_refuse(BareCodec(Dialect.PLAIN), data) == _read_or_refuse(
+        _WithoutShortcut(Dialect.PLAIN), data
+    )
+
+
+@given(st.integers(0, 2**32), st.binary(max_size=200))
+def test_answers_of_every_id(id: int, output: bytes) -> None:
+    data = b"\x03\x00\x02" + bare.uint(id) + bare.data(output)
+    message = BareCodec(Dialect.PLAIN).server_message(data)
+    assert message == _WithoutShortcut(Dialect.PLAIN).server_message(data)

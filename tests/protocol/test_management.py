@@ -20,6 +20,7 @@ from rivet_anyio.protocol.keys import escape_key
 from rivet_anyio.protocol.lifecycle import (
     Verdict,
     close_error,
+    code_error,
     is_refusal,
     is_scheduling,
     is_transient,
@@ -253,6 +254,25 @@ def test_close_reasons(reason: str, found: tuple[str, str, str | None] | None) -
 
 
 # Backoff
+
+
+@pytest.mark.parametrize(
+    ("reason", "group"),
+    [
+        ("forbidden", "user"),
+        ("no-access2", "user"),
+        ("internal_error", "internal"),
+        ("stopping", "actor"),
+        ("not_found", "actor"),
+        ("Internal error during initialization", None),
+        ("", None),
+        ("a.b", None),
+    ],
+)
+def test_codes_alone(reason: str, group: str | None) -> None:
+    error = code_error(reason)
+    assert (error and error.group) == group
+    assert error is None or error.code == reason
 
 
 def test_retry() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, Connection, Retry, Status
+from tests.faults.proxy import Proxy
 
 from .injection import MEANS, PLACES, cancelled_at, live_tasks, undisturbed
-from .proxy import Proxy
 
 Scoped = Connection | ActorWebSocket
 KINDS = ["connection", "websocket"]
@@ -255,6 +257,54 @@ async def test_cancelled_at_every_step_of_a_reconnect(
 
     await client.probe.get_or_create(key).echo(0)
     await _cancel_everywhere(proxy, anyio_backend, place, program)
+
+
+async def _use_again(scoped: Scoped, mark: str) -> None:
+    """Everything that waits, also when what came before was cut short."""
+    if isinstance(scoped, Connection):
+        events = scoped.events(mark)
+        await scoped.emit(mark, 1)
+        assert await events.receive() == 1
+        await events.aclose()
+        assert await scoped.echo(mark) == mark
+        assert await scoped.action("args", 1, mark) == [1, mark]
+        await scoped.wait_connected()
+        assert (await scoped.status_changes().receive()).status is Status.CONNECTED
+    else:
+        await scoped.send(mark)
+        while await scoped.receive() != mark:
+            pass
+        await scoped.send(mark.encode())
+        assert await scoped.receive() == mark.encode()
+
+
+@both_backends
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cancelled_at_every_step_inside(
+    client: Client, key: list[str], kind: str, place: str, anyio_backend: Any
+) -> None:
+    """What was open before stays open, and works."""
+    with anyio.fail_after(40), undisturbed():
+        async with _open(client, kind, key) as scoped:
+            first = scoped.connection_id if isinstance(scoped, Connection) else None
+            await _use_again(scoped, "first")
+            tasks = live_tasks()
+            for means in _means(anyio_backend, place):
+                at = 1
+                while await cancelled_at(
+                    means, place, partial(_use_again, scoped, f"{means}-{at}"), at
+                ):
+                    assert live_tasks() == tasks
+                    await _use_again(scoped, f"after-{means}-{at}")
+                    at += 1
+                assert at > 4
+            if isinstance(scoped, Connection):
+                assert scoped.connection_id == first
+                gc.collect()
+                await scoped.echo("sweeps up")
+                await scoped.echo("leaves after what was swept up")
+                assert scoped._buffers == {} and not scoped._outbox.items
 
 
 class TestMany:

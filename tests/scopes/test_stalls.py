@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, ConnectionLostError, Retry, Status
+from tests.faults.proxy import Proxy
 
 from .injection import undisturbed
-from .proxy import Proxy
 
 
 @pytest.fixture
@@ -132,6 +132,47 @@ async def test_cancelled_in_mid_write(client: Client, proxy: Proxy, key: list[st
                     proxy.resume()
                 assert await conn.echo("next") == "next"
             assert conn.connection_id == first
+
+
+@pytest.mark.parametrize("ending", ["resumed", "cut"])
+async def test_a_message_cancelled_in_mid_write(
+    client: Client, proxy: Proxy, key: list[str], ending: str
+) -> None:
+    """It goes whole or not at all, and nothing behind it claims to have been sent meanwhile."""
+    large = bytes(range(256)) * (32 * 4096)
+    sent: list[str] = []
+    with anyio.fail_after(60):
+        actor = client.web.get_or_create(key)
+        async with actor.websocket(max_message_size=len(large)) as ws:
+            await ws.receive()
+
+            async def send(name: str, data: str | bytes) -> None:
+                try:
+                    await ws.send(data)
+                    sent.append(name)
+                except ConnectionLostError:
+                    sent.append(f"{name} lost")
+
+            proxy.pause_after(100_000)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send, "large", large)
+                await proxy.until(lambda proxy: proxy.is_paused)
+                tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send, "small", "small")
+                await anyio.wait_all_tasks_blocked()
+                assert sent == []
+                if ending == "cut":
+                    proxy.cut(reset=True)
+                proxy.resume()
+            if ending == "cut":
+                assert sent == ["small lost"]
+                with pytest.raises(ConnectionLostError):
+                    await ws.receive()
+            else:
+                assert sent == ["small"]
+                assert await ws.receive() == large
+                assert await ws.receive() == "small"
 
 
 async def test_a_blocked_block_is_left_at_once(

@@ -10,9 +10,9 @@ import pytest
 
 from rivet_anyio import ActorError, Client, ClosedError, EventOverflowError, Retry, Status
 from rivet_anyio._events import Overflow
+from tests.faults.proxy import Proxy
 
 from .injection import undisturbed
-from .proxy import Proxy
 
 
 class TestOverflow:
@@ -83,6 +83,16 @@ class TestEnds:
                 fresh = conn.events("n")
                 await conn.emit("n", "fresh")
                 assert await fresh.receive() == "fresh"
+
+    async def test_forgotten_streams_of_silent_events(self, client: Client, key: list[str]) -> None:
+        """Nothing ever arrives that could have shown that nobody listens."""
+        with anyio.fail_after(20), undisturbed():
+            async with client.probe.get_or_create(key).connect() as conn:
+                for number in range(20):
+                    conn.events(f"never-{number}")
+                gc.collect()
+                assert await conn.echo(1) == 1
+                assert conn._buffers == {}
 
     async def test_closed_under_an_iteration(self, client: Client, key: list[str]) -> None:
         outcomes = []

@@ -40,6 +40,7 @@ __all__ = [
     "same_host",
     "subprotocols",
     "websocket_path",
+    "without_credentials",
 ]
 
 HEADER_ACTOR = "x-rivet-actor"
@@ -55,6 +56,7 @@ SUBPROTOCOL = "rivet"
 """The one subprotocol that servers select."""
 
 _HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_CREDENTIALS = {"authorization", "cookie", "proxy-authorization", HEADER_TOKEN}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -195,3 +197,14 @@ def same_host(one: str, other: str) -> bool:
     if all(host in _LOOPBACK for host in hosts):
         return True
     return hosts[0] == hosts[1] and urlsplit(one).scheme == urlsplit(other).scheme
+
+
+def without_credentials(
+    headers: tuple[tuple[str, str], ...], token: str | None
+) -> tuple[tuple[str, str], ...]:
+    """The headers that another host may see: none that says who we are, or repeats the token."""
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name.lower() not in _CREDENTIALS and not (token and token in value)
+    )

@@ -43,7 +43,7 @@ class ServerVersion(msgspec.Struct, frozen=True):
     @property
     def release(self) -> tuple[int, int] | None:
         """Major and minor version, None when the text has none."""
-        found = re.match(r"v?(\d+)\.(\d+)", self.text)
+        found = re.match(r"v?(\d{1,9})\.(\d{1,9})", self.text)
         return (int(found[1]), int(found[2])) if found else None
 
     @property

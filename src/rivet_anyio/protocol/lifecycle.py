@@ -11,7 +11,15 @@ from typing import Final
 
 from .._errors import ActorError
 
-__all__ = ["Verdict", "close_error", "is_refusal", "is_scheduling", "is_transient", "judge"]
+__all__ = [
+    "Verdict",
+    "close_error",
+    "code_error",
+    "is_refusal",
+    "is_scheduling",
+    "is_transient",
+    "judge",
+]
 
 
 class Verdict(enum.Enum):
@@ -58,6 +66,16 @@ _MOVING: Final = frozenset(
     }
 )
 """Codes of the group ``actor`` that may come after an action began, but end sooner or later."""
+
+
+_GROUPS_OF_CODES: Final = {
+    "internal_error": "internal",
+    "stopping": "actor",
+    "not_found": "actor",
+    "incoming_too_long": "message",
+    "malformed": "message",
+}
+"""Where RivetKit 2.0 raises the codes of its own that can end a connection."""
 
 
 def judge(error: ActorError) -> Verdict:
@@ -111,3 +129,14 @@ def close_error(reason: str) -> ActorError | None:
     if not (group.replace("_", "").isalnum() and code.replace("_", "").isalnum()):
         return None
     return ActorError(group, code, f"connection closed: {reason}", ray_id=ray_id or None)
+
+
+def code_error(reason: str) -> ActorError | None:
+    """The error in a close reason that is a code alone, None for any other reason.
+
+    RivetKit 2.0 refuses connections so. A code that is none of its own is the actor's.
+    """
+    if not reason.replace("_", "").replace("-", "").isalnum():
+        return None
+    group = _GROUPS_OF_CODES.get(reason, "user")
+    return ActorError(group, reason, f"connection refused: {reason}")

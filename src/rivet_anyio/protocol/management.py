@@ -15,7 +15,7 @@ from .._errors import ActorError, ProtocolError
 from .addressing import Endpoint
 from .dialect import Dialect, ServerVersion
 from .keys import escape_key, unescape_key
-from .values import COMPAT_CBOR, PLAIN_CBOR, dump_cbor, dump_json, prepare, quote
+from .values import COMPAT_CBOR, PLAIN_CBOR, dump_cbor, dump_json, prepare, quote, shown
 
 __all__ = [
     "ActorInfo",
@@ -203,7 +203,10 @@ def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
 def _time(milliseconds: int | None) -> dt.datetime | None:
     if milliseconds is None:
         return None
-    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds)
+    try:
+        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds)
+    except OverflowError as exc:
+        raise ProtocolError(f"no time is {shown(milliseconds)} ms after 1970") from exc
 
 
 def _decode(body: bytes, type: type[T]) -> T:

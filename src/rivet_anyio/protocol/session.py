@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .._errors import ProtocolError
 from .encodings import Codec
-from .messages import ActionResponse, Init, ServerError, ServerMessage
+from .messages import ActionResponse, Event, Init, ServerError, ServerMessage
+from .values import shown
 
 __all__ = ["Session"]
 
@@ -36,6 +37,8 @@ class Session:
             ProtocolError: when it is no message, or not one that may come now.
         """
         message = self.codec.server_message(data)
+        if isinstance(message, Event) and self.init is not None:
+            return message
         if isinstance(message, Init):
             self.init = message
             return message
@@ -43,7 +46,9 @@ class Session:
             raise ProtocolError(f"the server sent {type(message).__name__} before Init")
         action_id = _answered(message)
         if action_id is not None and action_id >= issued:
-            raise ProtocolError(f"the server answered action {action_id}, which was never sent")
+            raise ProtocolError(
+                f"the server answered action {shown(action_id)}, which was never sent"
+            )
         return message
 
 

@@ -43,7 +43,9 @@ __all__ = [
     "load_cbor",
     "load_json",
     "prepare",
+    "quote",
     "revive",
+    "shown",
 ]
 
 MAX_DEPTH = 120
@@ -65,6 +67,7 @@ class ValueForm:
         sets: Sets have a marker too, ``["$Set", items]``.
         tags: CBOR tags are understood: datetimes, maps with any keys, sets and bytes.
         finite: NaN and the infinities have no form.
+        secret: No value is repeated in messages.
     """
 
     name: str
@@ -72,6 +75,7 @@ class ValueForm:
     sets: bool
     tags: bool
     finite: bool
+    secret: bool = False
 
 
 PLAIN_CBOR = ValueForm("CBOR", markers=False, sets=False, tags=True, finite=False)
@@ -88,8 +92,10 @@ PLAIN_JSON = ValueForm(
 """RivetKit up to 2.2 in json encoding."""
 COMPAT_JSON = ValueForm("the json encoding", markers=True, sets=True, tags=False, finite=True)
 """RivetKit 2.3 in json encoding."""
-PARAMS_JSON = ValueForm("connection params", markers=False, sets=False, tags=False, finite=True)
-"""Connection params: plain JSON in every version."""
+PARAMS_JSON = ValueForm(
+    "connection params", markers=False, sets=False, tags=False, finite=True, secret=True
+)
+"""Connection params: plain JSON in every version; they often hold tokens."""
 
 
 class _Refused(Exception):
@@ -122,7 +128,7 @@ def prepare(value: Any, form: ValueForm, where: str) -> Any:
 def _prepare(value: Any, form: ValueForm, depth: int) -> Any:
     kind = type(value)
     if kind is str:
-        return value if value.isascii() else _checked_text(value)
+        return value if value.isascii() else _checked_text(value, form)
     if value is None or kind is bool:
         return value
     if kind is int:
@@ -160,7 +166,7 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, form, depth)
     if isinstance(value, str):
-        return _checked_text(str(value))
+        return _checked_text(str(value), form)
     if isinstance(value, int):
         return _prepare(int(value), form, depth)
     if isinstance(value, float):
@@ -175,11 +181,12 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
     )
 
 
-def _checked_text(text: str) -> str:
+def _checked_text(text: str, form: ValueForm) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _Refused(f"the string {text!r} has a lone surrogate: UTF-8 has none") from None
+        shown = _repeated(text, form)
+        raise _Refused(f"the string{shown} has a lone surrogate: UTF-8 has none") from None
     return text
 
 
@@ -249,7 +256,7 @@ def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
         tree: dict[Any, Any] = {}
         for key, item in value.items():
             if not key.isascii():
-                _checked_text(key)
+                _checked_text(key, form)
             tree[key] = _prepare_at(item, form, depth, _segment(key))
         return tree
     if not form.tags:
@@ -294,10 +301,16 @@ def _struct_fields(value: msgspec.Struct) -> Any:
 
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:
+    kind = type(value).__name__
+    raise _Refused(f"{form.name} has no form for {kind}{_repeated(value, form)}: {hint}")
+
+
+def _repeated(value: Any, form: ValueForm) -> str:
+    """The value with a blank before it, shortened; nothing of a secret."""
+    if form.secret:
+        return ""
     text = repr(value)
-    if len(text) > 60:
-        text = text[:57] + "..."
-    raise _Refused(f"{form.name} has no form for {type(value).__name__} {text}: {hint}")
+    return f" {text[:57]}..." if len(text) > 60 else f" {text}"
 
 
 def _hashable(tree: Any) -> Any:
@@ -317,9 +330,12 @@ def revive(tree: Any, form: ValueForm) -> Any:
     return _revive(tree, form.markers, 0)
 
 
+_AS_THEY_ARE = frozenset((str, int, bool, bytes, type(None)))
+
+
 def _revive(tree: Any, markers: bool, depth: int) -> Any:
     kind = type(tree)
-    if kind is str or kind is int or kind is bool or tree is None:
+    if kind in _AS_THEY_ARE:
         return tree
     if kind is float:
         if _SMALL <= abs(tree) <= _SAFE and tree.is_integer():
@@ -333,11 +349,13 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
             name = tree[0]
             if type(name) is str and name.startswith("$"):
                 return _marker(name, tree[1], depth)
-        return [_revive(item, markers, depth) for item in tree]
+        return [
+            item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth) for item in tree
+        ]
     if kind is dict:
         return {
-            key if type(key) is str else _hashable(_revive(key, markers, depth)): _revive(
-                item, markers, depth
+            key if type(key) is str else _hashable(_revive(key, markers, depth)): (
+                item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
             )
             for key, item in tree.items()
         }
@@ -363,7 +381,7 @@ def _marker(name: str, content: Any, depth: int) -> Any:
         if name in ("$Uint8Array", "$ArrayBuffer"):
             return base64.b64decode(content, validate=True)
     except (ValueError, TypeError, binascii.Error) as exc:
-        raise ProtocolError(f"not the content of a {name} marker: {content!r:.80}") from exc
+        raise ProtocolError(f"not the content of a {name} marker: {shown(content)}") from exc
     if name == "$Undefined":
         return None
     if name == "$Set" and isinstance(content, list):
@@ -484,6 +502,18 @@ def load_json(data: bytes | str) -> Any:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(f"not JSON: {exc} in {quote(data)}") from exc
+
+
+def shown(value: Any) -> str:
+    """A value that a peer sent, for messages; only its type where it may be large.
+
+    Python refuses to write integers of more than 4300 digits.
+    """
+    if isinstance(value, (str, bytes)):
+        return quote(value, 60)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 64 else "an integer of more than 64 bits"
+    return repr(value) if value is None or isinstance(value, float) else f"a {type(value).__name__}"
 
 
 def quote(data: bytes | str, limit: int = 200) -> str:

@@ -17,7 +17,15 @@ from .._errors import (
     RivetError,
 )
 
-__all__ = ["HttpAnswer", "HttpTransport", "new_http_client", "send_streaming", "translated"]
+__all__ = [
+    "HttpAnswer",
+    "HttpTransport",
+    "SecretUrl",
+    "is_packed",
+    "new_http_client",
+    "send_streaming",
+    "translated",
+]
 
 _IDLE_SECONDS = 3.0
 """Node.js drops connections after five idle seconds; a request must not meet that moment."""
@@ -36,6 +44,19 @@ def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
         ),
         follow_redirects=False,
     )
+
+
+class SecretUrl(httpx.URL):
+    """A URL whose text hides its path, for requests that must carry a token there.
+
+    httpx logs the URL of every request.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc.decode()}/***"
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({str(self)!r})"
 
 
 class HttpAnswer:
@@ -112,6 +133,8 @@ class HttpTransport:
                 write=usual.write,
                 pool=usual.pool,
             )
+        # A few compressed bytes can become gigabytes, so what comes is taken only as it is.
+        headers = {**headers, "Accept-Encoding": "identity"}
         response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
         try:
             body = await self._read(response)
@@ -131,6 +154,12 @@ class HttpTransport:
             return await send_streaming(self.client, request)
 
     async def _read(self, response: httpx.Response) -> bytes:
+        if is_packed(response):
+            encoding = response.headers["content-encoding"]
+            raise ProtocolError(
+                f"HTTP {response.status_code} with the content encoding {encoding!r}, "
+                "which was not asked for"
+            )
         parts: list[bytes] = []
         size = 0
         with translated():
@@ -164,6 +193,12 @@ class _Once(AsyncIterator[bytes]):
             raise StopAsyncIteration
         data, self._data = self._data, None
         return data
+
+
+def is_packed(response: httpx.Response) -> bool:
+    """Whether reading the body would decompress it."""
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
 
 
 async def send_streaming(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:

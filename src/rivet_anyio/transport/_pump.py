@@ -7,16 +7,18 @@ frame behind.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Protocol
+from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import anyio
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
-from ._outbox import Outbox
+from ._outbox import Outbox, Outgoing
 
 __all__ = ["ByteStream", "Pump", "Sink"]
 
@@ -24,6 +26,9 @@ _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024
 _FRAMES_PER_CHECKPOINT = 64
 _ROOM_CHECK_SECONDS = 0.5
+_LATE_CHECKPOINTS = 4
+_TICK = 0.001
+"""Seconds to a deadline that count as none: clocks and sums of floats are not exact."""
 _LAST_WORDS_SECONDS = 1.0
 """After a failed write, how long the peer's own explanation is waited for."""
 
@@ -52,8 +57,22 @@ class Sink(Protocol):
         ...
 
 
+class _Batch(NamedTuple):
+    """What leaves together, and what it is made of."""
+
+    writes: list[Iterable[bytes]]
+    items: list[Outgoing]
+    pings: int
+    is_last: bool
+
+
 class Pump:
     """Moves messages between a byte stream, an outbox and a sink.
+
+    Attributes:
+        last_heard: When the last bytes came, in seconds of `anyio.current_time`.
+        heard_before: When those before them came.
+        end: Why it ended: the peer's close frame, or what went wrong. None while it is open.
 
     Args:
         stream: What frames travel on.
@@ -85,19 +104,18 @@ class Pump:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._opening_deadline = opening_deadline
-        self._opened = anyio.Event()
-        self._ended = anyio.Event()
-        self._control: deque[Frame] = deque()
+        self._opened = Signal()
+        self._ended = Signal()
+        self._control: list[Frame] = []
         self._close_frame: Close | None = None
-        self._close_sent = anyio.Event()
-        self._last_heard = self._last_written = anyio.current_time()
-        self._ping_waits = False
-        self._pings = 0
+        self._close_sent = Signal()
+        self.heard_before = self.last_heard = self._last_written = anyio.current_time()
+        self._pings = self._unsent_pings = 0
+        self._ping_written = self._last_written
         self._held = False
         self._room: anyio.Event | None = None
         self._scope = CancelScope()
         self.end: RivetError | Close | None = None
-        """Why it ended: the peer's close frame, or what went wrong. None while it is open."""
 
     @property
     def closing(self) -> bool:
@@ -154,13 +172,17 @@ class Pump:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            self._last_heard = anyio.current_time()
+            self.heard_before, self.last_heard = self.last_heard, anyio.current_time()
             try:
                 for frame in self._framer.receive(data):
-                    self._take(frame)
+                    if not isinstance(frame, (str, bytes)):
+                        self._take_control(frame)
+                    elif self._close_frame is None:
+                        self._sink.message(frame)
                     if self.end is not None:
                         return
-                    await self._wait_for_room()
+                    if self._sink.full() is not None:
+                        await self._wait_for_room()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:
                         await checkpoint()
@@ -174,12 +196,9 @@ class Pump:
                 self.close(1011, "")
                 self._finish(_internal(error))
 
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, (str, bytes)):
-            if self._close_frame is None:
-                self._sink.message(frame)
-        elif isinstance(frame, Ping):
-            self._control = deque(f for f in self._control if not isinstance(f, Pong))
+    def _take_control(self, frame: Ping | Pong | Close) -> None:
+        if isinstance(frame, Ping):
+            self._control = [f for f in self._control if not isinstance(f, Pong)]
             self._control.append(Pong(frame.payload))
             self._outbox.wake()
         elif isinstance(frame, Close):
@@ -199,7 +218,7 @@ class Pump:
             finally:
                 self._held = False
                 self._room = None
-                self._last_heard = anyio.current_time()
+                self.last_heard = anyio.current_time()
 
     async def _answer_close(self) -> None:
         """Let a close frame leave, if the writer still can."""
@@ -210,12 +229,17 @@ class Pump:
     async def _write(self) -> None:
         try:
             while not self._close_sent.is_set():
-                data, is_last = self._next_bytes()
-                if data:
-                    await self._write_all(data)
+                batch = self._next_batch()
+                if batch.writes:
+                    await self._write_all(batch.writes)
+                    if batch.pings:
+                        self._unsent_pings -= batch.pings
+                        self._ping_written = self._last_written
+                    for item in batch.items:
+                        item.sent()
                 else:
                     await self._outbox.filled()
-                if is_last:
+                if batch.is_last:
                     self._close_sent.set()
         except ConnectionLostError as lost:
             with move_on_after(_LAST_WORDS_SECONDS):
@@ -226,28 +250,32 @@ class Pump:
             self._finish(_internal(error))
             self._scope.cancel()
 
-    def _next_bytes(self) -> tuple[bytes, bool]:
-        """What to write next, and whether it ends with the close frame."""
+    def _next_batch(self) -> _Batch:
+        """What to write next."""
         parts = [self._framer.encode(frame) for frame in self._control]
-        if self._control:
-            self._control.clear()
-            self._ping_waits = False
+        pings = sum(isinstance(frame, Ping) for frame in self._control)
+        self._control.clear()
+        items: list[Outgoing] = []
+        writes: list[Iterable[bytes]] = []
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
         elif self._opened.is_set():
-            parts += [self._framer.encode(payload) for payload in self._outbox.take()]
-        return b"".join(parts), close is not None
+            for item, payload in self._outbox.take():
+                items.append(item)
+                if len(payload) <= _WRITE_SIZE:
+                    parts.append(self._framer.encode(payload))
+                else:  # a piece for each write, so that it is never held twice
+                    writes += [parts, self._framer.encode_in_pieces(payload, _WRITE_SIZE)]
+                    parts = []
+        if parts:
+            writes.append((b"".join(parts),))
+        return _Batch(writes, items, pings, is_last=close is not None)
 
-    async def _write_all(self, data: bytes) -> None:
-        if len(data) <= _WRITE_SIZE:
+    async def _write_all(self, writes: Iterable[Iterable[bytes]]) -> None:
+        for data in chain.from_iterable(writes):
             await self._stream.write(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), _WRITE_SIZE):
-                await self._stream.write(bytes(view[start : start + _WRITE_SIZE]))
-                self._last_written = anyio.current_time()
-        self._last_written = anyio.current_time()
+            self._last_written = anyio.current_time()
 
     async def _keep_alive(self) -> None:
         with move_on_after(self._opening_deadline - anyio.current_time()):
@@ -259,9 +287,12 @@ class Pump:
         if self._ping_interval is None:
             return
         while True:
-            quiet = anyio.current_time() - self._last_heard
-            if quiet < self._ping_interval or self._held or self._close_frame is not None:
-                await anyio.sleep(max(self._ping_interval - quiet, self._ping_interval / 4))
+            if self._held or self._close_frame is not None:
+                await anyio.sleep(self._ping_interval / 4)
+                continue
+            left = self.last_heard + self._ping_interval - anyio.current_time()
+            if left > _TICK:
+                await anyio.sleep(left)
                 continue
             asked = anyio.current_time()
             self._ping()
@@ -276,28 +307,33 @@ class Pump:
 
     def _ping(self) -> None:
         self._pings += 1
+        self._unsent_pings += 1
         self._control.append(Ping(self._pings.to_bytes(4, "big")))
-        self._ping_waits = True
         self._outbox.wake()
 
     async def _heard_since(self, asked: float) -> bool:
-        """Whether a byte comes in time; a ping that has not left yet keeps time waiting.
+        """Whether a byte comes in time, counted from the last write that made progress.
 
-        Only as long as the write before it makes progress: a peer that stopped reading stays
-        silent, too.
+        So a ping that waits behind a long message has time, and a peer that stopped reading has
+        not.
         """
         if self._ping_timeout is None:
             return True
-        since = asked
-        while self._last_heard < asked:
+        late = 0
+        while self.last_heard < asked:
             if self._held or self._close_frame is not None:
                 return True
-            if self._ping_waits:
-                since = max(since, self._last_written)
+            since = max(asked, self._last_written) if self._unsent_pings else self._ping_written
             left = since + self._ping_timeout - anyio.current_time()
-            if left <= 0:
+            if left > _TICK:
+                late = 0
+                await anyio.sleep(min(left, self._ping_timeout / 4))
+            elif late < _LATE_CHECKPOINTS:
+                # Something may have blocked the whole event loop: let the others catch up.
+                late += 1
+                await checkpoint()
+            else:
                 return False
-            await anyio.sleep(min(left, self._ping_timeout / 4))
         return True
 
 

@@ -1,0 +1,392 @@
+"""What is fuzzed. Every target takes any bytes, and raises for nothing but a bug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import trio
+from trio.testing import MockClock
+
+from rivet_anyio import ActorError, Client, ProtocolError, RivetError
+from rivet_anyio._convert import convert
+from rivet_anyio._core import error_of
+from rivet_anyio._dial import close_as_error
+from rivet_anyio._errors import again
+from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
+from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.lifecycle import (
+    close_error,
+    is_refusal,
+    is_scheduling,
+    is_transient,
+    judge,
+)
+from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
+from rivet_anyio.protocol.messages import (
+    ActionResponse,
+    ErrorBody,
+    Event,
+    Init,
+    QueueReply,
+    RawCbor,
+    RawTree,
+    ServerError,
+)
+from rivet_anyio.protocol.session import Session
+from rivet_anyio.transport._framing import Close, Frame, FramingError, Ping, Pong
+from rivet_anyio.transport._http import HttpAnswer
+
+from ..conformance.framers import FRAMERS
+from ..conformance.table import CASES
+from ..protocol.vectors import SERVERS
+
+__all__ = ["TARGETS", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads what a peer sent.
+
+    Attributes:
+        name: For the command line.
+        run: Reads it; an exception is a finding.
+        seeds: Inputs to begin with.
+    """
+
+    name: str
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+
+
+# Frames
+
+_LIMITS = (1, 100, 70_000)
+
+
+class _Read(NamedTuple):
+    got: list[Frame]
+    violation: int | None
+
+
+def frames(data: bytes) -> None:
+    """The framers: the first two bytes choose the limit and the slices, the rest arrives."""
+    limit = _LIMITS[data[0] % len(_LIMITS)] if data else 1
+    step = data[1] % 32 + 1 if len(data) > 1 else 1
+    data = data[2:]
+    for tested in FRAMERS:
+        whole = _read_frames(tested.make(limit).receive, [data], limit)
+        pieces = [data[i : i + step] for i in range(0, len(data), step)]
+        sliced = _read_frames(tested.make(limit).receive, pieces, limit)
+        assert sum(map(_size, whole.got)) <= len(data)
+        # Slices can show an early fault of a frame that another fault comes before in a whole.
+        assert sliced.got == whole.got
+        assert sliced.violation == whole.violation or {sliced.violation, whole.violation} == {
+            1007,
+            1009,
+        }
+
+
+def _read_frames(
+    receive: Callable[[bytes], Iterable[Frame]], pieces: list[bytes], limit: int
+) -> _Read:
+    got: list[Frame] = []
+    for piece in pieces:
+        try:
+            for frame in receive(piece):
+                assert isinstance(frame, (str, bytes, Ping, Pong, Close))
+                assert not isinstance(frame, (str, bytes)) or len(frame) <= limit
+                got.append(frame)
+        except FramingError as error:
+            assert error.close_code in (1002, 1007, 1009)
+            return _Read(got, int(error.close_code))
+        if got and isinstance(got[-1], Close):
+            break
+    return _Read(got, None)
+
+
+def _size(frame: Frame) -> int:
+    if isinstance(frame, Close):
+        return len(frame.reason.encode())
+    payload = frame.payload if isinstance(frame, (Ping, Pong)) else frame
+    return len(payload.encode() if isinstance(payload, str) else payload)
+
+
+# Messages
+
+
+class _Point(msgspec.Struct):
+    x: int
+    y: float = 0.0
+    name: str | None = None
+
+
+_TYPES: tuple[Any, ...] = (int, float, str, bytes, list[int], dict[str, Any], _Point, Any)
+
+
+def _messages(encoding: Encoding, data: bytes) -> None:
+    for dialect in Dialect:
+        codec = codec_for(encoding, dialect)
+        session = Session(codec)
+        session.init = Init("a", "c")
+        _read(partial(session.receive, data, issued=1))
+        for method in (codec.server_message, codec.action_output, codec.queue_reply):
+            _read(partial(method, data))
+        _read(partial(codec.error_body, data))
+        if encoding == "json":
+            _read(partial(codec.server_message, data.decode(errors="replace")))
+
+
+def _read(read: Callable[[], Any]) -> None:
+    try:
+        value = _load(read())
+    except ProtocolError as error:
+        _check_text(error)
+        return
+    for type in _TYPES:
+        try:
+            convert(value, type, "a value")
+        except ProtocolError as error:
+            _check_text(error)
+
+
+def _load(part: Any) -> Any:
+    """The value inside a message, or the last one that is."""
+    if isinstance(part, (RawCbor, RawTree)):
+        return part.load()
+    if isinstance(part, ActionResponse):
+        return _load(part.output)
+    if isinstance(part, Event):
+        return _load(part.args)
+    if isinstance(part, ServerError):
+        return _load(part.body)
+    if isinstance(part, ErrorBody):
+        return _load(part.metadata)
+    if isinstance(part, QueueReply):
+        return _load(part.response)
+    return part
+
+
+def _check_text(error: BaseException) -> None:
+    """What an error says is text, and no copy of all that was sent."""
+    assert len(str(error).encode(errors="replace")) < 20_000
+
+
+def bare(data: bytes) -> None:
+    """Messages of bare encoding."""
+    _messages("bare", data)
+    # Most inputs would not get past the version.
+    _messages("bare", b"\x04\x00" + data)
+
+
+def cbor(data: bytes) -> None:
+    """Messages of cbor encoding."""
+    _messages("cbor", data)
+
+
+def json(data: bytes) -> None:
+    """Messages of json encoding."""
+    _messages("json", data)
+
+
+# HTTP
+
+_STATUSES = (200, 400, 401, 403, 404, 409, 429, 500, 502, 503)
+
+
+def _answers(data: bytes) -> list[HttpAnswer]:
+    """Answers, one after another: a status, some headers and a body each."""
+    answers: list[HttpAnswer] = []
+    for part in data.split(b"\xff\xff\n"):
+        head, _, body = part.partition(b"\n\n")
+        lines = head[1:].decode("latin-1").split("\n")
+        headers = [
+            (name.encode(), value.encode("latin-1"))
+            for name, colon, value in (line.partition(":") for line in lines)
+            if colon and name.isascii() and name.isprintable() and name.strip()
+        ]
+        status = _STATUSES[part[0] % len(_STATUSES)] if part else 200
+        answers.append(HttpAnswer(status, httpx.Headers(headers), body))
+    return answers
+
+
+def http_errors(data: bytes) -> None:
+    """Errors in HTTP answers, with every codec that may be asked."""
+    for answer in _answers(data):
+        for encoding in _ENCODINGS:
+            for dialect in Dialect:
+                _judge(partial(error_of, answer, codec_for(encoding, dialect)))
+        _judge(partial(error_of, answer, None))
+
+
+_ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
+
+
+def _judge(read: Callable[[], ActorError]) -> None:
+    try:
+        error = read()
+    except ProtocolError as problem:
+        _check_text(problem)
+        return
+    judge(error)
+    for ask in (is_refusal, is_scheduling, is_transient):
+        assert isinstance(ask(error), bool)
+    assert str(again(error)) == str(error)
+
+
+def management(data: bytes) -> None:
+    """The management API's answers."""
+    _read(partial(error_from_json, data))
+    for version in (None, ServerVersion("rivetkit", "2.0.33")):
+        _read(partial(parse_actors, data, version))
+        _read(partial(parse_actor, data, version))
+    try:
+        metadata = parse_metadata(data)
+    except ProtocolError as error:
+        _check_text(error)
+    else:
+        assert isinstance(metadata.version.dialect, Dialect)
+        assert isinstance(metadata.version.has_queues, bool)
+
+
+def client(data: bytes) -> None:
+    """A whole client, whose every request is answered with the next of these."""
+    answers = _answers(data)
+    skips = len(data) % 2 == 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        return httpx.Response(found.status, headers=found.headers, content=found.body)
+
+    async def use() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            Client(
+                "http://peer", http=http, max_message_size=1_000_000, skip_ready_wait=skips
+            ) as one,
+        ):
+            handle = one.actor("a").get_or_create(("k",))
+            for call in (
+                lambda: handle.action("act"),
+                lambda: handle.send("queue", 1),
+                lambda: handle.send_and_wait("queue", 1, timeout=1.0),
+                lambda: _first(one),
+                lambda: handle.fetch("/"),
+            ):
+                try:
+                    await call()
+                except RivetError as error:
+                    _check_text(error)
+
+    trio.run(use, clock=MockClock(autojump_threshold=0))
+
+
+async def _first(client: Client) -> Any:
+    async for actor in client.actor("a").list():
+        return actor
+    return None
+
+
+# Closes
+
+
+def close_reasons(data: bytes) -> None:
+    """Close frames that the framer let through."""
+    reason = data[2:].decode(errors="replace")
+    error = close_error(reason)
+    assert error is None or reason.startswith(f"{error.group}.{error.code}")
+    for code in (int.from_bytes(data[:2], "big"), 1000, 1005, 1011):
+        meaning = close_as_error(Close(code, reason))
+        assert isinstance(meaning, RivetError) and str(meaning)
+        if isinstance(meaning, ActorError):
+            judge(meaning)
+            assert isinstance(is_refusal(meaning) or is_transient(meaning), bool)
+
+
+# All of them
+
+
+def _seeds_of(encoding: Encoding) -> tuple[bytes, ...]:
+    return tuple(
+        data
+        for server in SERVERS
+        if server.encoding == encoding
+        for data in (
+            server.init,
+            server.event,
+            server.error,
+            server.response,
+            server.values,
+            server.nothing,
+            server.action_output,
+            server.error_body,
+            server.queue,
+            server.queue_with_response,
+        )
+        if data is not None
+    )
+
+
+_METADATA = (
+    b'{"runtime":"rivetkit","version":"2.3.19","clientEndpoint":"http://other:1/x",'
+    b'"clientNamespace":"n","clientToken":"t"}'
+)
+_ACTOR = (
+    b'{"actor_id":"x","name":"a","key":"k","datacenter":"d","runner_name_selector":"p",'
+    b'"create_ts":1,"sleep_ts":2,"destroy_ts":3,"error":{"no":1}}'
+)
+_ONE = b'{"actor":' + _ACTOR + b"}"
+_PAGE = b'{"actors":[' + _ACTOR + b'],"pagination":{"cursor":"c"}}'
+_ERRORS = tuple(
+    bytes((status,)) + head + b"\n\n" + body
+    for status, head, body in (
+        (1, b"content-type:application/json", b'{"group":"g","code":"c","message":"m"}'),
+        (7, b"x-rivet-error:guard.no_route\nx-rivet-ray-id:r", b"no route"),
+        (9, b"x-rivet-actor:x\nx-rivet-actor-generation:3", SERVERS[0].error_body),
+        (
+            4,
+            b"x-rivet-actor:x\nx-rivet-actor-generation:3\nx-rivet-actor-key:k",
+            SERVERS[1].error_body,
+        ),
+        (6, b"retry-after:3", b'{"group":"actor","code":"starting","message":"","metadata":{}}'),
+    )
+)
+_OPENING = b"\x00\n\n" + _METADATA + b"\xff\xff\n" + b"\x00\n\n" + _ONE + b"\xff\xff\n"
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            "frames",
+            frames,
+            tuple(
+                b"\x02\x06" + data
+                for data in (b"".join(sent.wire for sent in case.sent) for case in CASES)
+                if len(data) < 400
+            ),
+        ),
+        Target("bare", bare, _seeds_of("bare")),
+        Target("cbor", cbor, _seeds_of("cbor")),
+        Target("json", json, _seeds_of("json")),
+        Target("http_errors", http_errors, (*_ERRORS, b"\xff\xff\n".join(_ERRORS))),
+        Target("management", management, (_METADATA, _ONE, _PAGE)),
+        Target(
+            "client",
+            client,
+            (
+                *(_OPENING + error for error in _ERRORS),
+                *(_OPENING + b"\x00\n\n" + output for output in _seeds_of("bare")[:12]),
+                _OPENING + b"\x00\n\n" + _PAGE,
+            ),
+        ),
+        Target(
+            "close_reasons",
+            close_reasons,
+            (b"\x03\xf3user.banned#ray", b"\x03\xf3guard.a.b", b"\x03\xe8", b"\x0f\xa0x"),
+        ),
+    )
+}

@@ -1,0 +1,233 @@
+"""What a reconnect meets, and what the client makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+
+from rivet_anyio import (
+    ActorError,
+    Client,
+    ConnectError,
+    Connection,
+    ConnectionLostError,
+    ProtocolError,
+    Retry,
+    Status,
+    StatusChange,
+    StatusStream,
+)
+
+from .raw import INIT, Handler, Peer, close, frame, serving, text
+
+GUARD = 20
+
+
+@dataclass
+class Delays:
+    """Stands for time: remembers every delay and lets it pass at once."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+
+def connection(client: Client) -> Connection:
+    return client.actor("room").get_for_id("a1").connect()
+
+
+async def meet(
+    handlers: list[Handler], *, initial: float = 0.25, maximum: float = 30.0
+) -> tuple[list[StatusChange], list[float]]:
+    """Connect, be cut off, meet each handler in turn, and come back.
+
+    Returns:
+        The status changes from the first loss on, and the delays before each attempt.
+    """
+    delays = Delays()
+    seen: list[StatusChange] = []
+    over = anyio.Event()
+
+    async def handler(peer: Peer) -> None:
+        if peer.number == 1:
+            await peer.open()
+            await peer.action()
+        elif peer.number - 2 < len(handlers):
+            await handlers[peer.number - 2](peer)
+        else:
+            await peer.open()
+            over.set()
+            await peer.serve_actions()
+
+    async def watch(changes: StatusStream) -> None:
+        seen.extend([change async for change in changes])
+        over.set()
+
+    retry = Retry(initial=initial, maximum=maximum, random=lambda: 1.0, sleep=delays.sleep)
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(handler) as url,
+            Client(
+                url, metadata_lookup=False, encoding="json", retry=retry, connect_timeout=0.5
+            ) as client,
+            anyio.create_task_group() as tasks,
+            connection(client) as conn,
+        ):
+            tasks.start_soon(watch, conn.status_changes())
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            await over.wait()
+            if conn.status is not Status.CLOSED:
+                await conn.wait_connected()
+                assert await conn.action("back") == "back"
+    assert seen.pop(0).status is Status.CONNECTED
+    return seen, delays.seconds
+
+
+def answering(status: str, headers: str = "", body: str = "") -> Handler:
+    async def handler(peer: Peer) -> None:
+        await peer.head()
+        answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n{body}"
+        await peer.send(answer.encode())
+
+    return handler
+
+
+async def hang_up(peer: Peer) -> None:
+    """Accept and close at once."""
+
+
+async def never_init(peer: Peer) -> None:
+    await peer.send(peer.accept(await peer.head()))
+    await peer.silence()
+
+
+async def wrong_key(peer: Peer) -> None:
+    head = await peer.head()
+    await peer.send(peer.switching(head, "Sec-WebSocket-Protocol: rivet\r\n", key="other"))
+
+
+async def garbage(peer: Peer) -> None:
+    await peer.open()
+    await peer.send(b"\xff\xff\xff\xff")
+    await peer.silence()
+
+
+def closing(code: int, reason: str = "", *, init: bool = False) -> Handler:
+    async def handler(peer: Peer) -> None:
+        await peer.send(peer.accept(await peer.head()))
+        if init:
+            await peer.send(text(INIT))
+        await peer.send(close(code, reason))
+        await peer.frame()
+
+    return handler
+
+
+RETRIED: dict[str, tuple[Handler, type[Exception]]] = {
+    "hang up": (hang_up, ConnectError),
+    "502": (answering("502 Bad Gateway"), ConnectError),
+    "503": (answering("503 Service Unavailable"), ConnectError),
+    "504": (answering("504 Gateway Timeout"), ConnectError),
+    "429": (answering("429 Too Many Requests"), ConnectError),
+    "no HTTP": (lambda peer: peer.send(b"\x00\x01\x02"), ConnectError),
+    "Init never comes": (never_init, ConnectError),
+    "wrong accept key": (wrong_key, ProtocolError),
+    "garbage": (garbage, ProtocolError),
+    "1000": (closing(1000), ConnectionLostError),
+    "1001": (closing(1001, "going away"), ConnectionLostError),
+    "1008": (closing(1008), ConnectionLostError),
+    "1011": (closing(1011), ConnectionLostError),
+    "1011 in words": (closing(1011, "Error in server websocket"), ConnectionLostError),
+    "1012": (closing(1012), ConnectionLostError),
+    "1013": (closing(1013), ConnectionLostError),
+    "Init, then 1000": (closing(1000, init=True), ConnectionLostError),
+    "Init, then 1011": (closing(1011, init=True), ConnectionLostError),
+    "stopping": (closing(1011, "actor.stopping#r1"), ActorError),
+    "stopping, by 2.0": (closing(1011, "stopping"), ActorError),
+    "not ready": (closing(1011, "actor.starting#r1"), ActorError),
+    "tunnel": (closing(1011, "ws.tunnel_closed"), ActorError),
+}
+
+
+@pytest.mark.parametrize("name", RETRIED)
+async def test_retried(name: str) -> None:
+    handler, error = RETRIED[name]
+    seen, delays = await meet([handler] * 3)
+    lost = [change.error for change in seen if change.status is Status.DISCONNECTED]
+    assert len(lost) == len(delays) == 4
+    assert all(type(cause) is error for cause in lost[1:]), lost
+    assert seen[-2].status is Status.CONNECTED
+    assert (seen[-1].status, seen[-1].error) == (Status.CLOSED, None)
+
+
+FINAL: dict[str, tuple[Handler, type[Exception], str]] = {
+    "401": (answering("401 Unauthorized"), ConnectError, "401"),
+    "403": (answering("403 Forbidden"), ConnectError, "403"),
+    "404": (answering("404 Not Found"), ConnectError, "404"),
+    "redirect": (
+        answering("307 Temporary Redirect", "Location: http://127.0.0.1:1/\r\n"),
+        ConnectError,
+        "redirect",
+    ),
+    "refused": (closing(1011, "user.forbidden"), ActorError, "forbidden"),
+    "refused, by 2.0": (closing(1011, "forbidden"), ActorError, "forbidden"),
+    "refused later": (closing(1011, "user.banned", init=True), ActorError, "banned"),
+    "destroyed": (closing(1011, "actor.not_found"), ActorError, "not_found"),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+async def test_final(name: str) -> None:
+    handler, error, said = FINAL[name]
+    seen, delays = await meet([handler])
+    assert len(delays) == 1
+    assert seen[-1].status is Status.CLOSED
+    assert type(seen[-1].error) is error
+    assert said in str(seen[-1].error)
+
+
+async def test_delays_double_up_to_the_maximum() -> None:
+    _, delays = await meet([hang_up] * 9, initial=0.25, maximum=30.0)
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+async def test_retry_after_is_honoured_up_to_the_maximum() -> None:
+    asked = answering("503 Service Unavailable", "Retry-After: 7\r\n")
+    too_long = answering("503 Service Unavailable", "Retry-After: 3600\r\n")
+    odd = answering("503 Service Unavailable", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n")
+    _, delays = await meet([asked, too_long, odd], initial=0.25, maximum=30.0)
+    assert delays == [0.25, 7.0, 30.0, 2.0]
+
+
+async def test_a_restarting_server_gets_some_time_more() -> None:
+    _, delays = await meet([closing(1012), closing(1013), closing(1011)], initial=0.25)
+    assert delays == [0.25, 1.5, 2.0, 2.0]
+
+
+async def test_a_connection_that_never_held_does_not_start_over() -> None:
+    """Init and a close at once, again and again, must not become a tight loop."""
+    _, delays = await meet([closing(1000, init=True)] * 4, initial=0.25)
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0]
+
+
+async def test_a_connection_that_held_does() -> None:
+    async def event_then_close(peer: Peer) -> None:
+        await peer.open()
+        await peer.send(text({"tag": "Event", "val": {"name": "e", "args": [1]}}) + frame(8, b""))
+        await peer.frame()
+
+    _, delays = await meet([hang_up, hang_up, event_then_close, hang_up], initial=0.25)
+    assert delays == [0.25, 0.5, 1.0, 0.25, 0.5]
+
+
+async def test_an_hour_away() -> None:
+    attempts: Any = [hang_up] * 200
+    seen, delays = await meet(attempts)
+    assert sum(delays) > 3600
+    assert sum(change.status is Status.DISCONNECTED for change in seen) <= 201

@@ -1,0 +1,79 @@
+"""Ctrl-C ends a program at once, whatever its connections are doing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.faults.proxy import Proxy
+
+PROGRAM = """
+import sys
+import anyio
+from rivet_anyio import Client
+
+endpoint, backend, doing, key = sys.argv[1:]
+
+
+async def main() -> None:
+    async with (
+        Client(endpoint, metadata_lookup=False, close_timeout=60) as client,
+        client.probe.get_or_create(key).connect() as conn,
+        client.web.get_or_create(key).websocket() as ws,
+    ):
+        print("open", flush=True)
+        if doing == "waiting":
+            await conn.next_event("never")
+        if doing == "receiving":
+            await ws.receive()
+            await ws.receive()
+        while True:
+            await conn.echo(1)
+            await ws.send("x")
+
+
+options = {"use_uvloop": True} if backend == "uvloop" else {}
+backend = "asyncio" if backend == "uvloop" else backend
+anyio.run(main, backend=backend, backend_options=options)
+"""
+
+PATIENCE = 10
+"""Seconds; one for each goodbye of a scope that is cancelled, and time to start and end Python."""
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that has opened its connections."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stalled", [False, True], ids=["healthy", "stalled"])
+@pytest.mark.parametrize("doing", ["waiting", "receiving", "working"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio", "uvloop"])
+def test_an_interrupt_ends_the_program(
+    proxy: Proxy, key: list[str], backend: str, doing: str, stalled: bool
+) -> None:
+    with program(proxy.endpoint, backend, doing, "-".join(key)) as process:
+        if stalled:
+            proxy.stall()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert errors.rstrip().endswith("KeyboardInterrupt"), errors
+    assert "never retrieved" not in errors and "Warning" not in errors, errors
+    assert "Exception ignored" not in errors and "ExceptionGroup" not in errors, errors

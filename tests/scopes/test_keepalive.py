@@ -1,0 +1,221 @@
+"""When exactly a silent peer counts as gone, on a clock that jumps."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from rivet_anyio import ConnectionLostError
+from rivet_anyio.transport._frames import RFC6455Framer
+from rivet_anyio.transport._framing import Close
+from rivet_anyio.transport._outbox import Outbox
+from rivet_anyio.transport._pump import Pump
+
+INTERVAL = 20.0
+TIMEOUT = 10.0
+PONG = b"\x8a\x00"
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+@pytest.fixture
+def anyio_backend(clock: MockClock) -> tuple[str, dict[str, object]]:
+    return "trio", {"clock": clock}
+
+
+class Line:
+    """A byte stream whose peer says what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.writes: list[float] = []
+        self.write_seconds = 0.0
+        self._incoming: deque[bytes] = deque()
+        self._arrival = anyio.Event()
+
+    def say(self, data: bytes) -> None:
+        self._incoming.append(data)
+        self._arrival.set()
+
+    async def read(self, max_bytes: int) -> bytes:
+        while not self._incoming:
+            self._arrival = anyio.Event()
+            await self._arrival.wait()
+        return self._incoming.popleft()
+
+    async def write(self, data: bytes) -> None:
+        await anyio.sleep(self.write_seconds)
+        self.written += data
+        self.writes.append(anyio.current_time())
+
+
+class Ears:
+    """A sink that is never full, or always."""
+
+    def __init__(self) -> None:
+        self.room: anyio.Event | None = None
+
+    def message(self, data: str | bytes) -> None:
+        pass
+
+    def full(self) -> anyio.Event | None:
+        return self.room
+
+
+class Large:
+    """A message of many writes."""
+
+    size = 1024 * 1024
+
+    def take(self) -> bytes:
+        return bytes(self.size)
+
+    def sent(self) -> None:
+        pass
+
+
+class Run:
+    """A pump that runs, and when and how it ended."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.ears = Ears()
+        self.outbox = Outbox()
+        self.pump = Pump(
+            self.line,
+            RFC6455Framer(1000),
+            self.outbox,
+            self.ears,
+            ping_interval=INTERVAL,
+            ping_timeout=TIMEOUT,
+        )
+        self.began = anyio.current_time()
+        self.lived = math.nan
+
+    async def __call__(self) -> None:
+        self.pump.begin_sending()
+        await self.pump.run()
+        self.lived = anyio.current_time() - self.began
+
+
+async def test_silence_from_the_beginning() -> None:
+    run = Run()
+    await run()
+    assert isinstance(run.pump.end, ConnectionLostError)
+    assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
+    assert [at - run.began for at in run.line.writes] == pytest.approx([INTERVAL], abs=0.01)
+
+
+@pytest.mark.parametrize("last_words", [0.1, 0.5, 0.99, 1.0, 1.5, 7.3])
+async def test_silence_after_the_last_byte(last_words: float) -> None:
+    """Counted in intervals; a pong answers every ping until then."""
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        whole, rest = divmod(last_words, 0.37)
+        for part in [0.37] * int(whole) + [rest]:
+            await anyio.sleep(part * INTERVAL)
+            run.line.say(PONG)
+    assert isinstance(run.pump.end, ConnectionLostError)
+    assert run.lived == pytest.approx(last_words * INTERVAL + INTERVAL + TIMEOUT, abs=0.01)
+
+
+async def test_pongs_keep_it_alive() -> None:
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        while anyio.current_time() < run.began + 100 * INTERVAL:
+            pings = len(run.line.writes)
+            await anyio.sleep(0.9 * TIMEOUT)
+            if len(run.line.writes) > pings:
+                run.line.say(PONG)
+        assert run.pump.end is None
+        run.pump.drop()
+    assert len(run.line.writes) > 50
+
+
+async def test_a_loop_that_was_blocked_is_no_dead_peer(clock: MockClock) -> None:
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL + 1)
+        assert len(run.line.writes) == 1
+        run.line.say(PONG)
+        clock.jump(10 * TIMEOUT)
+        await anyio.sleep(1)
+        assert run.pump.end is None
+        run.pump.drop()
+
+
+async def test_a_ping_that_was_held_up_has_its_time(clock: MockClock) -> None:
+    """The loop blocks between the decision to ping and the write."""
+    run = Run()
+    run.line.write_seconds = 2.0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL + 1)
+        assert run.line.writes == []
+        clock.jump(5 * TIMEOUT)
+        await anyio.sleep(0.9 * TIMEOUT)
+        assert run.pump.end is None
+        run.line.say(PONG)
+        await anyio.sleep(0.9 * TIMEOUT)
+        assert run.pump.end is None
+        run.pump.drop()
+
+
+async def test_a_ping_behind_a_long_message_has_its_time() -> None:
+    run = Run()
+    run.line.write_seconds = 0.8 * TIMEOUT
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        for _ in range(20):
+            run.outbox.put(Large())
+        await anyio.sleep(INTERVAL + 6 * TIMEOUT)
+        assert run.pump.end is None
+        run.line.say(PONG)
+        run.pump.drop()
+
+
+async def test_a_peer_that_stopped_reading_has_not() -> None:
+    run = Run()
+    run.line.write_seconds = math.inf
+    run.outbox.put(Large())
+    await run()
+    assert isinstance(run.pump.end, ConnectionLostError)
+    assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
+
+
+async def test_a_consumer_that_holds_the_reader_stops_the_clock() -> None:
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        run.ears.room = anyio.Event()
+        run.line.say(b"\x82\x00")
+        await anyio.sleep(100 * INTERVAL)
+        assert run.pump.end is None and run.line.writes == []
+        room, run.ears.room = run.ears.room, None
+        room.set()
+        released = anyio.current_time()
+    assert isinstance(run.pump.end, ConnectionLostError)
+    assert run.lived == pytest.approx(released - run.began + INTERVAL + TIMEOUT, abs=INTERVAL / 4)
+
+
+async def test_no_pings_once_closing() -> None:
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(1)
+        run.pump.close(1000, "")
+        await anyio.sleep(10 * INTERVAL)
+        assert run.pump.end is None
+        run.line.say(b"\x88\x02\x03\xe8")
+    assert run.pump.end == Close(1000, "")
+    assert len(run.line.writes) == 1

@@ -188,6 +188,16 @@ def test_a_deadline_is_no_deadlock(backend: str) -> None:
     assert run_virtual(main, backend=backend) == 1000
 
 
+def test_waiting_until_all_wait_is_no_deadlock(backend: str) -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.Event().wait)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    run_virtual(main, backend=backend)
+
+
 def test_results_and_errors_come_out(backend: str) -> None:
     async def main(result: object) -> object:
         await anyio.sleep(1)

@@ -166,10 +166,12 @@ class _DeadlockDetector:
     def before_io_wait(self, timeout: float) -> None:
         """Trio is about to look for I/O, with nothing left to run."""
         import trio
+        from trio._core import _run
 
         statistics = trio.lowlevel.current_statistics()
         if (
             statistics.tasks_runnable == 0
+            and not _run.GLOBAL_RUN_CONTEXT.runner.waiting_for_idle
             and statistics.seconds_to_next_deadline == float("inf")
             and statistics.run_sync_soon_queue_size == 0
             and self.scope is not None

@@ -284,6 +284,24 @@ async def test_delayed_actions() -> None:
         assert anyio.current_time() - began == 50
 
 
+async def test_a_delayed_action_ends_with_its_actors_life() -> None:
+    async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
+        counter = client.counter.get_or_create("c")
+        assert await counter.increment() == 1
+        server.faults.delay_action("increment", 50)
+        async with counter.connect() as conn, anyio.create_task_group() as tasks:
+
+            async def increment() -> None:
+                with pytest.raises(ConnectionLostError):
+                    await conn.increment()
+
+            tasks.start_soon(increment)
+            await server.wait_for(ActionCalled, count=2)
+            await server.restart(downtime=1)
+            await anyio.sleep(100)
+            assert await conn.getCount() == 1
+
+
 async def test_lost_replies() -> None:
     async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
         counter = client.counter.get_or_create("c")

@@ -191,19 +191,38 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
-        calls = self._life.calls if self._life is not None else dict[CancelScope, None]()
         scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
-        calls[scope] = None
         token = current_connection.set(connection)
         try:
-            with scope:
+            with self._living(scope):
                 return await getattr(self.actor, method)(*args)
         finally:
             current_connection.reset(token)
-            del calls[scope]
         if anyio.current_time() < scope.deadline:
             raise ActorError("actor", "stopping", "Actor stopping")
         raise self.timed_out()
+
+    async def hold_up(self, seconds: float) -> None:
+        """Wait before an action runs.
+
+        Raises:
+            ActorError: when the actor stopped meanwhile; the action must not run.
+        """
+        with self._living(CancelScope()):
+            await anyio.sleep(seconds)
+            return
+        raise ActorError("actor", "stopping", "Actor stopping")
+
+    @contextmanager
+    def _living(self, scope: CancelScope) -> Generator[None]:
+        """Something that ends with the actor's present life, if not before."""
+        calls = self._life.calls if self._life is not None else dict[CancelScope, None]()
+        calls[scope] = None
+        try:
+            with scope:
+                yield
+        finally:
+            del calls[scope]
 
     def timed_out(self) -> ActorError:
         """What is said of an action that took too long."""

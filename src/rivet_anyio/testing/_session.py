@@ -190,7 +190,8 @@ async def perform(
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
     plan = host.faults._plan_action(instance.ref, name)
     if plan.delay:
-        await anyio.sleep(plan.delay)
+        await instance.ready()
+        await instance.hold_up(plan.delay)
     if plan.error is not None:
         raise plan.error
     await instance.ready()

@@ -84,7 +84,13 @@ class History:
     ended: bool = False
 
 
-def violations(log: list[int], histories: list[History], *, in_order: bool) -> list[str]:
+def violations(
+    log: list[int],
+    histories: list[History],
+    *,
+    in_order: bool,
+    elsewhere: Iterable[Call] = (),
+) -> list[str]:
     """Every promise that was broken, in words.
 
     Args:
@@ -92,11 +98,13 @@ def violations(log: list[int], histories: list[History], *, in_order: bool) -> l
         histories: All connections by which anything was appended to it.
         in_order: Whether the server begins the actions of a connection in the order in which
             they come.
+        elsewhere: What was called without a connection.
     """
     calls = [call for history in histories for call in history.calls]
-    found = list(_of_actions(log, calls))
-    found += _of_order(calls) if in_order else []
+    found = list(_of_actions(log, [*calls, *elsewhere]))
     for index, history in enumerate(histories):
+        if in_order:
+            found += _of_order(history.calls)
         for rule in (_of_events, _of_gaps, _of_states, _of_endings):
             found += [f"connection {index}: {broken}" for broken in rule(log, history)]
     return found

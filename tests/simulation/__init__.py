@@ -1,0 +1,1 @@
+"""A model of everything that clients do and suffer, in simulated time, from seeds."""

@@ -1,0 +1,424 @@
+"""Several programs at once that call, listen, cancel and leave, while everything goes wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+
+from rivet_anyio import (
+    ActorError,
+    ActorHandle,
+    Client,
+    ClosedError,
+    ConnectError,
+    Connection,
+    ConnectionLostError,
+    EventGapError,
+    EventStream,
+    Gap,
+    ProtocolError,
+    Retry,
+    RivetError,
+    Status,
+    StatusStream,
+    TransportError,
+)
+from rivet_anyio.testing import ActorServer
+from tests.faults.accounting import Call, Fate
+from tests.scopes.injection import live_tasks
+
+from .faults import Weather
+from .ledger import Ledger
+from .told import Consumer, Exit, Run, Visit
+
+__all__ = ["play"]
+
+_CLOSE_SECONDS = 5.0
+_CANCELLED_SECONDS = 1.0
+_BACK_SECONDS = 1200.0
+"""More than a pending Retry-After, a connect, a keepalive and a slow action together."""
+
+_PAUSES = (0.0, 0.01, 0.3, 5.0, 60.0, 600.0)
+_POLICIES = ("raise", "drop_oldest", "drop_newest", "block")
+_GAPS = ("ignore", "raise", "mark")
+
+
+async def play(seed: int, *, hours: float | None = None) -> Run:
+    """One run: drawn from the seed, as long as that says or for so many hours."""
+    chance = random.Random(seed)
+    run = Run(seed)
+    before = len(live_tasks())
+    version = chance.choice(("2.0", "2.2", "2.3"))
+    seconds = 3600 * (hours or chance.choice((0.1, 1.0, 6.0, 24.0)))
+    async with ActorServer({"ledger": partial(Ledger, run.store)}, version=version) as server:
+        weather = Weather(server, _part(chance), chance.choice((5.0, 60.0, 900.0)), run.counts)
+        group = Group(run, _part(chance), scale=weather.every)
+        async with anyio.create_task_group() as tasks:
+            for index in range(chance.randrange(1, 4)):
+                tasks.start_soon(group.visit, _client(server, chance), _part(chance), index)
+            tasks.start_soon(group.post, _client(server, chance), _part(chance))
+            with anyio.move_on_after(seconds):
+                await weather.blow()
+            weather.calm()
+            with anyio.fail_after(_BACK_SECONDS):
+                await group.end()
+        await anyio.sleep(10)  # for goodbyes on their way
+    run.in_order, run.is_prompt = weather.in_order, weather.is_prompt
+    run.seconds = anyio.current_time()
+    await anyio.wait_all_tasks_blocked()
+    run.tasks_left = len(live_tasks()) - before
+    run.trace += [(record.at, repr(record)) for record in server.log]
+    return run
+
+
+def _part(chance: random.Random) -> random.Random:
+    """Chance of its own, so that who comes first does not change what others draw."""
+    return random.Random(chance.getrandbits(64))
+
+
+def _client(server: ActorServer, chance: random.Random) -> Client:
+    return server.client(
+        encoding=chance.choice(("bare", "cbor", "json")),
+        close_timeout=_CLOSE_SECONDS,
+        ping_interval=chance.choice((20.0, 300.0)),
+        retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0))),
+    )
+
+
+class Group:
+    """All programs of one run.
+
+    Args:
+        run: Where they write down what they saw.
+        chance: Where what concerns all comes from.
+        scale: Seconds that a visit lasts, about.
+    """
+
+    def __init__(self, run: Run, chance: random.Random, *, scale: float) -> None:
+        self._run = run
+        self._scale = scale
+        self._next = 0
+        self._floor = 0
+        self._stopping = anyio.Event()
+        self._busy = 0
+        self._idle = anyio.Event()
+
+    async def end(self) -> None:
+        """Let all come to their end, after one more action that returned to each of them."""
+        self._stopping.set()
+        while self._busy:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def note(self, who: object, what: object) -> None:
+        """Write into the trace."""
+        self._run.trace.append((anyio.current_time(), f"{who}: {what}"))
+
+    # A program with connections, one after another
+
+    async def visit(self, client: Client, chance: random.Random, index: int) -> None:
+        self._begin()
+        try:
+            async with client:
+                handle = client.ledger.get_or_create()
+                is_last = False
+                while not is_last:
+                    is_last = self._stopping.is_set()
+                    done = await self._stay(handle, chance, index, is_last=is_last)
+                    is_last = is_last and done
+                    await anyio.sleep(0 if done else 1)
+        finally:
+            self._end()
+
+    async def _stay(
+        self, handle: ActorHandle, chance: random.Random, index: int, *, is_last: bool
+    ) -> bool:
+        """One connection; whether it was used as long as that was wanted."""
+        seconds = chance.expovariate(1 / (10 * self._scale))
+        way_out = chance.choice(("end", "raise", "cancel"))
+        visit = Visit()
+        finished = False
+        left_at = 0.0
+        async with anyio.create_task_group() as listeners:
+            try:
+                with anyio.CancelScope() as scope:
+                    async with handle.connect() as conn:
+                        try:
+                            await self._use(
+                                conn, visit, listeners, chance, index,
+                                seconds=seconds, is_last=is_last,
+                            )
+                            finished = conn.status is not Status.CLOSED
+                            if way_out == "raise":
+                                raise _Enough
+                            if way_out == "cancel":
+                                scope.cancel()
+                                await anyio.lowlevel.checkpoint()
+                        finally:
+                            left_at = anyio.current_time()
+            except _Enough:
+                pass
+            except (TransportError, ProtocolError, ActorError) as refusal:
+                self.note(index, _told(refusal))
+                self._run.counts["refused"] += 1
+            if visit.opened_at or visit.history.calls:
+                allowed = _CANCELLED_SECONDS if way_out == "cancel" else _CLOSE_SECONDS
+                visit.exit = Exit(allowed, anyio.current_time() - left_at)
+                self.note(index, f"left by {way_out}")
+        return finished
+
+    async def _use(
+        self,
+        conn: Connection,
+        visit: Visit,
+        listeners: anyio.abc.TaskGroup,
+        chance: random.Random,
+        index: int,
+        *,
+        seconds: float,
+        is_last: bool,
+    ) -> None:
+        visit.opened_at = anyio.current_time()
+        self._run.visits.append(visit)
+        self.note(index, f"connected as {conn.connection_id}")
+        stream = conn.events("appended", gaps="mark", buffer_size=1_000_000)
+        listeners.start_soon(self._listen, visit, stream, conn.status_changes(), index)
+        await self._live(conn, visit, stream, listeners, chance, index, 0.0 if is_last else seconds)
+        if conn.status is not Status.CLOSED and (is_last or chance.random() < 0.5):
+            while conn.status is not Status.CLOSED:
+                await self._call(conn, visit.history.calls, chance, conn=conn, patience=None)
+                if visit.history.calls[-1].fate is Fate.RETURNED:
+                    break
+                await anyio.sleep(1)
+        if conn.status is Status.CLOSED:
+            late: list[Callable[[], Awaitable[object]]] = [
+                conn.wait_connected,
+                partial(conn.action, "log"),
+                partial(conn.next_event, "appended"),
+            ]
+            for use in late:
+                try:
+                    await use()
+                except RivetError as error:
+                    visit.history.endings.append(error)
+
+    async def _live(
+        self,
+        conn: Connection,
+        visit: Visit,
+        stream: EventStream[Any],
+        listeners: anyio.abc.TaskGroup,
+        chance: random.Random,
+        index: int,
+        seconds: float,
+    ) -> None:
+        """Call and listen for so long, or until all shall end or the connection has failed."""
+        slots = anyio.Semaphore(chance.randrange(1, 5))
+        calls = visit.history.calls
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._stop_with, tasks.cancel_scope, conn)
+                while True:
+                    if chance.random() < 0.1:
+                        consumer = partial(self._consume, conn, visit, stream, _part(chance), index)
+                        listeners.start_soon(consumer)
+                    await slots.acquire()
+                    tasks.start_soon(self._call_in_slot, conn, calls, _part(chance), slots)
+                    await anyio.sleep(self._pause(chance))
+
+    async def _stop_with(self, scope: anyio.CancelScope, conn: Connection) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._stopping_then, tasks.cancel_scope)
+            async for change in conn.status_changes():
+                if change.status is Status.CLOSED:
+                    break
+            tasks.cancel_scope.cancel()
+        scope.cancel()
+
+    async def _stopping_then(self, scope: anyio.CancelScope) -> None:
+        await self._stopping.wait()
+        scope.cancel()
+
+    def _pause(self, chance: random.Random) -> float:
+        """From nothing to ten minutes, and rather long where visits are long."""
+        longest = chance.choice([pause for pause in _PAUSES if pause <= self._scale])
+        return longest * chance.random()
+
+    async def _call_in_slot(
+        self,
+        conn: Connection,
+        calls: list[Call],
+        chance: random.Random,
+        slots: anyio.Semaphore,
+    ) -> None:
+        patience = chance.choice((0.0, 0.01, 2.0, 50.0)) if chance.random() < 0.3 else None
+        try:
+            await self._call(conn, calls, chance, conn=conn, patience=patience)
+        finally:
+            slots.release()
+
+    async def _call(
+        self,
+        at: Connection | ActorHandle,
+        calls: list[Call],
+        chance: random.Random,
+        *,
+        conn: Connection | None,
+        patience: float | None,
+    ) -> None:
+        call = Call(self._next, self._floor)
+        self._next += 1
+        calls.append(call)
+        away_since = None
+        if conn is not None and conn.status is not Status.CONNECTED:
+            call.called_away, away_since = True, conn.connection_id
+        slowly = (chance.choice((0.1, 5.0, 61.0)),) if chance.random() < 0.05 else ()
+        try:
+            with anyio.move_on_after(patience):
+                call.seq = await at.action("append", call.number, *slowly)
+                call.fate = Fate.RETURNED
+                self._floor = max(self._floor, call.seq or 0)
+        except ConnectionLostError as error:
+            call.fate, call.error = Fate.LOST, error
+        except (ConnectError, ClosedError) as error:
+            call.fate, call.error = Fate.NOT_RUN, error
+        except ActorError as error:
+            refused = error.group in ("auth", "user")
+            call.fate, call.error = Fate.NOT_RUN if refused else Fate.FAILED, error
+        finally:
+            if call.fate is Fate.PENDING:
+                is_away = (
+                    conn is not None
+                    and away_since is not None
+                    and away_since == conn.connection_id
+                    and conn.status is not Status.CONNECTED
+                )
+                call.fate = Fate.CANCELLED_WAITING if is_away else Fate.CANCELLED
+            self._run.counts[call.fate.value] += 1
+            self.note(call.number, f"{call.fate.value} {call.seq} {_told(call.error)}")
+
+    # Listening
+
+    async def _listen(
+        self, visit: Visit, stream: EventStream[Any], changes: StatusStream, index: int
+    ) -> None:
+        history = visit.history
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch, visit, changes, index)
+            try:
+                async for item in stream:
+                    history.items.append(item)
+                    self.note(index, item)
+                    self._run.counts["gaps told" if isinstance(item, Gap) else "events"] += 1
+            except RivetError as error:
+                history.endings.append(error)
+            history.gap_count = stream.gaps
+            history.dropped = stream.dropped
+        history.ended = True
+
+    async def _watch(self, visit: Visit, changes: StatusStream, index: int) -> None:
+        async for change in changes:
+            visit.history.changes.append(change)
+            visit.states.append((anyio.current_time(), change))
+            self.note(index, f"{change.status} {_told(change.error)}")
+
+    async def _consume(
+        self,
+        conn: Connection,
+        visit: Visit,
+        first: EventStream[Any],
+        chance: random.Random,
+        index: int,
+    ) -> None:
+        consumer = Consumer(
+            name=chance.choice(("appended", "ticked")),
+            overflow=chance.choice(_POLICIES),
+            gaps=chance.choice(_GAPS),
+            size=chance.choice((1, 3, 100)),
+            begin=_pushed(visit, first),
+            first_call=len(visit.history.calls),
+        )
+        try:
+            stream = conn.events(
+                consumer.name,
+                buffer_size=consumer.size,
+                overflow=consumer.overflow,
+                gaps=consumer.gaps,
+            )
+        except RivetError:
+            return  # The connection ended before this began.
+        visit.consumers.append(consumer)
+        pace = chance.choice((0.0, 0.0, 0.1, 3.0, 20.0))
+        with anyio.move_on_after(chance.choice((None, 1.0, 100.0, 3600.0))):
+            try:
+                while True:
+                    await self._take(stream, consumer)
+                    if pace:
+                        await anyio.sleep(pace * chance.random())
+            except anyio.EndOfStream:
+                pass
+            except RivetError as error:
+                consumer.ended_by = error
+        consumer.last_call = len(visit.history.calls)
+        consumer.end = _pushed(visit, first)
+        consumer.left = stream._buffer._events
+        consumer.dropped, consumer.gap_count = stream.dropped, stream.gaps
+        stream.close()
+        self._run.counts["consumers"] += 1
+        self._run.counts["dropped"] += consumer.dropped
+        self.note(index, f"{consumer.name} {consumer.overflow} {consumer.items}")
+
+    async def _take(self, stream: EventStream[Any], consumer: Consumer) -> None:
+        consumer.most = max(consumer.most, stream.buffered)
+        try:
+            item = await stream.receive()
+        except EventGapError as error:
+            item = Gap(error.since, error.until, error.attempts)
+        consumer.items.append(item)
+
+    # A program that calls over HTTP
+
+    async def post(self, client: Client, chance: random.Random) -> None:
+        self._begin()
+        try:
+            async with client:
+                handle = client.ledger.get_or_create()
+                while not self._stopping.is_set():
+                    patience = chance.choice((0.0, 0.01, 2.0, 50.0))
+                    await self._call(
+                        handle,
+                        self._run.posted,
+                        chance,
+                        conn=None,
+                        patience=patience if chance.random() < 0.3 else None,
+                    )
+                    with anyio.move_on_after(10 * self._pause(chance)):
+                        await self._stopping.wait()
+                    await anyio.sleep(0.01)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._busy += 1
+
+    def _end(self) -> None:
+        self._busy -= 1
+        self._idle.set()
+
+
+class _Enough(Exception):
+    """The body of a block has had enough."""
+
+
+def _pushed(visit: Visit, first: EventStream[Any]) -> int:
+    """How many events the connection's first stream was given until now."""
+    taken = sum(not isinstance(item, Gap) for item in visit.history.items)
+    return taken + first._buffer._events
+
+
+def _told(error: BaseException | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"

@@ -1,0 +1,74 @@
+"""What the model writes down of one run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rivet_anyio import Gap, StatusChange
+from rivet_anyio._events import Gaps, Overflow
+from tests.faults.accounting import Appended, Call, History
+
+from .ledger import Store
+
+__all__ = ["Consumer", "Exit", "Run", "Visit"]
+
+
+@dataclass
+class Consumer:
+    """One more event stream of a connection, as its user saw it.
+
+    `begin` and `end` are its place in the connection's first stream: how many events that had
+    been given when this one was opened, and at its end. `left` is what it held then.
+    """
+
+    name: str
+    overflow: Overflow
+    gaps: Gaps
+    size: int
+    begin: int
+    first_call: int
+    items: list[Appended | Gap] = field(default_factory=list)
+    end: int = 0
+    left: int = 0
+    last_call: int = 0
+    most: int = 0
+    dropped: int = 0
+    gap_count: int = 0
+    ended_by: BaseException | None = None
+
+
+@dataclass
+class Exit:
+    """How long it took to leave a connection's block."""
+
+    allowed: float
+    took: float
+
+
+@dataclass
+class Visit:
+    """One connection: its history, its other consumers, its states in time."""
+
+    history: History = field(default_factory=History)
+    consumers: list[Consumer] = field(default_factory=list)
+    states: list[tuple[float, StatusChange]] = field(default_factory=list)
+    gap_times: list[float] = field(default_factory=list)
+    opened_at: float = 0.0
+    exit: Exit | None = None
+
+
+@dataclass
+class Run:
+    """One run of the model."""
+
+    seed: int
+    store: Store = field(default_factory=Store)
+    visits: list[Visit] = field(default_factory=list)
+    posted: list[Call] = field(default_factory=list)
+    trace: list[tuple[float, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    in_order: bool = True
+    is_prompt: bool = True
+    seconds: float = 0.0
+    tasks_left: int = 0

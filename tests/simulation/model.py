@@ -42,7 +42,9 @@ _CANCELLED_SECONDS = 1.0
 _BACK_SECONDS = 1200.0
 """More than a pending Retry-After, a connect, a keepalive and a slow action together."""
 
-_PAUSES = (0.0, 0.01, 0.3, 5.0, 60.0, 600.0)
+_LENGTHS = ((5.0, 0.2), (60.0, 2.0), (900.0, 24.0), (7200.0, 168.0))
+"""Seconds between faults, and hours: from ten busy minutes to a quiet week."""
+_PAUSES = (0.0, 0.01, 0.3, 5.0, 60.0, 600.0, 7200.0)
 _POLICIES = ("raise", "drop_oldest", "drop_newest", "block")
 _GAPS = ("ignore", "raise", "mark")
 
@@ -53,9 +55,10 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
     run = Run(seed)
     before = len(live_tasks())
     version = chance.choice(("2.0", "2.2", "2.3"))
-    seconds = 3600 * (hours or chance.choice((0.1, 1.0, 6.0, 24.0)))
+    every, length = chance.choice(_LENGTHS)
+    seconds = 3600 * (hours or length)
     async with ActorServer({"ledger": partial(Ledger, run.store)}, version=version) as server:
-        weather = Weather(server, _part(chance), chance.choice((5.0, 60.0, 900.0)), run.counts)
+        weather = Weather(server, _part(chance), every, run.counts)
         group = Group(run, _part(chance), scale=weather.every)
         async with anyio.create_task_group() as tasks:
             for index in range(chance.randrange(1, 4)):
@@ -341,6 +344,7 @@ class Group:
             size=chance.choice((1, 3, 100)),
             begin=_pushed(visit, first),
             first_call=len(visit.history.calls),
+            opened_at=anyio.current_time(),
         )
         try:
             stream = conn.events(

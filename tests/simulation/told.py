@@ -28,6 +28,7 @@ class Consumer:
     size: int
     begin: int
     first_call: int
+    opened_at: float
     items: list[Appended | Gap] = field(default_factory=list)
     end: int = 0
     left: int = 0

@@ -35,7 +35,7 @@ from .faults import Weather
 from .ledger import Ledger
 from .told import Consumer, Exit, Run, Visit
 
-__all__ = ["play"]
+__all__ = ["Group", "play", "pushed"]
 
 _CLOSE_SECONDS = 5.0
 _CANCELLED_SECONDS = 1.0
@@ -59,7 +59,7 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
     seconds = 3600 * (hours or length)
     async with ActorServer({"ledger": partial(Ledger, run.store)}, version=version) as server:
         weather = Weather(server, _part(chance), every, run.counts)
-        group = Group(run, _part(chance), scale=weather.every)
+        group = Group(run, scale=weather.every)
         async with anyio.create_task_group() as tasks:
             for index in range(chance.randrange(1, 4)):
                 tasks.start_soon(group.visit, _client(server, chance), _part(chance), index)
@@ -97,11 +97,10 @@ class Group:
 
     Args:
         run: Where they write down what they saw.
-        chance: Where what concerns all comes from.
         scale: Seconds that a visit lasts, about.
     """
 
-    def __init__(self, run: Run, chance: random.Random, *, scale: float) -> None:
+    def __init__(self, run: Run, *, scale: float) -> None:
         self._run = run
         self._scale = scale
         self._next = 0
@@ -152,8 +151,13 @@ class Group:
                     async with handle.connect() as conn:
                         try:
                             await self._use(
-                                conn, visit, listeners, chance, index,
-                                seconds=seconds, is_last=is_last,
+                                conn,
+                                visit,
+                                listeners,
+                                chance,
+                                index,
+                                seconds=0.0 if is_last else seconds,
+                                is_last=is_last,
                             )
                             finished = conn.status is not Status.CLOSED
                             if way_out == "raise":
@@ -185,29 +189,40 @@ class Group:
         seconds: float,
         is_last: bool,
     ) -> None:
+        stream = self.follow(conn, visit, listeners, index)
+        await self._live(conn, visit, stream, listeners, chance, index, seconds)
+        if conn.status is not Status.CLOSED and (is_last or chance.random() < 0.5):
+            while conn.status is not Status.CLOSED:
+                await self.call(conn, visit.history.calls)
+                if visit.history.calls[-1].fate is Fate.RETURNED:
+                    break
+                await anyio.sleep(1)
+        if conn.status is Status.CLOSED:
+            await self.use_late(conn, visit)
+
+    def follow(
+        self, conn: Connection, visit: Visit, listeners: anyio.abc.TaskGroup, index: int
+    ) -> EventStream[Any]:
+        """Begin to write down what a connection tells; its first stream, which misses nothing."""
         visit.opened_at = anyio.current_time()
         self._run.visits.append(visit)
         self.note(index, f"connected as {conn.connection_id}")
         stream = conn.events("appended", gaps="mark", buffer_size=1_000_000)
         listeners.start_soon(self._listen, visit, stream, conn.status_changes(), index)
-        await self._live(conn, visit, stream, listeners, chance, index, 0.0 if is_last else seconds)
-        if conn.status is not Status.CLOSED and (is_last or chance.random() < 0.5):
-            while conn.status is not Status.CLOSED:
-                await self._call(conn, visit.history.calls, chance, conn=conn, patience=None)
-                if visit.history.calls[-1].fate is Fate.RETURNED:
-                    break
-                await anyio.sleep(1)
-        if conn.status is Status.CLOSED:
-            late: list[Callable[[], Awaitable[object]]] = [
-                conn.wait_connected,
-                partial(conn.action, "log"),
-                partial(conn.next_event, "appended"),
-            ]
-            for use in late:
-                try:
-                    await use()
-                except RivetError as error:
-                    visit.history.endings.append(error)
+        return stream
+
+    async def use_late(self, conn: Connection, visit: Visit) -> None:
+        """Use a connection that has failed for good."""
+        late: list[Callable[[], Awaitable[object]]] = [
+            conn.wait_connected,
+            partial(conn.action, "log"),
+            partial(conn.next_event, "appended"),
+        ]
+        for use in late:
+            try:
+                await use()
+            except RivetError as error:
+                visit.history.endings.append(error)
 
     async def _live(
         self,
@@ -259,30 +274,34 @@ class Group:
         slots: anyio.Semaphore,
     ) -> None:
         patience = chance.choice((0.0, 0.01, 2.0, 50.0)) if chance.random() < 0.3 else None
+        seconds = chance.choice((0.1, 5.0, 61.0)) if chance.random() < 0.05 else 0.0
         try:
-            await self._call(conn, calls, chance, conn=conn, patience=patience)
+            await self.call(conn, calls, seconds=seconds, patience=patience)
         finally:
             slots.release()
 
-    async def _call(
+    async def call(
         self,
         at: Connection | ActorHandle,
         calls: list[Call],
-        chance: random.Random,
         *,
-        conn: Connection | None,
-        patience: float | None,
+        seconds: float = 0.0,
+        patience: float | None = None,
     ) -> None:
+        """One action, slow by so many seconds, and what became of it.
+
+        It is cancelled from outside, or after `patience`.
+        """
+        conn = at if isinstance(at, Connection) else None
         call = Call(self._next, self._floor)
         self._next += 1
         calls.append(call)
         away_since = None
         if conn is not None and conn.status is not Status.CONNECTED:
             call.called_away, away_since = True, conn.connection_id
-        slowly = (chance.choice((0.1, 5.0, 61.0)),) if chance.random() < 0.05 else ()
         try:
             with anyio.move_on_after(patience):
-                call.seq = await at.action("append", call.number, *slowly)
+                call.seq = await at.action("append", call.number, seconds)
                 call.fate = Fate.RETURNED
                 self._floor = max(self._floor, call.seq or 0)
         except ConnectionLostError as error:
@@ -342,7 +361,7 @@ class Group:
             overflow=chance.choice(_POLICIES),
             gaps=chance.choice(_GAPS),
             size=chance.choice((1, 3, 100)),
-            begin=_pushed(visit, first),
+            begin=pushed(visit, first),
             first_call=len(visit.history.calls),
             opened_at=anyio.current_time(),
         )
@@ -360,23 +379,34 @@ class Group:
         with anyio.move_on_after(chance.choice((None, 1.0, 100.0, 3600.0))):
             try:
                 while True:
-                    await self._take(stream, consumer)
+                    await self.take(stream, consumer)
                     if pace:
                         await anyio.sleep(pace * chance.random())
             except anyio.EndOfStream:
                 pass
             except RivetError as error:
                 consumer.ended_by = error
+        self.finish(consumer, visit, stream, first)
+        self.note(index, f"{consumer.name} {consumer.overflow} {consumer.items}")
+
+    def finish(
+        self,
+        consumer: Consumer,
+        visit: Visit,
+        stream: EventStream[Any],
+        first: EventStream[Any],
+    ) -> None:
+        """Close a stream and write down how it ended."""
         consumer.last_call = len(visit.history.calls)
-        consumer.end = _pushed(visit, first)
+        consumer.end = pushed(visit, first)
         consumer.left = stream._buffer._events
         consumer.dropped, consumer.gap_count = stream.dropped, stream.gaps
         stream.close()
         self._run.counts["consumers"] += 1
         self._run.counts["dropped"] += consumer.dropped
-        self.note(index, f"{consumer.name} {consumer.overflow} {consumer.items}")
 
-    async def _take(self, stream: EventStream[Any], consumer: Consumer) -> None:
+    async def take(self, stream: EventStream[Any], consumer: Consumer) -> None:
+        """Take one item, or write down its gap."""
         consumer.most = max(consumer.most, stream.buffered)
         try:
             item = await stream.receive()
@@ -392,14 +422,10 @@ class Group:
             async with client:
                 handle = client.ledger.get_or_create()
                 while not self._stopping.is_set():
-                    patience = chance.choice((0.0, 0.01, 2.0, 50.0))
-                    await self._call(
-                        handle,
-                        self._run.posted,
-                        chance,
-                        conn=None,
-                        patience=patience if chance.random() < 0.3 else None,
-                    )
+                    patience: float | None = chance.choice((0.0, 0.01, 2.0, 50.0))
+                    if chance.random() < 0.7:
+                        patience = None
+                    await self.call(handle, self._run.posted, patience=patience)
                     with anyio.move_on_after(10 * self._pause(chance)):
                         await self._stopping.wait()
                     await anyio.sleep(0.01)
@@ -418,7 +444,7 @@ class _Enough(Exception):
     """The body of a block has had enough."""
 
 
-def _pushed(visit: Visit, first: EventStream[Any]) -> int:
+def pushed(visit: Visit, first: EventStream[Any]) -> int:
     """How many events the connection's first stream was given until now."""
     taken = sum(not isinstance(item, Gap) for item in visit.history.items)
     return taken + first._buffer._events

@@ -31,6 +31,7 @@ from ._server import (
     ConnectionLeakError,
     NothingArrivedError,
 )
+from ._simulate import explore, simulate
 from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
 
 __all__ = [
@@ -68,6 +69,8 @@ __all__ = [
     "VirtualTimeLoop",
     "action",
     "collect",
+    "explore",
     "run_virtual",
+    "simulate",
     "virtual_backend",
 ]

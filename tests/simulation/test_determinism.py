@@ -1,0 +1,59 @@
+"""One seed, one run: to the last record, also in another process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rivet_anyio.testing import simulate
+
+from .model import play
+from .told import Run
+
+SEEDS = (1, 15)
+ROOT = Path(__file__).parent.parent.parent
+
+
+def digest(run: Run) -> str:
+    return hashlib.sha256(repr(run.trace).encode()).hexdigest()
+
+
+def digests(backend: str) -> list[str]:
+    return [digest(simulate(play, seed, seed=seed, backend=backend)) for seed in SEEDS]
+
+
+def test_the_same_seed_is_the_same_run(backend: str) -> None:
+    one, other = (simulate(play, SEEDS[0], seed=SEEDS[0], backend=backend) for _ in range(2))
+    assert len(one.trace) > 1000
+    for record, same in zip(one.trace, other.trace, strict=True):
+        assert record == same
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_same_seed_is_the_same_run_in_another_process(backend: str, hash_seed: str) -> None:
+    code = (
+        "import logging; logging.disable(logging.CRITICAL)\n"
+        "from tests.simulation.test_determinism import digests\n"
+        f"print(*digests({backend!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONMALLOC": "malloc"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == digests(backend), done.stderr
+
+
+def test_another_seed_is_another_run(backend: str) -> None:
+    """Also when only the order of tasks comes from it, and all else stays the same."""
+    runs = [simulate(play, SEEDS[0], seed=seed, backend=backend) for seed in (0, 1)]
+    assert digest(runs[0]) != digest(runs[1])

@@ -86,9 +86,8 @@ def explore(
 class _ShuffledLoop(VirtualTimeLoop):
     """What is ready at one moment runs in an order drawn from the seed.
 
-    asyncio's documentation promises first come, first served, but only `asyncio` itself could
-    rely on it: who comes first is up to others. A task is ready once at a time, so its own steps
-    keep their order.
+    asyncio serves first who came first, which says little: who comes first is up to others. A
+    task is ready once at a time, so its own steps keep their order.
     """
 
     def __init__(self, seed: int) -> None:
@@ -99,8 +98,8 @@ class _ShuffledLoop(VirtualTimeLoop):
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]
-        if len(ready) > 1:
-            batch = self._in_order(ready)
+        batch = self._in_order(ready)
+        if len(batch) > 1:
             self._chance.shuffle(batch)
             ready.clear()
             ready.extend(batch)
@@ -120,6 +119,7 @@ class _ShuffledLoop(VirtualTimeLoop):
         return [*(handle for _, handle in tasks), *others]
 
     def _number(self, task: asyncio.Task[Any]) -> int:
+        """A task is seen first when it is to begin, in the order in which tasks were made."""
         number = self._numbers.get(task)
         if number is None:
             number = self._numbers[task] = self._count

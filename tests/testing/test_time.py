@@ -169,6 +169,9 @@ def test_what_waits_for_ever_is_told(backend: str) -> None:
         run_virtual(main, backend=backend)
     assert ended == ["finally"]
 
+    with pytest.raises(DeadlockError):
+        run_virtual(anyio.sleep_forever, backend=backend)
+
     async def without_keepalive() -> None:
         async with ActorServer(ACTORS) as server, server.client(ping_interval=None) as client:
             probe = client.probe.get_or_create()

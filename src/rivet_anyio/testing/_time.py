@@ -8,10 +8,12 @@ where that can be told.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
@@ -75,6 +77,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Seconds since the loop was made, in its own time."""
         return self._virtual.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As every loop's; what is due at infinity is no deadline that time could move on to."""
+        if when == math.inf:
+            return asyncio.TimerHandle(when, callback, args, self, context)
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts

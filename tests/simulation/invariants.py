@@ -33,9 +33,7 @@ def promises_are_kept(run: Run) -> Iterator[str]:
     that was never sent did not run; each missing event has its gap in its very place; and so on.
     """
     histories = [visit.history for visit in run.visits]
-    yield from violations(
-        run.store.numbers, histories, in_order=run.in_order, elsewhere=run.posted
-    )
+    yield from violations(run.store.numbers, histories, in_order=run.in_order, elsewhere=run.posted)
 
 
 def events_come_in_order_and_once(run: Run) -> Iterator[str]:

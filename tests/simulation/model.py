@@ -27,6 +27,7 @@ from rivet_anyio import (
     StatusStream,
     TransportError,
 )
+from rivet_anyio._events import Gaps, Overflow
 from rivet_anyio.testing import ActorServer
 from tests.faults.accounting import Call, Fate
 from tests.scopes.injection import live_tasks
@@ -45,8 +46,8 @@ _BACK_SECONDS = 1200.0
 _LENGTHS = ((5.0, 0.2), (60.0, 2.0), (900.0, 24.0), (7200.0, 168.0))
 """Seconds between faults, and hours: from ten busy minutes to a quiet week."""
 _PAUSES = (0.0, 0.01, 0.3, 5.0, 60.0, 600.0, 7200.0)
-_POLICIES = ("raise", "drop_oldest", "drop_newest", "block")
-_GAPS = ("ignore", "raise", "mark")
+_POLICIES: tuple[Overflow, ...] = ("raise", "drop_oldest", "drop_newest", "block")
+_GAPS: tuple[Gaps, ...] = ("ignore", "raise", "mark")
 
 
 async def play(seed: int, *, hours: float | None = None) -> Run:
@@ -192,13 +193,13 @@ class Group:
     ) -> None:
         stream = self.follow(conn, visit, listeners, index)
         await self._live(conn, visit, stream, listeners, chance, index, seconds)
-        if conn.status is not Status.CLOSED and (is_last or chance.random() < 0.5):
-            while conn.status is not Status.CLOSED:
+        if not _is_closed(conn) and (is_last or chance.random() < 0.5):
+            while not _is_closed(conn):
                 await self.call(conn, visit.history.calls)
                 if visit.history.calls[-1].fate is Fate.RETURNED:
                     break
                 await anyio.sleep(1)
-        if conn.status is Status.CLOSED:
+        if _is_closed(conn):
             await self.use_late(conn, visit)
 
     def follow(
@@ -449,6 +450,10 @@ def pushed(visit: Visit, first: EventStream[Any]) -> int:
     """How many events the connection's first stream was given until now."""
     taken = sum(not isinstance(item, Gap) for item in visit.history.items)
     return taken + first._buffer._events
+
+
+def _is_closed(conn: Connection) -> bool:
+    return conn.status is Status.CLOSED
 
 
 def _told(error: BaseException | None) -> str:

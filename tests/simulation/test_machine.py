@@ -74,6 +74,8 @@ class Machine(RuleBasedStateMachine):
         self.away = ExitStack()
         self.is_away = False
         self.do(self._begin, random.Random(seed), version, encoding)
+        for _ in range(2):
+            self.connect()
 
     def do(self, step: Callable[..., Awaitable[object] | None], *args: Any) -> None:
         """Let the loop run a step, and then until everybody waits."""
@@ -181,9 +183,7 @@ class Machine(RuleBasedStateMachine):
         if held is not None and len(held.consumers) < 4:
             self.do(self._subscribe, held, name, overflow, gaps, size)
 
-    async def _subscribe(
-        self, held: Held, name: str, overflow: Any, gaps: Any, size: int
-    ) -> None:
+    async def _subscribe(self, held: Held, name: str, overflow: Any, gaps: Any, size: int) -> None:
         assert held.conn is not None and held.first is not None
         begin, first_call = pushed(held.visit, held.first), len(held.visit.history.calls)
         try:
@@ -245,6 +245,7 @@ class Machine(RuleBasedStateMachine):
     def refuse(self, is_final: bool) -> None:
         error = UserError(code="banned") if is_final else None
         self.server.faults.refuse_connects(error=error)
+        self.do(self._drop, None)
 
     @precondition(lambda self: not self.is_away)
     @rule(silently=st.booleans())
@@ -313,8 +314,8 @@ def test_machine() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100,
-            stateful_step_count=40,
+            max_examples=150,
+            stateful_step_count=50,
             deadline=None,
             derandomize=True,
             database=None,

@@ -12,7 +12,7 @@ from ._actions import ActionCall, action_attribute
 from ._calls import call_actor
 from ._connection import Connection
 from ._convert import convert
-from ._core import Core, Server, error_of
+from ._core import Core, Server, call_error, error_of
 from ._errors import ActorError, ProtocolError
 from ._queues import QueueResult, check_queues, queue_timeout
 from ._retry import Retry
@@ -152,7 +152,7 @@ class ActorHandle:
                 server, actor_id, action_path(name), codec.action_body(args), skip_ready_wait
             )
             if not answer.ok:
-                return error_of(answer, codec)
+                return call_error(answer, codec)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
         output = await call_actor(self._core, self._target, attempt, replaceable=name != "destroy")
@@ -219,7 +219,7 @@ class ActorHandle:
                 server, actor_id, queue_path(queue), content, None, extra_seconds=timeout or 0.0
             )
             if not answer.ok:
-                return error_of(answer, codec)
+                return call_error(answer, codec)
             if not wait:
                 return QueueResult("completed")
             reply = _read(answer, lambda: codec.queue_reply(answer.body))

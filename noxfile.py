@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -74,6 +76,15 @@ def docs(session: nox.Session) -> None:
     """Build the site into site/."""
     install(session, "docs")
     session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """Build wheel and source distribution into dist/, in a clean environment; check them."""
+    install(session, "test")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("pytest", "tests/test_dist.py", *session.posargs, env={"RIVET_ANYIO_DIST": "dist"})
 
 
 @nox.session

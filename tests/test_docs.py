@@ -209,6 +209,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        path = page.relative_to(ROOT / "docs").as_posix()
+        assert re.search(rf": {re.escape(path)}$", navigation, re.M), path
+
+
 def test_api_names_nothing_else() -> None:
     api = (ROOT / "docs" / "api.md").read_text("utf-8")
     for name in re.findall(r"^::: (\S+)$", api, re.M):

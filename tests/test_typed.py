@@ -118,6 +118,9 @@ class FakeHandle:
         self.calls.append((name, *args))
         return self.answer
 
+    async def send(self, queue: str, body: Any) -> None:
+        self.calls.append((queue, body))
+
 
 def sample(handle: FakeHandle) -> Sample:
     return Sample._over(cast("ActorHandle", handle))
@@ -397,6 +400,24 @@ async def test_results_are_converted_and_checked() -> None:
 async def test_an_annotation_that_means_nothing_says_so() -> None:
     with pytest.raises(TypeError, match=r"annotation of Sample\.missing .*'Nowhere'"):
         await sample(FakeHandle()).missing()
+
+
+async def test_a_type_that_cannot_be_checked_says_so_before_anything_is_sent() -> None:
+    class Unions(Actor, name="sample"):
+        changed: Event[str | bytes]
+
+        async def get(self) -> Job | Later: ...
+
+    handle = FakeHandle()
+    with pytest.raises(TypeError, match=r"Unions\.get, return: .* must be tagged"):
+        await Unions._over(cast("ActorHandle", handle)).get()
+    assert handle.calls == []
+    with pytest.raises(TypeError, match=r"Unions\.changed: Type unions may not"):
+        _ = Unions.changed.type
+    with pytest.raises(TypeError, match=r"params of .*Unchecked: .* must be tagged"):
+
+        class Unchecked(Actor[Job | Later], name="sample"):
+            pass
 
 
 def test_params_and_input_have_types() -> None:

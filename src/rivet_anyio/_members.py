@@ -40,6 +40,7 @@ __all__ = [
     "Queue",
     "Rename",
     "action",
+    "check_type",
     "event",
     "is_stub",
     "queue",
@@ -124,7 +125,11 @@ def _contains_set(type: Any) -> bool:
 
 
 def _types_of(annotated: Any, what: str) -> dict[str, Any]:
-    """The types that the annotations of a function or a class stand for."""
+    """The types that the annotations of a function or a class stand for.
+
+    Raises:
+        TypeError: for what means nothing at run time, or what msgspec cannot check.
+    """
     try:
         return get_type_hints(annotated, include_extras=True)
     except (NameError, AttributeError) as exc:
@@ -132,6 +137,16 @@ def _types_of(annotated: Any, what: str) -> dict[str, Any]:
             f"an annotation of {what} cannot be resolved: {exc}; "
             "what annotations name must be there in the module at run time"
         ) from exc
+
+
+def check_type(type: Any, what: str) -> None:
+    """Raise `TypeError` for what msgspec cannot check; `what` says where it stands."""
+    try:
+        msgspec.convert(None, type)
+    except msgspec.ValidationError:
+        pass
+    except TypeError as exc:
+        raise TypeError(f"{what}: {exc}") from exc
 
 
 class Action:
@@ -166,7 +181,7 @@ class Action:
             self._parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
         )
         self._plain: list[Plain] | None = None
-        self._result: Any = _MISSING
+        self._result: Any = Any
 
     def arguments(self, actor: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """What goes to the server for one call.
@@ -177,7 +192,10 @@ class Action:
         values = self._bind(args, kwargs)
         if self._plain is None:
             types = _types_of(self._function, self.place)
+            for name, type_ in types.items():
+                check_type(type_, f"{self.place}, {name}")
             self._plain = [Plain(types.get(p.name, Any)) for p in self._parameters]
+            self._result = types.get("return", Any)
         last = len(self._parameters) - 1
         return [
             self._plain[min(index, last)](value, self._argument(actor, index))
@@ -185,13 +203,11 @@ class Action:
         ]
 
     def result(self, actor: str, output: Any) -> Any:
-        """The server's answer as the stub's return type.
+        """The server's answer to a call with `arguments`, as the stub's return type.
 
         Raises:
             ProtocolError: it is not of this type.
         """
-        if self._result is _MISSING:
-            self._result = _types_of(self._function, self.place).get("return", Any)
         what = f"result of action {self.server_name!r} of actor {actor!r}"
         return convert(output, self._result, what)
 
@@ -296,10 +312,14 @@ def _arguments(owner: type[Any], name: str, count: int) -> tuple[Any, ...]:
     """What stands in the brackets of ``name: Event[...]``."""
     declaration = {"__annotations__": {name: owner.__annotations__[name]}}
     alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
-    annotation = _types_of(alone, f"{owner.__qualname__}.{name}")[name]
+    what = f"{owner.__qualname__}.{name}"
+    annotation = _types_of(alone, what)[name]
     if get_origin(annotation) is ClassVar:
         (annotation,) = get_args(annotation)
-    return get_args(annotation) or (Any,) * count
+    types = get_args(annotation) or (Any,) * count
+    for type_ in types:
+        check_type(type_, what)
+    return types
 
 
 class Event(Generic[T_co]):

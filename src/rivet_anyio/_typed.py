@@ -39,6 +39,7 @@ from ._members import (
     Plain,
     Queue,
     Rename,
+    check_type,
     is_stub,
     server_name_of,
 )
@@ -139,10 +140,8 @@ class Actor(Generic[Params, Input]):
                 given = (*given, Any)
             return super().__class_getitem__(given)
 
-    def __init_subclass__(
-        cls, *, name: str | None = None, rename: Rename | None = None, **kwargs: Any
-    ) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls, *, name: str | None = None, rename: Rename | None = None) -> None:
+        super().__init_subclass__()
         if name is not None:
             if not name:
                 raise ValueError("an actor's name is not empty")
@@ -469,6 +468,8 @@ def _declare_types(cls: type[Actor[Any, Any]]) -> None:
     for base in cls.__dict__.get("__orig_bases__", ()):
         if get_origin(base) is Actor:
             params, input = get_args(base)
+            check_type(params, f"params of {cls.__qualname__}")
+            check_type(input, f"input of {cls.__qualname__}")
             cls._rivet_params = Plain(params, native=False)
             cls._rivet_input = Plain(input)
 

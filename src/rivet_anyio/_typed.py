@@ -535,7 +535,8 @@ def _caller(stub: Callable[..., Any], action: Action) -> Callable[..., Any]:
 
 def _declared(cls: type[Actor[Any, Any]]) -> dict[str, Event[Any] | Queue[Any, Any]]:
     """What the class annotates as event or queue, by name."""
-    module = vars(sys.modules[cls.__module__])
+    # Code that is run by exec may have a module's name and no module.
+    module: dict[str, Any] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
     declared: dict[str, Event[Any] | Queue[Any, Any]] = {}
     for name, annotation in inspect.get_annotations(cls).items():
         kind = _kind_of(annotation, module)

@@ -14,6 +14,7 @@ FILES = sorted(
     [
         *(path for path in HERE.rglob("*.py") if path != Path(__file__)),
         *(ROOT / "examples").glob("typed*.py"),
+        ROOT / "tests" / "stubs" / "expected.py",
     ]
 )
 PATIENCE = 110

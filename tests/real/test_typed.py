@@ -197,6 +197,10 @@ async def test_values_of_many_types(probe: Probe) -> None:
     assert await probe.echo_shape(SHAPE) == SHAPE
     async with probe.connect() as conn:
         assert await conn.echo_shape(SHAPE) == SHAPE
+        for either in (probe, conn):
+            with pytest.raises(ActorError) as caught:
+                await either.fail("", "why")
+            assert (caught.value.code, caught.value.metadata) == ("my_code", {"detail": "why"})
     assert await probe.add(1, b=2.5) == 3.5
     # What JavaScript has types of its own for stays what it is.
     assert await probe.describe({1}) == "Set{number:1}"
@@ -237,16 +241,17 @@ async def test_next_event(probe: Probe) -> None:
     assert seen == [("a", 1)]
 
 
-async def test_next_event_on_a_connection_that_ends(probe: Probe) -> None:
+async def test_the_end_of_a_connection(probe: Probe) -> None:
+    async def wait(conn: Probe) -> None:
+        with pytest.raises(ClosedError, match="closed before the event came"):
+            await conn.next_event(Probe.pair)
+
     async with anyio.create_task_group() as tasks:
-
-        async def wait(conn: Probe) -> None:
-            with pytest.raises(ClosedError, match="closed before the event came"):
-                await conn.next_event(Probe.pair)
-
-        async with probe.connect() as conn:
-            tasks.start_soon(wait, conn)
-            await anyio.wait_all_tasks_blocked()
+        with pytest.raises(KeyError, match="mine"):
+            async with probe.connect() as conn:
+                tasks.start_soon(wait, conn)
+                await anyio.wait_all_tasks_blocked()
+                raise KeyError("mine")
 
 
 async def test_what_the_server_sends_is_checked(client: Client, key: list[str]) -> None:
@@ -264,20 +269,6 @@ async def test_what_the_server_sends_is_checked(client: Client, key: list[str]) 
         with pytest.raises(ProtocolError, match=r"event 'shape' of actor 'probe': Expected `int`"):
             await stream.receive()
         assert await stream.receive() == 5
-
-
-async def test_errors_of_the_actor_pass(probe: Probe) -> None:
-    async with probe.connect() as conn:
-        for either in (probe, conn):
-            with pytest.raises(ActorError) as caught:
-                await either.fail("", "why")
-            assert (caught.value.code, caught.value.metadata) == ("my_code", {"detail": "why"})
-
-
-async def test_the_body_of_a_connection_raises_as_itself(probe: Probe) -> None:
-    with pytest.raises(KeyError, match="mine"):
-        async with probe.connect():
-            raise KeyError("mine")
 
 
 async def test_queues(client: Client, server: Server, key: list[str]) -> None:

@@ -25,6 +25,15 @@ def make_project(directory: Path, version: str) -> Path:
     return directory
 
 
+def make_small_project(directory: Path) -> Path:
+    """Make `directory` a project with TypeScript alone, and little of that."""
+    (directory / "node_modules").mkdir()
+    (directory / "node_modules" / "typescript").symlink_to(_typescript())
+    options = {"compilerOptions": {"lib": ["es2022"], "types": []}}
+    (directory / "tsconfig.json").write_text(json.dumps(options))
+    return directory
+
+
 def add(directory: Path, *files: Path) -> None:
     """Copy files into a project."""
     for file in files:

@@ -97,6 +97,7 @@ class Counter(Actor[Any, CounterInput], name="counter", rename="camel"):
 
     async def get_count(self) -> Number:
         """The count, as it is now."""
+        raise NotImplementedError
 
     async def set_count(self, n: Number) -> Number: ...
 

@@ -1,4 +1,4 @@
-"""Modules written from servers and from TypeScript, and what they are good for."""
+"""Modules written from TypeScript registries; tests/real has those written from servers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import importlib.util
 import inspect
 import sys
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from rivet_anyio import Actor, ActorEvent, ActorQueue, Client, ConfigError, ConnectError
+from rivet_anyio import Actor, ActorEvent, ActorQueue, ConfigError, ConnectError
 from rivet_anyio._members import check_type
 from rivet_anyio.stubs import stubs_from_server, stubs_from_typescript
-from tests.servers import VERSIONS, Server, start_server
 from tests.servers._node import node
 
 from . import expected
-from ._project import add, make_project
+from ._project import add, make_project, make_small_project
 
 HERE = Path(__file__).parent
 ACTORS = HERE.parent / "servers" / "actors.mjs"
@@ -142,7 +140,8 @@ type One = ActorDefinition<{}, undefined, {}, {}, undefined, {}, {
 """What `describe.mjs` goes by, so that TypeScript has little to read."""
 
 
-def test_what_is_no_registry(project: Path, tmp_path: Path) -> None:
+def test_what_is_no_registry(tmp_path: Path) -> None:
+    project = make_small_project(tmp_path)
     cases = {
         "none.ts": ("export const x = 1;", "has no registry"),
         "unresolved.ts": (
@@ -186,57 +185,6 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         stubs_from_typescript(lonely)
 
 
-# Servers
-
-
-@pytest.fixture(scope="module", params=VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with start_server(request.param) as server:
-        yield server
-
-
-async def test_a_running_server(server: Server, tmp_path: Path) -> None:
-    source = await stubs_from_server(server.endpoint)
-    module = load(source, tmp_path)
-    names = {actor._rivet_name for actor in actors_of(module)}
-    assert {"counter", "chatRoom", "brokenStart"} <= names
-    assert "The server tells its name only" in source
-    async with Client(server.endpoint) as client:
-        counter = client.get_or_create(module.Counter, ["stubs", "names"])
-        assert await counter.action("increment", 0, type=int) >= 0
-
-
 async def test_no_server() -> None:
     with pytest.raises(ConnectError):
         await stubs_from_server("http://127.0.0.1:9")
-
-
-async def test_written_actors_at_a_real_server(server: Server, anyio_backend_name: str) -> None:
-    key = [server.version, anyio_backend_name]
-    async with Client(server.endpoint) as client:
-        start = expected.CounterInput(initial=5)
-        counter = client.get_or_create(expected.Counter, key, input=start)
-        async with counter.connect() as conn, conn.events(expected.Counter.new_count) as counts:
-            assert await conn.increment(by=2) == 7
-            assert await conn.get_count() == await counts.receive() == 7
-
-        alice = expected.ChatRoomParams(name="alice")
-        room = client.get_or_create(expected.ChatRoom, key, params=alice)
-        assert await room.send_message("hi") == 1
-        assert await room.get_history() == [expected.Message(sender="alice", text="hi")]
-
-        probe = client.get_or_create(expected.Probe, key)
-        square = expected.Square(side_length=2.5)
-        async with probe.connect() as conn_, conn_.events(expected.Probe.pair) as pairs:
-            assert await conn_.echo(square) == square
-            assert await conn_.args(1, 2) == [1, 2]
-            assert await conn_.math_add(1, b=2) == 3
-            assert await conn_.slow(1) is None
-            await conn_.emit("pair", "a", 1)
-            assert await pairs.receive() == ("a", 1)
-
-        if server.version > "2.1":
-            worker = client.get_or_create(expected.Worker, key)
-            message = expected.Message(sender="a", text="b")
-            result = await worker.send_and_wait(expected.Worker.jobs, message, timeout=30)
-            assert result.response == expected.WorkerJobsResponse(done=message)

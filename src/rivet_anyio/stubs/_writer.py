@@ -33,6 +33,7 @@ __all__ = ["write_module"]
 Member = ActionShape | EventShape | QueueShape
 
 _WIDTH = 100
+_BODY = "        raise NotImplementedError"
 _PLAIN = {
     "number": "Number",
     "bigint": "int",
@@ -421,10 +422,10 @@ def _docstring(doc: str) -> list[str]:
     if lines[-1].endswith('"'):
         lines[-1] += " "
     if len(lines) == 1:
-        return [f'        """{lines[0]}"""', "        ..."]
+        return [f'        """{lines[0]}"""', _BODY]
     return [
         f'        """{lines[0]}',
         *(f"        {line}" if line else "" for line in lines[1:]),
         '        """',
-        "        ...",
+        _BODY,
     ]

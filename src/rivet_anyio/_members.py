@@ -87,13 +87,15 @@ class Plain:
 
     Args:
         type: The annotation; `Any` lets every value through as it is.
+        place: Where it stands, for messages.
         native: Whether bytes and datetimes travel as themselves; else as msgspec writes JSON.
     """
 
-    def __init__(self, type: Any, *, native: bool = True) -> None:
+    def __init__(self, type: Any, place: str, *, native: bool = True) -> None:
         self._type = type
+        self._place = place
         self._native = _NATIVE if native else ()
-        self._has_sets = native and _contains_set(type)
+        self._has_sets: bool | None = None
 
     def __call__(self, value: Any, what: str) -> Any:
         """The value as it travels.
@@ -104,6 +106,9 @@ class Plain:
         wanted = self._type
         if wanted is Any or (wanted in _SCALARS and type(value) is wanted):
             return value
+        if self._has_sets is None:
+            check_type(wanted, self._place)
+            self._has_sets = bool(self._native) and _contains_set(wanted)
         try:
             plain = msgspec.to_builtins(value, builtin_types=self._native)
         except (TypeError, ValueError, RecursionError) as exc:
@@ -112,16 +117,30 @@ class Plain:
             raise TypeError(f"{what}: {exc}") from exc
         try:
             msgspec.convert(plain, wanted)
-        except (msgspec.ValidationError, TypeError) as exc:
+        except msgspec.ValidationError as exc:
             raise TypeError(f"{what}: {exc}") from exc
         # msgspec makes a list of a set, but sets have a form of their own.
         return value if self._has_sets else plain
 
 
 def _contains_set(type: Any) -> bool:
-    """Whether a set is written anywhere in an annotation."""
-    origin = get_origin(type) or type
-    return origin in (set, frozenset) or any(_contains_set(part) for part in get_args(type))
+    """Whether there is a set anywhere in a type, its fields included."""
+    # Only typed actors need it, at their first use.
+    import msgspec.inspect
+
+    whole = msgspec.inspect.type_info(type)
+    pending: list[Any] = [whole]
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop()
+        if isinstance(part, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)):
+            return True
+        if isinstance(part, tuple):
+            pending += part
+        elif isinstance(part, msgspec.Struct) and id(part) not in seen:
+            seen.add(id(part))
+            pending += [getattr(part, name) for name in part.__struct_fields__]
+    return False
 
 
 def _types_of(annotated: Any, what: str) -> dict[str, Any]:
@@ -145,7 +164,7 @@ def check_type(type: Any, what: str) -> None:
         msgspec.convert(None, type)
     except msgspec.ValidationError:
         pass
-    except TypeError as exc:
+    except (TypeError, NameError) as exc:
         raise TypeError(f"{what}: {exc}") from exc
 
 
@@ -194,7 +213,7 @@ class Action:
             types = _types_of(self._function, self.place)
             for name, type_ in types.items():
                 check_type(type_, f"{self.place}, {name}")
-            self._plain = [Plain(types.get(p.name, Any)) for p in self._parameters]
+            self._plain = [Plain(types.get(p.name, Any), self.place) for p in self._parameters]
             self._result = types.get("return", Any)
         last = len(self._parameters) - 1
         return [
@@ -290,7 +309,7 @@ class ActorQueue(Generic[Owner_contra, Body_contra, R_co]):
     def plain(self, body: Any, actor: str) -> Any:
         """A message as it travels; a `TypeError` when it is not of the queue's type."""
         if self._plain is None:
-            self._plain = Plain(self._resolved()[0])
+            self._plain = Plain(self._resolved()[0], repr(self))
         return self._plain(body, f"message for queue {self.server_name!r} of actor {actor!r}")
 
     @property

@@ -39,7 +39,6 @@ from ._members import (
     Plain,
     Queue,
     Rename,
-    check_type,
     is_stub,
     server_name_of,
 )
@@ -129,8 +128,8 @@ class Actor(Generic[Params, Input]):
     _rivet_name: ClassVar[str | None] = None
     _rivet_rename: ClassVar[Rename | None] = None
     _rivet_names: ClassVar[Mapping[tuple[str, str], str]] = {}
-    _rivet_params: ClassVar[Plain] = Plain(Any)
-    _rivet_input: ClassVar[Plain] = Plain(Any)
+    _rivet_params: ClassVar[Plain] = Plain(Any, "Actor")
+    _rivet_input: ClassVar[Plain] = Plain(Any, "Actor")
 
     if not TYPE_CHECKING:
 
@@ -468,10 +467,8 @@ def _declare_types(cls: type[Actor[Any, Any]]) -> None:
     for base in cls.__dict__.get("__orig_bases__", ()):
         if get_origin(base) is Actor:
             params, input = get_args(base)
-            check_type(params, f"params of {cls.__qualname__}")
-            check_type(input, f"input of {cls.__qualname__}")
-            cls._rivet_params = Plain(params, native=False)
-            cls._rivet_input = Plain(input)
+            cls._rivet_params = Plain(params, f"params of {cls.__qualname__}", native=False)
+            cls._rivet_input = Plain(input, f"input of {cls.__qualname__}")
 
 
 def _declare_members(cls: type[Actor[Any, Any]]) -> None:

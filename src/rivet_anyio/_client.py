@@ -17,6 +17,7 @@ from ._config import resolve_config
 from ._core import Core, Options
 from ._errors import ActorError, ConfigError
 from ._handle import ActorHandle, GetParams
+from ._observe import Observer
 from ._retry import Retry
 from ._target import Creation, Target, create_actor
 from ._typed import NOT_GIVEN, Interface
@@ -65,6 +66,8 @@ class Client:
         max_message_size: The longest message or answer accepted, in bytes.
         retry: Backoff between attempts to reconnect.
         skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).
+        observer: What is told of calls, connections and events: a
+            `rivet_anyio.otel.OpenTelemetry`.
 
     Raises:
         ConfigError: when a value cannot be used, or two contradict each other.
@@ -90,6 +93,7 @@ class Client:
         max_message_size: int = 20 * 1024 * 1024,
         retry: Retry | None = None,
         skip_ready_wait: bool = False,
+        observer: Observer | None = None,
     ) -> None:
         config = resolve_config(
             endpoint,
@@ -118,7 +122,11 @@ class Client:
             skip_ready_wait=skip_ready_wait,
         )
         self._core = Core(
-            config, options, metadata_lookup=metadata_lookup, forward_token=forward_token
+            config,
+            options,
+            metadata_lookup=metadata_lookup,
+            forward_token=forward_token,
+            observer=observer,
         )
         self._http = http
         self._own_http: httpx.AsyncClient | None = None

@@ -67,6 +67,7 @@ class EventBuffer:
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
         abandon: Callable[[EventBuffer], None],
+        dropped: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
         self.since = since
@@ -82,6 +83,7 @@ class EventBuffer:
         self._gaps = gaps
         self._unsubscribe = unsubscribe
         self._abandon = abandon
+        self._tell_drop = dropped
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
@@ -94,7 +96,7 @@ class EventBuffer:
             return
         if self._is_full(size):
             if self._overflow == "raise":
-                self.dropped += 1
+                self._count_drop()
                 self.end(
                     EventOverflowError(
                         f"{self.name!r}: the buffer is full with {self._events} events and "
@@ -201,7 +203,9 @@ class EventBuffer:
 
     def _count_drop(self) -> None:
         self.dropped += 1
-        if self.dropped == 1:
+        if self._tell_drop is not None:
+            self._tell_drop(self.name)
+        if self.dropped == 1 and self._overflow != "raise":
             logger.warning("events %r: buffer overflow, events are dropped", self.name)
 
     def _wake(self) -> None:

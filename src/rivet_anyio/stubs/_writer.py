@@ -290,6 +290,8 @@ def _write_object(number: int, types: _Types) -> str:
     shape = types.objects[number]
     tag = types.tags.get(number)
     fields = [field for field in shape.fields if tag is None or field.name != tag[0]]
+    nameless = [field for field in fields if re.search(r'["\\\x00-\x1f]', field.name)]
+    fields = [field for field in fields if field not in nameless]
     names = _Block((field.name for field in fields), ())
     options = ["kw_only=True"]
     if names.camel:
@@ -299,6 +301,10 @@ def _write_object(number: int, types: _Types) -> str:
     if tag is not None:
         options += [f"tag_field={_literal(tag[0])}", f"tag={_literal(tag[1])}"]
     lines = [f"class {types.name(number)}(msgspec.Struct, {', '.join(options)}):"]
+    lines += [
+        f"    # {_comment(repr(field.name))} is left out: msgspec has no such name."
+        for field in nameless
+    ]
     for field in fields:
         name, given = names(field.name)
         notes: list[str] = []
@@ -312,7 +318,7 @@ def _write_object(number: int, types: _Types) -> str:
             default = " = None"
         lines += [f"    # {_comment(note)}" for note in notes]
         lines.append(f"    {name}: {annotation}{default}")
-    if len(lines) == 1:
+    if not fields:
         lines.append("    pass")
     return "\n".join(lines)
 

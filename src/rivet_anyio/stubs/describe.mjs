@@ -82,7 +82,9 @@ function registryType() {
 
 function unresolved(message) {
   const missing = program
-    .getSemanticDiagnostics(program.getSourceFile(file))
+    .getSourceFiles()
+    .filter((source) => !source.isDeclarationFile)
+    .flatMap((source) => program.getSemanticDiagnostics(source))
     .filter(({ code }) => code === 2307 || code === 7016)
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, " "));
   return missing.length ? `${message} that TypeScript knows: ${missing[0]}` : message;

@@ -40,7 +40,7 @@ from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
+from .protocol.lifecycle import Verdict, code_error, is_farewell, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
@@ -200,6 +200,7 @@ class Connection:
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
         self._heard = False
+        self._deserted = False
         self._init: Init | None = None
         self._opened_at = 0.0
         self._lost_at: float | None = None
@@ -492,6 +493,8 @@ class Connection:
             call = self.in_flight.pop(message.id, None)
             if call is not None:
                 call.succeed(message.output)
+            if self._deserted:
+                self._desert()
         elif isinstance(message, ServerError):
             self._take_error(message)
         else:
@@ -595,7 +598,7 @@ class Connection:
         options = self._core.options
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
-        self._heard = False
+        self._heard = self._deserted = False
         pump = self._pump = Pump(
             line.stream,
             RFC6455Framer(options.max_message_size),
@@ -733,11 +736,19 @@ class Connection:
             call = self.in_flight.pop(message.action_id, None)
             if call is not None:
                 call.fail(error)
+            self._deserted = self._deserted or is_farewell(error)
+            if self._deserted:
+                self._desert()
         elif self._session is not None and self._session.init is None:
             self._refusal = error
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             self._set_status(self.status, error)
+
+    def _desert(self) -> None:
+        """Leave a connection behind which the actor has stopped, once all calls are answered."""
+        if not self.in_flight and self._pump is not None:
+            self._pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
 
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""

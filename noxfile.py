@@ -96,3 +96,18 @@ def bench(session: nox.Session) -> None:
     """Measure beside the peers: all, `--quick`, or workloads by name."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
+    install(session, "test")
+    more = ["--fault-runs=10", "--faults=200", "--reconnects=1000", "--all-kills"]
+    session.run("pytest", "tests/faults", *more, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.soak", *session.posargs)

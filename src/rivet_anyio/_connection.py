@@ -200,6 +200,7 @@ class Connection:
         self._refusal: ActorError | None = None
         self._heard = False
         self._init: Init | None = None
+        self._opened_at = 0.0
         self._lost_at: float | None = None
         self._attempts = 0
         self._outbox = Outbox()
@@ -653,8 +654,8 @@ class Connection:
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             self._lose(moved, self._pump.heard_before)
         self._init = init
+        now = self._opened_at = anyio.current_time()
         if self._lost_at is not None:
-            now = anyio.current_time()
             for buffers in self._buffers.values():
                 for buffer in buffers:
                     since = max(self._lost_at, buffer.since)
@@ -670,7 +671,7 @@ class Connection:
 
     def _lose(self, cause: BaseException, last_heard: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = last_heard
+        self._lost_at = max(last_heard, self._opened_at)
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(_lost(call, cause))

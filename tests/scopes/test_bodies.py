@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, Connection, Retry, Status
+from tests.faults.proxy import Proxy
 
 from .injection import MEANS, PLACES, cancelled_at, live_tasks, undisturbed
-from .proxy import Proxy
 
 Scoped = Connection | ActorWebSocket
 KINDS = ["connection", "websocket"]

@@ -685,8 +685,10 @@ class Connection:
         except ProtocolError as error:
             value: Any = error
         else:
-            args = args if isinstance(args, list) else [args]
-            value = args[0] if len(args) == 1 else tuple(args)
+            if not isinstance(args, list):
+                value = args
+            else:
+                value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             buffer.push(value, size)
 

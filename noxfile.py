@@ -92,16 +92,6 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
-<<<<<<< HEAD
-def bench(session: nox.Session) -> None:
-    """Measure beside the peers: all, `--quick`, or workloads by name."""
-    install(session, "bench")
-    session.run("python", "-m", "benchmarks", *session.posargs)
-
-
-@nox.session
-=======
->>>>>>> main
 def faults(session: nox.Session) -> None:
     """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
     install(session, "test")
@@ -114,12 +104,10 @@ def soak(session: nox.Session) -> None:
     """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
     install(session, "test")
     session.run("python", "-m", "tests.soak", *session.posargs)
-<<<<<<< HEAD
-=======
 
 
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure beside the peers: all, `--quick`, or workloads by name."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
->>>>>>> main

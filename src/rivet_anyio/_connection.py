@@ -8,12 +8,12 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
+import msgspec
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
@@ -135,8 +135,7 @@ class _Subscription:
         """Nobody waits for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How an attempt ended: the cause, and whether the connection had been open.
 
     `last_heard` is the time of the last bytes where it had.

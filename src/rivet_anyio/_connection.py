@@ -8,12 +8,12 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
+import msgspec
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
@@ -136,8 +136,7 @@ class _Subscription:
         """Nobody waits for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How an attempt ended: the cause, and whether the connection had been open.
 
     `last_heard` is the time of the last bytes where it had.
@@ -725,8 +724,10 @@ class Connection:
         except ProtocolError as error:
             value: Any = error
         else:
-            args = args if isinstance(args, list) else [args]
-            value = args[0] if len(args) == 1 else tuple(args)
+            if not isinstance(args, list):
+                value = args
+            else:
+                value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             buffer.push(value, size)
 

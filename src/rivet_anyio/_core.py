@@ -3,11 +3,11 @@ on who it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import anyio
 import httpx
+import msgspec
 
 from ._config import ClientConfig
 from ._errors import (
@@ -42,8 +42,7 @@ from .transport._http import HttpAnswer, HttpTransport
 __all__ = ["Core", "Options", "Server", "actor_error", "error_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """How connections behave; times in seconds, sizes in bytes."""
 
     connect_timeout: float

@@ -168,6 +168,7 @@ class Pump:
 
     async def _read(self) -> None:
         frames = 0
+        message, full = self._sink.message, self._sink.full
         while self.end is None:
             try:
                 data = await self._stream.read(_READ_SIZE)
@@ -183,10 +184,10 @@ class Pump:
                     if not isinstance(frame, (str, bytes)):
                         self._take_control(frame)
                     elif self._close_frame is None:
-                        self._sink.message(frame)
+                        message(frame)
                     if self.end is not None:
                         return
-                    if self._sink.full() is not None:
+                    if full() is not None:
                         await self._wait_for_room()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:

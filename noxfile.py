@@ -72,6 +72,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def differ(session: nox.Session) -> None:
+    """Compare our WebSocket framer with wsproto on 100,000 random streams, or as many as said."""
+    install(session, "test")
+    session.run("python", "-m", "tests.conformance.differ", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into site/."""
     install(session, "docs")
@@ -93,3 +100,25 @@ def demo(session: nox.Session) -> None:
     install(session, "servers")
     session.install("anyio[trio]")
     session.run("python", "-m", "examples.demo", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
+    install(session, "test")
+    more = ["--fault-runs=10", "--faults=200", "--reconnects=1000", "--all-kills"]
+    session.run("pytest", "tests/faults", *more, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure beside the peers: all, `--quick`, or workloads by name."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -7,14 +7,13 @@ exception.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
+import msgspec
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
@@ -33,16 +32,19 @@ from ._errors import (
 )
 from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
 from ._log import logger
+from ._observe import AttemptObserver, Call, ConnectionObserver
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
+from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
+from .protocol.lifecycle import Verdict, code_error, is_farewell, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
-from .transport._framing import Close, WsprotoFramer
+from .transport._frames import RFC6455Framer
+from .transport._framing import Close
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
@@ -65,22 +67,33 @@ _EXPLAIN_SECONDS = 5.0
 class _Call:
     """An action on its way: waiting to be written, written, or settled."""
 
+    __slots__ = (
+        "_args",
+        "_connection",
+        "_dialect",
+        "_payload",
+        "error",
+        "id",
+        "name",
+        "output",
+        "settled",
+        "size",
+        "written",
+    )
+
     def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = anyio.Event()
+        self.settled = anyio.Event()  # somebody always waits for it
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection
         self._args = args
-        self._codec = connection.codec
-        self._dialect = self._codec.dialect
-        self._payload = self._codec.action_message(id, name, args)
-
-    @property
-    def size(self) -> int:
-        return len(self._payload)
+        codec = connection.codec
+        self._dialect = codec.dialect
+        self._payload = codec.action_message(id, name, args)
+        self.size = len(self._payload)
 
     def take(self) -> str | bytes | None:
         codec = self._connection.codec
@@ -123,8 +136,7 @@ class _Subscription:
         """Nobody waits for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How an attempt ended: the cause, and whether the connection had been open.
 
     `last_heard` is the time of the last bytes where it had.
@@ -176,26 +188,30 @@ class Connection:
         self._tasks = SilentTasks()
         self._entered = False
         self._leaving = False
-        self._first_settled = anyio.Event()
-        self._supervised = anyio.Event()
+        self._first_settled = Signal()
+        self._supervised = Signal()
         self._failure: BaseException | None = None
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
-        self._changed = anyio.Event()
+        self._changed = Signal()
         self._watchers: WeakSet[StatusStream] = WeakSet()
         self._session: Session | None = None
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
         self._heard = False
+        self._deserted = False
         self._init: Init | None = None
+        self._opened_at = 0.0
         self._lost_at: float | None = None
         self._attempts = 0
         self._outbox = Outbox()
         self._next_id = 0
         self._codec: Codec | None = None
         self._buffers: dict[str, list[EventBuffer]] = {}
-        self._abandoned: deque[EventBuffer] = deque()
+        self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
+        self._observer: ConnectionObserver | None = None
+        self._attempt_observer: AttemptObserver | None = None
         self.in_flight: dict[int, _Call] = {}
 
     # What the user sees
@@ -254,11 +270,20 @@ class Connection:
         """
         if not name:
             raise ValueError("an action's name is not empty")
+        observer = self._core.observer
+        if observer is None:
+            return await self._action(name, args, type)
+        subject = self._core.subject(self._target.name, self._target.key)
+        with observer.call(Call(subject, "action", name, "websocket")):
+            return await self._action(name, args, type)
+
+    async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         self._check_usable()
         call = _Call(self, self._next_id, name, args)
         self._next_id += 1
-        await self._outbox.room()
-        self._check_usable()
+        if self._outbox.is_full:
+            await self._outbox.room()
+            self._check_usable()
         self._outbox.put(call)
         try:
             await call.settled.wait()
@@ -347,6 +372,7 @@ class Connection:
             gaps=gaps,
             unsubscribe=self._unsubscribe,
             abandon=self._abandoned.append,
+            dropped=self._observer.dropped if self._observer is not None else None,
         )
         self._sweep()
         buffers = self._buffers.setdefault(name, [])
@@ -420,6 +446,9 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
+        if self._core.observer is not None:
+            subject = self._core.subject(self._target.name, self._target.key)
+            self._observer = self._core.observer.connection(subject)
         await self._tasks.enter()
         try:
             self._tasks.start(self._supervise)
@@ -463,6 +492,8 @@ class Connection:
             call = self.in_flight.pop(message.id, None)
             if call is not None:
                 call.succeed(message.output)
+            if self._deserted:
+                self._desert()
         elif isinstance(message, ServerError):
             self._take_error(message)
         else:
@@ -481,6 +512,8 @@ class Connection:
     # The supervisor
 
     async def _supervise(self) -> None:
+        if self._observer is not None:
+            self._observer.background()
         try:
             await self._run_sessions()
         except Exception as exc:
@@ -498,7 +531,7 @@ class Connection:
         first: Attempts | None = Attempts(self._retry)
         failures = 0
         while True:
-            ended = await self._attempt()
+            ended = await self._observed_attempt()
             if self._leaving:
                 return
             cause = ended.cause
@@ -526,6 +559,18 @@ class Connection:
             self._attempts += 1
             self._set_status(Status.CONNECTING)
 
+    async def _observed_attempt(self) -> _Ended:
+        if self._observer is None:
+            return await self._attempt()
+        attempt = self._attempt_observer = self._observer.attempt()
+        try:
+            ended = await self._attempt()
+        except BaseException as exc:
+            attempt.end(exc)
+            raise
+        attempt.end(ended.cause)
+        return ended
+
     async def _attempt(self) -> _Ended:
         """One session from dialling to its end."""
         deadline = anyio.current_time() + self._connect_timeout
@@ -539,6 +584,7 @@ class Connection:
                 get_params=self._get_params,
                 skip_ready_wait=self._skip_ready_wait,
                 deadline=deadline,
+                observer=self._attempt_observer,
             )
         except ParamsFailed as failed:
             return _Ended(failed.error, opened=False, by_user=True)
@@ -551,10 +597,10 @@ class Connection:
         options = self._core.options
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
-        self._heard = False
+        self._heard = self._deserted = False
         pump = self._pump = Pump(
             line.stream,
-            WsprotoFramer(options.max_message_size),
+            RFC6455Framer(options.max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,
@@ -640,12 +686,17 @@ class Connection:
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             self._lose(moved, self._pump.heard_before)
         self._init = init
+        now = self._opened_at = anyio.current_time()
+        if self._observer is not None and self._attempt_observer is not None:
+            self._attempt_observer.end(None)
+            self._observer.connected()
         if self._lost_at is not None:
-            now = anyio.current_time()
             for buffers in self._buffers.values():
                 for buffer in buffers:
                     since = max(self._lost_at, buffer.since)
                     buffer.push_gap(Gap(since, now, self._attempts))
+                    if self._observer is not None:
+                        self._observer.gap(buffer.name)
             self._lost_at = None
         logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
@@ -657,7 +708,7 @@ class Connection:
 
     def _lose(self, cause: BaseException, last_heard: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = last_heard
+        self._lost_at = max(last_heard, self._opened_at)
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(_lost(call, cause))
@@ -666,13 +717,17 @@ class Connection:
         buffers = self._buffers.get(event.name)
         if not buffers:
             return
+        if self._observer is not None:
+            self._observer.event(event.name)
         try:
             args = event.args.load()
         except ProtocolError as error:
             value: Any = error
         else:
-            args = args if isinstance(args, list) else [args]
-            value = args[0] if len(args) == 1 else tuple(args)
+            if not isinstance(args, list):
+                value = args
+            else:
+                value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             buffer.push(value, size)
 
@@ -682,16 +737,24 @@ class Connection:
             call = self.in_flight.pop(message.action_id, None)
             if call is not None:
                 call.fail(error)
+            self._deserted = self._deserted or is_farewell(error)
+            if self._deserted:
+                self._desert()
         elif self._session is not None and self._session.init is None:
             self._refusal = error
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             self._set_status(self.status, error)
 
+    def _desert(self) -> None:
+        """Leave a connection behind which the actor has stopped, once all calls are answered."""
+        if not self.in_flight and self._pump is not None:
+            self._pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
+
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""
         while self._abandoned:
-            self._unsubscribe(self._abandoned.popleft())
+            self._unsubscribe(self._abandoned.pop())
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         buffers = self._buffers.get(buffer.name, [])
@@ -714,7 +777,7 @@ class Connection:
         for watcher in tuple(self._watchers):
             watcher.push(self._change)
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     def _finish(self, failure: BaseException | None) -> None:
         """Nothing happens on this connection any more; everybody who waits learns why."""

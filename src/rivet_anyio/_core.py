@@ -3,11 +3,11 @@ on who it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import anyio
 import httpx
+import msgspec
 
 from ._config import ClientConfig
 from ._errors import (
@@ -19,6 +19,7 @@ from ._errors import (
     ConnectionLostError,
     ProtocolError,
 )
+from ._observe import Observer, Subject, subject_at
 from ._retry import Retry
 from ._version import __version__
 from .protocol.addressing import (
@@ -43,8 +44,7 @@ __all__ = ["Core", "Options", "Server", "actor_error", "call_error", "error_of"]
 _PROXY_FAILED = (502, 503, 504)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """How connections behave; times in seconds, sizes in bytes."""
 
     connect_timeout: float
@@ -126,9 +126,11 @@ class Core:
         *,
         metadata_lookup: bool,
         forward_token: bool,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.options = options
+        self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
         self._transport: HttpTransport | None = None
@@ -152,6 +154,10 @@ class Core:
             when = "after its block was left" if self._used else "before 'async with' entered it"
             raise ClosedError(f"the Client was used {when}")
         return self._transport
+
+    def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:
+        """What observers are told of an actor."""
+        return subject_at(self.config.endpoint.url, actor, key)
 
     async def manage(
         self,

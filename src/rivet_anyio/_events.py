@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
@@ -47,8 +48,7 @@ class Gap:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     value: Any
     size: int
 
@@ -67,6 +67,7 @@ class EventBuffer:
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
         abandon: Callable[[EventBuffer], None],
+        dropped: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
         self.since = since
@@ -82,6 +83,7 @@ class EventBuffer:
         self._gaps = gaps
         self._unsubscribe = unsubscribe
         self._abandon = abandon
+        self._tell_drop = dropped
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
@@ -92,9 +94,10 @@ class EventBuffer:
         """
         if self.ended:
             return
-        if self._is_full(size):
+        full = self._events >= self._buffer_size or self._bytes + size > self._buffer_bytes
+        if full and self._is_full(size):
             if self._overflow == "raise":
-                self.dropped += 1
+                self._count_drop()
                 self.end(
                     EventOverflowError(
                         f"{self.name!r}: the buffer is full with {self._events} events and "
@@ -113,7 +116,8 @@ class EventBuffer:
         self.items.append(_Item(value, size))
         self._bytes += size
         self._events += 1
-        self._wake()
+        if self._arrival is not None:
+            self._wake()
 
     def push_gap(self, gap: Gap) -> None:
         """The connection is back after having been away."""
@@ -142,7 +146,8 @@ class EventBuffer:
         if isinstance(item, _Item):
             self._bytes -= item.size
             self._events -= 1
-            self._tell_departure()
+            if self._departure is not None:
+                self._tell_departure()
         return item
 
     def clear(self) -> None:
@@ -199,7 +204,9 @@ class EventBuffer:
 
     def _count_drop(self) -> None:
         self.dropped += 1
-        if self.dropped == 1:
+        if self._tell_drop is not None:
+            self._tell_drop(self.name)
+        if self.dropped == 1 and self._overflow != "raise":
             logger.warning("events %r: buffer overflow, events are dropped", self.name)
 
     def _wake(self) -> None:
@@ -232,6 +239,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
         self._type = type
+        self._what = f"event {buffer.name!r}"
         self._closed = False
         self._taken = 0
 
@@ -273,8 +281,27 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
         Cancellation: safe, no event is lost.
         """
+        if not self._is_ready():
+            await self._wait()
+        return self._take()
+
+    async def __anext__(self) -> T_co:
+        # Without the calls of `receive`: this is where most events pass.
+        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items):
+            try:
+                await self._wait()
+            except anyio.EndOfStream:
+                raise StopAsyncIteration from None
+        return self._take()
+
+    def _is_ready(self) -> bool:
+        """Whether an item can be taken at once, without a checkpoint that is due."""
+        return bool(self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items)
+
+    async def _wait(self) -> None:
+        """Return when there is an item to take; raise when there will be none."""
         buffer = self._buffer
-        if buffer.items and self._taken % _ITEMS_PER_CHECKPOINT == 0:
+        if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
             if self._closed:
@@ -284,12 +311,17 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                     raise anyio.EndOfStream
                 raise again(buffer.end_error)
             await buffer.arrival()
+
+    def _take(self) -> T_co:
+        buffer = self._buffer
         self._taken += 1
         item = buffer.pop()
         if isinstance(item, _Item):
-            if isinstance(item.value, ProtocolError):
-                raise item.value
-            value: T_co = convert(item.value, self._type, f"event {self.name!r}")
+            value: T_co = item.value
+            if isinstance(value, ProtocolError):
+                raise value
+            if self._type is not Any:
+                value = convert(value, self._type, self._what)
             return value
         if isinstance(item, Gap) and buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)

@@ -14,6 +14,8 @@ import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
+from ._signal import Signal
+
 __all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience"]
 
 LEAVE_CANCELLED_SECONDS = 1.0
@@ -51,7 +53,7 @@ class SilentTasks:
         assert self._group is not None
         self._group.start_soon(task)
 
-    async def leave(self, finished: anyio.Event, seconds: float) -> None:
+    async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
         group, self._group = self._group, None
         assert group is not None

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from rivet_anyio.transport._framing import Framer, WsprotoFramer
+from rivet_anyio.transport._frames import RFC6455Framer
+from rivet_anyio.transport._framing import Framer
 
 from .case import OPEN, Case, Outcome, Violation
+from .oracle import WsprotoFramer
 
 __all__ = ["FRAMERS", "SHIPPED", "FramerUnderTest"]
 
@@ -52,5 +54,7 @@ WSPROTO = FramerUnderTest(
     costly=True,
 )
 
-FRAMERS = [WSPROTO]
-SHIPPED = WSPROTO
+OURS = FramerUnderTest("ours", RFC6455Framer)
+
+FRAMERS = [WSPROTO, OURS]
+SHIPPED = OURS

@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from rivet_anyio import Client, Retry
+from tests.faults.proxy import Proxy, running_proxy
 from tests.servers import Server, start_server
-
-from .proxy import Proxy, running_proxy
 
 _numbers = itertools.count()
 

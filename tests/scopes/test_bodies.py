@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, Connection, Retry, Status
+from tests.faults.proxy import Proxy
 
 from .injection import MEANS, PLACES, cancelled_at, live_tasks, undisturbed
-from .proxy import Proxy
 
 Scoped = Connection | ActorWebSocket
 KINDS = ["connection", "websocket"]
@@ -303,6 +303,7 @@ async def test_cancelled_at_every_step_inside(
                 assert scoped.connection_id == first
                 gc.collect()
                 await scoped.echo("sweeps up")
+                await scoped.echo("leaves after what was swept up")
                 assert scoped._buffers == {} and not scoped._outbox.items
 
 

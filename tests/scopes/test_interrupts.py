@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from .proxy import Proxy
+from tests.faults.proxy import Proxy
 
 PROGRAM = """
 import sys

@@ -10,7 +10,8 @@ import pytest
 from trio.testing import MockClock
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio.transport._framing import Close, WsprotoFramer
+from rivet_anyio.transport._frames import RFC6455Framer
+from rivet_anyio.transport._framing import Close
 from rivet_anyio.transport._outbox import Outbox
 from rivet_anyio.transport._pump import Pump
 
@@ -89,7 +90,7 @@ class Run:
         self.outbox = Outbox()
         self.pump = Pump(
             self.line,
-            WsprotoFramer(1000),
+            RFC6455Framer(1000),
             self.outbox,
             self.ears,
             ping_interval=INTERVAL,

@@ -21,10 +21,10 @@ from rivet_anyio import (
     StatusChange,
     StatusStream,
 )
+from tests.faults.proxy import Proxy
 from tests.servers import Server, start_server
 
 from .injection import undisturbed
-from .proxy import Proxy
 
 RETRY = Retry(initial=0.05, maximum=0.2)
 

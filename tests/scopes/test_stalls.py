@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, ConnectionLostError, Retry, Status
+from tests.faults.proxy import Proxy
 
 from .injection import undisturbed
-from .proxy import Proxy
 
 
 @pytest.fixture

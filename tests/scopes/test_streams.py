@@ -10,9 +10,9 @@ import pytest
 
 from rivet_anyio import ActorError, Client, ClosedError, EventOverflowError, Retry, Status
 from rivet_anyio._events import Overflow
+from tests.faults.proxy import Proxy
 
 from .injection import undisturbed
-from .proxy import Proxy
 
 
 class TestOverflow:

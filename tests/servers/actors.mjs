@@ -229,16 +229,22 @@ function web({ actor }) {
 // A log whose entries are on the disk before the caller hears of them, so that a test may kill
 // the server at any moment and count what was acknowledged.
 function ledger({ actor }) {
-  const append = async (c, id) => {
-    c.state.log.push(id);
-    const seq = c.state.log.length;
-    await c.saveState({ immediate: true });
-    c.broadcast("appended", id, seq);
-    return seq;
+  // One after another: 2.3 runs actions side by side, and events shall come in the log's order.
+  const append = (c, id) => {
+    const turn = c.vars.last.then(async () => {
+      c.state.log.push(id);
+      const seq = c.state.log.length;
+      await c.saveState({ immediate: true });
+      c.broadcast("appended", id, seq);
+      return seq;
+    });
+    c.vars.last = turn.catch(() => {});
+    return turn;
   };
   return actor({
     options,
     createState: () => ({ log: [] }),
+    createVars: () => ({ last: Promise.resolve() }),
     actions: {
       append,
       async appendSlow(c, id, ms) {

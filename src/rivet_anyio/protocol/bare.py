@@ -24,6 +24,8 @@ def uint(value: int) -> bytes:
     """An unsigned integer of any width up to 64 bits."""
     if value < 0x80:
         return bytes((value,))
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

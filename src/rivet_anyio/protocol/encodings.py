@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 _MESSAGE_VERSION = (2).to_bytes(2, "little")
 """Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
+_ACTION = _MESSAGE_VERSION + b"\x00"
 _QUEUE_VERSION = (3).to_bytes(2, "little")
 
 
@@ -101,6 +102,28 @@ def codec_for(encoding: Encoding, dialect: Dialect) -> Codec:
     return JsonCodec(dialect)
 
 
+_BARE_VERSIONS = {
+    version: (dialect, COMPAT_CBOR if dialect is Dialect.COMPAT else PLAIN_CBOR)
+    for version in range(1, bare.NEWEST_VERSION + 1)
+    for dialect in (Dialect.of_bare_version(version),)
+}
+"""What the version prefix of an answer says of its values."""
+
+
+def _short_uint(data: bytes, at: int) -> tuple[int, int]:
+    """An unsigned integer of two to four bytes, and where it ends; an IndexError for others."""
+    value = data[at] & 0x7F
+    for shift in (7, 14, 21):
+        at += 1
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if not byte:
+                break
+            return value, at + 1
+    raise IndexError
+
+
 class BareCodec:
     """BARE messages whose values are CBOR; carries every value that JavaScript and Python share."""
 
@@ -112,7 +135,8 @@ class BareCodec:
 
     def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
         payload = self._value(list(args), "args")
-        return _MESSAGE_VERSION + b"\x00" + bare.uint(id) + bare.text(name) + bare.data(payload)
+        head = (_ACTION, bare.uint(id), bare.text(name), bare.uint(len(payload)))
+        return b"".join((*head, payload))
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
         return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)
@@ -120,6 +144,9 @@ class BareCodec:
     def server_message(self, data: bytes | str) -> ServerMessage:
         if isinstance(data, str):
             raise ProtocolError(f"a text message in bare encoding: {quote(data)}")
+        common = self._common_message(data)
+        if common is not None:
+            return common
         read = self._reader(data)
         tag = read.uint()
         message: ServerMessage
@@ -136,6 +163,33 @@ class BareCodec:
         else:
             raise read.unknown_tag(tag)
         read.end()
+        return message
+
+    def _common_message(self, data: bytes) -> Event | ActionResponse | None:
+        """What a message is if it is an event or an answer, short as nearly all of them are.
+
+        This does what `bare.Reader` does in a fraction of the time, and leaves to it whatever
+        is odd: None.
+        """
+        try:
+            dialect, form = _BARE_VERSIONS[data[0]]
+            tag, number = data[2], data[3]
+            number, at = (number, 4) if number < 0x80 else _short_uint(data, 3)
+            end = at + number if tag == 3 else at
+            length = data[end]
+            length, start = (length, end + 1) if length < 0x80 else _short_uint(data, end)
+            if data[1] or start + length != len(data):
+                return None
+            message: Event | ActionResponse
+            if tag == 3:
+                message = Event(data[at:end].decode(), RawCbor(data[start:], form))
+            elif tag == 2:
+                message = ActionResponse(number, RawCbor(data[start:], form))
+            else:
+                return None
+        except (KeyError, IndexError, UnicodeDecodeError):
+            return None
+        self.dialect = dialect
         return message
 
     def action_body(self, args: Sequence[Any]) -> bytes:

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-class RawCbor(msgspec.Struct, frozen=True):
+class RawCbor(msgspec.Struct, frozen=True, gc=False):
     """A value as bare encoding carries it."""
 
     data: bytes

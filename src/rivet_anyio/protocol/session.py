@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .._errors import ProtocolError
 from .encodings import Codec
-from .messages import ActionResponse, Init, ServerError, ServerMessage
+from .messages import ActionResponse, Event, Init, ServerError, ServerMessage
 from .values import shown
 
 __all__ = ["Session"]
@@ -37,6 +37,8 @@ class Session:
             ProtocolError: when it is no message, or not one that may come now.
         """
         message = self.codec.server_message(data)
+        if isinstance(message, Event) and self.init is not None:
+            return message
         if isinstance(message, Init):
             self.init = message
             return message

@@ -56,8 +56,7 @@ _SMALL = 2**32
 _SAFE = 2**53
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ValueForm:
+class ValueForm(msgspec.Struct, frozen=True):
     """What one carrier can write.
 
     Attributes:
@@ -330,9 +329,12 @@ def revive(tree: Any, form: ValueForm) -> Any:
     return _revive(tree, form.markers, 0)
 
 
+_AS_THEY_ARE = frozenset((str, int, bool, bytes, type(None)))
+
+
 def _revive(tree: Any, markers: bool, depth: int) -> Any:
     kind = type(tree)
-    if kind is str or kind is int or kind is bool or tree is None:
+    if kind in _AS_THEY_ARE:
         return tree
     if kind is float:
         if _SMALL <= abs(tree) <= _SAFE and tree.is_integer():
@@ -346,11 +348,13 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
             name = tree[0]
             if type(name) is str and name.startswith("$"):
                 return _marker(name, tree[1], depth)
-        return [_revive(item, markers, depth) for item in tree]
+        return [
+            item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth) for item in tree
+        ]
     if kind is dict:
         return {
-            key if type(key) is str else _hashable(_revive(key, markers, depth)): _revive(
-                item, markers, depth
+            key if type(key) is str else _hashable(_revive(key, markers, depth)): (
+                item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
             )
             for key, item in tree.items()
         }

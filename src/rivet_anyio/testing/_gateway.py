@@ -1,26 +1,22 @@
-"""What the server answers: management API, gateway, actions, queues, raw requests, WebSockets."""
+"""What the server answers: the gateway, actions, queues, raw requests, WebSockets."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, cast, get_args
 from urllib.parse import unquote, unquote_plus
 
 import anyio
 import httpx
-import msgspec
 from anyio import move_on_after
 
 from .._errors import ActorError, ProtocolError
 from ..protocol.dialect import Encoding
-from ..protocol.keys import escape_key, unescape_key
-from ..protocol.values import COMPAT_CBOR, PLAIN_CBOR, dump_json, load_cbor, revive
+from ..protocol.values import dump_json
 from ._http import Answer, HttpRequest, Upgrade
 from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
+from ._management import JSON, Management
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
 from ._queue import QueueMessage
@@ -31,19 +27,6 @@ from ._websocket import OpenLines, WebSocketLine, offers_of, upgrade_answer
 from ._wire import ServerCodec, server_codec
 
 __all__ = ["Gateway"]
-
-_ID = re.compile(r"actor\d{4,}")
-"""What an actor's id looks like here; the 2.3 engine stumbles over what is none."""
-_JSON: tuple[str, str] = ("content-type", "application/json")
-
-
-class _Creation(msgspec.Struct):
-    name: str
-    key: str | None = None
-    input: str | None = None
-    runner_name_selector: str | None = None
-    datacenter: str | None = None
-    crash_policy: str | None = None
 
 
 class Gateway:
@@ -65,7 +48,7 @@ class Gateway:
     ) -> None:
         self._host = host
         self._registry = registry
-        self._timestamp = timestamp
+        self._management = Management(host, registry, timestamp)
         self._open_lines = open_lines
         self._rays = 0
         self._connections = 0
@@ -88,130 +71,14 @@ class Gateway:
             return await self._gateway(request)
         id = _addressed(request)
         if id is not None:
-            return await self._actor(request, self._known(id), request.target)
+            return await self._actor(request, self._management.known(id), request.target)
         if path == "/metadata":
-            return _json(self._metadata())
+            return self._management.metadata()
         if path in ("/", "/health"):
             return Answer(200, [("content-type", "text/plain")], b"ok")
         if path == "/actors" or path.startswith("/actors/"):
-            return await self._manage(request)
+            return self._management.handle(request)
         raise ActorError("api", "not_found", f"there is nothing at {path}")
-
-    def _metadata(self) -> Any:
-        release = self._host.release
-        if release.has_engine:
-            return {"runtime": "engine", "version": release.version}
-        return {
-            "runtime": "rivetkit",
-            "version": release.version,
-            "runner": {"kind": {"normal": {}}},
-            "actorNames": self._names(),
-        }
-
-    def _names(self) -> dict[str, Any]:
-        return {name: {"metadata": {}} for name in self._registry.names}
-
-    # The management API
-
-    async def _manage(self, request: HttpRequest) -> Answer:
-        rest = request.path.removeprefix("/actors").strip("/")
-        if rest == "names":
-            return _json({"names": self._names(), "pagination": {"cursor": None}})
-        if rest and request.method == "DELETE":
-            self._known(unquote(rest)).stop("destroy")
-            return _json({})
-        if rest:
-            raise ActorError("api", "not_found", f"there is nothing at {request.path}")
-        if request.method == "GET":
-            return _json(self._list(request.parameters))
-        if request.method not in ("PUT", "POST"):
-            raise ActorError("api", "bad_request", f"no {request.method} here")
-        try:
-            wanted = msgspec.json.decode(request.body, type=_Creation)
-        except msgspec.MsgspecError as exc:
-            raise ActorError("api", "bad_request", str(exc)) from None
-        key = unescape_key(wanted.key)
-        found = self._registry.find(wanted.name, key)
-        if found is not None and request.method == "POST":
-            raise self._duplicate(found)
-        created = found is None
-        if found is None:
-            found = self._registry.create(wanted.name, key, self._read_input(wanted.input))
-        body: dict[str, Any] = {"actor": self._info(found)}
-        if request.method == "PUT":
-            body["created"] = created
-        return _json(body)
-
-    def _list(self, query: dict[str, str]) -> Any:
-        ids, name, key = query.get("actor_ids"), query.get("name"), query.get("key")
-        everybody = [instance for instance in self._registry if not instance.is_destroyed]
-        if query.get("include_destroyed") == "true":
-            everybody = list(self._registry)
-        if ids is not None:
-            found = [instance for instance in everybody if instance.ref.id in ids.split(",")]
-        elif name is None:
-            raise ActorError("validation", "invalid_input", "name or actor_ids is missing")
-        else:
-            found = [instance for instance in everybody if instance.ref.name == name]
-            if key is not None:
-                parts = unescape_key(key)
-                found = [instance for instance in found if instance.ref.key == parts]
-        if not self._host.release.has_engine:
-            return {"actors": [self._info(instance) for instance in found]}
-        start = int(query.get("cursor") or 0)
-        end = start + int(query.get("limit") or 100)
-        cursor = str(end) if end < len(found) else None
-        page = [self._info(instance) for instance in found[start:end]]
-        return {"actors": page, "pagination": {"cursor": cursor}}
-
-    def _info(self, instance: Instance) -> dict[str, Any]:
-        def time(at: float | None) -> int | None:
-            return None if at is None else self._timestamp(at)
-
-        ref, release = instance.ref, self._host.release
-        key = escape_key(ref.key)
-        if release.minor == 0 and ref.key:
-            # 2.0 takes what a client wrote for one part, and escapes it once more.
-            key = escape_key((key,))
-        info: dict[str, Any] = {
-            "actor_id": ref.id,
-            "name": ref.name,
-            "key": key,
-            "namespace_id": "default",
-            "runner_name_selector": "default",
-            "create_ts": self._timestamp(instance.created_at),
-            "connectable_ts": None,
-            "start_ts": None,
-            "sleep_ts": time(instance.slept_at),
-            "destroy_ts": time(instance.destroyed_at),
-        }
-        if release.has_engine:
-            info |= {"datacenter": "default", "crash_policy": "sleep"}
-            info |= {"pending_allocation_ts": None, "reschedule_ts": None}
-            if instance.start_error is not None:
-                info["error"] = instance.start_error
-        return info
-
-    def _duplicate(self, found: Instance) -> ActorError:
-        key = escape_key(found.ref.key)
-        if self._host.release.has_engine:
-            message = f"Actor key '{key}' already in use for actor '{found.ref.id}'"
-            metadata = {"existing_actor_id": found.ref.id, "key": key}
-            return ActorError("actor", "duplicate_key", message, metadata=metadata)
-        shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
-        message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
-        return ActorError("actor", "duplicate_key", message)
-
-    def _read_input(self, text: str | None, *, url_safe: bool = False) -> Any:
-        if text is None:
-            return None
-        form = COMPAT_CBOR if self._host.release.has_engine else PLAIN_CBOR
-        try:
-            if url_safe:
-                text = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
-            return revive(load_cbor(base64.b64decode(text, validate=True)), form)
-        except (binascii.Error, ProtocolError) as exc:
-            raise ActorError("guard", "query_invalid_cbor_input", str(exc)) from None
 
     # The gateway
 
@@ -224,7 +91,7 @@ class Gateway:
             found = self._query(unquote(segment), pairs)
         else:
             id = segment if self._host.release.minor == 0 else segment.partition("@")[0]
-            found = self._known(unquote(id))
+            found = self._management.known(unquote(id))
         return await self._actor(request, found, target)
 
     def _query(self, name: str, pairs: list[str]) -> Instance:
@@ -237,17 +104,9 @@ class Gateway:
         key = tuple(values["rvt-key"].split(",")) if values.get("rvt-key") else ()
         found = self._registry.find(name, key)
         if found is None and values.get("rvt-method") == "getOrCreate":
-            input = self._read_input(values.get("rvt-input"), url_safe=True)
+            input = self._management.read_input(values.get("rvt-input"), url_safe=True)
             found = self._registry.create(name, key, input)
         if found is None:
-            raise not_found(self._host.release)
-        return found
-
-    def _known(self, id: str) -> Instance:
-        found = self._registry.by_id(id)
-        if found is None and self._host.release.has_engine and not _ID.fullmatch(id):
-            raise ActorError("core", "internal_error", "An internal error occurred")
-        if found is None or found.is_destroyed:
             raise not_found(self._host.release)
         return found
 
@@ -482,7 +341,7 @@ class Gateway:
         }
         if error.metadata is not None:
             fields["metadata"] = error.metadata
-        headers = [_JSON]
+        headers = [JSON]
         if self._host.release.has_engine:
             headers.append(("x-rivet-error", f"{error.group}.{error.code}"))
         return Answer(self._status(error), headers, dump_json(fields))
@@ -545,10 +404,6 @@ def _addressed(request: HttpRequest) -> str | None:
     if "rivet_target.actor" in offers:
         return unquote(_after(offers, "rivet_actor.") or "")
     return None
-
-
-def _json(body: Any) -> Answer:
-    return Answer(200, [_JSON], dump_json(body))
 
 
 def _after(offers: list[str], prefix: str) -> str | None:

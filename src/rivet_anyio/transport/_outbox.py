@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from typing import Protocol
 
-import anyio
+from .._signal import Signal
 
 __all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
 
@@ -34,10 +34,11 @@ class Outbox:
     """A queue with a high-water mark, and two events: something to write, room for more."""
 
     def __init__(self) -> None:
-        self._items: deque[Outgoing] = deque()
+        # A dict in order of arrival: what a cancelled caller takes back may be anywhere in it.
+        self._items: OrderedDict[Outgoing, None] = OrderedDict()
         self._bytes = 0
-        self._filled = anyio.Event()
-        self._emptied = anyio.Event()
+        self._filled = Signal()
+        self._emptied: Signal | None = None  # when somebody waits for room
 
     def __len__(self) -> int:
         return len(self._items)
@@ -47,15 +48,20 @@ class Outbox:
         """What waits, the next one first."""
         return tuple(self._items)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether callers have to wait for `room`."""
+        return self._bytes >= HIGH_WATER
+
     def put(self, item: Outgoing) -> None:
         """Append, whatever waits already; see `room`."""
-        self._items.append(item)
+        self._items[item] = None
         self._bytes += item.size
         self._filled.set()
 
     def replace(self, items: list[Outgoing]) -> None:
         """Let these wait, in this order, instead of what does."""
-        self._items = deque(items)
+        self._items = OrderedDict.fromkeys(items)
         self._bytes = sum(item.size for item in items)
         if items:
             self._filled.set()
@@ -63,10 +69,9 @@ class Outbox:
 
     def discard(self, item: Outgoing) -> bool:
         """Take something back; False when it has been written or never was there."""
-        try:
-            self._items.remove(item)
-        except ValueError:
+        if item not in self._items:
             return False
+        del self._items[item]
         self._bytes -= item.size
         self._tell_room()
         return True
@@ -76,7 +81,7 @@ class Outbox:
         batch: list[tuple[Outgoing, str | bytes]] = []
         size = 0
         while self._items and size < HIGH_WATER:
-            item = self._items.popleft()
+            item, _ = self._items.popitem(last=False)
             size += item.size
             payload = item.take()
             if payload is not None:
@@ -92,14 +97,15 @@ class Outbox:
     async def filled(self) -> None:
         """Wait until something was put, or `wake` called."""
         await self._filled.wait()
-        self._filled = anyio.Event()
+        self._filled = Signal()
 
     async def room(self) -> None:
         """Wait until less waits than the high-water mark."""
-        while self._bytes >= HIGH_WATER:
+        while self.is_full:
+            self._emptied = self._emptied or Signal()
             await self._emptied.wait()
 
     def _tell_room(self) -> None:
-        if self._bytes < HIGH_WATER and self._emptied.statistics().tasks_waiting:
+        if self._emptied is not None and self._bytes < HIGH_WATER:
             self._emptied.set()
-            self._emptied = anyio.Event()
+            self._emptied = None

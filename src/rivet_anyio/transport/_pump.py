@@ -7,7 +7,8 @@ frame behind.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import anyio
@@ -15,6 +16,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
 from ._outbox import Outbox, Outgoing
 
@@ -56,9 +58,9 @@ class Sink(Protocol):
 
 
 class _Batch(NamedTuple):
-    """What leaves in one write, and what it is made of."""
+    """What leaves together, and what it is made of."""
 
-    data: bytes
+    writes: list[Iterable[bytes]]
     items: list[Outgoing]
     pings: int
     is_last: bool
@@ -102,11 +104,11 @@ class Pump:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._opening_deadline = opening_deadline
-        self._opened = anyio.Event()
-        self._ended = anyio.Event()
-        self._control: deque[Frame] = deque()
+        self._opened = Signal()
+        self._ended = Signal()
+        self._control: list[Frame] = []
         self._close_frame: Close | None = None
-        self._close_sent = anyio.Event()
+        self._close_sent = Signal()
         self.heard_before = self.last_heard = self._last_written = anyio.current_time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
@@ -138,6 +140,11 @@ class Pump:
         self._finish(ConnectionLostError("the connection was dropped"))
         self._scope.cancel()
 
+    def give_up(self, error: RivetError) -> None:
+        """End because of this error, found in a message: a close frame is the last that leaves."""
+        self.close(1000, "")
+        self._finish(error)
+
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
 
@@ -161,6 +168,7 @@ class Pump:
 
     async def _read(self) -> None:
         frames = 0
+        message, full = self._sink.message, self._sink.full
         while self.end is None:
             try:
                 data = await self._stream.read(_READ_SIZE)
@@ -173,10 +181,14 @@ class Pump:
             self.heard_before, self.last_heard = self.last_heard, anyio.current_time()
             try:
                 for frame in self._framer.receive(data):
-                    self._take(frame)
+                    if not isinstance(frame, (str, bytes)):
+                        self._take_control(frame)
+                    elif self._close_frame is None:
+                        message(frame)
                     if self.end is not None:
                         return
-                    await self._wait_for_room()
+                    if full() is not None:
+                        await self._wait_for_room()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:
                         await checkpoint()
@@ -190,12 +202,9 @@ class Pump:
                 self.close(1011, "")
                 self._finish(_internal(error))
 
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, (str, bytes)):
-            if self._close_frame is None:
-                self._sink.message(frame)
-        elif isinstance(frame, Ping):
-            self._control = deque(f for f in self._control if not isinstance(f, Pong))
+    def _take_control(self, frame: Ping | Pong | Close) -> None:
+        if isinstance(frame, Ping):
+            self._control = [f for f in self._control if not isinstance(f, Pong)]
             self._control.append(Pong(frame.payload))
             self._outbox.wake()
         elif isinstance(frame, Close):
@@ -227,8 +236,8 @@ class Pump:
         try:
             while not self._close_sent.is_set():
                 batch = self._next_batch()
-                if batch.data:
-                    await self._write_all(batch.data)
+                if batch.writes:
+                    await self._write_all(batch.writes)
                     if batch.pings:
                         self._unsent_pings -= batch.pings
                         self._ping_written = self._last_written
@@ -253,24 +262,26 @@ class Pump:
         pings = sum(isinstance(frame, Ping) for frame in self._control)
         self._control.clear()
         items: list[Outgoing] = []
+        writes: list[Iterable[bytes]] = []
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
         elif self._opened.is_set():
             for item, payload in self._outbox.take():
                 items.append(item)
-                parts.append(self._framer.encode(payload))
-        return _Batch(b"".join(parts), items, pings, is_last=close is not None)
+                if len(payload) <= _WRITE_SIZE:
+                    parts.append(self._framer.encode(payload))
+                else:  # a piece for each write, so that it is never held twice
+                    writes += [parts, self._framer.encode_in_pieces(payload, _WRITE_SIZE)]
+                    parts = []
+        if parts:
+            writes.append((b"".join(parts),))
+        return _Batch(writes, items, pings, is_last=close is not None)
 
-    async def _write_all(self, data: bytes) -> None:
-        if len(data) <= _WRITE_SIZE:
+    async def _write_all(self, writes: Iterable[Iterable[bytes]]) -> None:
+        for data in chain.from_iterable(writes):
             await self._stream.write(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), _WRITE_SIZE):
-                await self._stream.write(bytes(view[start : start + _WRITE_SIZE]))
-                self._last_written = anyio.current_time()
-        self._last_written = anyio.current_time()
+            self._last_written = anyio.current_time()
 
     async def _keep_alive(self) -> None:
         with move_on_after(self._opening_deadline - anyio.current_time()):

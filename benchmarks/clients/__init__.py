@@ -1,0 +1,1 @@
+"""One program for each contender; each does the workloads it is told to on its standard input."""

@@ -1,0 +1,157 @@
+"""rivet-anyio; the argument is the backend: asyncio, uvloop or trio."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+
+from benchmarks.clients._worker import Cost, Job, Meter, resident_kib, serve
+from rivet_anyio import ActorHandle, Client
+
+_BIG = 64 * 1024 * 1024
+
+
+async def events(job: Job, handle: ActorHandle) -> Cost:
+    name = f"burst-{job.count}-{job.size}"
+
+    async def consume(stream: Any) -> None:
+        left = job.count
+        async for _ in stream:
+            left -= 1
+            if not left:
+                return
+
+    async with handle.connect() as conn:
+        with Meter(job.count * job.fan) as meter:
+            streams = [conn.events(name) for _ in range(job.fan)]
+            if job.fan == 1:
+                await consume(streams[0])
+            else:
+                async with anyio.create_task_group() as tasks:
+                    for stream in streams:
+                        tasks.start_soon(consume, stream)
+    return meter.cost
+
+
+async def server_events(job: Job, handle: ActorHandle) -> Cost:
+    async with handle.connect() as conn:
+        stream = conn.events("tick", buffer_size=job.count)
+        with Meter(job.count) as meter:
+            await conn.action("emitMany", "tick", job.count)
+            for _ in range(job.count):
+                await stream.receive()
+    return meter.cost
+
+
+async def _calls(job: Job, call: Callable[[], Awaitable[Any]]) -> Cost:
+    async def some() -> None:
+        for _ in range(job.count // job.fan):
+            await call()
+
+    await call()
+    with Meter(job.count) as meter:
+        if job.fan == 1:
+            await some()
+        else:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(job.fan):
+                    tasks.start_soon(some)
+    return meter.cost
+
+
+async def actions(job: Job, handle: ActorHandle) -> Cost:
+    async with handle.connect() as conn:
+        return await _calls(job, lambda: conn.action("echo", 7))
+
+
+async def http(job: Job, handle: ActorHandle) -> Cost:
+    return await _calls(job, lambda: handle.action("echo", 7))
+
+
+async def sends(job: Job, handle: ActorHandle) -> Cost:
+    return await _calls(job, lambda: handle.send("jobs", 7))
+
+
+async def connect(job: Job, handle: ActorHandle) -> Cost:
+    async def once() -> None:
+        async with handle.connect():
+            pass
+
+    return await _calls(job, once)
+
+
+async def payload_out(job: Job, handle: ActorHandle) -> Cost:
+    payload = bytes(job.size)
+    async with handle.connect() as conn:
+        return await _calls(job, lambda: conn.action("echo", payload))
+
+
+async def raw_in(job: Job, handle: ActorHandle) -> Cost:
+    name = f"burst-{job.count}-{job.size}".encode()
+    async with handle.websocket(max_message_size=_BIG) as ws:
+        await ws.receive()
+        with Meter(job.count) as meter:
+            await ws.send(b"\x02\x00\x01" + bytes((len(name),)) + name + b"\x01")
+            for _ in range(job.count):
+                await ws.receive()
+    return meter.cost
+
+
+async def raw_out(job: Job, handle: ActorHandle) -> Cost:
+    payload = b"\x02\x00\x00\x01" + bytes(job.size)
+    async with handle.websocket(max_message_size=_BIG) as ws:
+        await ws.receive()
+
+        async def once() -> None:
+            await ws.send(payload)
+            await ws.receive()
+
+        return await _calls(job, once)
+
+
+async def idle(job: Job, handle: ActorHandle) -> Cost:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(handle.connect())
+        before = resident_kib()
+        for _ in range(job.count):
+            await stack.enter_async_context(handle.connect())
+        kib = (resident_kib() - before) / job.count
+    return Cost(job.count, kib=kib)
+
+
+async def slow_consumer(job: Job, handle: ActorHandle) -> Cost:
+    """How much memory grows while events come faster than they are taken; KiB per 10,000."""
+    async with handle.connect() as conn:
+        stream = conn.events(f"flood-{job.size}", overflow="drop_oldest")
+        before = None
+        while stream.dropped < job.count:
+            await anyio.sleep(0.01)
+            await stream.receive()
+            if before is None and stream.dropped > job.count // 4:
+                before, start = resident_kib(), stream.dropped
+        assert before is not None
+        grown = resident_kib() - before
+        seen = stream.dropped - start
+    return Cost(seen, kib=grown / seen * 10_000)
+
+
+async def _with_client(job: Job) -> Cost:
+    do: Callable[[Job, ActorHandle], Awaitable[Cost]] = globals()[job.workload]
+    actor = "worker" if job.workload == "sends" else "probe"
+    async with Client(job.url, encoding=job.encoding, max_message_size=_BIG) as client:
+        return await do(job, client.actor(actor).get_or_create(job.key))
+
+
+def main() -> None:
+    name = sys.argv[1]
+    backend = "trio" if name == "trio" else "asyncio"
+    options = {"use_uvloop": True} if name == "uvloop" else {}
+    serve(lambda job: anyio.run(_with_client, job, backend=backend, backend_options=options))
+
+
+if __name__ == "__main__":
+    main()

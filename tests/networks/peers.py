@@ -10,6 +10,7 @@ import base64
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from anyio.streams.tls import TLSAttribute, TLSListener
 
 from .http2 import serve_http2
 
-__all__ = ["HttpProxy", "Peer", "TlsFront", "UnixFront", "running"]
+__all__ = ["HttpProxy", "Peer", "SocksProxy", "TlsFront", "UnixFront", "running"]
 
 _CHUNK = 64 * 1024
 _FAILURES = (
@@ -167,6 +168,39 @@ class HttpProxy(Peer):
         kept = [f for f in fields if not f.lower().startswith(tuple(dropped))]
         closing = [] if upgrades else ["Connection: close"]
         return "\r\n".join([f"{method} {path} HTTP/1.1", *closing, *kept, "", ""]).encode("latin-1")
+
+
+class SocksProxy(Peer):
+    """A SOCKS5 proxy without authentication. (RFC 1928)
+
+    Attributes:
+        requested: The host and port of every connection it made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requested: list[tuple[str, int]] = []
+
+    @property
+    def url(self) -> str:
+        return f"socks5://127.0.0.1:{self.port}"
+
+    async def _serve(self, client: ByteStream) -> None:
+        buffered = BufferedByteReceiveStream(client)
+        _, methods = await buffered.receive_exactly(2)
+        await buffered.receive_exactly(methods)
+        await client.send(b"\x05\x00")
+        *_, kind = await buffered.receive_exactly(4)
+        if kind == 1:
+            host = str(IPv4Address(await buffered.receive_exactly(4)))
+        else:
+            (length,) = await buffered.receive_exactly(1)
+            host = (await buffered.receive_exactly(length)).decode()
+        port = int.from_bytes(await buffered.receive_exactly(2), "big")
+        self.requested.append((host, port))
+        async with await anyio.connect_tcp(host, port) as server:
+            await client.send(b"\x05\x00\x00\x01" + bytes(6))
+            await _splice(client, server)
 
 
 class TlsFront(Peer):

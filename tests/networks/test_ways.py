@@ -16,7 +16,7 @@ from examples.http2 import Http2ForCalls
 from rivet_anyio import Client, Gap, Retry
 from tests.servers import Server
 
-from .peers import HttpProxy, Peer, TlsFront, UnixFront, running
+from .peers import HttpProxy, Peer, SocksProxy, TlsFront, UnixFront, running
 
 GUARD = 30
 SOON = Retry(initial=0.01, maximum=0.1)
@@ -84,6 +84,16 @@ async def test_a_connect_proxy(
     assert {first.split()[0] for first in proxy.requested} == {"CONNECT"}
     # The first connection, the one after the cut, the raw WebSocket, and calls between them.
     assert front.accepted == proxy.accepted >= 3
+
+
+async def test_a_socks_proxy(server: Server, key: list[str]) -> None:
+    proxy = SocksProxy()
+    with running(proxy):
+        way = Way(
+            server.endpoint, lambda: httpx.AsyncClient(proxy=proxy.url, limits=UNLIMITED), proxy
+        )
+        await everything_works(way, key)
+    assert set(proxy.requested) == {("127.0.0.1", server.port)}
 
 
 async def test_a_client_certificate(

@@ -70,6 +70,7 @@ PRINTED = {
         "200 ['hello', 'again']",
         "422 {'code': 'my_code', 'metadata': {'detail': 'details'}}",
     ],
+    "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
         "the server answered: actor.not_found",
@@ -77,6 +78,14 @@ PRINTED = {
         "cannot travel: args[0].when[0]",
         "did not run: the connection was used after its block was left",
         "nothing was sent: ConnectError",
+    ],
+    "typed": [
+        "messages: 1",
+        "messages: 2",
+        "alice: hello",
+        "history: ['hello', 'hello']",
+        "refused: result of action 'getHistory' of actor 'chatRoom': "
+        "Expected `str`, got `object` - at `$[0]`",
     ],
     "keys": [
         "'keys' and ['keys']: True",

@@ -19,6 +19,7 @@ from ._errors import (
     ConnectionLostError,
     ProtocolError,
 )
+from ._observe import Observer, Subject, subject_at
 from ._retry import Retry
 from ._version import __version__
 from .protocol.addressing import (
@@ -123,9 +124,11 @@ class Core:
         *,
         metadata_lookup: bool,
         forward_token: bool,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.options = options
+        self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
         self._transport: HttpTransport | None = None
@@ -149,6 +152,10 @@ class Core:
             when = "after its block was left" if self._used else "before 'async with' entered it"
             raise ClosedError(f"the Client was used {when}")
         return self._transport
+
+    def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:
+        """What observers are told of an actor."""
+        return subject_at(self.config.endpoint.url, actor, key)
 
     async def manage(
         self,

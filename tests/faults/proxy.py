@@ -246,11 +246,15 @@ class Proxy:
             await pair.server.aclose()
 
     async def _half_close(self) -> None:
+        assert self._tasks is not None
         for pair in tuple(self._pairs):
             if pair.is_websocket:
                 pair.swallows_down = True
-                async with pair.to_client:
-                    await _quietly(pair.client.send_eof)
+                self._tasks.start_soon(_quietly, partial(self._end_sending, pair))
+
+    async def _end_sending(self, pair: _Pair) -> None:
+        async with pair.to_client:
+            await pair.client.send_eof()
 
     async def _half_open(self) -> None:
         for pair in tuple(self._pairs):
@@ -372,8 +376,9 @@ class Proxy:
                 ready += pair.frames.step(data[ready:]) if pair.is_websocket else len(data)
                 pair.is_websocket = pair.is_websocket and not pair.frames.refused
             if ready and not (pair.swallows or pair.swallows_down):
-                await pair.client.send(data)
+                # Counted first: whoever has got them can rely on the number.
                 self.downstream_bytes += len(data)
+                await pair.client.send(data)
                 self._notify()
 
     def _ends_here(self, pair: _Pair) -> bool:

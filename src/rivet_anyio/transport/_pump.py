@@ -140,6 +140,11 @@ class Pump:
         self._finish(ConnectionLostError("the connection was dropped"))
         self._scope.cancel()
 
+    def give_up(self, error: RivetError) -> None:
+        """End because of this error, found in a message: a close frame is the last that leaves."""
+        self.close(1000, "")
+        self._finish(error)
+
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
 

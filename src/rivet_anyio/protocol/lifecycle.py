@@ -11,7 +11,15 @@ from typing import Final
 
 from .._errors import ActorError
 
-__all__ = ["Verdict", "close_error", "code_error", "is_refusal", "is_scheduling", "is_transient", "judge"]
+__all__ = [
+    "Verdict",
+    "close_error",
+    "code_error",
+    "is_refusal",
+    "is_scheduling",
+    "is_transient",
+    "judge",
+]
 
 
 class Verdict(enum.Enum):

@@ -148,13 +148,15 @@ class Proxy:
             await anyio.wait_all_tasks_blocked()
 
     async def _cut(self, reset: bool) -> None:
-        for pair in tuple(self._pairs):
+        pairs = set(self._pairs)
+        for pair in pairs:
             if reset:
                 pair.client.extra(SocketAttribute.raw_socket).setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
                 )
             pair.scope.cancel()
-        while self._pairs:
+        # Clients that come back meanwhile are none of those.
+        while pairs & self._pairs:
             await anyio.wait_all_tasks_blocked()
 
     async def _stall(self, stalled: bool) -> None:

@@ -290,7 +290,8 @@ async def _check_client_endpoint(
         await findings.stop(
             "redirection",
             f"the server sends clients on to {url}, where nobody can be reached",
-            "Set the server's public endpoint (RIVET_PUBLIC_ENDPOINT) to a URL that clients reach.",
+            "Set the server's public endpoint (RIVET_PUBLIC_ENDPOINT) to a URL that clients reach, "
+            "or stay at this one: --no-metadata, in Python metadata_lookup=False.",
         )
     elif endpoint.token is not None and not same_host(endpoint.url, url):
         await findings.warn(

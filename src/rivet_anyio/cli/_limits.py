@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import anyio
 
-from .._errors import ConnectionLostError
-
 __all__ = ["limit"]
 
 
@@ -19,6 +17,8 @@ def limit(seconds: float | None) -> Generator[None]:
     Raises:
         ConnectionLostError: when time is over.
     """
+    from .._errors import ConnectionLostError
+
     try:
         with anyio.fail_after(seconds):
             yield

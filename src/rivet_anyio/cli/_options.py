@@ -32,6 +32,7 @@ class Common:
     namespace: str | None
     encoding: str
     connect_timeout: float
+    no_metadata: bool
     output: Format
     verbose: bool
     backend: str
@@ -51,6 +52,7 @@ class Common:
             pool=pool,
             encoding=encoding or self.encoding,
             connect_timeout=self.connect_timeout,
+            metadata_lookup=not self.no_metadata,
         )
 
 
@@ -85,13 +87,22 @@ def common_options(function: _Function) -> _Function:
         namespace: str | None,
         encoding: str,
         connect_timeout: float,
+        no_metadata: bool,
         output: Format,
         verbose: bool,
         backend: str,
         **rest: Any,
     ) -> Any:
         common = Common(
-            endpoint, token, namespace, encoding, connect_timeout, output, verbose, backend
+            endpoint,
+            token,
+            namespace,
+            encoding,
+            connect_timeout,
+            no_metadata,
+            output,
+            verbose,
+            backend,
         )
         return function(common, **rest)
 
@@ -120,6 +131,11 @@ def common_options(function: _Function) -> _Function:
             type=Seconds(),
             default=30.0,
             help="How long one attempt to connect may take.",
+        ),
+        click.option(
+            "--no-metadata",
+            is_flag=True,
+            help="Do not ask the server who it is: it may send clients on to another URL.",
         ),
         click.option(
             "--output",

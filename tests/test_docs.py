@@ -4,6 +4,8 @@ Conventions, page by page:
 
 - The ``python`` blocks of a page run in order and share their names. `client` is there from the
   beginning, a `Client` of a server that runs. ``await`` and ``async with`` may stand anywhere.
+- A block with a title is a file. The files of a page lie side by side, and pytest runs those that
+  are tests, as the page says: in a process of its own, with AnyIO's plugin alone.
 - A block that defines ``main`` under ``if __name__ == "__main__"`` is a whole program: its
   ``main`` runs, and must print what the next ``text`` block says, if that follows at once.
 """
@@ -13,16 +15,20 @@ import importlib
 import inspect
 import os
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
 
 import rivet_anyio
+import rivet_anyio.testing
 from rivet_anyio import Client
 from tests.servers import Server, start_server
 
@@ -31,13 +37,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PATIENCE = 60
 
 _FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.M | re.S
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?[^\n]*\n"
+    r"(?P<text>.*?)^(?P=indent)```",
+    re.M | re.S,
 )
 
 
 @dataclass(frozen=True)
 class Block:
     language: str
+    title: str | None
     text: str
     line: int
     end: int
@@ -49,6 +58,7 @@ def blocks_of(page: Path) -> list[Block]:
     return [
         Block(
             found["language"],
+            found["title"],
             textwrap.dedent(found["text"]),
             source.count("\n", 0, found.start()) + 2,
             found.end(),
@@ -78,6 +88,11 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+PAGES_WITH_TESTS = [
+    page
+    for page in PAGES
+    if any((block.title or "").startswith("test_") for block in blocks_of(page))
+]
 PAGES_WITH_CODE = [
     page for page in PAGES if any(block.language == "python" for block in blocks_of(page))
 ]
@@ -112,7 +127,7 @@ async def test_code_runs(
         async with Client() as client:
             names["client"] = client
             for index, block in enumerate(blocks):
-                if block.language != "python":
+                if block.language != "python" or block.title is not None:
                     continue
                 code = compiled(page, block)
                 capsys.readouterr()
@@ -126,9 +141,33 @@ async def test_code_runs(
                     assert capsys.readouterr().out == expected, f"{page}:{block.line}"
 
 
+@pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=name_of)
+def test_tests_pass(page: Path, tmp_path: Path) -> None:
+    files = {block.title: block.text for block in blocks_of(page) if block.title is not None}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    options = ["-p", "no:asyncio", "-p", "no:trio", "-p", "no:cacheprovider", "-W", "error"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-o", "anyio_mode=auto", *options, "--timeout=60"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    modules = sum(name.startswith("test_") for name in files)
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) >= 2 * modules, done.stdout
+    for name, text in files.items():
+        if "__main__" in text:
+            subprocess.run([sys.executable, name], cwd=tmp_path, timeout=PATIENCE, check=True)
+
+
 def test_there_is_code() -> None:
     names = {name_of(page) for page in PAGES_WITH_CODE}
     assert {"README.md", "docs/quickstart.md", "docs/values.md"} <= names
+    assert ROOT / "docs" / "testing.md" in PAGES_WITH_TESTS
     assert all(block.language for page in PAGES for block in blocks_of(page)), (
         "a fence without a language is a fence that nobody checks"
     )
@@ -147,12 +186,19 @@ def test_readme_names_sessions_that_exist() -> None:
     assert {"demo", "check"} <= set(named) <= sessions
 
 
-@pytest.mark.parametrize("name", sorted(set(rivet_anyio.__all__) - {"__version__"}))
-def test_public_names_are_documented(name: str) -> None:
-    thing = getattr(rivet_anyio, name)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (module, name)
+        for module in (rivet_anyio, rivet_anyio.testing)
+        for name in sorted(set(module.__all__) - {"__version__"})
+    ],
+)
+def test_public_names_are_documented(module: ModuleType, name: str) -> None:
+    thing = getattr(module, name)
     assert (thing.__doc__ or "").strip(), f"{name} has no docstring"
     api = (ROOT / "docs" / "api.md").read_text("utf-8")
-    assert f"::: rivet_anyio.{name}\n" in api, f"{name} is not in docs/api.md"
+    assert f"::: {module.__name__}.{name}\n" in api, f"{name} is not in docs/api.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

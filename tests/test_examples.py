@@ -70,6 +70,7 @@ PRINTED = {
         "200 ['hello', 'again']",
         "422 {'code': 'my_code', 'metadata': {'detail': 'details'}}",
     ],
+    "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
         "the server answered: actor.not_found",

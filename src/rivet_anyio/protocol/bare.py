@@ -97,6 +97,9 @@ class Reader:
             raise self._error("an integer of more than 64 bits")
         return value
 
+    def u64(self) -> int:
+        return int.from_bytes(bytes(self._byte() for _ in range(8)), "little")
+
     def boolean(self) -> bool:
         byte = self._byte()
         if byte > 1:

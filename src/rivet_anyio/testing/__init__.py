@@ -1,0 +1,73 @@
+"""Tests of programs that use actors: an actor server in memory, faults, virtual time."""
+
+from ._actors import Actor, UserError, action
+from ._collect import CollectError, collect
+from ._context import ActorContext
+from ._faults import Faults
+from ._network import Network
+from ._peers import ActorConnection, ActorSocket
+from ._queue import ActorQueue, QueueMessage
+from ._records import (
+    ActionCalled,
+    ActorCreated,
+    ActorDestroyed,
+    ActorRef,
+    Connected,
+    Disconnected,
+    Log,
+    MessageQueued,
+    Record,
+    Refused,
+    Requested,
+    SocketClosed,
+    SocketOpened,
+    Subscribed,
+    Unsubscribed,
+)
+from ._server import (
+    ActorCrashError,
+    ActorServer,
+    ClientOptions,
+    ConnectionLeakError,
+    NothingArrivedError,
+)
+from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
+
+__all__ = [
+    "ActionCalled",
+    "Actor",
+    "ActorConnection",
+    "ActorContext",
+    "ActorCrashError",
+    "ActorCreated",
+    "ActorDestroyed",
+    "ActorQueue",
+    "ActorRef",
+    "ActorServer",
+    "ActorSocket",
+    "ClientOptions",
+    "CollectError",
+    "Connected",
+    "ConnectionLeakError",
+    "DeadlockError",
+    "Disconnected",
+    "Faults",
+    "Log",
+    "MessageQueued",
+    "Network",
+    "NothingArrivedError",
+    "QueueMessage",
+    "Record",
+    "Refused",
+    "Requested",
+    "SocketClosed",
+    "SocketOpened",
+    "Subscribed",
+    "Unsubscribed",
+    "UserError",
+    "VirtualTimeLoop",
+    "action",
+    "collect",
+    "run_virtual",
+    "virtual_backend",
+]

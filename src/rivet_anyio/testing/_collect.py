@@ -1,0 +1,63 @@
+"""Taking a known number of items from a stream that goes on."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+__all__ = ["CollectError", "collect"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Receiver(Protocol[T_co]):
+    """What has items to take: `EventStream`, `StatusStream`, `ActorWebSocket`, AnyIO's streams."""
+
+    async def receive(self) -> T_co:
+        """The next item."""
+        ...
+
+
+class CollectError(AssertionError):
+    """`collect` did not get as many items as it was to.
+
+    Attributes:
+        items: Those that it did get.
+    """
+
+    def __init__(self, message: str, items: list[Any]) -> None:
+        super().__init__(message)
+        self.items = items
+
+
+async def collect(stream: _Receiver[T_co], count: int, *, within: float = 5.0) -> list[T_co]:
+    """Take some items from a stream.
+
+    Args:
+        stream: An `EventStream`, or anything else with a ``receive``.
+        count: How many.
+        within: Seconds, for all of them.
+
+    Returns:
+        The items.
+
+    Raises:
+        CollectError: when time was over, or the stream ended, before; it tells the items so far.
+
+    Cancellation: the items taken so far are lost.
+    """
+    items: list[T_co] = []
+    try:
+        with anyio.fail_after(within):
+            while len(items) < count:
+                items.append(await stream.receive())
+    except TimeoutError:
+        raise CollectError(
+            f"{len(items)} of {count} items within {within} s: {items!r}", items
+        ) from None
+    except anyio.EndOfStream:
+        raise CollectError(
+            f"the stream ended after {len(items)} of {count} items: {items!r}", items
+        ) from None
+    return items

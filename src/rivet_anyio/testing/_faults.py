@@ -1,0 +1,166 @@
+"""Answers that go wrong because the test wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._errors import ActorError
+from ..protocol.keys import Key, parse_key
+from ._records import ActorRef
+
+__all__ = ["ActionPlan", "ConnectFault", "Faults"]
+
+
+@dataclass
+class _Rule:
+    """A fault that waits for its next occasion."""
+
+    actor: str | None
+    key: tuple[str, ...] | None
+    action: str | None
+    left: int
+
+    def takes(self, ref: ActorRef, action: str | None = None) -> bool:
+        return (
+            self.left > 0
+            and self.actor in (None, ref.name)
+            and self.key in (None, ref.key)
+            and self.action in (None, action)
+        )
+
+
+@dataclass
+class _ActionFault(_Rule):
+    error: ActorError | None = None
+    delay: float = 0.0
+    loses_reply: bool = False
+
+
+@dataclass
+class ConnectFault(_Rule):
+    """How a connection is refused: by an error, or by an HTTP status."""
+
+    error: ActorError | None = None
+    status: int = 503
+    retry_after: int | None = None
+
+
+@dataclass
+class ActionPlan:
+    """What goes wrong with one call."""
+
+    error: ActorError | None = None
+    delay: float = 0.0
+    loses_reply: bool = False
+
+
+class Faults:
+    """What goes wrong next, in an `ActorServer`.
+
+    Every method arms a fault for the next occasions, `times` of them. `actor`, `key` and the
+    action's name narrow down which; None means any. Bytes go wrong in `ActorServer.network`.
+    """
+
+    def __init__(self) -> None:
+        self._actions: list[_ActionFault] = []
+        self._connects: list[ConnectFault] = []
+
+    def fail_action(
+        self,
+        action: str | None,
+        error: ActorError,
+        *,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Answer with an error instead of running the action.
+
+        Args:
+            action: The action's name; None: any.
+            error: A `UserError`, or any `ActorError`: one of the server's own, say
+                ``ActorError("guard", "actor_ready_timeout", "")``.
+            times: How often.
+            actor: Only actors of this name.
+            key: Only actors of this key.
+        """
+        self._actions.append(_ActionFault(actor, _parts(key), action, times, error=error))
+
+    def delay_action(
+        self,
+        action: str | None,
+        seconds: float,
+        *,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Wait for some time before the action runs; the arguments are those of `fail_action`."""
+        self._actions.append(_ActionFault(actor, _parts(key), action, times, delay=seconds))
+
+    def lose_reply(
+        self,
+        action: str | None,
+        *,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Run the action, then break the connection off instead of answering.
+
+        The arguments are those of `fail_action`.
+        """
+        self._actions.append(_ActionFault(actor, _parts(key), action, times, loses_reply=True))
+
+    def refuse_connects(
+        self,
+        times: int = 1,
+        *,
+        error: ActorError | None = None,
+        status: int = 503,
+        retry_after: int | None = None,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Refuse the next connections, which their clients may try again.
+
+        Args:
+            times: How many.
+            error: Refuse as the actor would, with this error; None: with an HTTP status.
+            status: That status.
+            retry_after: Seconds for its ``Retry-After``.
+            actor: Only connections to actors of this name.
+            key: Only connections to actors of this key.
+        """
+        self._connects.append(
+            ConnectFault(actor, _parts(key), None, times, error, status, retry_after)
+        )
+
+    def clear(self) -> None:
+        """Disarm what is armed."""
+        self._actions.clear()
+        self._connects.clear()
+
+    def _plan_action(self, ref: ActorRef, action: str) -> ActionPlan:
+        """What goes wrong with this call; the server asks this."""
+        plan = ActionPlan()
+        for rule in self._actions:
+            if not rule.takes(ref, action):
+                continue
+            rule.left -= 1
+            plan.delay += rule.delay
+            plan.error = plan.error or rule.error
+            plan.loses_reply = plan.loses_reply or rule.loses_reply
+        return plan
+
+    def _plan_connect(self, ref: ActorRef) -> ConnectFault | None:
+        """How this connection is refused, if it is; the server asks this."""
+        for rule in self._connects:
+            if rule.takes(ref):
+                rule.left -= 1
+                return rule
+        return None
+
+
+def _parts(key: Key | None) -> tuple[str, ...] | None:
+    return None if key is None else parse_key(key)

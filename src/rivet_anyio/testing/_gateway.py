@@ -1,0 +1,565 @@
+"""What the server answers: management API, gateway, actions, queues, raw requests, WebSockets."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, cast, get_args
+from urllib.parse import unquote, unquote_plus
+
+import anyio
+import httpx
+import msgspec
+from anyio import move_on_after
+
+from .._errors import ActorError, ProtocolError
+from ..protocol.dialect import Encoding
+from ..protocol.keys import escape_key, unescape_key
+from ..protocol.values import COMPAT_CBOR, PLAIN_CBOR, dump_json, load_cbor, revive
+from ._http import Answer, HttpRequest, Upgrade
+from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
+from ._network import Wire
+from ._peers import ActorConnection, ActorSocket
+from ._queue import QueueMessage
+from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
+from ._registry import Registry
+from ._session import ReplyLost, Session, failure, perform
+from ._websocket import OpenLines, WebSocketLine, offers_of, upgrade_answer
+from ._wire import ServerCodec, server_codec
+
+__all__ = ["Gateway"]
+
+_ID = re.compile(r"actor\d{4,}")
+"""What an actor's id looks like here; the 2.3 engine stumbles over what is none."""
+_JSON: tuple[str, str] = ("content-type", "application/json")
+
+
+class _Creation(msgspec.Struct):
+    name: str
+    key: str | None = None
+    input: str | None = None
+    runner_name_selector: str | None = None
+    datacenter: str | None = None
+    crash_policy: str | None = None
+
+
+class Gateway:
+    """Answers requests as one RivetKit release does.
+
+    Args:
+        host: The server.
+        registry: Its actors.
+        timestamp: Milliseconds since 1970 for a time of `anyio.current_time`.
+        open_lines: Where open connections are noted while they are open.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        registry: Registry,
+        timestamp: Callable[[float], int],
+        open_lines: OpenLines,
+    ) -> None:
+        self._host = host
+        self._registry = registry
+        self._timestamp = timestamp
+        self._open_lines = open_lines
+        self._rays = 0
+        self._connections = 0
+
+    async def handle(self, request: HttpRequest) -> Answer | Upgrade | None:
+        """Answer a request; None: break the connection off."""
+        self._rays += 1
+        ray = f"ray{self._rays:04d}"
+        try:
+            answer = await self._route(request)
+        except ActorError as error:
+            answer = self._gateway_error(request, error, ray)
+        if answer is not None and self._host.release.has_engine:
+            answer.headers.append(("x-rivet-ray-id", ray))
+        return answer
+
+    async def _route(self, request: HttpRequest) -> Answer | Upgrade | None:
+        path = request.path
+        if path.startswith("/gateway/"):
+            return await self._gateway(request)
+        id = _addressed(request)
+        if id is not None:
+            return await self._actor(request, self._known(id), request.target)
+        if path == "/metadata":
+            return _json(self._metadata())
+        if path in ("/", "/health"):
+            return Answer(200, [("content-type", "text/plain")], b"ok")
+        if path == "/actors" or path.startswith("/actors/"):
+            return await self._manage(request)
+        raise ActorError("api", "not_found", f"there is nothing at {path}")
+
+    def _metadata(self) -> Any:
+        release = self._host.release
+        if release.has_engine:
+            return {"runtime": "engine", "version": release.version}
+        return {
+            "runtime": "rivetkit",
+            "version": release.version,
+            "runner": {"kind": {"normal": {}}},
+            "actorNames": self._names(),
+        }
+
+    def _names(self) -> dict[str, Any]:
+        return {name: {"metadata": {}} for name in self._registry.names}
+
+    # The management API
+
+    async def _manage(self, request: HttpRequest) -> Answer:
+        rest = request.path.removeprefix("/actors").strip("/")
+        if rest == "names":
+            return _json({"names": self._names(), "pagination": {"cursor": None}})
+        if rest and request.method == "DELETE":
+            self._known(unquote(rest)).stop("destroy")
+            return _json({})
+        if rest:
+            raise ActorError("api", "not_found", f"there is nothing at {request.path}")
+        if request.method == "GET":
+            return _json(self._list(request.parameters))
+        if request.method not in ("PUT", "POST"):
+            raise ActorError("api", "bad_request", f"no {request.method} here")
+        try:
+            wanted = msgspec.json.decode(request.body, type=_Creation)
+        except msgspec.MsgspecError as exc:
+            raise ActorError("api", "bad_request", str(exc)) from None
+        key = unescape_key(wanted.key)
+        found = self._registry.find(wanted.name, key)
+        if found is not None and request.method == "POST":
+            raise self._duplicate(found)
+        created = found is None
+        if found is None:
+            found = self._registry.create(wanted.name, key, self._read_input(wanted.input))
+        body: dict[str, Any] = {"actor": self._info(found)}
+        if request.method == "PUT":
+            body["created"] = created
+        return _json(body)
+
+    def _list(self, query: dict[str, str]) -> Any:
+        ids, name, key = query.get("actor_ids"), query.get("name"), query.get("key")
+        everybody = [instance for instance in self._registry if not instance.is_destroyed]
+        if query.get("include_destroyed") == "true":
+            everybody = list(self._registry)
+        if ids is not None:
+            found = [instance for instance in everybody if instance.ref.id in ids.split(",")]
+        elif name is None:
+            raise ActorError("validation", "invalid_input", "name or actor_ids is missing")
+        else:
+            found = [instance for instance in everybody if instance.ref.name == name]
+            if key is not None:
+                parts = unescape_key(key)
+                found = [instance for instance in found if instance.ref.key == parts]
+        if not self._host.release.has_engine:
+            return {"actors": [self._info(instance) for instance in found]}
+        start = int(query.get("cursor") or 0)
+        end = start + int(query.get("limit") or 100)
+        cursor = str(end) if end < len(found) else None
+        page = [self._info(instance) for instance in found[start:end]]
+        return {"actors": page, "pagination": {"cursor": cursor}}
+
+    def _info(self, instance: Instance) -> dict[str, Any]:
+        def time(at: float | None) -> int | None:
+            return None if at is None else self._timestamp(at)
+
+        ref, release = instance.ref, self._host.release
+        key = escape_key(ref.key)
+        if release.minor == 0 and ref.key:
+            # 2.0 takes what a client wrote for one part, and escapes it once more.
+            key = escape_key((key,))
+        info: dict[str, Any] = {
+            "actor_id": ref.id,
+            "name": ref.name,
+            "key": key,
+            "namespace_id": "default",
+            "runner_name_selector": "default",
+            "create_ts": self._timestamp(instance.created_at),
+            "connectable_ts": None,
+            "start_ts": None,
+            "sleep_ts": time(instance.slept_at),
+            "destroy_ts": time(instance.destroyed_at),
+        }
+        if release.has_engine:
+            info |= {"datacenter": "default", "crash_policy": "sleep"}
+            info |= {"pending_allocation_ts": None, "reschedule_ts": None}
+            if instance.start_error is not None:
+                info["error"] = instance.start_error
+        return info
+
+    def _duplicate(self, found: Instance) -> ActorError:
+        key = escape_key(found.ref.key)
+        if self._host.release.has_engine:
+            message = f"Actor key '{key}' already in use for actor '{found.ref.id}'"
+            metadata = {"existing_actor_id": found.ref.id, "key": key}
+            return ActorError("actor", "duplicate_key", message, metadata=metadata)
+        shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
+        message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
+        return ActorError("actor", "duplicate_key", message)
+
+    def _read_input(self, text: str | None, *, url_safe: bool = False) -> Any:
+        if text is None:
+            return None
+        form = COMPAT_CBOR if self._host.release.has_engine else PLAIN_CBOR
+        try:
+            if url_safe:
+                text = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+            return revive(load_cbor(base64.b64decode(text, validate=True)), form)
+        except (binascii.Error, ProtocolError) as exc:
+            raise ActorError("guard", "query_invalid_cbor_input", str(exc)) from None
+
+    # The gateway
+
+    async def _gateway(self, request: HttpRequest) -> Answer | Upgrade | None:
+        segment, _, rest = request.path.removeprefix("/gateway/").partition("/")
+        pairs = [part for part in request.query.split("&") if part]
+        own = [part for part in pairs if not part.startswith("rvt-")]
+        target = f"/{rest}" + (f"?{'&'.join(own)}" if own else "")
+        if len(own) < len(pairs) and self._host.release.has_engine:
+            found = self._query(unquote(segment), pairs)
+        else:
+            id = segment if self._host.release.minor == 0 else segment.partition("@")[0]
+            found = self._known(unquote(id))
+        return await self._actor(request, found, target)
+
+    def _query(self, name: str, pairs: list[str]) -> Instance:
+        """The query gateway of 2.3; it splits keys at commas."""
+        values: dict[str, str] = {}
+        for pair in pairs:
+            field, _, value = pair.partition("=")
+            if field.startswith("rvt-"):
+                values[field] = unquote_plus(value)
+        key = tuple(values["rvt-key"].split(",")) if values.get("rvt-key") else ()
+        found = self._registry.find(name, key)
+        if found is None and values.get("rvt-method") == "getOrCreate":
+            input = self._read_input(values.get("rvt-input"), url_safe=True)
+            found = self._registry.create(name, key, input)
+        if found is None:
+            raise not_found(self._host.release)
+        return found
+
+    def _known(self, id: str) -> Instance:
+        found = self._registry.by_id(id)
+        if found is None and self._host.release.has_engine and not _ID.fullmatch(id):
+            raise ActorError("core", "internal_error", "An internal error occurred")
+        if found is None or found.is_destroyed:
+            raise not_found(self._host.release)
+        return found
+
+    async def _actor(
+        self, request: HttpRequest, instance: Instance, target: str
+    ) -> Answer | Upgrade | None:
+        path = target.partition("?")[0]
+        if request.is_upgrade:
+            return self._upgrade(request, instance, target)
+        if path == "/request" or path.startswith("/request/"):
+            return await self._request(request, instance, target)
+        codec = self._codec(request.headers.get("x-rivet-encoding"))
+        try:
+            if path.startswith("/action/"):
+                body = await self._action(request, instance, codec, unquote(path[8:]))
+            elif path == "/queue" or path.startswith("/queue/"):
+                if not self._host.release.has_queues:
+                    return Answer(404, [("content-type", "text/plain")], b"404 Not Found")
+                body = await self._queue(request, instance, codec, unquote(path[7:]))
+            else:
+                raise not_found(self._host.release)
+        except ReplyLost:
+            return None
+        except Exception as error:
+            if isinstance(error, ActorError) and error.group == "guard":
+                raise
+            return self._error(instance, codec, failure(instance, path, error))
+        return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
+
+    async def _action(
+        self, request: HttpRequest, instance: Instance, codec: ServerCodec, name: str
+    ) -> bytes:
+        args = self._read(codec.action_args, request.body)
+        async with self._caller(request, instance) as connection:
+            output = await perform(self._host, instance, connection, name, args)
+            return codec.action_reply(output)
+
+    async def _queue(
+        self, request: HttpRequest, instance: Instance, codec: ServerCodec, name: str
+    ) -> bytes:
+        wanted = self._read(codec.queue_request, request.body)
+        name = name or wanted.name or ""
+        async with self._caller(request, instance):
+            message = QueueMessage(name, wanted.body)
+            self._host.log._append(
+                MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
+            )
+            instance.mailbox.put(message)
+        if not wanted.wait:
+            return codec.queue_reply("completed", None, False)
+        with move_on_after(ACTION_SECONDS):
+            with move_on_after(wanted.timeout):
+                return codec.queue_reply("completed", await message._wait(), True)
+            return codec.queue_reply("timedOut", None, False)
+        raise instance.timed_out()
+
+    async def _request(
+        self, request: HttpRequest, instance: Instance, target: str
+    ) -> Answer | None:
+        path = "/" + target.removeprefix("/request").removeprefix("/")
+        self._host.log._append(
+            Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
+        )
+        try:
+            await instance.ready()
+            with instance.busy():
+                response = await instance.actor.on_request(
+                    httpx.Request(
+                        request.method,
+                        f"http://actor{path}",
+                        headers=request.headers,
+                        content=request.body,
+                    )
+                )
+        except Exception as error:
+            codec = self._codec(request.headers.get("x-rivet-encoding") or "json")
+            return self._error(instance, codec, failure(instance, "on_request", error))
+        headers = [*self._signature(instance), *response.headers.multi_items()]
+        try:
+            body: bytes | AsyncIterable[bytes] = response.content
+        except httpx.ResponseNotRead:
+            body = cast("AsyncIterable[bytes]", response.stream)
+        return Answer(response.status_code, headers, body)
+
+    # WebSockets
+
+    def _upgrade(self, request: HttpRequest, instance: Instance, target: str) -> Answer | Upgrade:
+        path, params = target.partition("?")[0], self._params_offered(request)
+        is_raw = path == "/websocket" or path.startswith("/websocket/")
+        if path != "/connect" and not is_raw:
+            raise not_found(self._host.release)
+        fault = self._host.faults._plan_connect(instance.ref)
+        if fault is not None and (fault.error is None or is_raw):
+            code = str(fault.status)
+            self._host.log._append(
+                Refused(anyio.current_time(), instance.ref, params, "http", code)
+            )
+            headers = [("content-type", "text/plain")]
+            if fault.retry_after is not None:
+                headers.append(("retry-after", str(fault.retry_after)))
+            return Answer(fault.status, headers, b"refused by the test")
+        self._connections += 1
+        id = f"connection{self._connections:04d}"
+
+        async def connect(wire: Wire, early: bytes) -> None:
+            line = WebSocketLine(wire, early)
+            codec = self._codec(_after(offers_of(request), "rivet_encoding."))
+            session = Session(self._host, instance, codec, id, params, line, fault)
+            await self._while_open(id, instance, line, session.run)
+
+        async def open_raw(wire: Wire, early: bytes) -> None:
+            line = WebSocketLine(wire, early)
+            asked = "/" + target.removeprefix("/websocket").removeprefix("/")
+            socket = ActorSocket(id, asked, params, line)
+
+            async def run() -> None:
+                await line.run(lambda: self._talk_raw(instance, socket, line))
+
+            await self._while_open(id, instance, line, run)
+
+        return upgrade_answer(request, open_raw if is_raw else connect)
+
+    async def _while_open(
+        self,
+        id: str,
+        instance: Instance,
+        line: WebSocketLine,
+        run: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._open_lines.add(id, instance.ref, line)
+        try:
+            await run()
+        finally:
+            self._open_lines.remove(id)
+
+    async def _talk_raw(self, instance: Instance, socket: ActorSocket, line: WebSocketLine) -> None:
+        log = self._host.log
+        opened = False
+        try:
+            await instance.ready()
+            log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
+            opened = True
+            await instance.actor.on_websocket(socket)
+            line.close(1000, "")
+        except Exception as error:
+            seen = failure(instance, "on_websocket", error)
+            line.close(1011, f"{seen.group}.{seen.code}")
+        finally:
+            if opened:
+                log._append(
+                    SocketClosed(
+                        anyio.current_time(),
+                        instance.ref,
+                        socket.id,
+                        line.code,
+                        line.reason,
+                        line.by_client,
+                    )
+                )
+
+    # Small parts
+
+    def _caller(self, request: HttpRequest, instance: Instance) -> _Caller:
+        self._connections += 1
+        id = f"connection{self._connections:04d}"
+        header = request.headers.get("x-rivet-conn-params")
+        if header is not None and not header.isascii() and self._host.release.has_engine:
+            header = None
+        return _Caller(instance, ActorConnection(id, instance.ref, _params(header), None))
+
+    def _params_offered(self, request: HttpRequest) -> Any:
+        text = _after(offers_of(request), "rivet_conn_params.")
+        return _params(None if text is None else unquote_plus(text))
+
+    def _codec(self, encoding: str | None) -> ServerCodec:
+        for known in get_args(Encoding):
+            if encoding == known:
+                return server_codec(known, self._host.release)
+        return server_codec("json", self._host.release)
+
+    def _read(self, read: Callable[[bytes], Any], body: bytes) -> Any:
+        try:
+            return read(body)
+        except ProtocolError as exc:
+            raise ActorError("actor", "invalid_request", str(exc)) from None
+
+    def _signature(self, instance: Instance) -> list[tuple[str, str]]:
+        if not self._host.release.has_engine:
+            return []
+        actor = instance.specifier
+        headers = [
+            ("x-rivet-actor", actor.id),
+            ("x-rivet-actor-generation", str(actor.generation)),
+        ]
+        if actor.key is not None and actor.key.isascii():
+            headers.append(("x-rivet-actor-key", actor.key))
+        return headers
+
+    def _error(self, instance: Instance, codec: ServerCodec, error: ActorError) -> Answer:
+        """An error of the actor, or of the runtime around it."""
+        try:
+            body = codec.error_body(error)
+        except TypeError:
+            logger.exception("%s: the metadata of an error cannot travel", instance.ref)
+            body = codec.error_body(instance.signed(internal_error(self._host.release)))
+        headers = [*self._signature(instance)]
+        if self._host.release.has_engine:
+            headers.append(("content-type", codec.content_type))
+        elif codec.encoding == "json":
+            headers.append(("content-type", "text/plain;charset=UTF-8"))
+        return Answer(self._status(error), headers, body)
+
+    def _gateway_error(self, request: HttpRequest, error: ActorError, ray: str) -> Answer | Upgrade:
+        """An error from before the actor: JSON, or a WebSocket that is closed at once."""
+        if request.is_upgrade:
+
+            async def refuse(wire: Wire, early: bytes) -> None:
+                line = WebSocketLine(wire, early)
+                suffix = f"#{ray}" if self._host.release.has_engine else ""
+                line.close(1011, f"{error.group}.{error.code}{suffix}")
+
+                async def nothing() -> None:
+                    return
+
+                await line.run(nothing)
+
+            return upgrade_answer(request, refuse)
+        fields: dict[str, Any] = {
+            "group": error.group,
+            "code": error.code,
+            "message": error.message,
+        }
+        if error.metadata is not None:
+            fields["metadata"] = error.metadata
+        headers = [_JSON]
+        if self._host.release.has_engine:
+            headers.append(("x-rivet-error", f"{error.group}.{error.code}"))
+        return Answer(self._status(error), headers, dump_json(fields))
+
+    def _status(self, error: ActorError) -> int:
+        """HTTP statuses, which mean nothing to clients."""
+        named = (error.group, error.code)
+        if named in _STATUSES:
+            return _STATUSES[named]
+        if error.code == "internal_error":
+            return 500
+        if self._host.release.has_engine:
+            return 500 if error.group == "user" else 503 if error.group == "guard" else 400
+        return 400
+
+
+_STATUSES = {
+    ("actor", "not_found"): 404,
+    ("actor", "action_not_found"): 404,
+    ("action", "not_found"): 404,
+    ("api", "not_found"): 404,
+    ("api", "unauthorized"): 401,
+    ("api", "forbidden"): 403,
+    ("auth", "forbidden"): 403,
+    ("guard", "rate_limit"): 429,
+    ("actor", "action_timed_out"): 408,
+}
+
+
+class _Caller:
+    """A call over HTTP: a connection of its own, for as long as it takes."""
+
+    def __init__(self, instance: Instance, connection: ActorConnection) -> None:
+        self._instance = instance
+        self._connection = connection
+        self._busy = instance.busy()
+
+    async def __aenter__(self) -> ActorConnection:
+        await self._instance.ready()
+        self._busy.__enter__()
+        try:
+            await self._instance.admit(self._connection)
+        except BaseException:
+            self._busy.__exit__(None, None, None)
+            raise
+        self._instance.connections[self._connection.id] = self._connection
+        return self._connection
+
+    async def __aexit__(self, *exc: object) -> None:
+        del self._instance.connections[self._connection.id]
+        self._busy.__exit__(None, None, None)
+
+
+def _addressed(request: HttpRequest) -> str | None:
+    """The id of an actor that is named in headers or subprotocols instead of the path."""
+    if request.headers.get("x-rivet-target") == "actor":
+        id: str | None = request.headers.get("x-rivet-actor")
+        return id
+    offers = offers_of(request)
+    if "rivet_target.actor" in offers:
+        return unquote(_after(offers, "rivet_actor.") or "")
+    return None
+
+
+def _json(body: Any) -> Answer:
+    return Answer(200, [_JSON], dump_json(body))
+
+
+def _after(offers: list[str], prefix: str) -> str | None:
+    return next((offer[len(prefix) :] for offer in offers if offer.startswith(prefix)), None)
+
+
+def _params(text: str | None) -> Any:
+    """Connection params; what is no JSON counts as absent."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

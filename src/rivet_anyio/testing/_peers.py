@@ -1,0 +1,175 @@
+"""Who an actor talks to: its connections, and raw WebSockets."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import anyio
+
+from .._errors import ClosedError
+from ._records import ActorRef
+
+__all__ = ["ActorConnection", "ActorSocket", "Line", "RawLine", "current_connection"]
+
+
+class Line(Protocol):
+    """What carries events to a client."""
+
+    def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
+        """Send an event."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye."""
+        ...
+
+    def drop(self) -> None:
+        """Break off."""
+        ...
+
+    def send_message(self, data: str | bytes) -> None:
+        """Send a message as it is."""
+        ...
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes outside of all frames."""
+        ...
+
+
+class ActorConnection:
+    """A client's connection as the actor sees it.
+
+    Attributes:
+        id: Its id, `Connection.connection_id` of the client.
+        actor: The actor it leads to.
+        params: What the client sent along, or None.
+        state: Anything the actor wants to keep with it.
+    """
+
+    def __init__(self, id: str, actor: ActorRef, params: Any, line: Line | None) -> None:
+        self.id = id
+        self.actor = actor
+        self.params = params
+        self.state: Any = None
+        self._line = line
+
+    def __repr__(self) -> str:
+        return f"<ActorConnection {self.id} to {self.actor}>"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether this stands for one call over HTTP: events for it go nowhere."""
+        return self._line is None
+
+    def send(self, event: str, *args: Any) -> None:
+        """Send an event to this client alone, subscribed or not.
+
+        Raises:
+            TypeError: when an argument cannot travel.
+        """
+        if self._line is not None:
+            self._line.deliver(event, args, subscribed_only=False)
+
+    def disconnect(self, reason: str = "") -> None:
+        """Close the connection with code 1000; the client will come back."""
+        if self._line is not None:
+            self._line.close(1000, reason)
+
+    def drop(self, code: int | None = None, reason: str = "") -> None:
+        """Fail, as networks and servers do.
+
+        Args:
+            code: Close with this code; None: break off without a close frame.
+            reason: The close frame's reason.
+        """
+        if self._line is None:
+            return
+        if code is None:
+            self._line.drop()
+        else:
+            self._line.close(code, reason)
+
+    def send_message(self, data: str | bytes) -> None:
+        """Send a whole WebSocket message as it is: one that is none of the protocol's, say."""
+        if self._line is not None:
+            self._line.send_message(data)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes outside of all frames: what follows cannot be read any more."""
+        if self._line is not None:
+            self._line.send_bytes(data)
+
+
+current_connection: ContextVar[ActorConnection] = ContextVar("current_connection")
+"""Whose call the running code works on."""
+
+
+class RawLine(Protocol):
+    """What carries raw messages to and from a client."""
+
+    def send_message(self, data: str | bytes) -> None:
+        """Send a message."""
+        ...
+
+    async def receive_message(self) -> str | bytes | None:
+        """The next message; None when there will be none."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye."""
+        ...
+
+
+class ActorSocket:
+    """A raw WebSocket as the actor sees it: iterate it, or call `receive`.
+
+    Attributes:
+        id: Its id in the server's log.
+        path: The path the client asked for, below the actor, with its query string.
+        params: What the client sent along, or None.
+    """
+
+    def __init__(self, id: str, path: str, params: Any, line: RawLine) -> None:
+        self.id = id
+        self.path = path
+        self.params = params
+        self._line = line
+        self._closed = False
+
+    async def send(self, data: str | bytes) -> None:
+        """Send one message: str as text, bytes as binary.
+
+        Raises:
+            ClosedError: after `close`.
+        """
+        if self._closed:
+            raise ClosedError("the actor has closed this WebSocket")
+        self._line.send_message(data)
+        await anyio.lowlevel.checkpoint()
+
+    async def receive(self) -> str | bytes:
+        """The next message.
+
+        Raises:
+            anyio.EndOfStream: when the client has closed, or is gone.
+        """
+        data = await self._line.receive_message()
+        if data is None:
+            raise anyio.EndOfStream
+        return data
+
+    def __aiter__(self) -> ActorSocket:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a code and a reason."""
+        self._closed = True
+        self._line.close(code, reason)
+        await anyio.lowlevel.checkpoint()

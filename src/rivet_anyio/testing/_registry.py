@@ -1,0 +1,94 @@
+"""Which actors there are: by id, and by name and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ._actors import Actor, actions_of
+from ._instance import Host, Instance, internal_error, logger
+from ._records import ActorRef
+
+__all__ = ["Registry"]
+
+
+class _Unregistered(Actor):
+    """Stands for an actor that nobody can make."""
+
+    async def on_create(self, input: Any) -> None:
+        name = self.context.name
+        raise LookupError(f"not_registered: Actor factory '{name}' is not registered.")
+
+
+class Registry:
+    """The actors of a server; those that were destroyed are remembered by id."""
+
+    def __init__(self, host: Host, factories: Mapping[str, Callable[[], Actor]]) -> None:
+        self._host = host
+        for factory in factories.values():
+            if isinstance(factory, type):
+                actions_of(factory)
+        self._factories = dict(factories)
+        self._by_id: dict[str, Instance] = {}
+        self._by_key: dict[tuple[str, tuple[str, ...]], Instance] = {}
+        self._ids: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._count = 0
+        host.forget = self._forget
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(tuple(self._by_id.values()))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of actors there can be."""
+        return list(self._factories)
+
+    def by_id(self, id: str) -> Instance | None:
+        """An actor by its id, also one that was destroyed."""
+        return self._by_id.get(id)
+
+    def find(self, name: str, key: tuple[str, ...]) -> Instance | None:
+        """An actor by its name and key."""
+        return self._by_key.get((name, key))
+
+    def create(self, name: str, key: tuple[str, ...], input: Any) -> Instance:
+        """A new actor.
+
+        Raises:
+            ActorError: in 2.2, when nobody knows how to make one of this name; the others find
+                out when it is to start.
+        """
+        factory = self._factories.get(name)
+        if factory is None:
+            known = ", ".join(sorted(self._factories)) or "none"
+            logger.error("no actors are named %r here, only: %s", name, known)
+            if self._host.release.minor == 2:
+                raise internal_error(self._host.release)
+            factory = _Unregistered
+        ref = ActorRef(name, key, self._new_id(name, key))
+        try:
+            instance = Instance(self._host, ref, factory, input)
+        except Exception as exc:
+            self._host.crashes.append((ref, exc))
+            raise internal_error(self._host.release) from exc
+        self._by_id[ref.id] = instance
+        self._by_key[name, key] = instance
+        return instance
+
+    def _new_id(self, name: str, key: tuple[str, ...]) -> str:
+        """Before 2.3 an id is made of name and key, so that who comes later has the same."""
+        known = self._ids.get((name, key))
+        if known is not None and not self._host.release.has_engine:
+            return known
+        self._count += 1
+        self._ids[name, key] = id = f"actor{self._count:04d}"
+        return id
+
+    def clear(self) -> None:
+        """Forget all of them; ids are not used again."""
+        self._by_id.clear()
+        self._by_key.clear()
+
+    def _forget(self, instance: Instance) -> None:
+        if self._by_key.get((instance.ref.name, instance.ref.key)) is instance:
+            del self._by_key[instance.ref.name, instance.ref.key]

@@ -1,0 +1,416 @@
+"""ActorServer: actors in memory, behind the real protocol."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+import anyio
+import anyio.abc
+import httpx
+from anyio import CancelScope
+
+from .._client import Client
+from .._errors import ClosedError, ConfigError
+from .._retry import Retry
+from ..protocol.keys import Key, parse_key
+from ._actors import Actor
+from ._faults import Faults
+from ._gateway import Gateway
+from ._http import serve_http
+from ._instance import Host, logger
+from ._listen import Listening
+from ._memory import MemoryTransport
+from ._network import Network, Wire
+from ._peers import ActorConnection
+from ._records import Log, Record
+from ._registry import Registry
+from ._release import release_of
+from ._websocket import OpenLines
+
+__all__ = [
+    "ActorCrashError",
+    "ActorServer",
+    "ClientOptions",
+    "ConnectionLeakError",
+    "NothingArrivedError",
+]
+
+_ENDPOINT = "http://actors.test"
+_EPOCH = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+_LAST_WORDS_SECONDS = 1.0
+
+A = TypeVar("A", bound=Actor)
+R = TypeVar("R", bound=Record)
+
+
+class ConnectionLeakError(AssertionError):
+    """A connection was still open when the server's block was left."""
+
+
+class ActorCrashError(AssertionError):
+    """An actor's `Actor.run` raised, or it could not be made; the cause is what was raised."""
+
+
+class NothingArrivedError(AssertionError):
+    """`ActorServer.wait_for` waited in vain; the message lists what did arrive."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of `Client` that make sense here."""
+
+    namespace: str | None
+    token: str | None
+    pool: str | None
+    encoding: str
+    headers: Mapping[str, str] | None
+    metadata_lookup: bool
+    connect_timeout: float
+    close_timeout: float
+    request_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    max_message_size: int
+    retry: Retry | None
+    skip_ready_wait: bool
+
+
+class ActorServer:
+    """Actors written in Python, as a server to test against; use it by ``async with``.
+
+    Clients from `client` reach it through memory: the real client, the real bytes, no sockets.
+    `listen` lets any RivetKit client in through a real port.
+
+    Args:
+        actors: Names of actors to classes derived from `Actor`, or to functions that make one.
+        version: The RivetKit version to play: ``"2.0"``, ``"2.2"``, ``"2.3"``, or a full one.
+        leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
+        epoch: The date at which the server's clock begins; must have a time zone.
+
+    Attributes:
+        log: What happened, as records.
+        network: How bytes travel: delays, refusals, outages.
+        faults: What goes wrong with the next calls and connections.
+
+    Raises:
+        ConfigError: for an unknown version, a date without a time zone, or a class of which two
+            methods are the same action.
+    """
+
+    def __init__(
+        self,
+        actors: Mapping[str, Callable[[], Actor]],
+        *,
+        version: str = "2.3",
+        leaks: bool = True,
+        epoch: dt.datetime = _EPOCH,
+    ) -> None:
+        if epoch.tzinfo is None:
+            raise ConfigError(f"epoch {epoch!r} has no time zone")
+        self.log = Log()
+        self.faults = Faults()
+        self.network = Network(self._accept)
+        self._host = Host(release_of(version), self.log, self.faults)
+        self._registry = Registry(self._host, actors)
+        self._open = OpenLines()
+        self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
+        self._leaks = leaks
+        self._epoch = epoch
+        self._began = 0.0
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._used = False
+        self._clients: list[httpx.AsyncClient] = []
+
+    @property
+    def version(self) -> str:
+        """The RivetKit version that is played, in full."""
+        return self._host.release.version
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the server in memory, for a client with `http_client`."""
+        return _ENDPOINT
+
+    def __repr__(self) -> str:
+        return f"<ActorServer of RivetKit {self.version}: {', '.join(self._registry.names)}>"
+
+    def client(self, **options: Unpack[ClientOptions]) -> Client:
+        """A client of this server; enter it by ``async with``.
+
+        Args:
+            options: Those of `Client`.
+
+        Raises:
+            ConfigError: as `Client`.
+            ClosedError: outside the server's block.
+        """
+        timeout = httpx.Timeout(
+            options.get("request_timeout", 310.0),
+            connect=options.get("connect_timeout", 30.0),
+            pool=None,
+        )
+        return Client(_ENDPOINT, http=self.http_client(timeout=timeout), **options)
+
+    def http_client(self, *, timeout: httpx.Timeout | float | None = 310.0) -> httpx.AsyncClient:
+        """An httpx client whose every request comes to this server.
+
+        For programs that make their own `Client`: ``Client(server.endpoint,
+        http=server.http_client())``. The server closes it.
+
+        Args:
+            timeout: As for `httpx.AsyncClient`.
+
+        Raises:
+            ClosedError: outside the server's block.
+        """
+        self._check_open()
+        http = httpx.AsyncClient(
+            transport=MemoryTransport(self.network._dial), timeout=timeout, follow_redirects=False
+        )
+        self._clients.append(http)
+        return http
+
+    def listen(self, port: int = 0, *, host: str = "127.0.0.1") -> AbstractAsyncContextManager[str]:
+        """Let clients in through a real port, inside ``async with server.listen() as endpoint``.
+
+        Any RivetKit client may come. The block's value is the URL for it; leaving the block ends
+        its connections.
+
+        Args:
+            port: The port; 0 takes a free one.
+            host: The address to listen on. There is no access control: mind who can reach it.
+
+        Raises:
+            OSError: when the port is taken.
+            RuntimeError: in virtual time, which sockets do not know.
+            ClosedError: outside the server's block.
+        """
+        return Listening(self._check_open, self.network, self._serve, host, port)
+
+    @overload
+    def actor(self, name: str, key: Key = ...) -> Actor: ...
+
+    @overload
+    def actor(self, name: str, key: Key = ..., *, type: type[A]) -> A: ...
+
+    def actor(self, name: str, key: Key = (), *, type: type[Any] = Actor) -> Any:
+        """The object behind an actor, to look into or to broadcast from.
+
+        Args:
+            name: The actor's name.
+            key: Its key.
+            type: Its class.
+
+        Raises:
+            LookupError: when there is no such actor.
+            TypeError: when it is none of this class.
+        """
+        parts = parse_key(key)
+        found = self._registry.find(name, parts)
+        if found is None:
+            there = ", ".join(str(i.ref) for i in self._registry if not i.is_destroyed)
+            raise LookupError(f"there is no actor {name}{list(parts)}, only: {there or 'none'}")
+        if not isinstance(found.actor, type):
+            raise TypeError(f"{found.ref} is no {type.__name__}: {found.actor!r}")
+        return found.actor
+
+    @property
+    def connections(self) -> tuple[ActorConnection, ...]:
+        """The open connections to all actors, in the order in which they were accepted."""
+        found = [
+            connection
+            for instance in self._registry
+            for connection in instance.connections.values()
+            if not connection.is_http
+        ]
+        return tuple(sorted(found, key=lambda connection: (len(connection.id), connection.id)))
+
+    def drop_connections(
+        self,
+        code: int | None = None,
+        reason: str = "",
+        *,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> int:
+        """Let open connections fail.
+
+        Args:
+            code: Close with this code; None: break off without a close frame.
+            reason: The close frame's reason.
+            actor: Only connections to actors of this name.
+            key: Only connections to actors of this key.
+
+        Returns:
+            How many there were.
+        """
+        parts = None if key is None else parse_key(key)
+        dropped = [
+            connection
+            for connection in self.connections
+            if actor in (None, connection.actor.name) and parts in (None, connection.actor.key)
+        ]
+        for connection in dropped:
+            connection.drop(code, reason)
+        return len(dropped)
+
+    async def restart(self, *, downtime: float = 0.0, keep_actors: bool = True) -> None:
+        """Stop the server, and start it again.
+
+        All connections break, nobody can connect for `downtime`, and what actors were doing ends.
+
+        Args:
+            downtime: Seconds.
+            keep_actors: Whether actors and their state are still there; else the server begins
+                with none, as with empty storage.
+
+        Cancellation: the server is reachable again, and actors may still run.
+        """
+        with self.network.outage():
+            instances = list(self._registry)
+            for instance in instances:
+                instance.stop("crash")
+            for instance in instances:
+                await instance.stopped()
+            if not keep_actors:
+                self._registry.clear()
+            await anyio.sleep(downtime)
+
+    @overload
+    async def wait_for(
+        self,
+        what: type[R],
+        *,
+        where: Callable[[R], bool] | None = ...,
+        count: int = ...,
+        since: int = ...,
+        within: float = ...,
+    ) -> R: ...
+
+    @overload
+    async def wait_for(
+        self,
+        what: Callable[[Record], bool],
+        *,
+        count: int = ...,
+        since: int = ...,
+        within: float = ...,
+    ) -> Record: ...
+
+    async def wait_for(
+        self,
+        what: Any,
+        *,
+        where: Callable[[Any], bool] | None = None,
+        count: int = 1,
+        since: int = 0,
+        within: float = 5.0,
+    ) -> Any:
+        """Wait until something has arrived; what arrived before counts, too.
+
+        Args:
+            what: A type of record, `Connected` say, or a function of a record.
+            where: Only records of the type that this is true for.
+            count: Wait for this many.
+            since: Leave out that many records from the beginning: an earlier ``len(server.log)``.
+            within: Seconds.
+
+        Returns:
+            The record that made the count full.
+
+        Raises:
+            NothingArrivedError: when time was over before; it lists what did arrive.
+
+        Cancellation: safe.
+        """
+        kind: Any = what if isinstance(what, type) else Record
+        test = where if isinstance(what, type) else what
+        deadline = anyio.current_time() + within
+        await anyio.lowlevel.checkpoint()
+        while True:
+            found = self.log.of(kind, where=test, since=since)
+            if len(found) >= count:
+                return found[count - 1]
+            with CancelScope(deadline=deadline) as scope:
+                await self.log._grown()
+            if scope.cancelled_caught:
+                name = getattr(what, "__name__", repr(what))
+                raise NothingArrivedError(
+                    f"{len(found)} of {count} {name} within {within} s; what arrived:\n"
+                    f"{self.log._describe()}"
+                )
+
+    async def __aenter__(self) -> ActorServer:
+        if self._used:
+            raise RuntimeError("an ActorServer can be entered once: make another one")
+        self._used = True
+        self._began = anyio.current_time()
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        self._tasks = tasks
+        self._host.enter(tasks)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        tasks, self._tasks = self._tasks, None
+        assert tasks is not None
+        left_open: list[str] = []
+        try:
+            if exc is None and self._leaks:
+                left_open = await self._settle()
+        finally:
+            tasks.cancel_scope.shield = True
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+            for http in self._clients:
+                with CancelScope(shield=True):
+                    await http.aclose()
+        for ref, crash in self._host.crashes:
+            if exc is not None:
+                exc.add_note(f"{ref} crashed: {crash!r}")
+        if exc is not None:
+            return
+        if self._host.crashes:
+            ref, crash = self._host.crashes[0]
+            raise ActorCrashError(f"{ref} crashed: {crash!r}") from crash
+        if left_open:
+            raise ConnectionLeakError(
+                f"left open at the end of the server's block: {', '.join(left_open)}. "
+                "Leave the connection's block, or the client's task, before the server's; "
+                "ActorServer(leaks=False) allows it."
+            )
+
+    async def _settle(self) -> list[str]:
+        """What is still open; clients that just left get a moment to say so."""
+        with anyio.move_on_after(_LAST_WORDS_SECONDS):
+            while not self._open.are_held:
+                await self._open.changed()
+        return self._open.describe()
+
+    def _timestamp(self, at: float) -> int:
+        passed = dt.timedelta(seconds=at - self._began)
+        return round((self._epoch + passed).timestamp() * 1000)
+
+    def _check_open(self) -> anyio.abc.TaskGroup:
+        if self._tasks is None:
+            when = "after its block was left" if self._used else "before 'async with' entered it"
+            raise ClosedError(f"the ActorServer was used {when}")
+        return self._tasks
+
+    def _accept(self, wire: Wire) -> None:
+        self._check_open().start_soon(wire.run, self._serve)
+
+    async def _serve(self, wire: Wire) -> None:
+        try:
+            await serve_http(wire, self._gateway.handle)
+        except Exception:
+            # A fault of ours, or of an actor's answer, ends one connection and not the test.
+            logger.exception("a connection failed")

@@ -1,0 +1,243 @@
+"""A client's connection to an actor, the server's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import anyio
+
+from .._errors import ActorError, ProtocolError
+from ._faults import ConnectFault
+from ._instance import Host, Instance, internal_error, logger
+from ._peers import ActorConnection
+from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from ._websocket import WebSocketLine
+from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
+
+__all__ = ["ReplyLost", "Session", "failure", "perform"]
+
+_REASON_BYTES = 123
+"""How long a close frame's reason can be. (RFC 6455, section 5.5)"""
+
+
+class Session:
+    """One connection, from the handshake to its end."""
+
+    def __init__(
+        self,
+        host: Host,
+        instance: Instance,
+        codec: ServerCodec,
+        connection_id: str,
+        params: Any,
+        line: WebSocketLine,
+        fault: ConnectFault | None,
+    ) -> None:
+        self.connection = ActorConnection(connection_id, instance.ref, params, self)
+        self._host = host
+        self._instance = instance
+        self._codec = codec
+        self._line = line
+        self._fault = fault
+        self._subscriptions: set[str] = set()
+        self._generation = 0
+
+    async def run(self) -> None:
+        """Serve the connection until it ends."""
+        await self._line.run(self._talk)
+
+    # What an actor's connection does
+
+    def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
+        if not subscribed_only or event in self._subscriptions:
+            self._line.send_message(self._codec.event(event, args))
+
+    def close(self, code: int, reason: str) -> None:
+        self._line.close(code, reason)
+
+    def drop(self) -> None:
+        self._line.drop()
+
+    def send_message(self, data: str | bytes) -> None:
+        self._line.send_message(data)
+
+    def send_bytes(self, data: bytes) -> None:
+        self._line.send_bytes(data)
+
+    async def _talk(self) -> None:
+        instance, connection = self._instance, self.connection
+        try:
+            if self._fault is not None and self._fault.error is not None:
+                raise self._fault.error
+            try:
+                await instance.ready()
+            except ActorError as error:
+                self._turn_away(error)
+                return
+            await instance.admit(connection)
+        except Exception as error:
+            self._refuse(error)
+            return
+        self._generation = instance.generation
+        instance.connections[connection.id] = connection
+        self._record(Connected, connection.id, connection.params)
+        self._line.send_message(self._codec.init(instance.ref.id, connection.id))
+        try:
+            while (data := await self._line.receive_message()) is not None:
+                await self._take(data)
+        finally:
+            instance.connections.pop(connection.id, None)
+            line = self._line
+            self._record(Disconnected, connection.id, line.code, line.reason, line.by_client)
+            self._host.tasks.start_soon(instance.part, connection)
+
+    def _refuse(self, error: Exception) -> None:
+        """2.3 sends the error before it closes, 2.2 names it in the close frame, 2.0 its code."""
+        release = self._host.release
+        if isinstance(error, ActorError):
+            seen = error
+        else:
+            logger.error("%s: on_connect failed", self._instance.ref, exc_info=error)
+            seen = internal_error(release)
+            if release.has_engine:
+                seen = ActorError(seen.group, seen.code, str(error))
+        self._record(Refused, self.connection.params, seen.group, seen.code)
+        if release.has_engine:
+            self._line.send_message(self._codec.error(seen, None))
+        reason = seen.code if release.minor == 0 else f"{seen.group}.{seen.code}"
+        self._line.close(1011, reason[:_REASON_BYTES])
+
+    def _turn_away(self, error: ActorError) -> None:
+        """The actor is not there, or cannot start."""
+        self._record(Refused, self.connection.params, error.group, error.code)
+        release = self._host.release
+        reason = error.code if release.minor == 0 else f"{error.group}.{error.code}"
+        self._line.close(1011, reason)
+
+    async def _take(self, data: str | bytes) -> None:
+        try:
+            message = self._codec.client_message(data)
+        except ProtocolError:
+            logger.warning("%s: a message that is none: %.200r", self._instance.ref, data)
+            self._line.close(1011, "actor.invalid_request")
+            return
+        if isinstance(message, SubscriptionRequest):
+            self._subscribe(message)
+            return
+        # As in JavaScript, an action runs to its first await before the next one begins.
+        begun = anyio.Event()
+        self._host.tasks.start_soon(_run, _FirstStep(lambda: self._act(message), begun.set))
+        await begun.wait()
+
+    def _subscribe(self, message: SubscriptionRequest) -> None:
+        if message.subscribe:
+            self._subscriptions.add(message.name)
+            self._record(Subscribed, self.connection.id, message.name)
+        else:
+            self._subscriptions.discard(message.name)
+            self._record(Unsubscribed, self.connection.id, message.name)
+
+    async def _act(self, request: ActionRequest) -> None:
+        instance = self._instance
+        with instance.busy():
+            try:
+                self._check_life()
+                output = await perform(
+                    self._host, instance, self.connection, request.name, request.args
+                )
+                answer = self._codec.action_response(request.id, output)
+            except ReplyLost:
+                self._line.drop()
+                return
+            except Exception as error:
+                answer = self._failed(request, error)
+            self._line.send_message(answer)
+
+    def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
+        seen = failure(self._instance, request.name, error)
+        try:
+            return self._codec.error(seen, request.id)
+        except TypeError:
+            logger.exception("%s: metadata that cannot travel", self._instance.ref)
+            return self._codec.error(internal_error(self._host.release), request.id)
+
+    def _check_life(self) -> None:
+        """2.2 leaves connections open that lead to an actor which has stopped."""
+        instance = self._instance
+        is_same = instance.is_awake and instance.generation == self._generation
+        if self._host.release.minor == 2 and not is_same:
+            raise ActorError("actor", "stopping", "Actor stopping: Actor has shut down")
+
+    def _record(self, kind: Callable[..., Any], *fields: Any) -> None:
+        self._host.log._append(kind(anyio.current_time(), self._instance.ref, *fields))
+
+
+class ReplyLost(Exception):
+    """The action ran, and the test wants its answer to be lost."""
+
+
+async def perform(
+    host: Host, instance: Instance, connection: ActorConnection, name: str, args: list[Any]
+) -> Any:
+    """Run an action, with the faults that the test asked for.
+
+    Raises:
+        ReplyLost: break the connection off instead of answering.
+        Exception: what the client shall see, see `failure`.
+    """
+    id = None if connection.is_http else connection.id
+    host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
+    plan = host.faults._plan_action(instance.ref, name)
+    if plan.delay:
+        await anyio.sleep(plan.delay)
+    if plan.error is not None:
+        raise plan.error
+    await instance.ready()
+    output = await instance.call(connection, name, tuple(args))
+    if plan.loses_reply:
+        raise ReplyLost
+    return output
+
+
+def failure(instance: Instance, what: str, error: Exception) -> ActorError:
+    """What the client sees of an exception; one that was not meant for it is logged."""
+    if not isinstance(error, ActorError):
+        logger.error("%s: %s failed", instance.ref, what, exc_info=error)
+    return instance.signed(error)
+
+
+async def _run(step: _FirstStep) -> None:
+    await step
+
+
+class _FirstStep:
+    """Awaits a coroutine and says when it has run to its first suspension, or its end."""
+
+    def __init__(
+        self, start: Callable[[], Coroutine[Any, Any, None]], begun: Callable[[], None]
+    ) -> None:
+        self._start = start
+        self._begun = begun
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine = self._start()
+        try:
+            signal = coroutine.send(None)
+        except StopIteration:
+            return
+        finally:
+            self._begun()
+        while True:
+            try:
+                value = yield signal
+            except BaseException as exc:
+                try:
+                    signal = coroutine.throw(exc)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    signal = coroutine.send(value)
+                except StopIteration:
+                    return

@@ -1,0 +1,214 @@
+"""WebSockets, the server's side: wsproto frames on a wire."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from anyio import move_on_after
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+
+from ._http import HttpRequest, Upgrade
+from ._network import Wire
+from ._records import ActorRef
+
+__all__ = ["OpenLines", "WebSocketLine", "offers_of", "upgrade_answer"]
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CLOSE_SECONDS = 5.0
+"""How long the client's answer to a close frame is waited for."""
+
+
+def offers_of(request: HttpRequest) -> list[str]:
+    """The subprotocols that a handshake offers."""
+    text = request.headers.get("sec-websocket-protocol", "")
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def upgrade_answer(request: HttpRequest, run: Callable[[Wire, bytes], Awaitable[None]]) -> Upgrade:
+    """Accept a handshake; RivetKit selects ``rivet`` and no extensions."""
+    key = request.headers.get("sec-websocket-key", "")
+    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+    own = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept),
+    ]
+    if "rivet" in offers_of(request):
+        own.append(("Sec-WebSocket-Protocol", "rivet"))
+    return Upgrade(own, run)
+
+
+class WebSocketLine:
+    """One WebSocket: what is sent goes to a queue that one task writes out.
+
+    Attributes:
+        code: The code of the close frame that came or went first, None while there was none.
+        reason: Its reason.
+        by_client: Whether it came from the client, or the client went away without one.
+    """
+
+    def __init__(self, wire: Wire, early: bytes) -> None:
+        self.code: int | None = None
+        self.reason = ""
+        self.by_client = False
+        self._wire = wire
+        self._connection = Connection(ConnectionType.SERVER, trailing_data=early)
+        self._outgoing: deque[bytes] = deque()
+        self._wake = anyio.Event()
+        self._parts: list[Any] = []
+        self._messages: deque[str | bytes] = deque()
+        self._over = False
+        self._farewell = b""
+        self._written = anyio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may still be said."""
+        return not self._over and self.code is None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the client is known to hold its end, and nobody has said goodbye."""
+        return self.is_open and self._wire.is_held
+
+    def send_message(self, data: str | bytes) -> None:
+        """Send a message, if the connection is open."""
+        if self.is_open:
+            message = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
+            self.send_bytes(self._connection.send(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes as they are, whatever that does to the framing."""
+        self._outgoing.append(data)
+        self._wake.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, after what waits."""
+        if self.is_open:
+            self.code, self.reason = code, reason
+            frame = CloseConnection(code=code, reason=reason or None)
+            self.send_bytes(self._connection.send(frame))
+
+    def drop(self) -> None:
+        """Break off at once, without a close frame."""
+        self._over = True
+        self._wire.drop()
+
+    async def run(self, body: Callable[[], Awaitable[None]]) -> None:
+        """Write out what is sent while `body` reads; then see the closing through."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                await body()
+                # Only now: a client that has its answer finds its connection gone from the log.
+                if self._farewell:
+                    self.send_bytes(self._farewell)
+                while await self.receive_message() is not None:
+                    pass
+                self._wake.set()
+                with move_on_after(_CLOSE_SECONDS):
+                    await self._written.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._over = True
+
+    async def receive_message(self) -> str | bytes | None:
+        """The next message; None when there will be none."""
+        while not self._messages:
+            if self._over:
+                return None
+            self._parse()
+            if self._messages or self._over:
+                continue
+            data = await self._wire.receive()
+            if not data:
+                self.by_client |= self.code is None and not self._wire.is_dropped
+                self._end()
+                continue
+            self._connection.receive_data(data)
+        return self._messages.popleft()
+
+    def _end(self) -> None:
+        self._over = True
+        self._wake.set()
+
+    def _parse(self) -> None:
+        for event in self._connection.events():
+            if isinstance(event, Message):
+                self._parts.append(event.data)
+                if event.message_finished:
+                    parts, self._parts = self._parts, []
+                    whole = "".join(parts) if isinstance(event.data, str) else b"".join(parts)
+                    self._messages.append(whole)
+            elif isinstance(event, Ping):
+                self.send_bytes(self._connection.send(event.response()))
+            elif isinstance(event, CloseConnection):
+                if self.code is None:
+                    self.by_client = True
+                    self.code, self.reason = int(event.code), event.reason or ""
+                if self._connection.state is ConnectionState.REMOTE_CLOSING:
+                    self._farewell = self._connection.send(event.response())
+                self._end()
+
+    async def _write(self) -> None:
+        try:
+            while not self._over or self._outgoing:
+                if self._outgoing:
+                    data = b"".join(self._outgoing)
+                    self._outgoing.clear()
+                    await self._wire.send(data)
+                elif self.code is not None and not self.by_client:
+                    await self._wait_for_answer()
+                else:
+                    await self._wake.wait()
+                    self._wake = anyio.Event()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._over = True
+        finally:
+            self._written.set()
+
+    async def _wait_for_answer(self) -> None:
+        """Our close frame is out: a client that does not answer it is cut off."""
+        with move_on_after(_CLOSE_SECONDS):
+            while not self._over:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+        if not self._over:
+            self._wire.drop()
+
+
+class OpenLines:
+    """The WebSockets of a server that are open, whom they lead to, and a way to see them end."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[ActorRef, WebSocketLine]] = {}
+        self._change = anyio.Event()
+
+    def add(self, id: str, ref: ActorRef, line: WebSocketLine) -> None:
+        """One more."""
+        self._lines[id] = (ref, line)
+
+    def remove(self, id: str) -> None:
+        """One has ended."""
+        del self._lines[id]
+        self._change.set()
+        self._change = anyio.Event()
+
+    @property
+    def are_held(self) -> bool:
+        """Whether the client of every one is known to be there; also when there is none."""
+        return all(line.is_held for _, line in self._lines.values())
+
+    async def changed(self) -> None:
+        """Wait until one has ended."""
+        await self._change.wait()
+
+    def describe(self) -> list[str]:
+        """What is open, and to whom."""
+        return [f"{id} to {ref}" for id, (ref, _) in self._lines.items()]

@@ -1,0 +1,270 @@
+"""The actors of tests/servers/actors.mjs, in Python."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+
+from rivet_anyio.testing import Actor, ActorConnection, ActorSocket, UserError, action
+
+
+class Counter(Actor):
+    count: int = 0
+
+    async def on_create(self, input: Any) -> None:
+        self.count = (input or {}).get("initial", 0)
+
+    async def increment(self, by: int = 1) -> int:
+        return await self.setCount(self.count + by)
+
+    async def getCount(self) -> int:
+        return self.count
+
+    async def setCount(self, n: int) -> int:
+        self.count = n
+        self.context.broadcast("newCount", n)
+        return n
+
+
+class ChatRoom(Actor):
+    def __init__(self) -> None:
+        self.messages: list[dict[str, str]] = []
+
+    async def sendMessage(self, text: str) -> int:
+        params = self.context.connection.params or {}
+        message = {"sender": params.get("name", "anonymous"), "text": text}
+        self.messages.append(message)
+        self.context.broadcast("message", message)
+        return len(self.messages)
+
+    async def getHistory(self) -> list[dict[str, str]]:
+        return self.messages
+
+
+class Probe(Actor):
+    async def echo(self, value: Any = None) -> Any:
+        return value
+
+    async def args(self, *args: Any) -> list[Any]:
+        return list(args)
+
+    async def produce(self, name: str) -> Any:
+        if name not in PRODUCTS:
+            raise UserError(f"no product {name}")
+        return PRODUCTS[name]
+
+    async def emit(self, name: str, *args: Any) -> None:
+        self.context.broadcast(name, *args)
+
+    async def emitMany(self, name: str, n: int, start: int = 0) -> int:
+        for i in range(start, start + n):
+            self.context.broadcast(name, i)
+        return n
+
+    async def slow(self, milliseconds: float, value: Any) -> Any:
+        await anyio.sleep(milliseconds / 1000)
+        return value
+
+    async def fail(self, kind: str, detail: Any = None) -> None:
+        if kind == "plain":
+            raise RuntimeError("boom")
+        if kind == "unicode":
+            raise UserError("zu groß: 日本語 🚀", code="unicode_code", metadata={"detail": detail})
+        if kind == "bare":
+            raise UserError("only a message")
+        raise UserError("message text", code="my_code", metadata={"detail": detail})
+
+    async def conns(self) -> int:
+        return len(self.context.connections)
+
+    async def connParams(self) -> Any:
+        return self.context.connection.params
+
+    async def connId(self) -> str:
+        return self.context.connection.id
+
+    async def whoami(self) -> dict[str, Any]:
+        context = self.context
+        return {"actorId": context.actor_id, "name": context.name, "key": list(context.key)}
+
+    async def kick(self, reason: str) -> None:
+        self.context.connection.disconnect(reason)
+
+    async def kickAll(self, reason: str) -> None:
+        for connection in self.context.connections:
+            connection.disconnect(reason)
+
+    async def destroy(self) -> None:
+        self.context.destroy()
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
+
+    @action("math.add")
+    async def _add(self, a: float, b: float) -> float:
+        return a + b
+
+
+class Guarded(Actor):
+    async def on_connect(self, connection: ActorConnection) -> None:
+        params = connection.params or {}
+        if params.get("token") != "secret":
+            raise UserError("not allowed", code="forbidden", metadata={"need": "secret"})
+        connection.state = {"user": params.get("user")}
+
+    async def me(self) -> dict[str, Any]:
+        connection = self.context.connection
+        return {"params": connection.params, "state": connection.state}
+
+
+class Flaky(Actor):
+    async def on_connect(self, connection: ActorConnection) -> None:
+        raise RuntimeError("broken hook")
+
+    async def ping(self) -> str:
+        return "pong"
+
+
+class BrokenStart(Actor):
+    async def on_create(self, input: Any) -> None:
+        raise RuntimeError("cannot start")
+
+    async def ping(self) -> str:
+        return "pong"
+
+
+class Sleepy(Actor):
+    waken = 0
+
+    async def on_wake(self) -> None:
+        self.waken += 1
+
+    async def wakes(self) -> int:
+        return self.waken
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
+
+
+class Web(Actor):
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        _, route, *rest = request.url.path.split("/")
+        argument = rest[0] if rest else ""
+        if route == "echo":
+            query = request.url.query.decode()
+            said = {
+                "method": request.method,
+                "path": request.url.raw_path.decode().partition("?")[0],
+                "search": f"?{query}" if query else "",
+                "headers": dict(request.headers),
+                "body": request.content.decode(),
+            }
+            return httpx.Response(200, json=said)
+        if route == "status":
+            return httpx.Response(int(argument), text=f"status {argument}")
+        if route == "bytes":
+            headers = {"content-type": "application/octet-stream"}
+            return httpx.Response(200, content=pattern(int(argument)), headers=headers)
+        if route == "stream":
+            headers = {"content-type": "text/plain"}
+            return httpx.Response(200, content=chunks(5), headers=headers)
+        if route == "upload":
+            return httpx.Response(200, json={"bytes": len(request.content)})
+        return httpx.Response(404, text="no such route")
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        await socket.send(json.dumps({"hello": socket.path}, separators=(",", ":")))
+        async for data in socket:
+            if isinstance(data, bytes):
+                await socket.send(data)
+                continue
+            command, _, rest = data.partition(":")
+            if command == "close":
+                code, _, reason = rest.partition(":")
+                await socket.close(int(code), reason)
+            elif command == "many":
+                for i in range(int(rest)):
+                    await socket.send(str(i))
+            elif command == "bigbin":
+                await socket.send(pattern(int(rest)))
+            else:
+                await socket.send(data)
+
+
+class Ledger(Actor):
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    async def append(self, id: str) -> int:
+        self.entries.append(id)
+        self.context.broadcast("appended", id, len(self.entries))
+        return len(self.entries)
+
+    async def appendSlow(self, id: str, milliseconds: float) -> int:
+        await anyio.sleep(milliseconds / 1000)
+        return await self.append(id)
+
+    async def log(self) -> list[str]:
+        return self.entries
+
+
+class Worker(Actor):
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    async def run(self) -> None:
+        async for message in self.context.queue("jobs"):
+            self.done.append(message.body)
+            await message.complete({"done": message.body})
+
+    async def processed(self) -> list[Any]:
+        return self.done
+
+
+ACTORS: dict[str, type[Actor]] = {
+    "counter": Counter,
+    "chatRoom": ChatRoom,
+    "probe": Probe,
+    "guarded": Guarded,
+    "flaky": Flaky,
+    "brokenStart": BrokenStart,
+    "sleepy": Sleepy,
+    "web": Web,
+    "ledger": Ledger,
+    "worker": Worker,
+}
+
+PRODUCTS: dict[str, Any] = {
+    "undefined": None,
+    "null": None,
+    "true": True,
+    "int": 5,
+    "float": 1.5,
+    "big53": 2**53,
+    "over32": 2**32 + 5,
+    "bigint": 10**20,
+    "uint8": bytes([0, 1, 2, 254, 255]),
+    "date": dt.datetime(2020, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC),
+    "set": {1, "two", 3},
+    "nan": math.nan,
+    "dollarArray": ["$BigInt", "5"],
+    "unicode": "zu groß: 日本語 🚀",
+    "emptyArray": [],
+    "emptyObject": {},
+}
+
+
+def pattern(size: int) -> bytes:
+    return bytes(i % 251 for i in range(size))
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    for i in range(count):
+        yield f"chunk {i}\n".encode()
+        await anyio.sleep(0.02)

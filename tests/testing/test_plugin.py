@@ -1,0 +1,160 @@
+"""The pytest plugin, in runs of pytest of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+import pytest
+from rivet_anyio.testing import Actor
+
+pytest_plugins = ["rivet_anyio.testing.pytest_plugin"]
+
+class Counter(Actor):
+    count = 0
+
+    async def increment(self, by=1):
+        self.count += by
+        self.context.broadcast("newCount", self.count)
+        return self.count
+
+@pytest.fixture
+def rivet_actors():
+    return {"counter": Counter}
+"""
+
+TESTS = """
+from rivet_anyio.testing import ActionCalled, collect
+
+async def test_actions(rivet_server, rivet_client):
+    counter = rivet_client.counter.get_or_create("a")
+    async with counter.connect() as conn:
+        counts = conn.events("newCount")
+        assert await conn.increment(2) == 2
+        assert await collect(counts, 1) == [2]
+    assert rivet_server.actor("counter", "a").count == 2
+    assert rivet_server.version == "2.3.19"
+
+async def test_every_test_has_its_own_server(rivet_server, rivet_client):
+    assert await rivet_client.counter.get_or_create("a").increment() == 1
+    assert len(rivet_server.log.of(ActionCalled)) == 1
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest(CONFTEST)
+    return pytester
+
+
+def check(pytester: pytest.Pytester, *options: str, **outcomes: int) -> None:
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", *options)
+    result.assert_outcomes(**outcomes)
+
+
+def test_under_anyio(run: pytest.Pytester) -> None:
+    run.makepyfile("import pytest\npytestmark = pytest.mark.anyio\n" + TESTS)
+    check(run, "-p", "no:trio", "-p", "no:asyncio", passed=4)
+
+
+def test_under_anyio_in_auto_mode(run: pytest.Pytester) -> None:
+    run.makepyfile(TESTS)
+    check(run, "-p", "no:trio", "-p", "no:asyncio", "-o", "anyio_mode=auto", passed=4)
+
+
+def test_under_pytest_trio(run: pytest.Pytester) -> None:
+    run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS)
+    check(run, "-p", "no:asyncio", passed=2)
+
+
+def test_under_pytest_trio_in_trio_mode(run: pytest.Pytester) -> None:
+    run.makepyfile(TESTS)
+    check(run, "-p", "no:asyncio", "-o", "trio_mode=true", passed=2)
+
+
+def test_in_virtual_time(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import anyio, pytest
+        from rivet_anyio.testing import Connected, virtual_backend
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture(params=["asyncio", "trio"])
+        def anyio_backend(request):
+            return virtual_backend(request.param)
+
+        @pytest.mark.parametrize("n", range(3))
+        async def test_an_hour(rivet_server, rivet_client, n):
+            counter = rivet_client.counter.get_or_create()
+            async with counter.connect() as conn:
+                with rivet_server.network.outage():
+                    await anyio.sleep(3600)
+                assert await conn.increment() == 1
+            assert anyio.current_time() > 3600
+
+        async def test_time_begins_anew():
+            assert anyio.current_time() == 0
+        """
+    )
+    check(run, "-p", "no:trio", "-p", "no:asyncio", passed=8)
+
+
+def test_a_leak_fails_the_test(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import anyio, pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.fixture
+        async def keeper():
+            async with anyio.create_task_group() as tasks:
+                yield tasks
+                tasks.cancel_scope.cancel()
+
+        async def test_that_leaks(keeper, rivet_server):
+            async def hold(*, task_status):
+                async with rivet_server.client() as client:
+                    async with client.counter.get_or_create("a").connect():
+                        task_status.started()
+                        await anyio.sleep_forever()
+
+            await keeper.start(hold)
+        """
+    )
+    result = run.runpytest_subprocess("-p", "no:trio", "-p", "no:asyncio")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ConnectionLeakError: left open*connection0001 to counter*"])
+
+
+def test_actors_are_asked_for(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest('pytest_plugins = ["rivet_anyio.testing.pytest_plugin"]')
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.anyio\nasync def test_it(rivet_client): pass\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "no:trio", "-p", "no:asyncio")
+    result.stdout.fnmatch_lines(["*define a fixture 'rivet_actors'*"])
+
+
+def test_the_version(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(params=["2.0", "2.2", "2.3"])
+        def rivet_version(request):
+            return request.param
+
+        @pytest.mark.anyio
+        async def test_it(rivet_server, rivet_version):
+            assert rivet_server.version.startswith(rivet_version)
+        """
+    )
+    check(run, "-p", "no:trio", "-p", "no:asyncio", passed=6)

@@ -1,0 +1,268 @@
+"""Virtual time, on both backends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from rivet_anyio import ActorError, Gap, Retry, Status
+from rivet_anyio.testing import (
+    Actor,
+    ActorServer,
+    Connected,
+    DeadlockError,
+    VirtualTimeLoop,
+    run_virtual,
+    virtual_backend,
+)
+
+from .actors import ACTORS
+
+BACKENDS = ["asyncio", "trio"]
+REAL_SECONDS = 30
+"""Far less than what passes in virtual time, far more than a slow machine needs."""
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(autouse=True)
+def takes_no_time() -> Any:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < REAL_SECONDS
+
+
+def test_sleeping_takes_no_time(backend: str) -> None:
+    async def main(seconds: float) -> float:
+        began = anyio.current_time()
+        assert began == 0
+        await anyio.sleep(seconds)
+        return anyio.current_time() - began
+
+    assert run_virtual(main, 7 * 24 * 3600, backend=backend) == 7 * 24 * 3600
+
+
+def test_order_of_deadlines(backend: str) -> None:
+    order: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        await anyio.sleep(seconds)
+        order.append(anyio.current_time())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for seconds in (30, 10, 20.5, 10.25):
+                tasks.start_soon(wait, seconds)
+        with pytest.raises(TimeoutError):
+            with anyio.fail_after(5):
+                await anyio.sleep(5.5)
+        order.append(anyio.current_time())
+
+    run_virtual(main, backend=backend)
+    assert order == [10, 10.25, 20.5, 30, 35]
+
+
+def test_an_hour_of_reconnecting(backend: str) -> None:
+    async def main() -> None:
+        retry = Retry(random=lambda: 1.0)
+        async with ActorServer(ACTORS) as server, server.client(retry=retry) as client:
+            handle = client.counter.get_or_create()
+            async with handle.connect() as conn:
+                counts = conn.events("newCount", gaps="mark")
+                await conn.increment()
+                assert await counts.receive() == 1
+                changes = conn.status_changes()
+                with server.network.outage():
+                    await anyio.sleep(3600)
+                await conn.wait_connected()
+                assert await conn.increment() == 2
+                gap = await counts.receive()
+                assert isinstance(gap, Gap)
+                assert 3600 < gap.until - gap.since <= 3630 and gap.attempts > 100
+                assert await counts.receive() == 2
+                assert (await changes.receive()).status is Status.CONNECTED
+            assert len(server.log.of(Connected)) == 2
+
+    run_virtual(main, backend=backend)
+
+
+def test_ten_failed_reconnects_at_once(backend: str) -> None:
+    async def main() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+
+            async def stay(n: int) -> None:
+                async with client.probe.get_or_create(str(n)).connect() as conn:
+                    assert await conn.echo(n) == n
+                    there.append(n)
+                    if len(there) == 10:
+                        all_there.set()
+                    await gone.wait()
+                    await conn.wait_connected()
+                    assert await conn.echo(n) == n
+
+            there: list[int] = []
+            all_there, gone = anyio.Event(), anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                for n in range(10):
+                    tasks.start_soon(stay, n)
+                await all_there.wait()
+                server.network.refuse(100)
+                assert server.drop_connections() == 10
+                await server.wait_for(Connected, count=20, within=3600)
+                gone.set()
+            assert server.connections == ()
+
+    run_virtual(main, backend=backend)
+
+
+def test_keepalive_notices_silence(backend: str) -> None:
+    async def main() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                changes = conn.status_changes()
+                await changes.receive()
+                began = anyio.current_time()
+                with server.network.stalled():
+                    change = await changes.receive()
+                assert change.status is Status.DISCONNECTED
+                assert 35 < anyio.current_time() - began < 45
+                await conn.wait_connected()
+                assert await conn.echo("back") == "back"
+
+    run_virtual(main, backend=backend)
+
+
+def test_an_idle_hour(backend: str) -> None:
+    """Pings are answered."""
+
+    async def main() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await anyio.sleep(3600)
+                assert await conn.echo("still the same") == "still the same"
+                assert len(server.log.of(Connected)) == 1
+
+    run_virtual(main, backend=backend)
+
+
+def test_what_waits_for_ever_is_told(backend: str) -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        try:
+            await anyio.Event().wait()
+        finally:
+            ended.append("finally")
+
+    with pytest.raises(DeadlockError, match="for ever"):
+        run_virtual(main, backend=backend)
+    assert ended == ["finally"]
+
+    async def without_keepalive() -> None:
+        async with ActorServer(ACTORS) as server, server.client(ping_interval=None) as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await conn.next_event("never")
+
+    with pytest.raises(DeadlockError):
+        run_virtual(without_keepalive, backend=backend)
+
+
+def test_a_deadline_is_no_deadlock(backend: str) -> None:
+    async def main() -> float:
+        with anyio.move_on_after(1000):
+            await anyio.Event().wait()
+        return anyio.current_time()
+
+    assert run_virtual(main, backend=backend) == 1000
+
+
+def test_results_and_errors_come_out(backend: str) -> None:
+    async def main(result: object) -> object:
+        await anyio.sleep(1)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    assert run_virtual(main, 5, backend=backend) == 5
+    error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_virtual(main, error, backend=backend)
+    assert caught.value is error
+    with pytest.raises(ValueError, match="backend is"):
+        run_virtual(main, 5, backend="curio")
+    with pytest.raises(ValueError, match="backend is"):
+        virtual_backend("uvloop")
+
+
+def test_the_same_run_twice_takes_the_same_time(backend: str) -> None:
+    async def main() -> list[float]:
+        retry = Retry(random=lambda: 0.5)
+        async with ActorServer(ACTORS) as server, server.client(retry=retry) as client:
+            server.network.latency = 0.125
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await conn.slow(1500, None)
+                server.drop_connections()
+                await server.wait_for(Connected, count=2)
+                await conn.echo("back")
+            return [record.at for record in server.log]
+
+    first = run_virtual(main, backend=backend)
+    assert first == run_virtual(main, backend=backend)
+    assert first[0] == 0.125, "after the answer to /metadata"
+
+
+def test_ports_need_real_time(backend: str) -> None:
+    async def main() -> None:
+        async with ActorServer(ACTORS) as server:
+            with pytest.raises(RuntimeError, match=r"a port has to be waited for in real time"):
+                async with server.listen():
+                    pass
+
+    run_virtual(main, backend=backend)
+
+
+def test_the_asyncio_loop_refuses_what_it_cannot_do() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        with pytest.raises(RuntimeError, match="a thread has to be waited for"):
+            await asyncio.to_thread(time.sleep, 0)
+        with pytest.raises(RuntimeError, match="a socket"):
+            await loop.create_connection(asyncio.Protocol, "127.0.0.1", 9)
+        with pytest.raises(RuntimeError, match="a socket"):
+            await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        with socket.socket() as plain, pytest.raises(RuntimeError, match="a socket"):
+            plain.setblocking(False)
+            await loop.sock_connect(plain, ("127.0.0.1", 9))
+
+    run_virtual(main, backend="asyncio")
+
+
+def test_actors_time_out_in_virtual_time(backend: str) -> None:
+    class Slow(Actor):
+        async def forever(self) -> None:
+            await anyio.sleep_forever()
+
+    async def main() -> None:
+        for version, said in (("2.0", "action.timed_out"), ("2.3", "actor.action_timed_out")):
+            server = ActorServer({"slow": Slow}, version=version)
+            async with server, server.client() as client:
+                began = anyio.current_time()
+                with pytest.raises(ActorError, match=said):
+                    await client.slow.get_or_create().forever()
+                assert anyio.current_time() - began == 60
+
+    run_virtual(main, backend=backend)

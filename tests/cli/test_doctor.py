@@ -179,6 +179,13 @@ def test_tls(server: Server) -> None:
         assert check == "server" and "https://" in fix
 
 
+def test_proxy_of_the_environment(free_port: int) -> None:
+    proxy = f"http://user:{SECRET}@127.0.0.1:{free_port}"
+    result = doctor("http://rivet.invalid", http_proxy=proxy)
+    assert f"through http://127.0.0.1:{free_port}" in verdicts(result)["proxy"]["detail"]
+    assert failure(result)[0] == "tcp" and SECRET not in result.out + result.err
+
+
 def test_configuration() -> None:
     result = doctor(f"http://default:{SECRET}@localhost", RIVET_TOKEN="other")
     assert failure(result)[0] == "configuration"

@@ -14,10 +14,10 @@ from .._version import __version__
 from ._exit import Exit, Interrupted, PipeClosed, Quit
 
 if TYPE_CHECKING:
-    from ._options import Common
+    from ._options import Common, Format
     from ._output import Output
 
-__all__ = ["execute", "run_app"]
+__all__ = ["execute", "run_app", "run_command"]
 
 _COMMANDS = {
     "call": "_call",
@@ -29,6 +29,7 @@ _COMMANDS = {
     "list": "_actors",
     "create": "_actors",
     "doctor": "_doctor",
+    "dev": "_dev",
     "completion": "_complete",
 }
 """Commands, in the order of the help, and the modules they are in."""
@@ -86,20 +87,27 @@ def run_app() -> Exit:
 
 def execute(common: Common, main: Callable[[Output], Awaitable[None]]) -> None:
     """Run a command's coroutine, and end with the code that what it raises stands for."""
+    run_command(main, output=common.output, verbose=common.verbose, backend=common.backend)
+
+
+def run_command(
+    main: Callable[[Output], Awaitable[None]], *, output: Format, verbose: bool, backend: str
+) -> None:
+    """As `execute`, for commands that need no server."""
     from ._output import Output
     from ._run import run_async
 
-    if common.verbose:
+    if verbose:
         _log()
-    output = Output(common.output)
+    out = Output(output)
     try:
-        run_async(lambda: main(output), backend=common.backend)
+        run_async(lambda: main(out), backend=backend)
     except (Quit, Interrupted, PipeClosed, click.ClickException):
         raise
     except Exception as exc:
         from ._errors import report
 
-        raise Quit(report(exc, as_json=output.wants_json, verbose=common.verbose)) from exc
+        raise Quit(report(exc, as_json=out.wants_json, verbose=verbose)) from exc
 
 
 def _log() -> None:

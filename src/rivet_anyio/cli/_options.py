@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from .._client import Client
     from .._handle import ActorHandle
 
-__all__ = ["Common", "Format", "Target", "common_options", "seconds_option", "target_options"]
+__all__ = [
+    "Common",
+    "Format",
+    "Target",
+    "common_options",
+    "output_options",
+    "seconds_option",
+    "target_options",
+]
 
 Format = Literal["auto", "json", "text"]
 
@@ -137,6 +145,14 @@ def common_options(function: _Function) -> _Function:
             is_flag=True,
             help="Do not ask the server who it is: it may send clients on to another URL.",
         ),
+        output_options,
+    )
+
+
+def output_options(function: _Function) -> _Function:
+    """Give a command the options `output`, `verbose` and `backend`."""
+    return _with(
+        function,
         click.option(
             "--output",
             "-o",

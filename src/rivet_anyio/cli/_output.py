@@ -26,6 +26,7 @@ class Output:
     """Writes without blocking the event loop, so that a signal ends a command at once.
 
     Attributes:
+        format: What was asked for.
         is_terminal: Whether people read stdout.
         is_json: Whether stdout is for programs: JSON was asked for, or nobody asked and it is no
             terminal.
@@ -33,6 +34,7 @@ class Output:
     """
 
     def __init__(self, format: Format) -> None:
+        self.format: Format = format
         self.is_terminal = sys.stdout.isatty()
         self.wants_json = format == "json"
         self.is_json = self.wants_json or (format == "auto" and not self.is_terminal)

@@ -95,6 +95,14 @@ def test_closed_output_of_a_result(cli: Cli, key: str) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_no_stdout_and_no_stderr(cli: Cli) -> None:
+    line = f"'{COMMAND}' list 2>&1 >&-; echo $?; '{COMMAND}' call counter/nobody x 2>&-; echo $?"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, env=cli.environment, timeout=60, check=True
+    )
+    assert done.stdout.decode().splitlines() == ["error: stdout is closed", "1", "3"]
+
+
 def test_full_disk(cli: Cli) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")

@@ -86,11 +86,11 @@ def test_resolve_create_and_list(cli: Cli, key: str) -> None:
 
 
 def test_table_at_a_terminal(cli: Cli, key: str) -> None:
-    created = cli("create", f"flaky/{key}").out.strip()
+    created = cli("create", f"flaky/{key}/{'long-' * 20}").out.strip()
     with cli.terminal("list", "flaky") as run:
         result = run.end()
     assert result.code == 0
-    assert f"flaky/{key}" in run.shown and created in run.shown and "created" in run.shown
+    assert f"{'long-' * 20} " in run.shown and created in run.shown and "created" in run.shown
 
 
 def test_names(cli: Cli) -> None:

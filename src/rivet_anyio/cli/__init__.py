@@ -18,6 +18,10 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(Exit.NOT_INSTALLED)
-    from ._app import run_app
+    try:
+        from ._app import run_app
 
-    sys.exit(run_app())
+        code = run_app()
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    sys.exit(code)

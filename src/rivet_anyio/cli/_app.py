@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -75,8 +73,6 @@ def run_app() -> Exit:
     except Interrupted as interrupted:
         return interrupted.code
     except PipeClosed:
-        # What Python still holds for stdout has no reader: it must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.PIPE
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
@@ -99,15 +95,15 @@ def run_command(
 
     if verbose:
         _log()
-    out = Output(output)
     try:
+        out = Output(output)
         run_async(lambda: main(out), backend=backend)
     except (Quit, Interrupted, PipeClosed, click.ClickException):
         raise
     except Exception as exc:
         from ._errors import report
 
-        raise Quit(report(exc, as_json=out.wants_json, verbose=verbose)) from exc
+        raise Quit(report(exc, as_json=output == "json", verbose=verbose)) from exc
 
 
 def _log() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,14 @@ _SHIELD = "\0"
 """In front of an argument that looks like an option; no argument of a program has it."""
 
 
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+    _AnyType = click.ParamType[Any]
+    _FloatType = click.ParamType[float]
+else:  # click before 8.4 has no type parameter there
+    _TextType = _AnyType = _FloatType = click.ParamType
+
+
 class ArgumentsCommand(click.Command):
     """A command whose arguments may be negative numbers: ``-5`` is no option."""
 
@@ -27,7 +35,7 @@ class ArgumentsCommand(click.Command):
         return super().parse_args(ctx, shielded)
 
 
-class _Value(click.ParamType[str]):
+class _Value(_TextType):
     """Text that `read_values` makes a value of."""
 
     name = "value"
@@ -37,7 +45,7 @@ class _Value(click.ParamType[str]):
         return str(value).removeprefix(_SHIELD)
 
 
-class _Json(click.ParamType[Any]):
+class _Json(_AnyType):
     """JSON that may hold secrets: no message repeats it."""
 
     name = "json"
@@ -52,7 +60,7 @@ class _Json(click.ParamType[Any]):
             self.fail(f"not JSON: {_reason(exc)}", param, ctx)
 
 
-class Seconds(click.ParamType[float]):
+class Seconds(_FloatType):
     """A duration, more than 0."""
 
     name = "seconds"

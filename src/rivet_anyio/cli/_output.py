@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "printable"]
 
+_MAX_WIDTH = 10_000
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 
 
@@ -34,6 +35,9 @@ class Output:
     """
 
     def __init__(self, format: Format) -> None:
+        if sys.stdout is None:
+            # The next file that is opened would take its place, and get what is printed.
+            raise OSError("stdout is closed")
         self.format: Format = format
         self.is_terminal = sys.stdout.isatty()
         self.wants_json = format == "json"
@@ -91,7 +95,8 @@ class Output:
         """Write something that rich renders."""
         from rich.console import Console
 
-        console = Console(soft_wrap=True) if self.is_terminal else Console(width=160)
+        # Nothing is cut to fit: an id that is cut is none. Terminals wrap by themselves.
+        console = Console(width=_MAX_WIDTH)
         with console.capture() as captured:
             console.print(thing)
         await self.write(captured.get().encode(errors="replace"))
@@ -117,6 +122,8 @@ class Output:
 
 def tell(text: str) -> None:
     """Write one line to stderr, come what may."""
+    if sys.stderr is None:
+        return
     try:
         print(printable(text), file=sys.stderr, flush=True)
     except OSError:

@@ -79,6 +79,14 @@ PRINTED = {
         "did not run: the connection was used after its block was left",
         "nothing was sent: ConnectError",
     ],
+    "typed": [
+        "messages: 1",
+        "messages: 2",
+        "alice: hello",
+        "history: ['hello', 'hello']",
+        "refused: result of action 'getHistory' of actor 'chatRoom': "
+        "Expected `str`, got `object` - at `$[0]`",
+    ],
     "keys": [
         "'keys' and ['keys']: True",
         "a,b and a + b: False",

@@ -26,19 +26,24 @@ if TYPE_CHECKING:
     )
     from ._events import EventStream, Gap
     from ._handle import ActorHandle
+    from ._members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
     from ._queues import QueueResult
     from ._retry import Retry
     from ._socket import ActorWebSocket
     from ._status import Status, StatusChange, StatusStream
+    from ._typed import Actor
     from .protocol.management import ActorInfo
 
 __all__ = [
     "ActionCall",
+    "Actor",
     "ActorAccessor",
     "ActorError",
+    "ActorEvent",
     "ActorHandle",
     "ActorInfo",
     "ActorList",
+    "ActorQueue",
     "ActorSpecifier",
     "ActorWebSocket",
     "Client",
@@ -47,11 +52,13 @@ __all__ = [
     "ConnectError",
     "Connection",
     "ConnectionLostError",
+    "Event",
     "EventGapError",
     "EventOverflowError",
     "EventStream",
     "Gap",
     "ProtocolError",
+    "Queue",
     "QueueResult",
     "Retry",
     "RivetError",
@@ -60,17 +67,23 @@ __all__ = [
     "StatusStream",
     "TransportError",
     "__version__",
+    "action",
+    "event",
+    "queue",
 ]
 
 # A public name is imported when it is first used: `rivet_anyio.cli` and other modules below this
 # one start without the client and what it needs.
 _PLACES = {
     "ActionCall": "_actions",
+    "Actor": "_typed",
     "ActorAccessor": "_client",
     "ActorError": "_errors",
+    "ActorEvent": "_members",
     "ActorHandle": "_handle",
     "ActorInfo": "protocol.management",
     "ActorList": "_client",
+    "ActorQueue": "_members",
     "ActorSpecifier": "_errors",
     "ActorWebSocket": "_socket",
     "Client": "_client",
@@ -79,11 +92,13 @@ _PLACES = {
     "ConnectError": "_errors",
     "Connection": "_connection",
     "ConnectionLostError": "_errors",
+    "Event": "_members",
     "EventGapError": "_errors",
     "EventOverflowError": "_errors",
     "EventStream": "_events",
     "Gap": "_events",
     "ProtocolError": "_errors",
+    "Queue": "_members",
     "QueueResult": "_queues",
     "Retry": "_retry",
     "RivetError": "_errors",
@@ -91,6 +106,9 @@ _PLACES = {
     "StatusChange": "_status",
     "StatusStream": "_status",
     "TransportError": "_errors",
+    "action": "_members",
+    "event": "_members",
+    "queue": "_members",
 }
 
 if not TYPE_CHECKING:

@@ -232,6 +232,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
         self._type = type
+        self._what = f"event {buffer.name!r}"
         self._closed = False
         self._taken = 0
 
@@ -289,7 +290,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         if isinstance(item, _Item):
             if isinstance(item.value, ProtocolError):
                 raise item.value
-            value: T_co = convert(item.value, self._type, f"event {self.name!r}")
+            value: T_co = convert(item.value, self._type, self._what)
             return value
         if isinstance(item, Gap) and buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)

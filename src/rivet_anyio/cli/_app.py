@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ._options import Common, Format
     from ._output import Output
 
-__all__ = ["execute", "run_app", "run_command"]
+__all__ = ["execute", "reported", "run_app", "run_command"]
 
 _COMMANDS = {
     "call": "_call",
@@ -28,6 +29,7 @@ _COMMANDS = {
     "create": "_actors",
     "doctor": "_doctor",
     "dev": "_dev",
+    "stubs": "_stubs",
     "completion": "_complete",
 }
 """Commands, in the order of the help, and the modules they are in."""
@@ -95,9 +97,16 @@ def run_command(
 
     if verbose:
         _log()
-    try:
+    with reported(output, verbose=verbose):
         out = Output(output)
         run_async(lambda: main(out), backend=backend)
+
+
+@contextmanager
+def reported(output: Format, *, verbose: bool) -> Generator[None]:
+    """Tell what the block raises, and raise `Quit` with the code that it stands for."""
+    try:
+        yield
     except (Quit, Interrupted, PipeClosed, click.ClickException):
         raise
     except Exception as exc:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from .._errors import ProtocolError
-from ..protocol.values import quote
-
-if TYPE_CHECKING:
-    from .._client import Client
+from ._client import Client
+from ._errors import ProtocolError
+from .protocol.values import quote
 
 __all__ = ["actor_names"]
 

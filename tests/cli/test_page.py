@@ -10,13 +10,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rivet_anyio.cli._exit import Exit
-from tests.servers import Server, call, start_server
+from tests.servers import Server, call
 
 from .running import COMMAND, Cli
 
@@ -26,15 +25,8 @@ HI = ("sendMessage", "hi")
 RUN = [block for block in BLOCKS if "rivet-anyio events" not in block]
 
 
-@pytest.fixture(scope="module")
-def page_server() -> Iterator[Server]:
-    """A server on which nothing was created yet."""
-    with start_server("2.2.1") as server:
-        yield server
-
-
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.split("\n")[0][:60])
-def test_examples(page_server: Server, block: str) -> None:
+def test_examples(server: Server, block: str) -> None:
     if "jq" in block and shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     shown = block.splitlines(keepends=True)
@@ -42,7 +34,7 @@ def test_examples(page_server: Server, block: str) -> None:
     path = f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
-        env={**Cli(RIVET_ENDPOINT=page_server.endpoint).environment, "PATH": path},
+        env={**Cli(RIVET_ENDPOINT=server.endpoint).environment, "PATH": path},
         capture_output=True,
         timeout=60,
         check=False,

@@ -32,12 +32,11 @@ def test_a_server_that_refuses(server: Server, command: list[str]) -> None:
     assert SECRET not in result.out + result.err and PARAMS not in result.out + result.err
 
 
-@pytest.mark.parametrize("output", ["text", "json"])
-def test_a_server_that_is_none(output: str) -> None:
+def test_a_server_that_is_none() -> None:
     page = Answer(500, b"no")
     with serving(lambda _: page) as url:
-        for arguments in (["call", "a", "b"], ["list", "a"], ["doctor"]):
-            result = Cli(RIVET_TOKEN=SECRET)(*arguments, "-e", url, "-o", output, code=None)
+        for arguments in (["call", "a", "b", "-o", "json"], ["list", "a"], ["doctor"]):
+            result = Cli(RIVET_TOKEN=SECRET)(*arguments, "-e", url, code=None)
             assert result.code not in (0, 2)
             assert SECRET not in result.out + result.err
 

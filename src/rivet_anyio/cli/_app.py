@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -95,6 +96,9 @@ def run_command(
     from ._output import Output
     from ._run import run_async
 
+    # Where click and rich are installed, httpx imports its own command line with all of pygments:
+    # a tenth of what a short command takes. It does without when that cannot be imported.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     if verbose:
         _log()
     with reported(output, verbose=verbose):

@@ -46,7 +46,7 @@ from rivet_anyio.cli import main
 try:
     main()
 finally:
-    heavy = {"rich", "trio", "rivet_anyio.testing", "rivet_anyio.stubs"}
+    heavy = {"trio", "rivet_anyio.testing", "rivet_anyio.stubs"}
     print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = python(code, *arguments)

@@ -27,7 +27,7 @@ from .transport._framing import Close
 from .transport._http import HttpAnswer
 from .transport._upgrade import UpgradedStream, UpgradeRefused, upgrade
 
-__all__ = ["Line", "ParamsFailed", "close_as_error", "dial"]
+__all__ = ["Line", "ParamsFailed", "close_as_error", "dial", "open_stream"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -88,7 +88,7 @@ async def dial(
         header = params_json(params)
         server = await core.server()
         actor_id = await target.resolve(core, server, fresh=True)
-        stream = await _open(
+        stream = await open_stream(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context
         )
         return Line(stream, server, actor_id)
@@ -106,7 +106,7 @@ async def _ask(get_params: Callable[[], Awaitable[Any]]) -> Any:
         raise ParamsFailed(ConnectError("get_params was cancelled from outside")) from exc
 
 
-async def _open(
+async def open_stream(
     core: Core,
     server: Server,
     actor_id: str,
@@ -116,6 +116,12 @@ async def _open(
     skip_ready_wait: bool,
     context: Mapping[str, str],
 ) -> UpgradedStream:
+    """Open a WebSocket to an actor id; `context` are headers of an observer's.
+
+    Raises:
+        ActorError: what the server answered.
+        TransportError, ProtocolError: when it did not, or not in HTTP.
+    """
     token = server.endpoint.token
     skip_ready_wait = server.skips(skip_ready_wait)
     in_path = None

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import msgspec
 
 from .._client import Client
-from .._errors import ConfigError, ProtocolError
+from .._errors import ConfigError
+from .._names import actor_names
 from ._description import ActorShape, RegistryShape
 from ._typescript import describe_typescript
 from ._writer import write_module
@@ -52,7 +52,7 @@ async def stubs_from_server(
     async with Client(
         endpoint, namespace=namespace, token=token, headers=headers, http=http
     ) as client:
-        names = await _actor_names(client)
+        names = await actor_names(client)
         if not names:
             raise ConfigError(f"{client.endpoint} knows no actors in {client.namespace!r}")
         title = f"The actors of {client.endpoint}, namespace {client.namespace}."
@@ -85,33 +85,3 @@ def stubs_from_typescript(
     if not shape.actors:
         raise ConfigError(f"the registry of {path} names no actors in its type")
     return write_module(shape, f"The actors of {path.name}.")
-
-
-class _Pagination(msgspec.Struct):
-    cursor: str | None = None
-
-
-class _NamesPage(msgspec.Struct):
-    names: dict[str, msgspec.Raw]
-    pagination: _Pagination = msgspec.field(default_factory=_Pagination)
-
-
-async def _actor_names(client: Client) -> list[str]:
-    core = client._core
-    server = await core.server()
-    names: set[str] = set()
-    cursor: str | None = None
-    while True:
-        query = [("namespace", server.endpoint.namespace)]
-        if cursor is not None:
-            query.append(("cursor", cursor))
-        answer = await core.manage(server, "GET", "/actors/names", query)
-        try:
-            page = msgspec.json.decode(answer.body, type=_NamesPage)
-        except msgspec.DecodeError as exc:
-            raise ProtocolError(f"the answer of /actors/names cannot be read: {exc}") from exc
-        # The engine names a cursor even after its last page.
-        if page.pagination.cursor is None or names.issuperset(page.names):
-            return sorted(names | set(page.names))
-        names |= set(page.names)
-        cursor = page.pagination.cursor

@@ -16,6 +16,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._scope import uninterrupted
 from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
 from ._outbox import Outbox, Outgoing
@@ -152,8 +153,8 @@ class Pump:
         """
         with self._scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write)
-                tasks.start_soon(self._keep_alive)
+                tasks.start_soon(uninterrupted(self._write))
+                tasks.start_soon(uninterrupted(self._keep_alive))
                 await self._read()
                 await self._answer_close()
                 self._scope.cancel()

@@ -19,6 +19,7 @@ from ._errors import ActorError, ConfigError
 from ._handle import ActorHandle, GetParams
 from ._observe import Observer
 from ._retry import Retry
+from ._scope import patience
 from ._target import Creation, Target, create_actor
 from ._typed import NOT_GIVEN, Interface
 from .protocol.keys import Key, escape_key, parse_key
@@ -301,7 +302,8 @@ class Client:
     ) -> None:
         self._core.close()
         if self._own_http is not None:
-            deadline = anyio.current_time() + self._core.options.close_timeout
+            seconds = patience(self._core.options.close_timeout, exc_type)
+            deadline = anyio.current_time() + seconds
             with CancelScope(shield=True, deadline=deadline):
                 await self._own_http.aclose()
 

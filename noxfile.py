@@ -29,6 +29,11 @@ def run_lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
+def run_tests(session: nox.Session) -> None:
+    """Two at a time: most of them wait most of the time."""
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
+
+
 def run_types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
@@ -40,14 +45,14 @@ def check(session: nox.Session) -> None:
     install(session, "lint", "types")
     run_lint(session)
     run_types(session)
-    session.run("pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, on both backends and all servers."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -27,6 +29,11 @@ def run_lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
+def run_tests(session: nox.Session) -> None:
+    """Two at a time: most of them wait most of the time."""
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
+
+
 def run_types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
@@ -38,14 +45,14 @@ def check(session: nox.Session) -> None:
     install(session, "lint", "types")
     run_lint(session)
     run_types(session)
-    session.run("pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, on both backends and all servers."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session
@@ -81,6 +88,15 @@ def docs(session: nox.Session) -> None:
     """Build the site into site/."""
     install(session, "docs")
     session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """Build wheel and source distribution into dist/, in a clean environment; check them."""
+    install(session, "test")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("pytest", "tests/test_dist.py", *session.posargs, env={"RIVET_ANYIO_DIST": "dist"})
 
 
 @nox.session

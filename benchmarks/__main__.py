@@ -53,13 +53,15 @@ def main() -> None:
     if options.quick:
         chosen = [quick(one) for one in chosen if options.names or one.name not in _QUICK_LEAVES]
     report = Report(machine(), repeats, {})
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = ""
     for workload in chosen:
         print(workload.title, file=sys.stderr, flush=True)
         report.results[workload.name] = run(workload, repeats)
-    text = markdown(report, chosen)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "report.md").write_text(text)
-    (options.output / "report.json").write_text(json.dumps(to_json(report), indent=1) + "\n")
+        # After each, so that a run that is cut short leaves what it has.
+        text = markdown(report, chosen)
+        (options.output / "report.md").write_text(text)
+        (options.output / "report.json").write_text(json.dumps(to_json(report), indent=1) + "\n")
     print(text)
 
 

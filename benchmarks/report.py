@@ -59,7 +59,10 @@ def _processor() -> str:
 def markdown(report: Report, workloads: Iterable[Workload]) -> str:
     """One table for each workload, then the targets."""
     lines = [", ".join(f"{name} {value}" for name, value in report.machine.items()) + "."]
-    lines += [f"Medians of {report.repeats} interleaved runs; in brackets the lowest and highest."]
+    lines += [
+        f"Medians of {report.repeats} interleaved runs (memory: one run in a fresh process); "
+        "in brackets the lowest and highest."
+    ]
     for workload in workloads:
         if workload.name in report.results:
             lines += ["", *_table(workload, report.results[workload.name])]

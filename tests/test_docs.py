@@ -34,6 +34,7 @@ from tests.servers import Server, start_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PATIENCE = 60
 
 _FENCE = re.compile(
@@ -173,9 +174,7 @@ def test_there_is_code() -> None:
     )
 
 
-def test_readme_names_sessions_that_exist() -> None:
-    commands = [block.text for block in blocks_of(ROOT / "README.md") if block.language == "bash"]
-    named = re.findall(r"nox -s (\S+)", "\n".join(commands))
+def test_sessions_that_are_named_exist() -> None:
     noxfile = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
     sessions = {
         node.name
@@ -183,7 +182,16 @@ def test_readme_names_sessions_that_exist() -> None:
         if isinstance(node, ast.FunctionDef)
         and any("session" in ast.unparse(decorator) for decorator in node.decorator_list)
     }
-    assert {"demo", "check"} <= set(named) <= sessions
+    for page, most in ((ROOT / "README.md", {"demo", "check"}), (CONTRIBUTING, sessions)):
+        named = set(re.findall(r"nox -s (\w+)", page.read_text("utf-8")))
+        assert most <= named <= sessions
+
+
+def test_contributing_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(tests/[\w./]+)`", CONTRIBUTING.read_text("utf-8")))
+    assert "tests/protocol" in named
+    for path in named:
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize(
@@ -201,12 +209,19 @@ def test_public_names_are_documented(module: ModuleType, name: str) -> None:
     assert f"::: {module.__name__}.{name}\n" in api, f"{name} is not in docs/api.md"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("[CS]*.md")], ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(_FENCE, "", page.read_text("utf-8"))
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        path = page.relative_to(ROOT / "docs").as_posix()
+        assert re.search(rf": {re.escape(path)}$", navigation, re.M), path
 
 
 def test_api_names_nothing_else() -> None:

@@ -2,16 +2,22 @@
 
 import importlib
 import inspect
+import io
 import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 import trio
+from rich.console import Console
+from rich.live import Live
 
-from examples import demo, trio_worker, two_connections, web_backend
+from examples import blocking, dashboard, demo, trio_worker, two_connections, web_backend, worker
 from rivet_anyio import Client
 from tests.servers import Server, start_server
 
@@ -71,6 +77,7 @@ PRINTED = {
         "422 {'code': 'my_code', 'metadata': {'detail': 'details'}}",
     ],
     "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
+    "http2": ["a call: 1", "a connection: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
         "the server answered: actor.not_found",
@@ -78,6 +85,14 @@ PRINTED = {
         "cannot travel: args[0].when[0]",
         "did not run: the connection was used after its block was left",
         "nothing was sent: ConnectError",
+    ],
+    "typed": [
+        "messages: 1",
+        "messages: 2",
+        "alice: hello",
+        "history: ['hello', 'hello']",
+        "refused: result of action 'getHistory' of actor 'chatRoom': "
+        "Expected `str`, got `object` - at `$[0]`",
     ],
     "keys": [
         "'keys' and ['keys']: True",
@@ -168,6 +183,123 @@ async def test_trio_worker(server: Server, capsys: pytest.CaptureFixture[str]) -
     assert lines[-1] == "stopped"
 
 
+class Printed:
+    """What an example prints, to be waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+        self.lines: list[str] = []
+        self._more = anyio.Event()
+        monkeypatch.setattr(module, "print", self._take, raising=False)
+
+    def _take(self, *words: object, flush: bool = False) -> None:
+        self.lines.append(" ".join(map(str, words)))
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def until(self, line: str) -> None:
+        while line not in self.lines:
+            await self._more.wait()
+
+
+@pytest.fixture
+def printed_by_worker(monkeypatch: pytest.MonkeyPatch) -> Printed:
+    return Printed(monkeypatch, worker)
+
+
+async def run_worker(
+    client: Client, text: str, printed: Printed, signals: dict[str, signal.Signals]
+) -> None:
+    """Give the worker this message, and each signal after the line that belongs to it."""
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.main)
+            await printed.until("ready")
+            # The subscription has left, but on another connection than this message.
+            room = client.chatRoom.get_or_create("polite-worker")
+            while f"begin {text}" not in printed.lines:
+                await room.sendMessage(text)
+            for line, number in signals.items():
+                await printed.until(line)
+                os.kill(os.getpid(), number)
+
+
+async def test_worker_finishes_what_it_is_doing(server: Server, printed_by_worker: Printed) -> None:
+    async with Client(server.endpoint) as client:
+        ledger = client.ledger.get_or_create("polite-worker")
+        await run_worker(client, "first", printed_by_worker, {"begin first": signal.SIGTERM})
+        assert printed_by_worker.lines == [
+            "ready",
+            "begin first",
+            "finishing",
+            "entry 1 first",
+            "finished",
+        ]
+        assert await ledger.log() == ["first"]
+
+
+async def test_worker_ends_at_once_at_a_second_signal(
+    server: Server, printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WORK_MILLISECONDS", 1000 * PATIENCE)
+    signals = {"begin second": signal.SIGTERM, "finishing": signal.SIGTERM}
+    async with Client(server.endpoint) as client:
+        await run_worker(client, "second", printed_by_worker, signals)
+    assert printed_by_worker.lines == ["ready", "begin second", "finishing"]
+
+
+async def test_worker_ends_after_its_time_of_grace(
+    server: Server, printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WORK_MILLISECONDS", 1000 * PATIENCE)
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.2)
+    async with Client(server.endpoint) as client:
+        await run_worker(client, "third", printed_by_worker, {"begin third": signal.SIGTERM})
+    assert printed_by_worker.lines == ["ready", "begin third", "finishing"]
+
+
+@only_on("asyncio")
+def test_blocking(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    blocking.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["a call: 5", "on a connection: 6", "an event: 6"]
+
+
+class Screen(io.StringIO):
+    """A terminal that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = anyio.Event()
+
+    def write(self, text: str) -> int:
+        self._more.set()
+        self._more = anyio.Event()
+        return super().write(text)
+
+    async def until(self, *words: str) -> None:
+        """Wait for a line with these words, and for no longer than that: forget what is there."""
+        while not any(all(w in line for w in words) for line in self.getvalue().splitlines()):
+            await self._more.wait()
+        self.truncate(0)
+        self.seek(0)
+
+
+async def test_dashboard(server: Server) -> None:
+    screen = Screen()
+    live = Live(auto_refresh=False, console=Console(file=screen, width=80, force_terminal=True))
+    with anyio.fail_after(PATIENCE):
+        async with Client(server.endpoint) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(dashboard.main, ["red", "blue"], live)
+            await screen.until("red", "connected", "0")
+            for name in ("red", "blue"):
+                for count in range(1, 3):
+                    await client.counter.get_or_create(["dashboard", name]).setCount(count * 100)
+                    await screen.until(name, "connected", str(count * 100), "0")
+            await anyio.to_thread.run_sync(demo.restart, server)
+            await screen.until("red", "200", "1")
+            tasks.cancel_scope.cancel()
+
+
 @only_on("asyncio")
 async def test_two_connections(capsys: pytest.CaptureFixture[str]) -> None:
     with anyio.fail_after(PATIENCE):
@@ -200,7 +332,9 @@ def test_demo(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
 @only_on("asyncio")
 def test_every_example_is_tested_and_has_a_description() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
-    assert names == {*PRINTED, "lifecycle", "trio_worker", "two_connections", "demo"}
+    tested_below = {"lifecycle", "trio_worker", "two_connections", "demo", "worker", "blocking"}
+    tested_below |= {"dashboard", "live_page"}
+    assert names == {*PRINTED, *tested_below}
     for name in names:
         module = importlib.import_module(f"examples.{name}")
         assert inspect.getdoc(module)

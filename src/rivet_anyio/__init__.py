@@ -18,20 +18,25 @@ from ._errors import (
 )
 from ._events import EventStream, Gap
 from ._handle import ActorHandle
+from ._members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
 from ._queues import QueueResult
 from ._retry import Retry
 from ._socket import ActorWebSocket
 from ._status import Status, StatusChange, StatusStream
+from ._typed import Actor
 from ._version import __version__
 from .protocol.management import ActorInfo
 
 __all__ = [
     "ActionCall",
+    "Actor",
     "ActorAccessor",
     "ActorError",
+    "ActorEvent",
     "ActorHandle",
     "ActorInfo",
     "ActorList",
+    "ActorQueue",
     "ActorSpecifier",
     "ActorWebSocket",
     "Client",
@@ -40,11 +45,13 @@ __all__ = [
     "ConnectError",
     "Connection",
     "ConnectionLostError",
+    "Event",
     "EventGapError",
     "EventOverflowError",
     "EventStream",
     "Gap",
     "ProtocolError",
+    "Queue",
     "QueueResult",
     "Retry",
     "RivetError",
@@ -53,4 +60,7 @@ __all__ = [
     "StatusStream",
     "TransportError",
     "__version__",
+    "action",
+    "event",
+    "queue",
 ]

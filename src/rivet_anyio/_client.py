@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import httpx
@@ -17,8 +17,11 @@ from ._config import resolve_config
 from ._core import Core, Options
 from ._errors import ActorError, ConfigError
 from ._handle import ActorHandle, GetParams
+from ._observe import Observer
 from ._retry import Retry
+from ._scope import patience
 from ._target import Creation, Target, create_actor
+from ._typed import NOT_GIVEN, Interface
 from .protocol.keys import Key, escape_key, parse_key
 from .protocol.lifecycle import Verdict, judge
 from .protocol.management import ActorInfo, parse_actors
@@ -26,25 +29,20 @@ from .transport._http import HttpTransport, new_http_client
 
 __all__ = ["ActorAccessor", "ActorList", "Client"]
 
+A = TypeVar("A")
+Params = TypeVar("Params")
+Input = TypeVar("Input")
+
 _REQUEST_SECONDS = 310.0
 """A little longer than the gateway itself waits for an actor's answer."""
-
-
-class _NotGiven:
-    """Stands for an argument that was not given, where None is a value."""
-
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-_NOT_GIVEN: Any = _NotGiven()
 
 
 class Client:
     """A client of a Rivet server; use it by ``async with Client(...) as client``.
 
     ``client.chatRoom`` accesses the actors named ``chatRoom``; `actor` does the same for names
-    that are no identifiers or collide with something here.
+    that are no identifiers or collide with something here. `get_or_create` and its siblings take
+    a class that describes the actor, a subclass of `Actor`, and return a typed handle.
 
     Args:
         endpoint: The server's URL, ``https://namespace:token@host/path`` with credentials; else
@@ -69,6 +67,8 @@ class Client:
         max_message_size: The longest message or answer accepted, in bytes.
         retry: Backoff between attempts to reconnect.
         skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).
+        observer: What is told of calls, connections and events: a
+            `rivet_anyio.otel.OpenTelemetry`.
 
     Raises:
         ConfigError: when a value cannot be used, or two contradict each other.
@@ -94,6 +94,7 @@ class Client:
         max_message_size: int = 20 * 1024 * 1024,
         retry: Retry | None = None,
         skip_ready_wait: bool = False,
+        observer: Observer | None = None,
     ) -> None:
         config = resolve_config(
             endpoint,
@@ -122,7 +123,11 @@ class Client:
             skip_ready_wait=skip_ready_wait,
         )
         self._core = Core(
-            config, options, metadata_lookup=metadata_lookup, forward_token=forward_token
+            config,
+            options,
+            metadata_lookup=metadata_lookup,
+            forward_token=forward_token,
+            observer=observer,
         )
         self._http = http
         self._own_http: httpx.AsyncClient | None = None
@@ -148,6 +153,115 @@ class Client:
         if not name:
             raise ValueError("an actor's name is not empty")
         return ActorAccessor(self._core, name)
+
+    def get(
+        self,
+        interface: Interface[A, Params, Input],
+        key: Key = (),
+        *,
+        params: Params | None = None,
+        get_params: Callable[[], Awaitable[Params]] | None = None,
+    ) -> A:
+        """As `ActorAccessor.get`, for a typed actor: a subclass of `Actor`.
+
+        Args:
+            interface: The class that describes the actor.
+            key: One string, or a sequence of strings.
+            params: Connection params, of the type that the class names.
+            get_params: Awaited for the params before every attempt to connect.
+        """
+        handle = interface._accessor(self).get(
+            key,
+            params=interface._plain_params(params),
+            get_params=interface._plain_get_params(get_params),
+        )
+        return interface._over(handle)
+
+    def get_or_create(
+        self,
+        interface: Interface[A, Params, Input],
+        key: Key = (),
+        *,
+        params: Params | None = None,
+        get_params: Callable[[], Awaitable[Params]] | None = None,
+        input: Input = NOT_GIVEN,
+        region: str | None = None,
+        pool: str | None = None,
+    ) -> A:
+        """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `Actor`.
+
+        Args:
+            interface: The class that describes the actor.
+            key: One string, or a sequence of strings.
+            params: Connection params, of the type that the class names.
+            get_params: Awaited for the params before every attempt to connect.
+            input: What a new actor is given, of the type that the class names.
+            region: The datacenter a new actor lives in.
+            pool: The pool a new actor runs in, instead of the client's.
+        """
+        handle = interface._accessor(self).get_or_create(
+            key,
+            params=interface._plain_params(params),
+            get_params=interface._plain_get_params(get_params),
+            input=interface._plain_input(input),
+            region=region,
+            pool=pool,
+        )
+        return interface._over(handle)
+
+    async def create(
+        self,
+        interface: Interface[A, Params, Input],
+        key: Key = (),
+        *,
+        params: Params | None = None,
+        get_params: Callable[[], Awaitable[Params]] | None = None,
+        input: Input = NOT_GIVEN,
+        region: str | None = None,
+        pool: str | None = None,
+    ) -> A:
+        """As `ActorAccessor.create`, for a typed actor. Arguments as `get_or_create`.
+
+        Cancellation: the actor may have been created.
+        """
+        handle = await interface._accessor(self).create(
+            key,
+            params=interface._plain_params(params),
+            get_params=interface._plain_get_params(get_params),
+            input=interface._plain_input(input),
+            region=region,
+            pool=pool,
+        )
+        return interface._over(handle)
+
+    def get_for_id(
+        self,
+        interface: Interface[A, Params, Input],
+        actor_id: str,
+        *,
+        params: Params | None = None,
+        get_params: Callable[[], Awaitable[Params]] | None = None,
+    ) -> A:
+        """As `ActorAccessor.get_for_id`, for a typed actor."""
+        handle = interface._accessor(self).get_for_id(
+            actor_id,
+            params=interface._plain_params(params),
+            get_params=interface._plain_get_params(get_params),
+        )
+        return interface._over(handle)
+
+    def list(
+        self,
+        interface: Interface[Any, Any, Any],
+        *,
+        key: Key | None = None,
+        include_destroyed: bool = False,
+        page_size: int | None = None,
+    ) -> ActorList:
+        """As `ActorAccessor.list`, for a typed actor."""
+        return interface._accessor(self).list(
+            key=key, include_destroyed=include_destroyed, page_size=page_size
+        )
 
     def __getattr__(self, name: str) -> ActorAccessor:
         if name.startswith("_"):
@@ -188,7 +302,8 @@ class Client:
     ) -> None:
         self._core.close()
         if self._own_http is not None:
-            deadline = anyio.current_time() + self._core.options.close_timeout
+            seconds = patience(self._core.options.close_timeout, exc_type)
+            deadline = anyio.current_time() + seconds
             with CancelScope(shield=True, deadline=deadline):
                 await self._own_http.aclose()
 
@@ -222,7 +337,7 @@ class ActorAccessor:
         *,
         params: Any = None,
         get_params: GetParams | None = None,
-        input: Any = _NOT_GIVEN,
+        input: Any = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
     ) -> ActorHandle:
@@ -246,7 +361,7 @@ class ActorAccessor:
         *,
         params: Any = None,
         get_params: GetParams | None = None,
-        input: Any = _NOT_GIVEN,
+        input: Any = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
     ) -> ActorHandle:
@@ -305,7 +420,7 @@ class ActorAccessor:
         return ActorList(self._core, self._name, parts, include_destroyed, page_size)
 
     def _creation(self, input: Any, region: str | None, pool: str | None) -> Creation:
-        given = input is not _NOT_GIVEN
+        given = input is not NOT_GIVEN
         return Creation(
             pool=pool or self._core.config.pool,
             region=region,

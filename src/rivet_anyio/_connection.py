@@ -8,12 +8,12 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
+import msgspec
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
@@ -32,6 +32,7 @@ from ._errors import (
 )
 from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
 from ._log import logger
+from ._observe import AttemptObserver, Call, ConnectionObserver
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
@@ -39,7 +40,7 @@ from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
+from .protocol.lifecycle import Verdict, code_error, is_farewell, is_refusal, is_transient, judge
 from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
@@ -135,8 +136,7 @@ class _Subscription:
         """Nobody waits for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How an attempt ended: the cause, and whether the connection had been open.
 
     `last_heard` is the time of the last bytes where it had.
@@ -199,6 +199,7 @@ class Connection:
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
         self._heard = False
+        self._deserted = False
         self._init: Init | None = None
         self._opened_at = 0.0
         self._lost_at: float | None = None
@@ -209,6 +210,8 @@ class Connection:
         self._buffers: dict[str, list[EventBuffer]] = {}
         self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
+        self._observer: ConnectionObserver | None = None
+        self._attempt_observer: AttemptObserver | None = None
         self.in_flight: dict[int, _Call] = {}
 
     # What the user sees
@@ -267,6 +270,14 @@ class Connection:
         """
         if not name:
             raise ValueError("an action's name is not empty")
+        observer = self._core.observer
+        if observer is None:
+            return await self._action(name, args, type)
+        subject = self._core.subject(self._target.name, self._target.key)
+        with observer.call(Call(subject, "action", name, "websocket")):
+            return await self._action(name, args, type)
+
+    async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         self._check_usable()
         call = _Call(self, self._next_id, name, args)
         self._next_id += 1
@@ -361,6 +372,7 @@ class Connection:
             gaps=gaps,
             unsubscribe=self._unsubscribe,
             abandon=self._abandoned.append,
+            dropped=self._observer.dropped if self._observer is not None else None,
         )
         self._sweep()
         buffers = self._buffers.setdefault(name, [])
@@ -434,6 +446,9 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
+        if self._core.observer is not None:
+            subject = self._core.subject(self._target.name, self._target.key)
+            self._observer = self._core.observer.connection(subject)
         await self._tasks.enter()
         try:
             self._tasks.start(self._supervise)
@@ -477,6 +492,8 @@ class Connection:
             call = self.in_flight.pop(message.id, None)
             if call is not None:
                 call.succeed(message.output)
+            if self._deserted:
+                self._desert()
         elif isinstance(message, ServerError):
             self._take_error(message)
         else:
@@ -495,6 +512,8 @@ class Connection:
     # The supervisor
 
     async def _supervise(self) -> None:
+        if self._observer is not None:
+            self._observer.background()
         try:
             await self._run_sessions()
         except Exception as exc:
@@ -512,7 +531,7 @@ class Connection:
         first: Attempts | None = Attempts(self._retry)
         failures = 0
         while True:
-            ended = await self._attempt()
+            ended = await self._observed_attempt()
             if self._leaving:
                 return
             cause = ended.cause
@@ -540,6 +559,18 @@ class Connection:
             self._attempts += 1
             self._set_status(Status.CONNECTING)
 
+    async def _observed_attempt(self) -> _Ended:
+        if self._observer is None:
+            return await self._attempt()
+        attempt = self._attempt_observer = self._observer.attempt()
+        try:
+            ended = await self._attempt()
+        except BaseException as exc:
+            attempt.end(exc)
+            raise
+        attempt.end(ended.cause)
+        return ended
+
     async def _attempt(self) -> _Ended:
         """One session from dialling to its end."""
         deadline = anyio.current_time() + self._connect_timeout
@@ -553,6 +584,7 @@ class Connection:
                 get_params=self._get_params,
                 skip_ready_wait=self._skip_ready_wait,
                 deadline=deadline,
+                observer=self._attempt_observer,
             )
         except ParamsFailed as failed:
             return _Ended(failed.error, opened=False, by_user=True)
@@ -565,7 +597,7 @@ class Connection:
         options = self._core.options
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
-        self._heard = False
+        self._heard = self._deserted = False
         pump = self._pump = Pump(
             line.stream,
             RFC6455Framer(options.max_message_size),
@@ -655,11 +687,16 @@ class Connection:
             self._lose(moved, self._pump.heard_before)
         self._init = init
         now = self._opened_at = anyio.current_time()
+        if self._observer is not None and self._attempt_observer is not None:
+            self._attempt_observer.end(None)
+            self._observer.connected()
         if self._lost_at is not None:
             for buffers in self._buffers.values():
                 for buffer in buffers:
                     since = max(self._lost_at, buffer.since)
                     buffer.push_gap(Gap(since, now, self._attempts))
+                    if self._observer is not None:
+                        self._observer.gap(buffer.name)
             self._lost_at = None
         logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
@@ -680,13 +717,17 @@ class Connection:
         buffers = self._buffers.get(event.name)
         if not buffers:
             return
+        if self._observer is not None:
+            self._observer.event(event.name)
         try:
             args = event.args.load()
         except ProtocolError as error:
             value: Any = error
         else:
-            args = args if isinstance(args, list) else [args]
-            value = args[0] if len(args) == 1 else tuple(args)
+            if not isinstance(args, list):
+                value = args
+            else:
+                value = args[0] if len(args) == 1 else tuple(args)
         for buffer in tuple(buffers):
             buffer.push(value, size)
 
@@ -696,11 +737,19 @@ class Connection:
             call = self.in_flight.pop(message.action_id, None)
             if call is not None:
                 call.fail(error)
+            self._deserted = self._deserted or is_farewell(error)
+            if self._deserted:
+                self._desert()
         elif self._session is not None and self._session.init is None:
             self._refusal = error
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             self._set_status(self.status, error)
+
+    def _desert(self) -> None:
+        """Leave a connection behind which the actor has stopped, once all calls are answered."""
+        if not self.in_flight and self._pump is not None:
+            self._pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
 
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""

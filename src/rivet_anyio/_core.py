@@ -3,11 +3,11 @@ on who it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import anyio
 import httpx
+import msgspec
 
 from ._config import ClientConfig
 from ._errors import (
@@ -19,6 +19,7 @@ from ._errors import (
     ConnectionLostError,
     ProtocolError,
 )
+from ._observe import Observer, Subject, subject_at
 from ._retry import Retry
 from ._version import __version__
 from .protocol.addressing import (
@@ -38,11 +39,12 @@ from .protocol.messages import ErrorBody
 from .protocol.values import quote
 from .transport._http import HttpAnswer, HttpTransport
 
-__all__ = ["Core", "Options", "Server", "actor_error", "error_of"]
+__all__ = ["Core", "Options", "Server", "actor_error", "call_error", "error_of"]
+
+_PROXY_FAILED = (502, 503, 504)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """How connections behave; times in seconds, sizes in bytes."""
 
     connect_timeout: float
@@ -124,9 +126,11 @@ class Core:
         *,
         metadata_lookup: bool,
         forward_token: bool,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.options = options
+        self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
         self._transport: HttpTransport | None = None
@@ -151,6 +155,10 @@ class Core:
             raise ClosedError(f"the Client was used {when}")
         return self._transport
 
+    def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:
+        """What observers are told of an actor."""
+        return subject_at(self.config.endpoint.url, actor, key)
+
     async def manage(
         self,
         server: Server,
@@ -163,7 +171,8 @@ class Core:
 
         Raises:
             ActorError: what the API answered, when it was an error.
-            ConnectError, ConnectionLostError, ProtocolError: as `HttpTransport.request`.
+            ConnectError, ConnectionLostError, ProtocolError: as `HttpTransport.request` and
+                `call_error`.
         """
         answer = await self.http.request(
             method,
@@ -173,7 +182,7 @@ class Core:
         )
         server.learn(answer)
         if not answer.ok:
-            raise error_of(answer, None)
+            raise call_error(answer, None)
         return answer
 
     async def server(self) -> Server:
@@ -273,6 +282,24 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     if dot:
         return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
     raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
+
+
+def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
+    """As `error_of`, for an answer that a proxy may have given in place of the server.
+
+    Raises:
+        ConnectError: a proxy wants credentials, and passed nothing on.
+        ConnectionLostError: a proxy did not get the server's answer.
+        ProtocolError: when there is no error in it.
+    """
+    try:
+        return error_of(answer, codec)
+    except ProtocolError as unreadable:
+        if answer.status == 407:
+            raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
+        if answer.status in _PROXY_FAILED:
+            raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
+        raise
 
 
 def actor_error(

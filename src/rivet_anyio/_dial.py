@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ from anyio import CancelScope
 
 from ._core import Core, Server, error_of
 from ._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ._observe import AttemptObserver, merged
 from ._scope import is_cancelled
 from ._target import Target
 from .protocol.addressing import (
@@ -25,7 +27,9 @@ from .transport._framing import Close
 from .transport._http import HttpAnswer
 from .transport._upgrade import UpgradedStream, UpgradeRefused, upgrade
 
-__all__ = ["Line", "ParamsFailed", "close_as_error", "dial"]
+__all__ = ["Line", "ParamsFailed", "close_as_error", "dial", "open_stream"]
+
+_NO_CONTEXT: Mapping[str, str] = {}
 
 
 class ParamsFailed(Exception):
@@ -57,6 +61,7 @@ async def dial(
     get_params: Callable[[], Awaitable[Any]] | None,
     skip_ready_wait: bool,
     deadline: float,
+    observer: AttemptObserver | None = None,
 ) -> Line:
     """Get the params, find the actor, and open a WebSocket to it.
 
@@ -69,19 +74,23 @@ async def dial(
         get_params: Awaited for the params.
         skip_ready_wait: Do not wait until the actor is ready.
         deadline: The time of `anyio.current_time` until which all this may take.
+        observer: Observes the attempt; the caller tells it of the end.
 
     Raises:
         ParamsFailed: what `get_params` raised.
         ActorError: what the server answered.
         TransportError, ProtocolError: when it did not, or not in HTTP.
     """
-    with CancelScope(deadline=deadline):
+    observed = nullcontext(_NO_CONTEXT) if observer is None else observer.current()
+    with observed as context, CancelScope(deadline=deadline):
         if get_params is not None:
             params = await _ask(get_params)
         header = params_json(params)
         server = await core.server()
         actor_id = await target.resolve(core, server, fresh=True)
-        stream = await _open(core, server, actor_id, path, encoding, header, skip_ready_wait)
+        stream = await open_stream(
+            core, server, actor_id, path, encoding, header, skip_ready_wait, context
+        )
         return Line(stream, server, actor_id)
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
 
@@ -97,7 +106,7 @@ async def _ask(get_params: Callable[[], Awaitable[Any]]) -> Any:
         raise ParamsFailed(ConnectError("get_params was cancelled from outside")) from exc
 
 
-async def _open(
+async def open_stream(
     core: Core,
     server: Server,
     actor_id: str,
@@ -105,7 +114,14 @@ async def _open(
     encoding: Encoding,
     params: str | None,
     skip_ready_wait: bool,
+    context: Mapping[str, str],
 ) -> UpgradedStream:
+    """Open a WebSocket to an actor id; `context` are headers of an observer's.
+
+    Raises:
+        ActorError: what the server answered.
+        TransportError, ProtocolError: when it did not, or not in HTTP.
+    """
     token = server.endpoint.token
     skip_ready_wait = server.skips(skip_ready_wait)
     in_path = None
@@ -119,7 +135,7 @@ async def _open(
         return await upgrade(
             core.http.client,
             url,
-            headers=server.actor_headers(),
+            headers=merged(server.actor_headers(), context),
             subprotocols=subprotocols(
                 encoding,
                 params=params,

@@ -12,8 +12,9 @@ from ._actions import ActionCall, action_attribute
 from ._calls import call_actor
 from ._connection import Connection
 from ._convert import convert
-from ._core import Core, Server, error_of
+from ._core import Core, Server, call_error, error_of
 from ._errors import ActorError, ProtocolError
+from ._observe import Call, Subject, merged
 from ._queues import QueueResult, check_queues, queue_timeout
 from ._retry import Retry
 from ._socket import ActorWebSocket
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 GetParams = Callable[[], Awaitable[Any]]
 """Returns connection params; awaited before every attempt to connect."""
+
+_NO_CONTEXT: Mapping[str, str] = {}
 
 
 class ActorHandle:
@@ -145,14 +148,28 @@ class ActorHandle:
         """
         if not name:
             raise ValueError("an action's name is not empty")
+        observer = self._core.observer
+        if observer is None:
+            return await self._action(name, args, type, skip_ready_wait, _NO_CONTEXT)
+        with observer.call(Call(self._subject(), "action", name, "http")) as context:
+            return await self._action(name, args, type, skip_ready_wait, context)
 
+    async def _action(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        type: Any,
+        skip_ready_wait: bool | None,
+        context: Mapping[str, str],
+    ) -> Any:
         async def attempt(server: Server, actor_id: str) -> Any:
             codec = server.codec
+            content = codec.action_body(args)
             answer = await self._post(
-                server, actor_id, action_path(name), codec.action_body(args), skip_ready_wait
+                server, actor_id, action_path(name), content, skip_ready_wait, context
             )
             if not answer.ok:
-                return error_of(answer, codec)
+                return call_error(answer, codec)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
         output = await call_actor(self._core, self._target, attempt, replaceable=name != "destroy")
@@ -172,7 +189,7 @@ class ActorHandle:
 
         Cancellation: the message may have been stored.
         """
-        await self._send(self._target, queue, body, wait=False, timeout=None)
+        await self._observed_send(queue, body, wait=False, timeout=None)
 
     async def send_and_wait(
         self, queue: str, body: Any, *, timeout: float | None = None, type: Any = Any
@@ -195,31 +212,46 @@ class ActorHandle:
 
         Cancellation: the message may have been stored.
         """
-        return await self._send(self._target, queue, body, wait=True, timeout=timeout, type=type)
+        return await self._observed_send(queue, body, wait=True, timeout=timeout, type=type)
 
-    async def _send(
-        self,
-        target: Target,
-        queue: str,
-        body: Any,
-        *,
-        wait: bool,
-        timeout: float | None,
-        type: Any = Any,
+    async def _observed_send(
+        self, queue: str, body: Any, *, wait: bool, timeout: float | None, type: Any = Any
     ) -> QueueResult:
         if not queue:
             raise ValueError("a queue's name is not empty")
         timeout_ms = queue_timeout(timeout)
+        observer = self._core.observer
+        if observer is None:
+            return await self._send(queue, body, wait, timeout, timeout_ms, type, _NO_CONTEXT)
+        call = Call(self._subject(), "send_and_wait" if wait else "send", queue, "http")
+        with observer.call(call) as context:
+            return await self._send(queue, body, wait, timeout, timeout_ms, type, context)
 
+    async def _send(
+        self,
+        queue: str,
+        body: Any,
+        wait: bool,
+        timeout: float | None,
+        timeout_ms: int | None,
+        type: Any,
+        context: Mapping[str, str],
+    ) -> QueueResult:
         async def attempt(server: Server, actor_id: str) -> QueueResult | ActorError:
             check_queues(server)
             codec = server.codec
             content = codec.queue_body(queue, body, wait, timeout_ms)
             answer = await self._post(
-                server, actor_id, queue_path(queue), content, None, extra_seconds=timeout or 0.0
+                server,
+                actor_id,
+                queue_path(queue),
+                content,
+                None,
+                context,
+                extra_seconds=timeout or 0.0,
             )
             if not answer.ok:
-                return error_of(answer, codec)
+                return call_error(answer, codec)
             if not wait:
                 return QueueResult("completed")
             reply = _read(answer, lambda: codec.queue_reply(answer.body))
@@ -228,7 +260,7 @@ class ActorHandle:
                 response = convert(response, type, f"response of queue {queue!r}")
             return QueueResult(reply.status, response)
 
-        return await call_actor(self._core, target, attempt)
+        return await call_actor(self._core, self._target, attempt)
 
     async def fetch(
         self,
@@ -287,12 +319,17 @@ class ActorHandle:
         skip_ready_wait: bool | None,
         options: dict[str, Any],
     ) -> AsyncGenerator[httpx.Response]:
+        observer = self._core.observer
+        context = _NO_CONTEXT if observer is None else observer.context()
+
         async def attempt(server: Server, actor_id: str) -> httpx.Response | ActorError:
             url, own = self._place(server, actor_id, request_path(path), skip_ready_wait)
             if self._header_params is not None:
                 own[HEADER_PARAMS] = self._header_params
+            if context:
+                own = merged(own, context)
             response = await self._core.http.start(
-                method, url, **{**options, "headers": {**own, **headers}}
+                method, url, **{**options, "headers": merged(own, headers)}
             )
             try:
                 error = await _lifecycle_error(response, server)
@@ -378,6 +415,7 @@ class ActorHandle:
         path: str,
         content: bytes,
         skip_ready_wait: bool | None,
+        context: Mapping[str, str],
         *,
         extra_seconds: float = 0.0,
     ) -> HttpAnswer:
@@ -386,6 +424,8 @@ class ActorHandle:
         headers["Content-Type"] = server.codec.content_type
         if self._header_params is not None:
             headers[HEADER_PARAMS] = self._header_params
+        if context:
+            headers = merged(headers, context)
         return await self._core.http.request(
             "POST", url, headers=headers, content=content, extra_seconds=extra_seconds
         )
@@ -403,6 +443,9 @@ class ActorHandle:
         if path.startswith("/request"):
             return join_url(server.endpoint.url, path), headers
         return actor_url(server.endpoint, actor_id, path), headers
+
+    def _subject(self) -> Subject:
+        return self._core.subject(self._target.name, self._target.key)
 
     def _skips(self, skip_ready_wait: bool | None) -> bool:
         return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from ._core import Server
 from ._errors import ActorError
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
+
 __all__ = ["QueueResult", "check_queues", "queue_timeout"]
 
 
+_NOTHING: Any = None
+
+
 @dataclass(frozen=True, slots=True)
-class QueueResult:
+class QueueResult(Generic[R_co]):
     """What became of a queue message.
 
     Attributes:
@@ -22,7 +34,7 @@ class QueueResult:
     """
 
     status: str
-    response: Any = None
+    response: R_co = _NOTHING
 
 
 def queue_timeout(timeout: float | None) -> int | None:

@@ -7,6 +7,7 @@ inside keep what goes wrong to themselves and return.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from ._signal import Signal
 
-__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience"]
+__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience", "uninterrupted"]
 
 LEAVE_CANCELLED_SECONDS = 1.0
 """How long a goodbye may take when the scope is left by cancellation."""
@@ -37,6 +38,16 @@ def is_cancelled() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
+def uninterrupted(
+    task: Callable[[], Coroutine[Any, Any, None]],
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A task that Trio does not interrupt for Ctrl-C: that belongs to the program's main task."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        trio.lowlevel.enable_ki_protection(task)
+    return task
+
+
 class SilentTasks:
     """Background tasks inside a block; see the module."""
 
@@ -51,7 +62,7 @@ class SilentTasks:
     def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that does not raise."""
         assert self._group is not None
-        self._group.start_soon(task)
+        self._group.start_soon(uninterrupted(task))
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""

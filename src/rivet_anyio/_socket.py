@@ -14,6 +14,7 @@ from ._core import Core
 from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._log import logger
+from ._observe import AttemptObserver
 from ._scope import SilentTasks, patience
 from ._signal import Signal
 from ._target import Target
@@ -103,6 +104,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         self._entered = True
         options = self._core.options
+        observer = self._observer()
         try:
             self._line = await dial(
                 self._core,
@@ -113,9 +115,18 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 get_params=self._get_params,
                 skip_ready_wait=self._skip_ready_wait,
                 deadline=anyio.current_time() + options.connect_timeout,
+                observer=observer,
             )
         except ParamsFailed as failed:
+            if observer is not None:
+                observer.end(failed.error)
             raise failed.error from None
+        except BaseException as exc:
+            if observer is not None:
+                observer.end(exc)
+            raise
+        if observer is not None:
+            observer.end(None)
         self._pump = Pump(
             self._line.stream,
             RFC6455Framer(self._max_message_size),
@@ -265,6 +276,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 logger.info("the raw WebSocket ended: %s", self._pump.end)
             for message in self._unsettled:
                 message.settled.set()
+
+    def _observer(self) -> AttemptObserver | None:
+        observer = self._core.observer
+        if observer is None:
+            return None
+        subject = self._core.subject(self._target.name, self._target.key)
+        return observer.connection(subject).attempt()
 
     def _wake(self) -> None:
         if self._arrival is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ._core import Core, Server
 from ._errors import ActorError, ConnectError, ConnectionLostError
@@ -19,8 +19,7 @@ from .protocol.management import (
 __all__ = ["Creation", "Target", "create_actor", "find_by_id"]
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(msgspec.Struct, frozen=True):
     """How to create an actor; `input` as `encode_input` takes it, where `has_input` says so."""
 
     pool: str

@@ -10,6 +10,7 @@ from rivet_anyio import (
     Client,
     ClosedError,
     ConnectError,
+    ConnectionLostError,
     Gap,
     Retry,
     Status,
@@ -162,6 +163,31 @@ async def test_kick_reconnects(server: Server, encoding: str, key: list[str]) ->
                 assert isinstance(await events.receive(), Gap)
                 assert await events.receive() == 1
             assert events.gaps == 1
+
+
+@pytest.mark.parametrize("end", ["sleepNow", "destroy"])
+async def test_an_actor_that_stops_under_its_connection(
+    client: Client, key: list[str], end: str
+) -> None:
+    """2.2 keeps the connection open, and nobody is behind it."""
+    handle = client.probe.get_or_create(key)
+    with anyio.fail_after(60):
+        async with handle.connect() as conn:
+            assert await conn.echo(0) == 0
+            events = conn.events("tick")
+            await handle.action(end)
+            heard: list[object] = []
+            for _ in range(20):
+                # The actor stops when it likes: what is called before may be lost with it.
+                try:
+                    await conn.emit("tick", "after")
+                except (ActorError, ConnectionLostError):
+                    continue
+                with anyio.move_on_after(2):
+                    heard.append(await events.receive())
+                    if heard[-2:] == ["after", "after"]:
+                        break
+            assert heard[-2:] == ["after", "after"]
 
 
 async def test_broken_hook(client: Client, key: list[str]) -> None:

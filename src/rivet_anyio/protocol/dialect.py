@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -43,8 +44,7 @@ class ServerVersion(msgspec.Struct, frozen=True):
     @property
     def release(self) -> tuple[int, int] | None:
         """Major and minor version, None when the text has none."""
-        found = re.match(r"v?(\d{1,9})\.(\d{1,9})", self.text)
-        return (int(found[1]), int(found[2])) if found else None
+        return _release(self.text)
 
     @property
     def dialect(self) -> Dialect:
@@ -78,3 +78,9 @@ class ServerVersion(msgspec.Struct, frozen=True):
 
     def _at_least(self, major: int, minor: int) -> bool:
         return self.release is None or self.release >= (major, minor)
+
+
+@lru_cache(16)
+def _release(text: str) -> tuple[int, int] | None:
+    found = re.match(r"v?(\d{1,9})\.(\d{1,9})", text)
+    return (int(found[1]), int(found[2])) if found else None

@@ -114,6 +114,15 @@ def is_transient(error: ActorError) -> bool:
     return group in {"ws", "pegboard", "envoy"}
 
 
+def is_farewell(error: ActorError) -> bool:
+    """Whether an action's error says that nobody is behind its connection any more.
+
+    RivetKit 2.1 and 2.2 keep the connections of an actor that went to sleep or was destroyed, and
+    answer like this from then on. 2.3 closes them or moves them to the actor's next start.
+    """
+    return (error.group, error.code) == ("actor", "stopping") and error.actor is None
+
+
 def is_refusal(error: ActorError) -> bool:
     """Whether an open connection was closed by the actor's decision."""
     return error.group in _REFUSING_GROUPS

@@ -56,8 +56,7 @@ _SMALL = 2**32
 _SAFE = 2**53
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ValueForm:
+class ValueForm(msgspec.Struct, frozen=True):
     """What one carrier can write.
 
     Attributes:

@@ -1,1 +1,1 @@
-"""The only place that touches httpx, wsproto and sockets."""
+"""The only place that touches httpx and streams of bytes."""

@@ -16,6 +16,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._scope import uninterrupted
 from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
 from ._outbox import Outbox, Outgoing
@@ -140,6 +141,11 @@ class Pump:
         self._finish(ConnectionLostError("the connection was dropped"))
         self._scope.cancel()
 
+    def give_up(self, error: RivetError) -> None:
+        """End because of this error, found in a message: a close frame is the last that leaves."""
+        self.close(1000, "")
+        self._finish(error)
+
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
 
@@ -147,8 +153,8 @@ class Pump:
         """
         with self._scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write)
-                tasks.start_soon(self._keep_alive)
+                tasks.start_soon(uninterrupted(self._write))
+                tasks.start_soon(uninterrupted(self._keep_alive))
                 await self._read()
                 await self._answer_close()
                 self._scope.cancel()
@@ -163,6 +169,7 @@ class Pump:
 
     async def _read(self) -> None:
         frames = 0
+        message, full = self._sink.message, self._sink.full
         while self.end is None:
             try:
                 data = await self._stream.read(_READ_SIZE)
@@ -178,10 +185,10 @@ class Pump:
                     if not isinstance(frame, (str, bytes)):
                         self._take_control(frame)
                     elif self._close_frame is None:
-                        self._sink.message(frame)
+                        message(frame)
                     if self.end is not None:
                         return
-                    if self._sink.full() is not None:
+                    if full() is not None:
                         await self._wait_for_room()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:

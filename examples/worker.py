@@ -1,0 +1,52 @@
+"""A worker that SIGTERM ends politely: what it is doing is finished, for ten seconds at most.
+
+It takes messages from a room and writes each into a ledger, slowly. A second signal ends it at
+once.
+"""
+
+import signal
+
+import anyio
+from anyio.abc import TaskStatus
+
+from rivet_anyio import Client, ClosedError, EventStream
+
+GRACE_SECONDS = 10.0
+WORK_MILLISECONDS = 300
+
+
+async def stop_politely(
+    messages: EventStream[dict[str, str]],
+    everything: anyio.CancelScope,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        await anext(signals)
+        print("finishing", flush=True)
+        await messages.aclose()
+        everything.deadline = anyio.current_time() + GRACE_SECONDS
+        await anext(signals)
+        everything.cancel()
+
+
+async def main() -> None:
+    async with Client() as client, anyio.create_task_group() as tasks:
+        ledger = client.ledger.get_or_create("polite-worker")
+        async with client.chatRoom.get_or_create("polite-worker").connect() as conn:
+            messages = conn.events("message", type=dict[str, str], overflow="block")
+            await tasks.start(stop_politely, messages, tasks.cancel_scope)
+            print("ready", flush=True)
+            try:
+                async for message in messages:
+                    print("begin", message["text"], flush=True)
+                    number = await ledger.appendSlow(message["text"], WORK_MILLISECONDS)
+                    print("entry", number, message["text"], flush=True)
+            except ClosedError:
+                print("finished", flush=True)
+            tasks.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,474 @@
+"""What a typed actor's class is made of: actions, events, queues.
+
+A member knows its name on both sides and its types. Types are looked up at the first use, so that
+annotations may name what is defined further down in the module.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+import msgspec
+
+from ._convert import convert
+from .protocol.values import COMPAT_CBOR, prepare
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+else:
+    from typing import TypeVar
+
+__all__ = [
+    "Action",
+    "ActorEvent",
+    "ActorQueue",
+    "Event",
+    "Plain",
+    "Queue",
+    "Rename",
+    "action",
+    "check_type",
+    "event",
+    "is_stub",
+    "queue",
+    "server_name_of",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+Body_contra = TypeVar("Body_contra", contravariant=True)
+Owner = TypeVar("Owner")
+Owner_contra = TypeVar("Owner_contra", contravariant=True)
+Stub = TypeVar("Stub", bound=Callable[..., Awaitable[Any]])
+
+Rename = (
+    Literal["lower", "upper", "camel", "pascal", "kebab"]
+    | Callable[[str], str | None]
+    | Mapping[str, str]
+)
+"""As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
+
+_NATIVE = (bytes, bytearray, memoryview, dt.datetime)
+_SCALARS = (int, str, float, bool)
+_SERVER_NAME = "__rivet_name__"
+
+
+class _Missing:
+    """Stands for what was not given."""
+
+
+_MISSING: Any = _Missing()
+
+
+def renamed(name: str, rename: Rename | None) -> str:
+    """The server's name for a Python name, by msgspec's own rules."""
+    if rename is None:
+        return name
+    return msgspec.defstruct("Name", [name], rename=rename).__struct_encode_fields__[0]
+
+
+class Plain:
+    """Turns values of one type into what travels, after checking them.
+
+    Args:
+        type: The annotation; `Any` lets every value through as it is.
+        place: Where it stands, for messages.
+        native: Whether bytes and datetimes travel as themselves; else as msgspec writes JSON.
+    """
+
+    def __init__(self, type: Any, place: str, *, native: bool = True) -> None:
+        self._type = type
+        self._place = place
+        self._native = _NATIVE if native else ()
+        self._has_sets: bool | None = None
+
+    def __call__(self, value: Any, what: str) -> Any:
+        """The value as it travels.
+
+        Raises:
+            TypeError: it is not of this type, or has no form; `what` says what the value is.
+        """
+        wanted = self._type
+        if wanted is Any or (wanted in _SCALARS and type(value) is wanted):
+            return value
+        if self._has_sets is None:
+            check_type(wanted, self._place)
+            self._has_sets = bool(self._native) and _contains_set(wanted)
+        try:
+            plain = msgspec.to_builtins(value, builtin_types=self._native)
+        except (TypeError, ValueError, RecursionError) as exc:
+            # msgspec does not say where in the value it was.
+            prepare(value, COMPAT_CBOR, what)
+            raise TypeError(f"{what}: {exc}") from exc
+        try:
+            msgspec.convert(plain, wanted)
+        except msgspec.ValidationError as exc:
+            raise TypeError(f"{what}: {exc}") from exc
+        # msgspec makes a list of a set, but sets have a form of their own.
+        return value if self._has_sets else plain
+
+
+def _contains_set(type: Any) -> bool:
+    """Whether there is a set anywhere in a type, its fields included."""
+    # Only typed actors need it, at their first use.
+    import msgspec.inspect
+
+    whole = msgspec.inspect.type_info(type)
+    pending: list[Any] = [whole]
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop()
+        if isinstance(part, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)):
+            return True
+        if isinstance(part, tuple):
+            pending += part
+        elif isinstance(part, msgspec.Struct) and id(part) not in seen:
+            seen.add(id(part))
+            pending += [getattr(part, name) for name in part.__struct_fields__]
+    return False
+
+
+def _types_of(annotated: Any, what: str) -> dict[str, Any]:
+    """The types that the annotations of a function or a class stand for.
+
+    Raises:
+        TypeError: for what means nothing at run time, or what msgspec cannot check.
+    """
+    try:
+        return get_type_hints(annotated, include_extras=True)
+    except (NameError, AttributeError) as exc:
+        raise TypeError(
+            f"an annotation of {what} cannot be resolved: {exc}; "
+            "what annotations name must be there in the module at run time"
+        ) from exc
+
+
+def check_type(type: Any, what: str) -> None:
+    """Raise `TypeError` for what msgspec cannot check; `what` says where it stands."""
+    try:
+        msgspec.convert(None, type)
+    except msgspec.ValidationError:
+        pass
+    except (TypeError, NameError) as exc:
+        raise TypeError(f"{what}: {exc}") from exc
+
+
+class Action:
+    """An action of a typed actor: binds and checks arguments, checks the result.
+
+    Args:
+        owner: The class that declares it.
+        function: Its stub.
+        server_name: Its name at the server.
+
+    Raises:
+        TypeError: the stub has a shape that no action can have.
+    """
+
+    def __init__(self, owner: type[Any], function: Callable[..., Any], server_name: str) -> None:
+        self.name = function.__name__
+        self.server_name = server_name
+        self.place = f"{owner.__qualname__}.{self.name}"
+        self._function = function
+        parameters = list(inspect.signature(function).parameters.values())
+        for parameter in parameters:
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
+                raise TypeError(
+                    f"{self.place}: {parameter.name!r} can be given by keyword only, but the "
+                    "arguments of an action are positional"
+                )
+        if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+            raise TypeError(f"{self.place}: the first parameter is self")
+        self._parameters = parameters[1:]
+        self._signature = inspect.Signature(self._parameters)
+        self._variadic = bool(self._parameters) and (
+            self._parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        )
+        self._plain: list[Plain] | None = None
+        self._result: Any = Any
+
+    def arguments(self, actor: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """What goes to the server for one call.
+
+        Raises:
+            TypeError: the arguments do not fit the signature or its types.
+        """
+        values = self._bind(args, kwargs)
+        if self._plain is None:
+            types = _types_of(self._function, self.place)
+            for name, type_ in types.items():
+                check_type(type_, f"{self.place}, {name}")
+            self._plain = [Plain(types.get(p.name, Any), self.place) for p in self._parameters]
+            self._result = types.get("return", Any)
+        last = len(self._parameters) - 1
+        return [
+            self._plain[min(index, last)](value, self._argument(actor, index))
+            for index, value in enumerate(values)
+        ]
+
+    def result(self, actor: str, output: Any) -> Any:
+        """The server's answer to a call with `arguments`, as the stub's return type.
+
+        Raises:
+            ProtocolError: it is not of this type.
+        """
+        what = f"result of action {self.server_name!r} of actor {actor!r}"
+        return convert(output, self._result, what)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """The values by position; defaults included, ``...`` left to the server."""
+        try:
+            bound = self._signature.bind(*args, **kwargs).arguments
+        except TypeError as exc:
+            raise TypeError(f"{self.place}(): {exc}") from None
+        values: list[Any] = []
+        missing: str | None = None
+        for parameter in self._parameters:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                given = list(bound.get(parameter.name, ()))
+            else:
+                value = bound.get(parameter.name, parameter.default)
+                given = [] if value is ... else [value]
+            if given and missing is not None:
+                raise TypeError(
+                    f"{self.place}(): {missing!r} must be given where {parameter.name!r} is: "
+                    "arguments are positional, and its default is the server's"
+                )
+            if not given and missing is None:
+                missing = parameter.name
+            values += given
+        return values
+
+    def _argument(self, actor: str, index: int) -> str:
+        last = len(self._parameters) - 1
+        parameter = self._parameters[min(index, last)].name
+        if self._variadic and index >= last:
+            parameter = f"{parameter}[{index - last}]"
+        return f"argument {parameter} of action {self.server_name!r} of actor {actor!r}"
+
+
+class ActorEvent(Generic[Owner_contra, T_co]):
+    """An event of a typed actor, as ``Counter.new_count``; `Actor.events` takes it.
+
+    Attributes:
+        owner: The class that declares it.
+        name: Its name in Python.
+        server_name: Its name at the server.
+    """
+
+    def __init__(self, owner: type[Any], name: str, server_name: str, type: Any) -> None:
+        self.owner = owner
+        self.name = name
+        self.server_name = server_name
+        self._type = type
+
+    @property
+    def type(self) -> Any:
+        """The type of its values."""
+        if self._type is _MISSING:
+            (self._type,) = _arguments(self.owner, self.name, 1)
+        return self._type
+
+    def __repr__(self) -> str:
+        return f"<event {self.owner.__qualname__}.{self.name}>"
+
+
+class ActorQueue(Generic[Owner_contra, Body_contra, R_co]):
+    """A queue of a typed actor, as ``Worker.jobs``; `Actor.send` takes it.
+
+    Attributes:
+        owner: The class that declares it.
+        name: Its name in Python.
+        server_name: Its name at the server.
+    """
+
+    def __init__(
+        self, owner: type[Any], name: str, server_name: str, body: Any, response: Any
+    ) -> None:
+        self.owner = owner
+        self.name = name
+        self.server_name = server_name
+        self._types = (body, response)
+        self._plain: Plain | None = None
+
+    def plain(self, body: Any, actor: str) -> Any:
+        """A message as it travels; a `TypeError` when it is not of the queue's type."""
+        if self._plain is None:
+            self._plain = Plain(self._resolved()[0], repr(self))
+        return self._plain(body, f"message for queue {self.server_name!r} of actor {actor!r}")
+
+    @property
+    def response(self) -> Any:
+        """The type of what messages are completed with."""
+        return self._resolved()[1]
+
+    def _resolved(self) -> tuple[Any, Any]:
+        if self._types[0] is _MISSING:
+            body, response = _arguments(self.owner, self.name, 2)
+            self._types = (body, response)
+        return self._types
+
+    def __repr__(self) -> str:
+        return f"<queue {self.owner.__qualname__}.{self.name}>"
+
+
+def _arguments(owner: type[Any], name: str, count: int) -> tuple[Any, ...]:
+    """What stands in the brackets of ``name: Event[...]``."""
+    declaration = {"__annotations__": {name: owner.__annotations__[name]}}
+    alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
+    what = f"{owner.__qualname__}.{name}"
+    annotation = _types_of(alone, what)[name]
+    if get_origin(annotation) is ClassVar:
+        (annotation,) = get_args(annotation)
+    types = get_args(annotation) or (Any,) * count
+    for type_ in types:
+        check_type(type_, what)
+    return types
+
+
+class Event(Generic[T_co]):
+    """Declares an event in a typed actor's class: ``new_count: Event[int]``.
+
+    The parameter is the type of the event's argument; of several arguments, a tuple. On the class
+    and on its instances the attribute is an `ActorEvent`.
+    """
+
+    def __init__(self, type: Any = _MISSING, name: str | None = None) -> None:
+        self._type = type
+        self._name = name
+        self._event: ActorEvent[Any, T_co] | None = None
+
+    def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
+        """Make it the event of this class and name; returns the server's name."""
+        server_name = self._name or renamed(name, rename)
+        self._event = ActorEvent(owner, name, server_name, self._type)
+        return server_name
+
+    def __get__(self, instance: object, owner: type[Owner]) -> ActorEvent[Owner, T_co]:
+        assert self._event is not None
+        return self._event
+
+
+class Queue(Generic[Body_contra, R_co]):
+    """Declares a queue in a typed actor's class: ``jobs: Queue[Job, Result]``.
+
+    The parameters are the types of messages and of what they are completed with. On the class and
+    on its instances the attribute is an `ActorQueue`.
+    """
+
+    def __init__(
+        self, body: Any = _MISSING, response: Any = _MISSING, name: str | None = None
+    ) -> None:
+        self._types = (body, response)
+        self._name = name
+        self._queue: ActorQueue[Any, Body_contra, R_co] | None = None
+
+    def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
+        """Make it the queue of this class and name; returns the server's name."""
+        server_name = self._name or renamed(name, rename)
+        self._queue = ActorQueue(owner, name, server_name, *self._types)
+        return server_name
+
+    def __get__(self, instance: object, owner: type[Owner]) -> ActorQueue[Owner, Body_contra, R_co]:
+        assert self._queue is not None
+        return self._queue
+
+
+@overload
+def event(type: type[T], /, *, name: str | None = None) -> Event[T]: ...
+
+
+@overload
+def event(*, name: str) -> Any: ...
+
+
+def event(type: Any = _MISSING, /, *, name: str | None = None) -> Any:
+    """Declare an event by value: ``new_count = event(int)``.
+
+    Args:
+        type: The type of its argument, a class. What is no class (a union, a `Literal`) goes into
+            an annotation: ``changed: Event[int | None] = event(name="changed")``.
+        name: Its name at the server, where the class's ``rename`` does not tell it.
+    """
+    return Event(type, name)
+
+
+@overload
+def queue(body: type[T], response: type[R], /, *, name: str | None = None) -> Queue[T, R]: ...
+
+
+@overload
+def queue(body: type[T], /, *, name: str | None = None) -> Queue[T, Any]: ...
+
+
+@overload
+def queue(*, name: str) -> Any: ...
+
+
+def queue(body: Any = _MISSING, response: Any = Any, /, *, name: str | None = None) -> Any:
+    """Declare a queue by value: ``jobs = queue(Job, Result)``.
+
+    Args:
+        body: The type of its messages, a class.
+        response: The type of what they are completed with, a class.
+        name: Its name at the server, where the class's ``rename`` does not tell it; alone as in
+            ``jobs: Queue[Job, Result] = queue(name="jobs")``.
+    """
+    return Queue(body, response, name)
+
+
+def action(name: str, /) -> Callable[[Stub], Stub]:
+    """Give an action's stub the server's name: ``@action("math.add")`` above its ``async def``."""
+    if not name:
+        raise ValueError("an action's name is not empty")
+
+    def mark(stub: Stub) -> Stub:
+        setattr(stub, _SERVER_NAME, name)
+        return stub
+
+    return mark
+
+
+def server_name_of(stub: Callable[..., Any], rename: Rename | None) -> str:
+    """An action's name at the server."""
+    given: str | None = getattr(stub, _SERVER_NAME, None)
+    return given or renamed(stub.__name__, rename)
+
+
+async def _dots() -> None: ...
+
+
+async def _documented_dots() -> None:
+    """A stub with a docstring."""
+
+
+async def _raises() -> None:
+    raise NotImplementedError
+
+
+async def _documented_raises() -> None:
+    """A stub with a docstring."""
+    raise NotImplementedError
+
+
+_STUBS = {stub.__code__.co_code for stub in (_dots, _documented_dots, _raises, _documented_raises)}
+
+
+def is_stub(function: Callable[..., Any]) -> bool:
+    """Whether an ``async def`` has nothing in its body that could run."""
+    return function.__code__.co_code in _STUBS

@@ -1,0 +1,127 @@
+"""The seam where a client tells what it does: calls, attempts to connect, events.
+
+An observer is handed frozen data and called from the event loop; it neither waits nor raises. A
+client without one asks an attribute for None at these places and does nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+__all__ = [
+    "AttemptObserver",
+    "Call",
+    "ConnectionObserver",
+    "Observer",
+    "Subject",
+    "merged",
+    "subject_at",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom it is about.
+
+    Attributes:
+        address: The host of the configured endpoint.
+        port: Its port.
+        actor: The actor's name.
+        key: The actor's key, None for one by id.
+    """
+
+    address: str
+    port: int
+    actor: str
+    key: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An action or a message for a queue.
+
+    Attributes:
+        subject: The actor it goes to.
+        operation: What it is.
+        name: The name of the action or of the queue.
+        protocol: What carries it.
+    """
+
+    subject: Subject
+    operation: Literal["action", "send", "send_and_wait"]
+    name: str
+    protocol: Literal["http", "websocket"]
+
+
+class AttemptObserver(Protocol):
+    """Observes one attempt to open a WebSocket."""
+
+    def current(self) -> AbstractContextManager[Mapping[str, str]]:
+        """A block that is part of the attempt; yields headers for the handshake."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The attempt is over; only the first call counts."""
+        ...
+
+
+class ConnectionObserver(Protocol):
+    """Observes one connection."""
+
+    def background(self) -> None:
+        """The calling task is the connection's own: nothing of the user's task is current in it."""
+        ...
+
+    def attempt(self) -> AttemptObserver:
+        """An attempt begins."""
+        ...
+
+    def connected(self) -> None:
+        """The connection is open, for the first time or again."""
+        ...
+
+    def event(self, name: str) -> None:
+        """An event came that a stream wants."""
+        ...
+
+    def dropped(self, name: str) -> None:
+        """A stream dropped an event."""
+        ...
+
+    def gap(self, name: str) -> None:
+        """A stream may have missed events."""
+        ...
+
+
+class Observer(Protocol):
+    """Observes a client."""
+
+    def call(self, call: Call) -> AbstractContextManager[Mapping[str, str]]:
+        """A block that is the call, in the caller's task; yields headers for its requests."""
+        ...
+
+    def connection(self, subject: Subject) -> ConnectionObserver:
+        """A connection is being entered by the calling task."""
+        ...
+
+    def context(self) -> Mapping[str, str]:
+        """Headers for a request that is not observed itself."""
+        ...
+
+
+def subject_at(url: str, actor: str, key: tuple[str, ...] | None) -> Subject:
+    """An actor at an endpoint."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Subject(parts.hostname or "", port, actor, key)
+
+
+def merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Headers with `others`, which replace those of the same name in whatever case."""
+    names = {name.lower() for name in others}
+    kept = {name: value for name, value in headers.items() if name.lower() not in names}
+    return {**kept, **others}

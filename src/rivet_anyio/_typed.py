@@ -1,0 +1,573 @@
+"""Typed actors: a class describes an actor, and its instances are the way to it.
+
+The description and the handle are one class, because that is what type checkers understand without
+a plugin: an instance of ``Counter`` has the methods of ``Counter``. An instance calls over HTTP,
+or, inside ``async with handle.connect() as conn``, over the connection.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    get_args,
+    get_origin,
+    overload,
+)
+
+import anyio
+
+from ._convert import convert
+from ._errors import ClosedError
+from ._events import EventStream, Gap, Gaps, Overflow
+from ._members import (
+    Action,
+    ActorEvent,
+    ActorQueue,
+    Event,
+    Plain,
+    Queue,
+    Rename,
+    is_stub,
+    server_name_of,
+)
+from ._queues import QueueResult
+from ._retry import Retry
+from ._status import Status, StatusStream
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import httpx
+    from typing_extensions import TypeVar
+
+    from ._client import ActorAccessor, Client
+    from ._connection import Connection
+    from ._handle import ActorHandle
+    from ._socket import ActorWebSocket
+
+    Params = TypeVar("Params", default=Any)
+    Input = TypeVar("Input", default=Any)
+else:
+    from typing import TypeVar
+
+    Params = TypeVar("Params")
+    Input = TypeVar("Input")
+
+__all__ = ["NOT_GIVEN", "Actor", "Interface"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+A_co = TypeVar("A_co", covariant=True)
+Params_contra = TypeVar("Params_contra", contravariant=True)
+Input_contra = TypeVar("Input_contra", contravariant=True)
+
+
+class _NotGiven:
+    """Stands for an argument that was not given, where None is a value."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+NOT_GIVEN: Any = _NotGiven()
+
+
+class Interface(Protocol[A_co, Params_contra, Input_contra]):
+    """What a subclass of `Actor` is to a client: the class itself, with its types to be inferred.
+
+    A plain ``type[A]`` would say nothing of the types of params and input.
+    """
+
+    def _accessor(self, client: Client) -> ActorAccessor: ...
+
+    def _plain_params(self, params: Params_contra | None) -> Any: ...
+
+    def _plain_get_params(
+        self, get_params: Callable[[], Awaitable[Params_contra]] | None
+    ) -> Callable[[], Awaitable[Any]] | None: ...
+
+    def _plain_input(self, input: Input_contra) -> Any: ...
+
+    def _over(self, handle: ActorHandle) -> A_co: ...
+
+
+class Actor(Generic[Params, Input]):
+    """Describes an actor to type checkers, and is the typed handle and connection to it.
+
+    A subclass has one ``async def`` stub for each action and one `Event` or `Queue` attribute for
+    each event and queue: see docs/guide/typed.md. ``Actor[Params, Input]`` also names the types of
+    connection params and of the actor's input. `Client.get_or_create` and its siblings take the
+    class and return an instance. Arguments, params, inputs and messages are checked and become
+    plain values by msgspec; results, events and responses are converted to their types.
+
+    Keywords of the class statement:
+
+    - ``name``: The actor's name at the server. Without it, a subclass takes its base's; a class
+      that has none can only be a base.
+    - ``rename``: How Python's names become the server's: as msgspec's ``rename``, for example
+      ``"camel"``. Without it, names are the same.
+
+    Raises:
+        TypeError: at the class statement, for what cannot be an actor's description; and by every
+            call whose arguments do not fit.
+        ProtocolError: by every call whose result is not of its type.
+    """
+
+    _rivet_name: ClassVar[str | None] = None
+    _rivet_rename: ClassVar[Rename | None] = None
+    _rivet_names: ClassVar[Mapping[tuple[str, str], str]] = {}
+    _rivet_params: ClassVar[Plain] = Plain(Any, "Actor")
+    _rivet_input: ClassVar[Plain] = Plain(Any, "Actor")
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            given = types if isinstance(types, tuple) else (types,)
+            if cls is Actor and len(given) == 1:
+                given = (*given, Any)
+            return super().__class_getitem__(given)
+
+    def __init_subclass__(cls, *, name: str | None = None, rename: Rename | None = None) -> None:
+        super().__init_subclass__()
+        if name is not None:
+            if not name:
+                raise ValueError("an actor's name is not empty")
+            cls._rivet_name = name
+        if rename is not None:
+            cls._rivet_rename = rename
+        _declare_types(cls)
+        _declare_members(cls)
+
+    def __init__(self) -> None:
+        self._handle: ActorHandle
+        self._connection: Connection | None
+        raise TypeError(
+            f"{type(self).__name__} is not instantiated: "
+            f"client.get_or_create({type(self).__name__}, key) returns a handle"
+        )
+
+    # What a client needs
+
+    @classmethod
+    def _accessor(cls, client: Client) -> ActorAccessor:
+        if cls._rivet_name is None:
+            raise TypeError(
+                f"{cls.__qualname__} does not say which actor it describes: "
+                f'class {cls.__name__}(Actor, name="...")'
+            )
+        return client.actor(cls._rivet_name)
+
+    @classmethod
+    def _plain_params(cls, params: Params | None) -> Any:
+        if params is None:
+            return None
+        return cls._rivet_params(params, f"params of actor {cls._rivet_name!r}")
+
+    @classmethod
+    def _plain_get_params(
+        cls, get_params: Callable[[], Awaitable[Params]] | None
+    ) -> Callable[[], Awaitable[Any]] | None:
+        if get_params is None:
+            return None
+
+        async def get_plain_params() -> Any:
+            return cls._plain_params(await get_params())
+
+        return get_plain_params
+
+    @classmethod
+    def _plain_input(cls, input: Input) -> Any:
+        if input is NOT_GIVEN:
+            return input
+        return cls._rivet_input(input, f"input of actor {cls._rivet_name!r}")
+
+    @classmethod
+    def _over(cls, handle: ActorHandle) -> Self:
+        return cls._made(handle, None)
+
+    @classmethod
+    def _made(cls, handle: ActorHandle, connection: Connection | None) -> Self:
+        self = cls.__new__(cls)
+        self._handle = handle
+        self._connection = connection
+        return self
+
+    # What a handle has
+
+    @property
+    def name(self) -> str:
+        """The actor's name at the server."""
+        return self._handle.name
+
+    @property
+    def key(self) -> tuple[str, ...] | None:
+        """The actor's key, None for a handle by id."""
+        return self._handle.key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {self._connection or self._handle!r}>"
+
+    async def resolve(self) -> str:
+        """As `ActorHandle.resolve`."""
+        return await self._handle.resolve()
+
+    async def gateway_url(self) -> str:
+        """As `ActorHandle.gateway_url`."""
+        return await self._handle.gateway_url()
+
+    async def action(self, name: str, /, *args: Any, type: Any = Any) -> Any:
+        """Call an action that the class does not describe, by the server's name.
+
+        As `Connection.action` on a connection, as `ActorHandle.action` on a handle.
+        """
+        return await (self._connection or self._handle).action(name, *args, type=type)
+
+    async def send(self, queue: ActorQueue[Self, T, Any], body: T) -> None:
+        """Put a message into one of the actor's queues, as `ActorHandle.send`.
+
+        Args:
+            queue: The queue, as ``Worker.jobs``.
+            body: The message.
+        """
+        self._check_member(queue, ActorQueue)
+        await self._handle.send(queue.server_name, queue.plain(body, self.name))
+
+    async def send_and_wait(
+        self, queue: ActorQueue[Self, T, R], body: T, *, timeout: float | None = None
+    ) -> QueueResult[R | None]:
+        """Put a message into a queue and wait for its response, as `ActorHandle.send_and_wait`.
+
+        Args:
+            queue: The queue, as ``Worker.jobs``.
+            body: The message.
+            timeout: Seconds after which the server stops waiting.
+
+        Returns:
+            The status, and the response where there is one.
+        """
+        self._check_member(queue, ActorQueue)
+        plain = queue.plain(body, self.name)
+        result = await self._handle.send_and_wait(queue.server_name, plain, timeout=timeout)
+        if result.response is None:
+            return result
+        what = f"response of queue {queue.server_name!r} of actor {self.name!r}"
+        return QueueResult(result.status, convert(result.response, queue.response, what))
+
+    async def fetch(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        skip_ready_wait: bool | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """As `ActorHandle.fetch`."""
+        return await self._handle.fetch(
+            path, method=method, headers=headers, skip_ready_wait=skip_ready_wait, **options
+        )
+
+    def stream(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        skip_ready_wait: bool | None = None,
+        **options: Any,
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """As `ActorHandle.stream`."""
+        return self._handle.stream(
+            path, method=method, headers=headers, skip_ready_wait=skip_ready_wait, **options
+        )
+
+    def websocket(
+        self,
+        path: str = "",
+        *,
+        skip_ready_wait: bool | None = None,
+        max_message_size: int | None = None,
+    ) -> ActorWebSocket:
+        """As `ActorHandle.websocket`."""
+        return self._handle.websocket(
+            path, skip_ready_wait=skip_ready_wait, max_message_size=max_message_size
+        )
+
+    def connect(
+        self,
+        *,
+        params: Params | None = None,
+        get_params: Callable[[], Awaitable[Params]] | None = None,
+        skip_ready_wait: bool | None = None,
+        connect_timeout: float | None = None,
+        close_timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> AbstractAsyncContextManager[Self, None]:
+        """A connection to the actor: ``async with handle.connect() as conn``.
+
+        `conn` has the same methods as the handle, and its actions go over the connection. Events
+        and status are only there. Arguments and errors as `ActorHandle.connect`.
+        """
+        connection = self._handle.connect(
+            params=self._plain_params(params),
+            get_params=self._plain_get_params(get_params),
+            skip_ready_wait=skip_ready_wait,
+            connect_timeout=connect_timeout,
+            close_timeout=close_timeout,
+            retry=retry,
+        )
+        return _Connecting(self._made(self._handle, connection), connection)
+
+    # What a connection has beside
+
+    @property
+    def status(self) -> Status:
+        """As `Connection.status`."""
+        return self._connected.status
+
+    @property
+    def actor_id(self) -> str | None:
+        """As `Connection.actor_id`."""
+        return self._connected.actor_id
+
+    @property
+    def connection_id(self) -> str | None:
+        """As `Connection.connection_id`."""
+        return self._connected.connection_id
+
+    @overload
+    def events(
+        self,
+        event: ActorEvent[Self, T],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[T]: ...
+
+    @overload
+    def events(
+        self,
+        event: ActorEvent[Self, T],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[T | Gap]: ...
+
+    def events(
+        self,
+        event: ActorEvent[Any, Any],
+        *,
+        buffer_size: int = 1024,
+        overflow: Overflow = "raise",
+        gaps: Gaps = "ignore",
+    ) -> EventStream[Any]:
+        """The events of one name, subscribed from here on.
+
+        Args:
+            event: The event, as ``Counter.new_count``.
+            buffer_size: As `Connection.events`.
+            overflow: As `Connection.events`.
+            gaps: As `Connection.events`.
+
+        Raises:
+            ActorError, TransportError: the connection has failed for good.
+            ClosedError: this is a handle and no connection, or its block was left.
+        """
+        self._check_member(event, ActorEvent)
+        stream = self._connected.events(
+            event.server_name,
+            type=event.type,
+            buffer_size=buffer_size,
+            overflow=overflow,
+            gaps=gaps,
+        )
+        stream._what = f"event {event.server_name!r} of actor {self.name!r}"
+        return stream
+
+    async def next_event(self, event: ActorEvent[Self, T]) -> T:
+        """Wait for one event, subscribed for just as long. Errors as `Connection.next_event`.
+
+        Cancellation: safe.
+        """
+        async with self.events(event) as stream:
+            try:
+                return await stream.receive()
+            except anyio.EndOfStream:
+                raise ClosedError("the connection was closed before the event came") from None
+
+    def status_changes(self) -> StatusStream:
+        """As `Connection.status_changes`."""
+        return self._connected.status_changes()
+
+    async def wait_connected(self) -> None:
+        """As `Connection.wait_connected`."""
+        await self._connected.wait_connected()
+
+    @property
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise ClosedError(
+                f"{self!r} is a handle: events and status are those of a connection, "
+                "async with handle.connect() as conn"
+            )
+        return self._connection
+
+    async def _call(self, action: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an action of the class; both ways of calling name it alike in errors."""
+        caller = self._connection or self._handle
+        name = self._handle.name
+        output = await caller.action(action.server_name, *action.arguments(name, args, kwargs))
+        return action.result(name, output)
+
+    def _check_member(self, member: Any, kind: type[Any]) -> None:
+        if not isinstance(member, kind) or not issubclass(type(self), member.owner):
+            name = "event" if kind is ActorEvent else "queue"
+            raise TypeError(
+                f"{member!r} is no {name} of {type(self).__qualname__}: "
+                f"give an attribute of the class that is declared as {kind.__name__[5:]}[...]"
+            )
+
+
+class _Connecting(AbstractAsyncContextManager[A_co, None]):
+    """A connection that is not open yet, as a typed handle makes it."""
+
+    def __init__(self, actor: A_co, connection: Connection) -> None:
+        self._actor = actor
+        self._connection = connection
+
+    async def __aenter__(self) -> A_co:
+        await self._connection.__aenter__()
+        return self._actor
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._connection.__aexit__(exc_type, exc, traceback)
+
+
+def _declare_types(cls: type[Actor[Any, Any]]) -> None:
+    """Take params and input from ``Actor[Params, Input]`` among the bases."""
+    for base in cls.__dict__.get("__orig_bases__", ()):
+        if get_origin(base) is Actor:
+            params, input = get_args(base)
+            cls._rivet_params = Plain(params, f"params of {cls.__qualname__}", native=False)
+            cls._rivet_input = Plain(input, f"input of {cls.__qualname__}")
+
+
+def _declare_members(cls: type[Actor[Any, Any]]) -> None:
+    """Replace stubs by callers, and give events and queues their names."""
+    for name, declaration in _declared(cls).items():
+        if name not in cls.__dict__:
+            setattr(cls, name, declaration)
+    names = dict(cls._rivet_names)
+    for name, member in list(cls.__dict__.items()):
+        kind, server_name = _declare_member(cls, name, member)
+        if kind is None:
+            continue
+        if name in _RESERVED:
+            raise TypeError(
+                f"{cls.__qualname__}.{name}: handles and connections have a {name!r} of their own; "
+                f"give the {kind} another name here, and the server's name by "
+                f"{_WAY_OUT[kind].format(name=server_name)}"
+            )
+        for (other_kind, other), taken in names.items():
+            if other_kind == kind and taken == server_name and other != name:
+                raise TypeError(
+                    f"{cls.__qualname__}: {other!r} and {name!r} are both the {kind} "
+                    f"{server_name!r} at the server"
+                )
+        names[kind, name] = server_name
+    cls._rivet_names = names
+
+
+def _declare_member(cls: type[Actor[Any, Any]], name: str, member: Any) -> tuple[str | None, str]:
+    """Put one member in its place; returns its kind and the server's name, None for others."""
+    if isinstance(member, (Event, Queue)):
+        return type(member).__name__.lower(), member.place(cls, name, cls._rivet_rename)
+    if name.startswith("_") or not inspect.isfunction(member):
+        return None, ""
+    place = f"{cls.__qualname__}.{name}"
+    if not inspect.iscoroutinefunction(member):
+        raise TypeError(
+            f"{place}: an action is declared by 'async def'; what is no action begins with an "
+            "underscore"
+        )
+    if not is_stub(member):
+        raise TypeError(
+            f"{place}: the body of an action is '...', it runs at the server; what is no action "
+            "begins with an underscore"
+        )
+    server_name = server_name_of(member, cls._rivet_rename)
+    if name not in _RESERVED:
+        setattr(cls, name, _caller(member, Action(cls, member, server_name)))
+    return "action", server_name
+
+
+def _caller(stub: Callable[..., Any], action: Action) -> Callable[..., Any]:
+    """The method that stands where the stub was."""
+
+    @functools.wraps(stub)
+    async def call(self: Actor[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(action, args, kwargs)
+
+    return call
+
+
+def _declared(cls: type[Actor[Any, Any]]) -> dict[str, Event[Any] | Queue[Any, Any]]:
+    """What the class annotates as event or queue, by name."""
+    # Code that is run by exec may have a module's name and no module.
+    module: dict[str, Any] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+    declared: dict[str, Event[Any] | Queue[Any, Any]] = {}
+    for name, annotation in inspect.get_annotations(cls).items():
+        kind = _kind_of(annotation, module)
+        if kind is not None:
+            declared[name] = kind()
+    return declared
+
+
+def _kind_of(annotation: Any, module: dict[str, Any]) -> type[Event[Any] | Queue[Any, Any]] | None:
+    """`Event`, `Queue` or None; what stands in brackets may not be defined yet."""
+    if isinstance(annotation, str):
+        text = annotation.strip()
+        head = _HEAD.match(text)
+        if head is None:
+            return None
+        try:
+            kind = functools.reduce(getattr, head[0].split(".")[1:], module[head[0].split(".")[0]])
+        except (KeyError, AttributeError):
+            return None
+        if kind is ClassVar:
+            return _kind_of(text[head.end() :].strip("[] "), module)
+    else:
+        kind = get_origin(annotation) or annotation
+        if kind is ClassVar:
+            return _kind_of(get_args(annotation)[0], module)
+    return kind if kind in (Event, Queue) else None
+
+
+_HEAD = re.compile(r"\w+(\s*\.\s*\w+)*")
+
+_WAY_OUT = {
+    "action": '@action("{name}")',
+    "event": 'event(name="{name}")',
+    "queue": 'queue(name="{name}")',
+}
+
+_RESERVED = frozenset(name for name in dir(Actor) if not name.startswith("_"))

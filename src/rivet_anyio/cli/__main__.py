@@ -1,0 +1,5 @@
+"""``python -m rivet_anyio.cli``."""
+
+from . import main
+
+main()

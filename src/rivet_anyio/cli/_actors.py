@@ -1,0 +1,168 @@
+"""``rivet-anyio resolve``, ``list`` and ``create``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._app import execute
+from ._arguments import VALUE, ArgumentsCommand, Place, read_values
+from ._options import Common, Target, common_options, target_options
+from ._output import Output, printable
+
+if TYPE_CHECKING:
+    from ..protocol.management import ActorInfo
+
+__all__ = ["create_command", "list_command", "resolve_command"]
+
+
+@click.command(
+    "resolve",
+    cls=ArgumentsCommand,
+    short_help="Print an actor's id.",
+    epilog="""\b
+Examples:
+  rivet-anyio resolve counter/visits
+  id=$(rivet-anyio resolve --create counter/visits) || exit""",
+)
+@target_options(params=False)
+@common_options
+def resolve_command(common: Common, target: Target) -> None:
+    """Print the id of an actor."""
+
+    async def main(output: Output) -> None:
+        async with common.client() as client:
+            actor_id = await target.handle(client).resolve()
+        await _print_id(output, target.place, actor_id)
+
+    execute(common, main)
+
+
+@click.command(
+    "create",
+    cls=ArgumentsCommand,
+    short_help="Create an actor and print its id.",
+    epilog="""\b
+Examples:
+  rivet-anyio create counter/visits
+  rivet-anyio create counter/visits --input '{"initial": 10}'""",
+)
+@target_options(creates=False, params=False)
+@click.option("--input", type=VALUE, metavar="VALUE", help="What the actor is given.")
+@click.option("--string", "-s", is_flag=True, help="Take the input for a string.")
+@click.option("--region", metavar="NAME", help="The datacenter it lives in.")
+@click.option("--pool", metavar="NAME", help="The pool it runs in; else RIVET_POOL, RIVET_RUNNER.")
+@common_options
+def create_command(
+    common: Common,
+    target: Target,
+    input: str | None,
+    string: bool,
+    region: str | None,
+    pool: str | None,
+) -> None:
+    """Create an actor, which must not exist, and print its id."""
+    place = target.place
+    if place.id is not None:
+        raise click.UsageError("an id is given by the server: leave out --id")
+    values = read_values(() if input is None else (input,), strings=string, strict=False)
+    given: dict[str, Any] = {"input": values[0]} if values else {}
+
+    async def main(output: Output) -> None:
+        async with common.client(pool=pool) as client:
+            accessor = client.actor(place.name)
+            handle = await accessor.create(place.key, region=region, **given)
+            actor_id = await handle.resolve()
+        await _print_id(output, place, actor_id)
+
+    execute(common, main)
+
+
+@click.command(
+    "list",
+    short_help="List actor names, or the actors of a name.",
+    epilog="""\b
+Examples:
+  rivet-anyio list
+  rivet-anyio list counter
+  rivet-anyio list counter --destroyed -o json | jq -r .actor_id""",
+)
+@click.argument("name", metavar="NAME", required=False)
+@click.option("--destroyed", is_flag=True, help="Also those that were destroyed.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="At most so many.")
+@common_options
+def list_command(common: Common, name: str | None, destroyed: bool, limit: int | None) -> None:
+    """List the actors of a name: a table on a terminal, elsewhere lines of JSON.
+
+    Without NAME, prints the names that the server knows.
+    """
+
+    async def main(output: Output) -> None:
+        from .._names import actor_names
+
+        found: list[ActorInfo] = []
+        async with common.client() as client:
+            if name is None:
+                await _print_names(output, (await actor_names(client))[:limit])
+                return
+            async for actor in client.actor(name).list(include_destroyed=destroyed):
+                if output.is_json:
+                    await output.json(_document(actor))
+                found.append(actor)
+                if len(found) == limit:
+                    break
+        if not output.is_json:
+            await output.show(_table(found))
+
+    execute(common, main)
+
+
+async def _print_names(output: Output, names: list[str]) -> None:
+    for name in names:
+        if output.wants_json:
+            await output.json({"name": name})
+        else:
+            await output.line(printable(name))
+
+
+async def _print_id(output: Output, place: Place, actor_id: str) -> None:
+    if output.wants_json:
+        await output.json({"actor_id": actor_id, "name": place.name, "key": place.key})
+    else:
+        await output.line(actor_id)
+
+
+def _state(actor: ActorInfo) -> str:
+    if actor.destroyed_at is not None:
+        return "destroyed"
+    if actor.error is not None:
+        return "failed"
+    return "asleep" if actor.sleeping_since is not None else "awake"
+
+
+def _document(actor: ActorInfo) -> dict[str, Any]:
+    import msgspec
+
+    return {**msgspec.structs.asdict(actor), "state": _state(actor)}
+
+
+def _table(actors: list[ActorInfo]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("actor", "id", "state", "created", "pool"):
+        table.add_column(title, no_wrap=True)
+    for actor in actors:
+        created = f"{actor.created_at.astimezone():%Y-%m-%d %H:%M:%S}" if actor.created_at else ""
+        cells = (
+            str(Place(actor.name, actor.key)),
+            actor.actor_id,
+            _state(actor),
+            created,
+            actor.pool or "",
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

@@ -1,0 +1,75 @@
+"""Completion in shells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from ._arguments import Place
+
+__all__ = ["actors", "completion_command"]
+
+_PATIENCE_SECONDS = 1.0
+_MAX_KEYS = 200
+
+
+@click.command(
+    "completion",
+    short_help="Print the completion script of a shell.",
+    epilog="""\b
+Examples:
+  eval "$(rivet-anyio completion bash)"         # in ~/.bashrc
+  eval "$(rivet-anyio completion zsh)"          # in ~/.zshrc, after compinit
+  rivet-anyio completion fish | source          # in ~/.config/fish/config.fish""",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print what makes a shell complete commands, options and actors."""
+    from ._app import app
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(app, {}, "rivet-anyio", "_RIVET_ANYIO_COMPLETE").source())
+
+
+def actors(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Actors that begin so: their names, and once a name is complete, their keys.
+
+    The server is asked, but not waited for: no answer completes to nothing.
+    """
+    try:
+        found = _ask(ctx.params, incomplete)
+    except Exception:  # whatever it is, a line that is being typed is no place to say so
+        return []
+    return [CompletionItem(text) for text in found if text.startswith(incomplete)]
+
+
+def _ask(params: dict[str, Any], incomplete: str) -> list[str]:
+    import anyio
+
+    from .._client import Client
+    from .._names import actor_names
+
+    found: list[str] = []
+
+    async def ask() -> None:
+        async with Client(
+            params.get("endpoint"), token=params.get("token"), namespace=params.get("namespace")
+        ) as client:
+            name, slash, _ = incomplete.partition("/")
+            if not slash:
+                found.extend(str(Place(name)) for name in await actor_names(client))
+                return
+            async for actor in client.actor(name).list():
+                found.append(str(Place(actor.name, actor.key)))
+                if len(found) == _MAX_KEYS:
+                    return
+
+    async def main() -> None:
+        with anyio.move_on_after(_PATIENCE_SECONDS):
+            await ask()
+
+    anyio.run(main)
+    return found

@@ -1,0 +1,103 @@
+"""Errors as people and scripts are told them."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._errors import (
+    ActorError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+)
+from ._exit import Exit
+from ._json import json_text
+from ._output import tell
+
+__all__ = ["report"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    code: Exit
+    kind: str
+    text: str
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+    hint: str | None = None
+
+
+def report(error: Exception, *, as_json: bool, verbose: bool) -> Exit:
+    """Tell an error on stderr; returns the exit code for it."""
+    found = _describe(error)
+    if verbose:
+        tell("".join(traceback.format_exception(error)).rstrip())
+    if as_json:
+        details = {name: value for name, value in found.details.items() if value is not None}
+        error_details = {"kind": found.kind, "message": found.text, **details}
+        tell(json_text({"error": error_details, "exit": found.code}))
+        return found.code
+    if isinstance(error, ActorError):
+        name = f"{error.group}.{error.code}"
+        tell(f"error: {name}: {found.text}" if found.text else f"error: {name}")
+    else:
+        tell(f"error: {found.text}")
+    for name, value in found.details.items():
+        if value is not None and name not in ("group", "code"):
+            tell(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
+    if found.hint:
+        tell(f"  {found.hint}")
+    return found.code
+
+
+def _describe(error: Exception) -> _Report:
+    if isinstance(error, ActorError):
+        return _actor_error(error)
+    if isinstance(error, ConnectError):
+        return _Report(
+            Exit.CONNECT,
+            "connect",
+            str(error),
+            {"status": error.status},
+            "Nothing was sent. 'rivet-anyio doctor' finds out why.",
+        )
+    if isinstance(error, ConnectionLostError):
+        return _Report(
+            Exit.LOST,
+            "lost",
+            str(error),
+            {"close_code": error.code, "close_reason": error.reason or None},
+        )
+    if isinstance(error, ProtocolError):
+        return _Report(
+            Exit.PROTOCOL,
+            "protocol",
+            str(error),
+            hint="'rivet-anyio doctor' tells whether this is a Rivet server.",
+        )
+    if isinstance(error, (ConfigError, TypeError, ValueError)):
+        return _Report(Exit.USAGE, "usage", str(error))
+    if isinstance(error, OSError):
+        return _Report(Exit.FAILED, "system", str(error))
+    text = f"{type(error).__name__}: {error}"
+    return _Report(Exit.FAILED, "unexpected", text, hint="--verbose shows where.")
+
+
+def _actor_error(error: ActorError) -> _Report:
+    hint = None
+    if (error.group, error.code) == ("actor", "not_found"):
+        hint = "--create creates an actor where a command has that option."
+    return _Report(
+        Exit.ACTOR,
+        "actor",
+        error.message,
+        {
+            "group": error.group,
+            "code": error.code,
+            "metadata": error.metadata,
+            "ray": error.ray_id,
+        },
+        hint,
+    )

@@ -1,0 +1,57 @@
+"""Reading stdin and files without blocking the event loop, so that a signal ends it at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+__all__ = ["Stdin", "read_bytes", "read_text"]
+
+_CHUNK = 65536
+
+
+class Stdin:
+    """What comes in by stdin, piece by piece."""
+
+    def __init__(self) -> None:
+        self._read: Callable[[], Awaitable[bytes]] = self._read_polled
+        if sys.platform == "win32":
+            self._read = self._read_threaded
+
+    async def receive(self) -> bytes:
+        """The next bytes; none at the end."""
+        try:
+            return await self._read()
+        except OSError:  # there is no stdin, or its terminal has gone
+            return b""
+
+    async def _read_polled(self) -> bytes:
+        try:
+            await anyio.wait_readable(0)
+        except PermissionError:
+            # Files and /dev/null cannot be waited for, because they never let anybody wait.
+            await anyio.lowlevel.checkpoint()
+        return os.read(0, _CHUNK)
+
+    async def _read_threaded(self) -> bytes:
+        return await anyio.to_thread.run_sync(os.read, 0, _CHUNK, abandon_on_cancel=True)
+
+
+async def read_bytes(name: str) -> bytes:
+    """The whole of a file; ``-`` is stdin."""
+    if name != "-":
+        return await anyio.Path(name).read_bytes()
+    stdin, parts = Stdin(), list[bytes]()
+    while part := await stdin.receive():
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_text(name: str) -> str:
+    """The whole of a file of UTF-8; ``-`` is stdin."""
+    return (await read_bytes(name)).decode()

@@ -1,0 +1,100 @@
+"""``dev`` with a reload: a server in a process of its own, started anew when a file changes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from anyio import CancelScope
+
+from ._output import Output
+from ._run import until_first
+
+__all__ = ["supervise"]
+
+_POLL_SECONDS = 0.5
+_END_SECONDS = 5.0
+_SKIPPED = {"__pycache__", "node_modules", "site-packages"}
+
+_Snapshot = dict[str, tuple[int, int]]
+
+
+async def supervise(
+    output: Output, module: str, *, port: int, host: str, version: str, backend: str
+) -> None:
+    """Run servers, one after another, until cancelled."""
+    root = _root(module)
+    # The port stays the same over reloads.
+    command = [
+        *(sys.executable, "-m", "rivet_anyio.cli", "dev", module, "--lifeline"),
+        *("--port", str(port or _free_port(host)), "--host", host, "--version", version),
+        *("--backend", backend, "--output", output.format),
+    ]
+    while True:
+        before = await anyio.to_thread.run_sync(_snapshot, root)
+        # The pipe to its stdin ends the server when this process is gone, however it ended. A
+        # session of its own keeps Ctrl-C from it: this process ends it.
+        process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=None, stderr=None)
+        try:
+
+            async def tell_end(process: anyio.abc.Process = process) -> None:
+                code = await process.wait()
+                output.note(f"the server ended with code {code}; waiting for a change")
+                await anyio.sleep_forever()
+
+            async def wait_for_change(before: _Snapshot = before) -> None:
+                while True:
+                    await anyio.sleep(_POLL_SECONDS)
+                    if await anyio.to_thread.run_sync(_snapshot, root) != before:
+                        return
+
+            await until_first(wait_for_change, tell_end, output.closed)
+        finally:
+            await _end(process)
+        output.note("a file changed: starting anew")
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    with CancelScope(shield=True):
+        if process.returncode is None:
+            process.terminate()
+            with anyio.move_on_after(_END_SECONDS):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
+
+
+def _root(module: str) -> Path:
+    """The directory to watch."""
+    path = Path(module)
+    return path.resolve().parent if path.suffix == ".py" else Path.cwd()
+
+
+def _snapshot(root: Path) -> _Snapshot:
+    """Every Python file below a directory, with what changes when it is written."""
+    found: _Snapshot = {}
+    for directory, names, files in os.walk(root):
+        names[:] = [name for name in names if name not in _SKIPPED and not name.startswith(".")]
+        for name in files:
+            if name.endswith(".py"):
+                path = os.path.join(directory, name)
+                try:
+                    status = os.stat(path)
+                except OSError:  # it has just been removed
+                    continue
+                found[path] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        found.bind((host, 0))
+        port: int = found.getsockname()[1]
+        return port

@@ -1,0 +1,146 @@
+"""One run of the server of ``dev``."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from ..testing import Actor, ActorServer
+from ..testing._records import Log, Record
+from ._arguments import Place
+from ._input import Stdin
+from ._json import json_text
+from ._output import Output
+from ._run import until_first
+
+__all__ = ["ModuleFailed", "serve"]
+
+_OURS = (__file__, importlib.__file__, "<frozen importlib")
+_HIDDEN = ("at", "actor", "params")
+"""Fields of records that are told otherwise, or may be secret."""
+
+
+class ModuleFailed(Exception):
+    """The module of actors raised when it was imported, or has no actors."""
+
+
+async def serve(
+    output: Output, module: str, *, port: int, host: str, version: str, lifeline: bool
+) -> None:
+    """Serve the actors of a module until the block's task is cancelled.
+
+    Args:
+        output: Where to print what arrives.
+        module: A file, or a module's name.
+        port: The port.
+        host: The address.
+        version: The RivetKit version to play.
+        lifeline: Also end when stdin does.
+
+    Raises:
+        ModuleFailed: the module cannot be used.
+        ConfigError: for an unknown version.
+        OSError: the port is taken.
+    """
+    actors = actors_of(load(module))
+    server = ActorServer(actors, version=version, leaks=False, epoch=dt.datetime.now(dt.UTC))
+    async with server, server.listen(port, host=host) as endpoint:
+        output.note(f"{', '.join(actors)} at {endpoint}", endpoint=endpoint, actors=list(actors))
+        await until_first(
+            lambda: _print_records(output, server.log), _until_end if lifeline else output.closed
+        )
+
+
+async def _until_end() -> None:
+    stdin = Stdin()
+    while await stdin.receive():
+        pass
+
+
+async def _print_records(output: Output, log: Log) -> None:
+    while True:
+        records = log[:]
+        log.clear()
+        for record in records:
+            await _print(output, record)
+        if not log:
+            await log._grown()
+
+
+async def _print(output: Output, record: Record) -> None:
+    kind, place = type(record).__name__, str(Place(record.actor.name, record.actor.key))
+    fields = {
+        field.name: getattr(record, field.name)
+        for field in dataclasses.fields(record)
+        if field.name not in _HIDDEN
+    }
+    if output.is_json:
+        await output.json({"type": kind, "actor": place, **fields})
+        return
+    told = " ".join(
+        f"{name}={json_text(value)}" for name, value in fields.items() if value is not None
+    )
+    now = dt.datetime.now()
+    await output.line(f"{now:%H:%M:%S} {kind:<14} {place}  {told}".rstrip())
+
+
+def load(name: str) -> ModuleType:
+    """Import a file, or a module by its name, with the current directory in the search path.
+
+    Raises:
+        ModuleFailed: whatever it raises.
+        click.UsageError: there is none.
+    """
+    path = Path(name)
+    if path.suffix != ".py":
+        sys.path.insert(0, str(Path.cwd()))
+    elif path.is_file():
+        sys.path.insert(0, str(path.resolve().parent))
+        name = path.stem
+    else:
+        raise click.UsageError(f"there is no file {name}")
+    try:
+        return importlib.import_module(name)
+    except Exception as exc:
+        raise ModuleFailed(_told(exc)) from exc
+
+
+def _told(exc: Exception) -> str:
+    """An exception with the part of its traceback that is not ours."""
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+        tb = tb.tb_next
+    return "".join(traceback.format_exception(type(exc), exc, tb)).rstrip()
+
+
+def actors_of(module: ModuleType) -> dict[str, type[Actor]]:
+    """The actors of a module: its mapping ``actors``, or the classes of actors it defines.
+
+    Raises:
+        ModuleFailed: it has none.
+    """
+    named = getattr(module, "actors", None)
+    if isinstance(named, Mapping):
+        found: dict[str, Any] = {str(name): actor for name, actor in named.items()}
+    else:
+        found = {
+            name[0].lower() + name[1:]: value
+            for name, value in vars(module).items()
+            if inspect.isclass(value)
+            and issubclass(value, Actor)
+            and value.__module__ == module.__name__
+            and not name.startswith("_")
+        }
+    if not found:
+        raise ModuleFailed("it defines no class derived from rivet_anyio.testing.Actor")
+    return found

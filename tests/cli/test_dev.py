@@ -1,0 +1,102 @@
+"""``dev``: actors of a file, on a port, anew when the file changes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from .running import Cli, Running
+
+ACTORS = """
+from rivet_anyio.testing import Actor
+
+class ChatRoom(Actor):
+    async def greet(self, name):
+        self.context.broadcast("said", name)
+        return "hello, " + name
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rooms.py"
+    path.write_text(ACTORS)
+    return path
+
+
+def endpoint(run: Running, count: int = 1) -> str:
+    """Where the server listens, once it has started so often."""
+    run.until(lambda: len(re.findall(r" at http://\S+\n", run.err)) >= count)
+    return str(re.findall(r" at (http://\S+)\n", run.err)[-1])
+
+
+def test_serves_and_reloads(file: Path) -> None:
+    with Cli().background("dev", str(file), "--port", "0") as run:
+        cli = Cli(RIVET_ENDPOINT=endpoint(run))
+        assert cli("list").out == "chatRoom\n"
+        assert cli("call", "-c", "chatRoom/a", "greet", "ann").out == '"hello, ann"\n'
+        run.until(lambda: '"ActionCalled"' in run.out)
+        file.write_text(ACTORS.replace("hello", "good day"))
+        assert endpoint(run, 2) == cli.environment["RIVET_ENDPOINT"]
+        assert cli("call", "-c", "chatRoom/a", "greet", "ann").out == '"good day, ann"\n'
+        file.write_text("oops oops")
+        run.until(lambda: "waiting for a change" in run.err)
+        assert "SyntaxError" in run.err and "importlib" not in run.err
+        file.write_text(ACTORS)
+        endpoint(run, 3)
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(20) == 130
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(
+            ("127.0.0.1", int(cli.environment["RIVET_ENDPOINT"].rpartition(":")[2]))
+        )
+
+
+def test_doctor_likes_it(file: Path) -> None:
+    with Cli().background("dev", str(file), "-p", "0", "--no-reload", "--version", "2.2") as run:
+        url = endpoint(run)
+        result = Cli()("doctor", "-e", url, "-c", "chatRoom/a")
+        assert {line["verdict"] for line in result.lines} == {"ok"}, result
+        assert run.end(signal.SIGTERM).code == 143
+
+
+def test_server_ends_with_its_parent(file: Path) -> None:
+    with Cli().background("dev", str(file), "--port", "0") as run:
+        port = int(endpoint(run).rpartition(":")[2])
+        run.process.kill()
+        # The server holds the other ends of these pipes until it is gone.
+        assert run.end().code == -signal.SIGKILL
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_module_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "actors.py").write_text(
+        ACTORS + 'actors = {"room-1": ChatRoom, "room-2": ChatRoom}\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    with Cli().background("dev", "shop.actors", "-p", "0", "--no-reload", "-o", "json") as run:
+        run.until(lambda: "endpoint" in run.err)
+        assert '"actors":["room-1","room-2"]' in run.err
+        assert run.end(signal.SIGINT).code == 130
+
+
+def test_what_cannot_be_served(tmp_path: Path) -> None:
+    cli = Cli()
+    assert "no file" in cli("dev", str(tmp_path / "none.py"), "--no-reload", code=2).err
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    assert "no class" in cli("dev", str(tmp_path / "empty.py"), "--no-reload", code=1).err
+    (tmp_path / "actors.py").write_text(ACTORS)
+    actors = str(tmp_path / "actors.py")
+    assert "2.2" in cli("dev", actors, "--no-reload", "--version", "1.0", code=2).err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = cli("dev", actors, "--no-reload", "-p", port, code=1)
+    assert os.strerror(errno.EADDRINUSE).lower() in result.err.lower()

@@ -1,0 +1,80 @@
+"""What the command needs to start, and what it says without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import rivet_anyio
+
+from .running import Cli, environment
+
+
+def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra(missing: str) -> None:
+    code = f"""
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == {missing!r} else find(name, *rest)
+sys.modules[{missing!r}] = None
+from rivet_anyio.cli import main
+main()
+"""
+    done = python(code, "--help")
+    assert (done.returncode, done.stdout) == (9, "")
+    assert done.stderr.count("\n") == 1 and "pip install 'rivet-anyio[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["call", "--help"], ["completion", "zsh"]])
+def test_help_imports_little(arguments: list[str]) -> None:
+    code = """
+import sys
+from rivet_anyio.cli import main
+try:
+    main()
+finally:
+    heavy = {"trio", "rivet_anyio.testing", "rivet_anyio.stubs"}
+    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = python(code, *arguments)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_version() -> None:
+    assert Cli()("--version").out == f"rivet-anyio {rivet_anyio.__version__}\n"
+
+
+def test_module_runs_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rivet_anyio.cli", "--help"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.startswith("Usage: rivet-anyio ")
+
+
+def test_every_command_has_examples() -> None:
+    cli = Cli()
+    listed = cli("--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert {"call", "events", "send", "fetch", "websocket", "doctor"} <= set(names)
+    for name in names:
+        assert f"Examples:\n    rivet-anyio {name}" in cli(name, "--help").out.replace(
+            'eval "$(', ""
+        )

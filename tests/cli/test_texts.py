@@ -1,0 +1,86 @@
+"""How actors are written, and values printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rivet_anyio.cli._arguments import Place, parse_place
+from rivet_anyio.cli._json import json_text, parse_json
+from rivet_anyio.cli._output import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a", ()),
+        ("a/b", ("b",)),
+        ("a/b/c d/é", ("b", "c d", "é")),
+        (r"a/b\/c/\\", ("b/c", "\\")),
+        (r"a/\0/x", ("", "x")),
+        (r"a/\\0", ("\\0",)),
+        ("a/0", ("0",)),
+        ("a/b\n", ("b\n",)),
+    ],
+)
+def test_places(text: str, key: tuple[str, ...]) -> None:
+    assert parse_place(text) == Place("a", key)
+
+
+@given(st.text(min_size=1), st.lists(st.text()))
+def test_places_are_read_as_they_are_written(name: str, key: list[str]) -> None:
+    place = Place(name, tuple(key))
+    assert parse_place(str(place)) == place
+
+
+@pytest.mark.parametrize("text", ["", "/a", "a/", "a//b", r"\0/a"])
+def test_what_is_no_place(text: str) -> None:
+    with pytest.raises(click.UsageError):
+        parse_place(text)
+
+
+def test_name_as_it_stands() -> None:
+    assert parse_place("a/b", ("c/d", "")) == Place("a/b", ("c/d", ""))
+    assert parse_place("a/b", id="x") == Place("a/b", (), "x")
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_json_comes_back(value: object) -> None:
+    text = json_text(value)
+    text.encode()
+    assert "\n" not in text and printable(text) == text
+    assert json.loads(text) == value == parse_json(text)
+
+
+def test_what_json_lacks() -> None:
+    moment = dt.datetime(2020, 1, 2, tzinfo=dt.UTC)
+    assert json_text([b"\1", {1: 2}, {5}, (1,), math.nan, -math.inf, moment]) == (
+        '[["$Uint8Array","AQ=="],["$Map",[[1,2]]],["$Set",[5]],[1],null,null,'
+        '"2020-01-02T00:00:00+00:00"]'
+    )
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "{", "'a'", "[" * 100_000, "01"])
+def test_what_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_printable() -> None:
+    assert printable("a\x1b[31m\x9b\tä\n") == "a\\x1b[31m\\x9b\tä\n"

@@ -1,0 +1,121 @@
+"""The writer alone: names, unions and tags, without a compiler."""
+
+from __future__ import annotations
+
+import pytest
+
+from rivet_anyio.stubs._description import (
+    ActionShape,
+    ActorShape,
+    AnyType,
+    EventShape,
+    Field,
+    LiteralType,
+    MapType,
+    ObjectShape,
+    Parameter,
+    PlainType,
+    QueueShape,
+    RefType,
+    RegistryShape,
+    SetType,
+    TupleType,
+    Type,
+    UnionType,
+)
+from rivet_anyio.stubs._writer import write_module
+
+NUMBER, STRING, NULL = PlainType("number"), PlainType("string"), PlainType("null")
+
+
+def result_of(type: Type, *objects: ObjectShape) -> str:
+    action = ActionShape("get", (), type)
+    source = write_module(RegistryShape((ActorShape("one", actions=(action,)),), objects), "One.")
+    exec(compile(source, "stubs.py", "exec"), {"__name__": "stubs"})
+    return source.partition("def get(self) -> ")[2].partition(": ...")[0]
+
+
+def union(*items: Type) -> UnionType:
+    return UnionType(items, "the union")
+
+
+@pytest.mark.parametrize(
+    ("type", "written"),
+    [
+        (union(STRING, NULL), "str | None"),
+        (union(NUMBER, STRING, PlainType("boolean")), "Number | str | bool"),
+        (union(LiteralType("a"), LiteralType(2), NULL), 'Literal["a", 2] | None'),
+        (union(STRING, PlainType("date")), "Any"),
+        (union(STRING, LiteralType("a")), "Any"),
+        (union(NUMBER, PlainType("bigint")), "Any"),
+        (union(LiteralType(1.5), STRING), "Any"),
+        (union(LiteralType(True), STRING), "Any"),
+        (union(SetType(NUMBER), TupleType((STRING,))), "Any"),
+        (union(MapType(STRING, NUMBER), STRING), "dict[str, Number] | str"),
+        (union(MapType(STRING, NUMBER), MapType(NUMBER, STRING)), "Any"),
+        (union(AnyType(), NULL), "Any"),
+        (LiteralType(1.5), "Number"),
+        (LiteralType('say "it"'), "Literal['say \"it\"']"),
+        (TupleType(()), "tuple[()]"),
+        (MapType(TupleType((STRING,)), NUMBER), "dict[Any, Number]"),
+    ],
+)
+def test_types(type: Type, written: str) -> None:
+    assert result_of(type) == written
+
+
+def tagged(name: str, tag: Type, optional: bool = False) -> ObjectShape:
+    return ObjectShape(name, (Field("kind", tag, optional), Field("x", NUMBER)))
+
+
+def test_unions_of_objects_need_a_tag() -> None:
+    a, b = RefType(0), RefType(1)
+    one, two = LiteralType("one"), LiteralType("two")
+    assert result_of(union(a, b), tagged("A", one), tagged("B", two)) == "A | B"
+    assert result_of(union(a, b), tagged("A", one), tagged("B", one)) == "Any"
+    assert result_of(union(a, b), tagged("A", one), tagged("B", two, optional=True)) == "Any"
+    assert result_of(union(a, b), tagged("A", one), tagged("B", STRING)) == "Any"
+    assert result_of(union(a, MapType(STRING, STRING)), tagged("A", one)) == "Any"
+    assert result_of(union(a, NULL), tagged("A", one)) == "A | None"
+
+
+def test_names_are_python_names_and_different() -> None:
+    shape = ActorShape(
+        "my-actor.2",
+        events=(EventShape("count", NUMBER), EventShape("日本", NUMBER), EventShape("2nd", STRING)),
+        queues=(QueueShape("count", STRING, AnyType()),),
+        actions=(
+            ActionShape("count", (), NUMBER),
+            ActionShape("getURL", (Parameter("self", STRING), Parameter("class", STRING)), NULL),
+            ActionShape("get_url", (), NULL),
+            ActionShape("resolve", (), NULL),
+            ActionShape("import", (), NULL),
+            ActionShape("$", (Parameter("...", STRING),), NULL),
+            ActionShape('a"b\n', (), NULL),
+        ),
+    )
+    source = write_module(RegistryShape((shape, ActorShape("myActor2"))), "Odd.")
+    names: dict[str, object] = {"__name__": "stubs"}
+    exec(compile(source, "stubs.py", "exec"), names)
+    assert {"MyActor2", "MyActor2_"} <= set(names)
+    for line in (
+        "count: Event[Number]",
+        "count_: Queue[str, Any]\n",
+        '@action("count")',
+        "async def resolve_(self) -> None: ...",
+        '@action("getURL")',
+        "async def get_url(self, self_: str, class_: str) -> None: ...",
+        '@action("get_url")',
+        "async def import_(self) -> None: ...",
+        'n2nd: Event[str] = event(name="2nd")',
+    ):
+        assert line in source
+
+
+def test_fields_that_msgspec_cannot_name_are_told() -> None:
+    shape = ObjectShape("Odd", (Field('a"b', STRING), Field("c\\d", STRING), Field("e", STRING)))
+    action = ActionShape("get", (), RefType(0))
+    source = write_module(RegistryShape((ActorShape("one", actions=(action,)),), (shape,)), "Odd.")
+    exec(compile(source, "stubs.py", "exec"), {"__name__": "stubs"})
+    assert """    # 'a"b' is left out: msgspec has no such name.\n""" in source
+    assert "    e: str\n" in source

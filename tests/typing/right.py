@@ -1,0 +1,131 @@
+# pyright: strict
+"""What type checkers must accept, and what they must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, assert_type
+
+import httpx
+
+from rivet_anyio import (
+    ActorHandle,
+    ActorInfo,
+    ActorList,
+    ActorWebSocket,
+    Client,
+    EventStream,
+    Gap,
+    QueueResult,
+    Status,
+    StatusStream,
+)
+
+from .actors import Counter, Job, Lobby, OnlyParams, Result, Room, User
+
+
+async def handles(client: Client) -> None:
+    counter = client.get_or_create(Counter, "key", input={"any": 1}, params=["any"])
+    assert_type(counter, Counter)
+    assert_type(client.get(Counter, ["a", "b"]), Counter)
+    assert_type(await client.create(Counter), Counter)
+    assert_type(client.get_for_id(Counter, "id"), Counter)
+    assert_type(client.list(Counter), ActorList)
+    async for info in client.list(Counter, key="key"):
+        assert_type(info, ActorInfo)
+    assert_type(client.counter.get_or_create("key"), ActorHandle)
+
+    assert_type(await counter.increment(), int)
+    assert_type(await counter.increment(by=2), int)
+    assert_type(await counter.label("x", "a", "b"), dict[str, Job])
+    assert_type(await counter.add(1, b=2.5), float)
+    await counter.left_to_server()
+    await counter.left_to_server(3)
+
+    assert_type(counter.name, str)
+    assert_type(counter.key, tuple[str, ...] | None)
+    assert_type(await counter.resolve(), str)
+    assert_type(await counter.gateway_url(), str)
+    assert_type(await counter.fetch("/"), httpx.Response)
+    assert_type(counter.websocket(), ActorWebSocket)
+    await counter.action("anything", 1, type=int)
+
+
+async def connections(client: Client) -> None:
+    counter = client.get(Counter)
+    assert_type(counter.connect(), AbstractAsyncContextManager[Counter, None])
+    async with counter.connect() as conn:
+        assert_type(conn, Counter)
+        assert_type(await conn.increment(1), int)
+        assert_type(conn.events(Counter.new_count), EventStream[int])
+        assert_type(conn.events(conn.new_count), EventStream[int])
+        assert_type(conn.events(Counter.changed, overflow="block"), EventStream[int | None])
+        assert_type(conn.events(Counter.moved), EventStream[tuple[float, float]])
+        assert_type(conn.events(Counter.anything), EventStream[Any])
+        assert_type(conn.events(Counter.odd), EventStream[str])
+        assert_type(conn.events(Counter.plain), EventStream[int])
+        assert_type(conn.events(Counter.listed), EventStream[list[Job]])
+        assert_type(conn.events(Counter.new_count, gaps="raise"), EventStream[int])
+        assert_type(conn.events(Counter.new_count, gaps="mark"), EventStream[int | Gap])
+        assert_type(await conn.next_event(Counter.moved), tuple[float, float])
+        async for count in conn.events(Counter.new_count):
+            assert_type(count, int)
+        assert_type(conn.status, Status)
+        assert_type(conn.status_changes(), StatusStream)
+        assert_type(conn.connection_id, str | None)
+        await conn.wait_connected()
+
+
+async def leaving(client: Client) -> int:
+    async with client.get(Counter).connect() as conn:
+        return await conn.increment()
+
+
+async def queues(client: Client) -> None:
+    counter = client.get(Counter)
+    await counter.send(Counter.jobs, Job(1))
+    assert_type(await counter.send_and_wait(Counter.jobs, Job(1)), QueueResult[Result | None])
+    result = await counter.send_and_wait(Counter.plain_jobs, Job(1), timeout=1.0)
+    if result.response is not None:
+        assert_type(result.response, Result)
+    assert_type((await counter.send_and_wait(Counter.open_jobs, Job(1))).response, Any | None)
+    untyped = await client.worker.get("key").send_and_wait("jobs", {"any": 1})
+    assert_type(untyped, QueueResult)
+    print(untyped.response["done"])
+
+
+async def params_and_input(client: Client) -> None:
+    async def later() -> User:
+        return User("t")
+
+    room = client.get_or_create(Room, "key", params=User("t"), input=Job(1))
+    assert_type(room, Room)
+    assert_type(client.get_or_create(Room, "key", get_params=later), Room)
+    assert_type(await client.create(Room, "key", input=Job(1)), Room)
+    async with room.connect(params=User("t")) as conn:
+        assert_type(conn, Room)
+    async with room.connect(get_params=later):
+        pass
+    only = client.get_or_create(OnlyParams, params=User("t"), input=object())
+    assert_type(await only.whoami(), User)
+
+
+async def inheritance(client: Client) -> None:
+    lobby = client.get(Lobby, params=User("t"))
+    assert_type(lobby, Lobby)
+    async with lobby.connect() as conn:
+        assert_type(conn.events(Lobby.message), EventStream[str])
+        assert_type(conn.events(Lobby.greeted), EventStream[str])
+    await lobby.send(Lobby.tasks, "x")
+    await either(lobby)
+
+
+async def either(room: Room) -> None:
+    """Takes handles and connections alike."""
+    await room.say("hello")
+
+
+async def signature(counter: Counter) -> None:
+    add: Callable[[float, float], Coroutine[Any, Any, float]] = counter.add
+    await add(1, 2)

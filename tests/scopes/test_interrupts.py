@@ -75,5 +75,7 @@ def test_an_interrupt_ends_the_program(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE)
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
-    assert "never retrieved" not in errors and "Warning" not in errors, errors
-    assert "Exception ignored" not in errors and "ExceptionGroup" not in errors, errors
+    assert "never retrieved" not in errors and "ExceptionGroup" not in errors, errors
+    if doing != "working":
+        # Else it may come between a coroutine's making and its first step, as in any program.
+        assert "Warning" not in errors and "Exception ignored" not in errors, errors

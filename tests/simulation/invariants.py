@@ -89,6 +89,20 @@ def every_gap_is_an_absence(run: Run) -> Iterator[str]:
                 yield f"no gap tells that it was away from {lost} to {back}"
 
 
+def every_stream_tells_every_absence(run: Run) -> Iterator[str]:
+    """A stream that was read to its end told of each return, whatever it had to drop."""
+    for visit in run.visits:
+        for consumer in visit.consumers:
+            if consumer.gaps == "ignore" or consumer.unread or consumer.ended_by is not None:
+                continue
+            for lost, back in _absences(visit):
+                since = max(lost, consumer.opened_at)
+                if consumer.opened_at < back < consumer.ended_at and not any(
+                    gap.since <= since and back <= gap.until for gap in _gaps(consumer.items)
+                ):
+                    yield f"{_name(consumer)}: nothing told of {lost} to {back}"
+
+
 def every_stream_counts_its_gaps(run: Run) -> Iterator[str]:
     """Each stream tells of no more gaps than it counts, and none where it ignores them."""
     for consumer in _consumers(run):
@@ -98,7 +112,7 @@ def every_stream_counts_its_gaps(run: Run) -> Iterator[str]:
 
 
 def missed_events_were_sent_in_their_gap(run: Run) -> Iterator[str]:
-    """Where bytes arrive at once, an event that was missed was sent between a gap's `since` and
+    """Where bytes take no time, an event that was missed was sent between a gap's `since` and
     `until`.
     """
     if not run.is_prompt:
@@ -181,6 +195,7 @@ INVARIANTS: list[Invariant] = [
     events_are_true,
     every_missed_event_lies_in_a_gap,
     every_gap_is_an_absence,
+    every_stream_tells_every_absence,
     every_stream_counts_its_gaps,
     missed_events_were_sent_in_their_gap,
     every_drop_is_counted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from rivet_anyio import (
     TransportError,
 )
 from rivet_anyio._events import Gaps, Overflow
-from rivet_anyio.testing import ActorServer
+from rivet_anyio.testing import ActorServer, Network
 from tests.faults.accounting import Call, Fate
 from tests.scopes.injection import live_tasks
 
@@ -61,6 +62,7 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
     async with ActorServer({"ledger": partial(Ledger, run.store)}, version=version) as server:
         weather = Weather(server, _part(chance), every, run.counts)
         group = Group(run, scale=weather.every)
+        group.network = server.network if chance.random() < 0.5 else None
         async with anyio.create_task_group() as tasks:
             for index in range(chance.randrange(1, 4)):
                 tasks.start_soon(group.visit, _client(server, chance, every), _part(chance), index)
@@ -100,6 +102,9 @@ class Group:
     Args:
         run: Where they write down what they saw.
         scale: Seconds that a visit lasts, about.
+
+    Attributes:
+        network: What falls silent at some goodbyes; None: at none.
     """
 
     def __init__(self, run: Run, *, scale: float) -> None:
@@ -107,6 +112,7 @@ class Group:
         self._scale = scale
         self._next = 0
         self._floor = 0
+        self.network: Network | None = None
         self._stopping = anyio.Event()
         self._busy = 0
         self._idle = anyio.Event()
@@ -147,9 +153,10 @@ class Group:
         visit = Visit()
         finished = False
         left_at = 0.0
+        silence = ExitStack()
         async with anyio.create_task_group() as listeners:
             try:
-                with anyio.CancelScope() as scope:
+                with silence, anyio.CancelScope() as scope:
                     async with handle.connect() as conn:
                         try:
                             await self._use(
@@ -162,6 +169,9 @@ class Group:
                                 is_last=is_last,
                             )
                             finished = conn.status is not Status.CLOSED
+                            if self.network is not None and chance.random() < 0.1:
+                                self._run.counts["stalled exits"] += 1
+                                silence.enter_context(self.network.stalled())
                             if way_out == "raise":
                                 raise _Enough
                             if way_out == "cancel":
@@ -401,7 +411,8 @@ class Group:
         """Close a stream and write down how it ended."""
         consumer.last_call = len(visit.history.calls)
         consumer.end = pushed(visit, first)
-        consumer.left = stream._buffer._events
+        consumer.ended_at = anyio.current_time()
+        consumer.left, consumer.unread = stream._buffer._events, stream.buffered
         consumer.dropped, consumer.gap_count = stream.dropped, stream.gaps
         stream.close()
         self._run.counts["consumers"] += 1

@@ -31,7 +31,9 @@ class Consumer:
     opened_at: float
     items: list[Appended | Gap] = field(default_factory=list)
     end: int = 0
+    ended_at: float = 0.0
     left: int = 0
+    unread: int = 0
     last_call: int = 0
     most: int = 0
     dropped: int = 0

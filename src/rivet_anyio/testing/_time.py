@@ -182,10 +182,11 @@ class _DeadlockDetector:
         import trio
         from trio._core import _run
 
+        context: Any = _run.GLOBAL_RUN_CONTEXT
         statistics = trio.lowlevel.current_statistics()
         if (
             statistics.tasks_runnable == 0
-            and not _run.GLOBAL_RUN_CONTEXT.runner.waiting_for_idle
+            and not context.runner.waiting_for_idle
             and statistics.seconds_to_next_deadline == float("inf")
             and statistics.run_sync_soon_queue_size == 0
             and self.scope is not None

@@ -13,26 +13,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
-import msgspec
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
 from ._convert import convert
 from ._core import Core, actor_error
-from ._dial import Line, ParamsFailed, close_as_error, dial
+from ._dial import Line, ParamsFailed, dial
+from ._ended import Ended, cause_of, delay_after, is_final
 from ._errors import (
     ActorError,
     ClosedError,
-    ConfigError,
-    ConnectError,
     ConnectionLostError,
     ProtocolError,
-    TransportError,
     again,
 )
 from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
 from ._log import logger
 from ._observe import AttemptObserver, Call, ConnectionObserver
+from ._outgoing import OutgoingCall, OutgoingSubscription, lost_call
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
@@ -40,8 +38,8 @@ from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
-from .protocol.lifecycle import Verdict, code_error, is_farewell, is_refusal, is_transient, judge
-from .protocol.messages import ActionResponse, Event, Init, Raw, ServerError
+from .protocol.lifecycle import Verdict, is_farewell, judge
+from .protocol.messages import ActionResponse, Event, Init, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
 from .transport._framing import Close
@@ -57,99 +55,8 @@ T = TypeVar("T")
 
 _BUFFER_BYTES = 64 * 1024 * 1024
 _PATH = "/connect"
-_RETRIED_STATUS = (408, 425, 429)
-_RESTARTING_CODES = (1012, 1013)
 _HELD_SECONDS = 2.0
-_RESTART_SECONDS = 1.0
 _EXPLAIN_SECONDS = 5.0
-
-
-class _Call:
-    """An action on its way: waiting to be written, written, or settled."""
-
-    __slots__ = (
-        "_args",
-        "_connection",
-        "_dialect",
-        "_payload",
-        "error",
-        "id",
-        "name",
-        "output",
-        "settled",
-        "size",
-        "written",
-    )
-
-    def __init__(self, connection: Connection, id: int, name: str, args: tuple[Any, ...]) -> None:
-        self.id = id
-        self.name = name
-        self.written = False
-        self.settled = anyio.Event()  # somebody always waits for it
-        self.error: BaseException | None = None
-        self.output: Raw | None = None
-        self._connection = connection
-        self._args = args
-        codec = connection.codec
-        self._dialect = codec.dialect
-        self._payload = codec.action_message(id, name, args)
-        self.size = len(self._payload)
-
-    def take(self) -> str | bytes | None:
-        codec = self._connection.codec
-        if codec.dialect is not self._dialect:
-            try:
-                self._payload = codec.action_message(self.id, self.name, self._args)
-            except TypeError as exc:
-                self.fail(exc)
-                return None
-        self.written = True
-        self._connection.in_flight[self.id] = self
-        return self._payload
-
-    def sent(self) -> None:
-        """Nobody waits for that: an action waits for its answer."""
-
-    def succeed(self, output: Raw) -> None:
-        self.output = output
-        self.settled.set()
-
-    def fail(self, error: BaseException) -> None:
-        self.error = error
-        self.settled.set()
-
-
-class _Subscription:
-    """A wish to hear of an event, or not to any more, on its way."""
-
-    size = 64
-
-    def __init__(self, connection: Connection, name: str, subscribe: bool) -> None:
-        self._connection = connection
-        self._name = name
-        self._subscribe = subscribe
-
-    def take(self) -> str | bytes | None:
-        return self._connection.codec.subscription_message(self._name, self._subscribe)
-
-    def sent(self) -> None:
-        """Nobody waits for that."""
-
-
-class _Ended(msgspec.Struct, frozen=True):
-    """How an attempt ended: the cause, and whether the connection had been open.
-
-    `last_heard` is the time of the last bytes where it had.
-    """
-
-    cause: BaseException
-    opened: bool
-    last_heard: float = 0.0
-    by_user: bool = False
-    refused: bool = False
-    explained: bool = False
-    held: bool = False
-    close_code: int | None = None
 
 
 class Connection:
@@ -212,7 +119,7 @@ class Connection:
         self._blocking: list[EventBuffer] = []
         self._observer: ConnectionObserver | None = None
         self._attempt_observer: AttemptObserver | None = None
-        self.in_flight: dict[int, _Call] = {}
+        self.in_flight: dict[int, OutgoingCall] = {}
 
     # What the user sees
 
@@ -279,7 +186,7 @@ class Connection:
 
     async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         self._check_usable()
-        call = _Call(self, self._next_id, name, args)
+        call = OutgoingCall(self, self._next_id, name, args)
         self._next_id += 1
         if self._outbox.is_full:
             await self._outbox.room()
@@ -539,14 +446,15 @@ class Connection:
                 first = None
                 failures = 0 if ended.held else failures
                 self._lose(cause, ended.last_heard)
-            if self._is_final(ended, has_been_open=first is None):
+            creates = self._target.creation is not None
+            if is_final(ended, has_been_open=first is None, creates=creates):
                 raise cause
             if first is not None:
                 assert isinstance(cause, ActorError)
                 await first.wait(cause)
                 continue
             self._set_status(Status.DISCONNECTED, cause)
-            delay = self._delay(failures, ended)
+            delay = delay_after(ended, failures, self._retry)
             failures += 1
             logger.info(
                 "%s: %s; next attempt in %.2f s",
@@ -559,7 +467,7 @@ class Connection:
             self._attempts += 1
             self._set_status(Status.CONNECTING)
 
-    async def _observed_attempt(self) -> _Ended:
+    async def _observed_attempt(self) -> Ended:
         if self._observer is None:
             return await self._attempt()
         attempt = self._attempt_observer = self._observer.attempt()
@@ -571,7 +479,7 @@ class Connection:
         attempt.end(ended.cause)
         return ended
 
-    async def _attempt(self) -> _Ended:
+    async def _attempt(self) -> Ended:
         """One session from dialling to its end."""
         deadline = anyio.current_time() + self._connect_timeout
         try:
@@ -587,13 +495,13 @@ class Connection:
                 observer=self._attempt_observer,
             )
         except ParamsFailed as failed:
-            return _Ended(failed.error, opened=False, by_user=True)
+            return Ended(failed.error, opened=False, by_user=True)
         except Exception as exc:
-            return _Ended(exc, opened=False)
+            return Ended(exc, opened=False)
         async with line.stream:
             return await self._run_session(line, deadline)
 
-    async def _run_session(self, line: Line, deadline: float) -> _Ended:
+    async def _run_session(self, line: Line, deadline: float) -> Ended:
         options = self._core.options
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
@@ -618,7 +526,7 @@ class Connection:
         if opened:
             line.server.codec.dialect = session.codec.dialect
             self._core.doubt(line.server)
-        cause = self._refusal or self._cause(end, opened)
+        cause = self._refusal or cause_of(end, opened=opened)
         is_explained = False
         if isinstance(cause, ActorError):
             if judge(cause) is Verdict.STALE:
@@ -630,7 +538,7 @@ class Connection:
                 except ActorError as explained:
                     cause, is_explained = explained, True
         held = self._heard or anyio.current_time() - began > _HELD_SECONDS
-        return _Ended(
+        return Ended(
             cause,
             opened,
             last_heard=pump.last_heard,
@@ -639,44 +547,6 @@ class Connection:
             held=held,
             close_code=end.code if isinstance(end, Close) else None,
         )
-
-    def _cause(self, end: Close | BaseException, opened: bool) -> BaseException:
-        if not isinstance(end, Close):
-            return end
-        error = close_as_error(end)
-        if not opened and end.code == 1011 and isinstance(error, TransportError):
-            return code_error(end.reason) or error
-        return error
-
-    def _is_final(self, ended: _Ended, *, has_been_open: bool) -> bool:
-        """Whether another attempt has no point: the actor refused, or nothing was ever there."""
-        cause = ended.cause
-        if ended.by_user:
-            return not has_been_open
-        if isinstance(cause, (ClosedError, ConfigError, TypeError)):
-            return True
-        if isinstance(cause, ActorError):
-            if ended.opened:
-                return is_refusal(cause)
-            if judge(cause) is Verdict.STALE:
-                return self._target.creation is None
-            if is_transient(cause):
-                return ended.explained and not has_been_open
-            return ended.refused or is_refusal(cause) or not has_been_open
-        if not has_been_open:
-            return True
-        if isinstance(cause, ConnectError) and cause.status is not None:
-            return cause.status < 500 and cause.status not in _RETRIED_STATUS
-        return False
-
-    def _delay(self, failures: int, ended: _Ended) -> float:
-        delay = self._retry.delay(failures)
-        cause = ended.cause
-        if isinstance(cause, ConnectError) and cause.retry_after is not None:
-            delay = max(delay, min(cause.retry_after, self._retry.maximum))
-        if ended.close_code in _RESTARTING_CODES:
-            delay += min(_RESTART_SECONDS, self._retry.maximum) * self._retry.random()
-        return delay
 
     def _opened(self, init: Init) -> None:
         assert self._pump is not None
@@ -700,8 +570,10 @@ class Connection:
             self._lost_at = None
         logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
-        calls = [item for item in self._outbox.items if isinstance(item, _Call)]
-        self._outbox.replace([*(_Subscription(self, name, True) for name in self._buffers), *calls])
+        calls = [item for item in self._outbox.items if isinstance(item, OutgoingCall)]
+        self._outbox.replace(
+            [*(OutgoingSubscription(self, name, True) for name in self._buffers), *calls]
+        )
         self._pump.begin_sending()
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
@@ -711,7 +583,7 @@ class Connection:
         self._lost_at = max(last_heard, self._opened_at)
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
-            call.fail(_lost(call, cause))
+            call.fail(lost_call(call, cause))
 
     def _deliver(self, event: Event, size: int) -> None:
         buffers = self._buffers.get(event.name)
@@ -770,7 +642,7 @@ class Connection:
     def _tell_subscription(self, name: str, subscribe: bool) -> None:
         """Now, if the connection is open; else Init brings all of them at once."""
         if self.status is Status.CONNECTED and not self._over:
-            self._outbox.put(_Subscription(self, name, subscribe))
+            self._outbox.put(OutgoingSubscription(self, name, subscribe))
 
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:
         self._change = StatusChange(status, error)
@@ -788,8 +660,8 @@ class Connection:
         self._set_status(Status.CLOSED, failure)
         self._watchers.clear()
         for call in (*self.in_flight.values(), *self._outbox.items):
-            if isinstance(call, _Call):
-                call.fail(_lost(call, failure) if call.written else self._closed_error())
+            if isinstance(call, OutgoingCall):
+                call.fail(lost_call(call, failure) if call.written else self._closed_error())
         self.in_flight.clear()
         self._outbox.replace([])
         for buffers in self._buffers.values():
@@ -804,7 +676,7 @@ class Connection:
     async def _leave(self, seconds: float) -> None:
         self._leaving = True
         for item in self._outbox.items:
-            if isinstance(item, _Call):
+            if isinstance(item, OutgoingCall):
                 item.fail(ClosedError("the connection's block was left: the action did not run"))
         self._outbox.replace([])
         pump = self._pump
@@ -827,17 +699,3 @@ class Connection:
         if not self._entered:
             return ClosedError("the connection was used before 'async with' entered it")
         return ClosedError("the connection was used after its block was left")
-
-
-def _lost(call: _Call, cause: BaseException | None) -> ConnectionLostError:
-    code = cause.code if isinstance(cause, ConnectionLostError) else None
-    reason = cause.reason if isinstance(cause, ConnectionLostError) else ""
-    why = f": {cause}" if cause is not None else ""
-    lost = ConnectionLostError(
-        f"the connection was lost while action {call.name!r} was under way, "
-        f"so it may have run{why}",
-        code=code,
-        reason=reason,
-    )
-    lost.__cause__ = cause
-    return lost

@@ -1,0 +1,90 @@
+"""How an attempt to connect ended, and what that means: another one, when, or none."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ._dial import close_as_error
+from ._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
+from ._retry import Retry
+from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
+from .transport._framing import Close
+
+__all__ = ["Ended", "cause_of", "delay_after", "is_final"]
+
+_RETRIED_STATUS = (408, 425, 429)
+_RESTARTING_CODES = (1012, 1013)
+_RESTART_SECONDS = 1.0
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How an attempt ended.
+
+    Attributes:
+        cause: Why.
+        opened: Whether the server had said Init.
+        last_heard: When the last bytes came, where it had.
+        by_user: Whether the user's own `get_params` failed.
+        refused: Whether the server sent an error in place of Init.
+        explained: Whether the management API told why the actor does not start.
+        held: Whether the connection was of use, so that backoff starts over.
+        close_code: The code of the peer's close frame, if there was one.
+    """
+
+    cause: BaseException
+    opened: bool
+    last_heard: float = 0.0
+    by_user: bool = False
+    refused: bool = False
+    explained: bool = False
+    held: bool = False
+    close_code: int | None = None
+
+
+def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
+    """The error that the end of a socket stands for."""
+    if not isinstance(end, Close):
+        return end
+    error = close_as_error(end)
+    if not opened and end.code == 1011 and isinstance(error, TransportError):
+        return code_error(end.reason) or error
+    return error
+
+
+def is_final(ended: Ended, *, has_been_open: bool, creates: bool) -> bool:
+    """Whether another attempt has no point: the actor refused, or nothing was ever there.
+
+    Args:
+        ended: How the last attempt ended.
+        has_been_open: Whether any attempt has led to an open connection.
+        creates: Whether an actor that is gone is created anew.
+    """
+    cause = ended.cause
+    if ended.by_user:
+        return not has_been_open
+    if isinstance(cause, (ClosedError, ConfigError, TypeError)):
+        return True
+    if isinstance(cause, ActorError):
+        if ended.opened:
+            return is_refusal(cause)
+        if judge(cause) is Verdict.STALE:
+            return not creates
+        if is_transient(cause):
+            return ended.explained and not has_been_open
+        return ended.refused or is_refusal(cause) or not has_been_open
+    if not has_been_open:
+        return True
+    if isinstance(cause, ConnectError) and cause.status is not None:
+        return cause.status < 500 and cause.status not in _RETRIED_STATUS
+    return False
+
+
+def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
+    """Seconds until the next attempt, after so many in a row that were of no use."""
+    delay = retry.delay(failures)
+    cause = ended.cause
+    if isinstance(cause, ConnectError) and cause.retry_after is not None:
+        delay = max(delay, min(cause.retry_after, retry.maximum))
+    if ended.close_code in _RESTARTING_CODES:
+        delay += min(_RESTART_SECONDS, retry.maximum) * retry.random()
+    return delay

@@ -73,7 +73,8 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
             with anyio.fail_after(_BACK_SECONDS):
                 await group.end()
         await anyio.sleep(10)  # for goodbyes on their way
-    run.in_order, run.is_prompt = weather.in_order, weather.is_prompt
+    run.in_order = weather.in_order
+    run.is_prompt = weather.is_prompt and not run.counts["stalled exits"]
     run.seconds = anyio.current_time()
     await anyio.wait_all_tasks_blocked()
     run.tasks_left = len(live_tasks()) - before

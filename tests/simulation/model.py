@@ -39,7 +39,8 @@ from .told import Consumer, Exit, Run, Visit
 
 __all__ = ["Group", "play", "pushed"]
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0
+"""Less than the server's own patience, which would end a goodbye as well."""
 _CANCELLED_SECONDS = 1.0
 _BACK_SECONDS = 1200.0
 """More than a pending Retry-After, a connect, a keepalive and a slow action together."""

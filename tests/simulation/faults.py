@@ -29,7 +29,7 @@ class Weather:
         chance: Where decisions come from.
         every: Seconds between two faults, on average.
         counts: How often each fault happened.
-        is_prompt: Whether bytes have arrived in no time, or were held up together with all others.
+        is_prompt: Whether bytes have arrived at the moment they were sent, all the time.
         in_order: Whether actions have begun in the order in which they came.
     """
 
@@ -130,6 +130,7 @@ async def _chunks(weather: Weather) -> None:
 
 
 async def _stall(weather: Weather) -> None:
+    weather.is_prompt = False
     with weather.server.network.stalled():
         await anyio.sleep(weather.chance.uniform(0.0, weather.chance.choice((0.5, 10.0, 100.0))))
 

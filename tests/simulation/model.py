@@ -39,7 +39,8 @@ from .told import Consumer, Exit, Run, Visit
 
 __all__ = ["Group", "play", "pushed"]
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0
+"""Less than the server's own patience, which would end a goodbye as well."""
 _CANCELLED_SECONDS = 1.0
 _BACK_SECONDS = 1200.0
 """More than a pending Retry-After, a connect, a keepalive and a slow action together."""
@@ -73,7 +74,8 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
             with anyio.fail_after(_BACK_SECONDS):
                 await group.end()
         await anyio.sleep(10)  # for goodbyes on their way
-    run.in_order, run.is_prompt = weather.in_order, weather.is_prompt
+    run.in_order = weather.in_order
+    run.is_prompt = weather.is_prompt and not run.counts["stalled exits"]
     run.seconds = anyio.current_time()
     await anyio.wait_all_tasks_blocked()
     run.tasks_left = len(live_tasks()) - before

@@ -9,8 +9,8 @@ from rivet_anyio.testing import simulate
 from .invariants import broken
 from .model import play
 
-SEEDS = (1, 6, 7, 8, 16)
-"""Busy minutes, busy hours, a day, and a quiet week."""
+SEEDS = (1, 6, 7, 16, 18)
+"""Busy minutes, busy hours, and a quiet week."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -74,6 +74,7 @@ async def test_a_paused_consumer_is_no_dead_peer(
         async with quick.probe.get_or_create(key).connect() as conn:
             first = conn.connection_id
             events = conn.events("n", buffer_size=4, overflow="block")
+            await conn.echo("the subscription is there")
             await direct.probe.get_or_create(key).emitMany("n", 100)
             assert await events.receive() == 0
             # Nothing else shows that this much time has passed.
@@ -181,6 +182,7 @@ async def test_a_blocked_block_is_left_at_once(
     with anyio.fail_after(20), undisturbed():
         async with client.probe.get_or_create(key).connect() as conn:
             events = conn.events("n", buffer_size=1, overflow="block")
+            await conn.echo("the subscription is there")
             await direct.probe.get_or_create(key).emitMany("n", 1000)
             assert await events.receive() == 0
             before = anyio.current_time()

@@ -49,6 +49,7 @@ class TestOverflow:
         with anyio.fail_after(20):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", buffer_size=4, overflow="block")
+                await conn.echo("the subscription is there")
                 answers = []
 
                 async def ask() -> None:

@@ -415,7 +415,12 @@ class ActorAccessor:
             key: Only the one of this key.
             include_destroyed: Also those that were destroyed.
             page_size: How many are asked for at once; None leaves it to the server.
+
+        Raises:
+            ValueError: for a page size below 1.
         """
+        if page_size is not None and page_size < 1:
+            raise ValueError(f"page_size is a number of actors of at least 1, not {page_size!r}")
         parts = None if key is None else parse_key(key)
         return ActorList(self._core, self._name, parts, include_destroyed, page_size)
 
@@ -430,7 +435,13 @@ class ActorAccessor:
 
 
 class ActorList:
-    """Actors of one name, from `ActorAccessor.list`; pages are fetched as the iteration goes."""
+    """Actors of one name, from `ActorAccessor.list`; pages are fetched as the iteration goes.
+
+    The iteration raises `ActorError` for what the server answers, `ConnectError` and
+    `ConnectionLostError` for the network, and `ClosedError` outside the client's block.
+
+    Cancellation: safe, no actor is left out when the iteration goes on.
+    """
 
     def __init__(
         self,

@@ -102,6 +102,13 @@ async def test_list(client: Client, key: list[str]) -> None:
     assert [info.actor_id for info in by_key] == [created]
 
 
+@pytest.mark.parametrize("size", [0, -1])
+async def test_a_page_of_nothing_is_refused(client: Client, size: int) -> None:
+    """2.3 would answer a page size of 0 with an empty list."""
+    with pytest.raises(ValueError, match="page_size"):
+        client.counter.list(page_size=size)
+
+
 async def test_gateway_url_and_whoami(client: Client, key: list[str]) -> None:
     handle = client.probe.get_or_create(key)
     actor_id = await handle.resolve()

@@ -38,6 +38,7 @@ from rivet_anyio.transport._framing import Close, Ping, Pong
 from ..conformance.framers import FRAMERS, FramerUnderTest
 from ..fuzz.hostile import HOSTILE
 from ..fuzz.targets import TARGETS, Target
+from ..peers.raw import frame
 from .vectors import SERVERS
 
 SEEDS = [
@@ -354,18 +355,6 @@ def test_a_version_of_many_digits() -> None:
 # Frames
 
 framers = pytest.mark.parametrize("tested", FRAMERS, ids=lambda tested: tested.name)
-
-
-def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
-    """A server's frame: not masked."""
-    size = len(payload)
-    if size < 126:
-        length = bytes((size,))
-    elif size < 65536:
-        length = b"\x7e" + size.to_bytes(2, "big")
-    else:
-        length = b"\x7f" + size.to_bytes(8, "big")
-    return bytes((fin * 0x80 | opcode,)) + length + payload
 
 
 def chunks(data: bytes, cuts: list[int]) -> list[bytes]:

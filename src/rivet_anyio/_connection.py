@@ -8,6 +8,7 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
@@ -15,6 +16,7 @@ from weakref import WeakSet
 import anyio
 
 from ._actions import ActionCall, action_attribute
+from ._backend import Backend, current_backend
 from ._calls import Attempts, explain
 from ._convert import convert
 from ._core import Core, actor_error
@@ -93,6 +95,7 @@ class Connection:
         self._close_timeout = options.close_timeout if close_timeout is None else close_timeout
         self._retry = retry or options.retry
         self._tasks = SilentTasks()
+        self._backend: Backend | None = None
         self._entered = False
         self._leaving = False
         self._first_settled = Signal()
@@ -191,7 +194,11 @@ class Connection:
         if self._outbox.is_full:
             await self._outbox.room()
             self._check_usable()
-        self._outbox.put(call)
+        # Alone it leaves at once; among others it waits for the writer, which sends them together.
+        is_alone = not self.in_flight
+        self._outbox.put(call, wake=not is_alone)
+        if is_alone and self._pump is not None:
+            self._pump.flush()
         try:
             await call.settled.wait()
         except BaseException:
@@ -353,6 +360,7 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
+        self._backend = current_backend()
         if self._core.observer is not None:
             subject = self._core.subject(self._target.name, self._target.key)
             self._observer = self._core.observer.connection(subject)
@@ -375,7 +383,13 @@ class Connection:
     ) -> None:
         await self._leave(patience(self._close_timeout, exc_type))
 
-    # What the pump calls
+    # What the pump and what is sent call
+
+    @property
+    def backend(self) -> Backend:
+        """The event loop."""
+        assert self._backend is not None
+        return self._backend
 
     @property
     def codec(self) -> Codec:
@@ -498,7 +512,7 @@ class Connection:
             return Ended(failed.error, opened=False, by_user=True)
         except Exception as exc:
             return Ended(exc, opened=False)
-        async with line.stream:
+        async with aclosing(line.stream):
             return await self._run_session(line, deadline)
 
     async def _run_session(self, line: Line, deadline: float) -> Ended:
@@ -560,6 +574,13 @@ class Connection:
         if self._observer is not None and self._attempt_observer is not None:
             self._attempt_observer.end(None)
             self._observer.connected()
+        logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
+        calls = [item for item in self._outbox.items if isinstance(item, OutgoingCall)]
+        self._outbox.replace(
+            [*(OutgoingSubscription(self, name, True) for name in self._buffers), *calls]
+        )
+        self._pump.begin_sending()
+        # Who hears of these and acts is to find the subscriptions made.
         if self._lost_at is not None:
             for buffers in self._buffers.values():
                 for buffer in buffers:
@@ -568,13 +589,7 @@ class Connection:
                     if self._observer is not None:
                         self._observer.gap(buffer.name)
             self._lost_at = None
-        logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._attempts = 0
-        calls = [item for item in self._outbox.items if isinstance(item, OutgoingCall)]
-        self._outbox.replace(
-            [*(OutgoingSubscription(self, name, True) for name in self._buffers), *calls]
-        )
-        self._pump.begin_sending()
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from anyio import CancelScope
 
+from ._backend import ByteStream
 from ._core import Core, Server, error_of
 from ._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
 from ._observe import AttemptObserver, merged
@@ -25,7 +26,7 @@ from .protocol.dialect import Encoding
 from .protocol.lifecycle import close_error
 from .transport._framing import Close
 from .transport._http import HttpAnswer
-from .transport._upgrade import UpgradedStream, UpgradeRefused, upgrade
+from .transport._upgrade import UpgradeRefused, upgrade
 
 __all__ = ["Line", "ParamsFailed", "close_as_error", "dial", "open_stream"]
 
@@ -45,7 +46,7 @@ class Line:
 
     __slots__ = ("actor_id", "server", "stream")
 
-    def __init__(self, stream: UpgradedStream, server: Server, actor_id: str) -> None:
+    def __init__(self, stream: ByteStream, server: Server, actor_id: str) -> None:
         self.stream = stream
         self.server = server
         self.actor_id = actor_id
@@ -115,7 +116,7 @@ async def open_stream(
     params: str | None,
     skip_ready_wait: bool,
     context: Mapping[str, str],
-) -> UpgradedStream:
+) -> ByteStream:
     """Open a WebSocket to an actor id; `context` are headers of an observer's.
 
     Raises:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import anyio
-
+from ._backend import Backend
 from ._errors import ConnectionLostError
 from .protocol.encodings import Codec
 from .protocol.messages import Raw
@@ -22,6 +21,11 @@ class Writer(Protocol):
 
     in_flight: dict[int, OutgoingCall]
     """Calls that were written and are not answered, by their ids."""
+
+    @property
+    def backend(self) -> Backend:
+        """The event loop."""
+        ...
 
     @property
     def codec(self) -> Codec:
@@ -50,7 +54,7 @@ class OutgoingCall:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = anyio.Event()  # somebody always waits for it
+        self.settled = connection.backend.waiter()
         self.error: BaseException | None = None
         self.output: Raw | None = None
         self._connection = connection

@@ -155,7 +155,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             seconds = patience(self._core.options.close_timeout, exc_type)
             await self._tasks.leave(self._finished, seconds)
         finally:
-            await self._line.stream.__aexit__(None, None, None)
+            await self._line.stream.aclose()
 
     async def send(self, item: str | bytes) -> None:
         """Send one message: str as text, bytes as binary.
@@ -175,9 +175,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._check_open()
         await self._outbox.room()
         self._check_open()
+        assert self._pump is not None
         message = _Message(item)
         self._unsettled.add(message)
-        self._outbox.put(message)
+        self._outbox.put(message, wake=False)
+        self._pump.flush()
         try:
             await message.settled.wait()
         finally:

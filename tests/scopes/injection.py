@@ -17,6 +17,8 @@ import trio
 from httpcore._backends.anyio import AnyIOStream
 from httpcore._backends.trio import TrioStream
 
+from rivet_anyio._backend._asyncio import AsyncioSocket
+from rivet_anyio._backend._trio import TrioSocket
 from rivet_anyio.transport._upgrade import UpgradedStream
 
 __all__ = ["MEANS", "PLACES", "cancelled_at", "live_tasks", "undisturbed"]
@@ -93,10 +95,22 @@ async def _counting_io(program: Program, counter: _Counter) -> None:
 
         return call
 
+    def counted_at_once(method: Callable[..., int]) -> Callable[..., int]:
+        def call(*args: Any) -> int:
+            counter.tick()
+            try:
+                return method(*args)
+            finally:
+                counter.tick()
+
+        return call
+
     with pytest.MonkeyPatch.context() as patch:
-        for stream in (UpgradedStream, AnyIOStream, TrioStream):
+        for stream in (UpgradedStream, AsyncioSocket, TrioSocket, AnyIOStream, TrioStream):
             for name in ("read", "write"):
                 patch.setattr(stream, name, counted(getattr(stream, name)))
+        for stream in (AsyncioSocket, TrioSocket):
+            patch.setattr(stream, "write_now", counted_at_once(stream.write_now))
         await program()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -137,7 +138,7 @@ async def check_websocket(
         )
     else:
         data = b""
-        async with stream:
+        async with aclosing(stream):
             with anyio.move_on_after(seconds):
                 try:
                     data = await stream.read(1024)

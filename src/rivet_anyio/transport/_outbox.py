@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
+from .._backend import Waiter
 from .._signal import Signal
 
 __all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
@@ -37,7 +38,8 @@ class Outbox:
         # A dict in order of arrival: what a cancelled caller takes back may be anywhere in it.
         self._items: OrderedDict[Outgoing, None] = OrderedDict()
         self._bytes = 0
-        self._filled = Signal()
+        self._is_filled = False
+        self._writer: Waiter | None = None  # when it waits for something to write
         self._emptied: Signal | None = None  # when somebody waits for room
 
     def __len__(self) -> int:
@@ -53,18 +55,19 @@ class Outbox:
         """Whether callers have to wait for `room`."""
         return self._bytes >= HIGH_WATER
 
-    def put(self, item: Outgoing) -> None:
+    def put(self, item: Outgoing, *, wake: bool = True) -> None:
         """Append, whatever waits already; see `room`."""
         self._items[item] = None
         self._bytes += item.size
-        self._filled.set()
+        if wake:
+            self.wake()
 
     def replace(self, items: list[Outgoing]) -> None:
         """Let these wait, in this order, instead of what does."""
         self._items = OrderedDict.fromkeys(items)
         self._bytes = sum(item.size for item in items)
         if items:
-            self._filled.set()
+            self.wake()
         self._tell_room()
 
     def discard(self, item: Outgoing) -> bool:
@@ -92,12 +95,19 @@ class Outbox:
 
     def wake(self) -> None:
         """Let `filled` return although nothing was put."""
-        self._filled.set()
+        self._is_filled = True
+        if self._writer is not None:
+            self._writer.set()
 
-    async def filled(self) -> None:
-        """Wait until something was put, or `wake` called."""
-        await self._filled.wait()
-        self._filled = Signal()
+    async def filled(self, waiter: Waiter) -> None:
+        """Wait, with this new waiter, until something was put, or `wake` called."""
+        if not self._is_filled:
+            self._writer = waiter
+            try:
+                await waiter.wait()
+            finally:
+                self._writer = None
+        self._is_filled = False
 
     async def room(self) -> None:
         """Wait until less waits than the high-water mark."""

@@ -7,21 +7,21 @@ frame behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import anyio
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
+from .._backend import ByteStream, current_backend
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._scope import uninterrupted
 from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
 from ._outbox import Outbox, Outgoing
 
-__all__ = ["ByteStream", "Pump", "Sink"]
+__all__ = ["Pump", "Sink"]
 
 _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024
@@ -32,18 +32,6 @@ _TICK = 0.001
 """Seconds to a deadline that count as none: clocks and sums of floats are not exact."""
 _LAST_WORDS_SECONDS = 1.0
 """After a failed write, how long the peer's own explanation is waited for."""
-
-
-class ByteStream(Protocol):
-    """What frames travel on; both methods raise `ConnectionLostError` when it broke."""
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Some bytes; none at the end."""
-        ...
-
-    async def write(self, data: bytes) -> None:
-        """Send all of these."""
-        ...
 
 
 class Sink(Protocol):
@@ -61,7 +49,7 @@ class Sink(Protocol):
 class _Batch(NamedTuple):
     """What leaves together, and what it is made of."""
 
-    writes: list[Iterable[bytes]]
+    writes: list[bytes | Iterator[bytes]]
     items: list[Outgoing]
     pings: int
     is_last: bool
@@ -98,6 +86,8 @@ class Pump:
         ping_timeout: float | None,
         opening_deadline: float = float("inf"),
     ) -> None:
+        backend = current_backend()
+        self._time, self._waiter = backend.time, backend.waiter
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
@@ -110,7 +100,9 @@ class Pump:
         self._control: list[Frame] = []
         self._close_frame: Close | None = None
         self._close_sent = Signal()
-        self.heard_before = self.last_heard = self._last_written = anyio.current_time()
+        self._is_idle = False
+        self._rest: _Batch | None = None
+        self.heard_before = self.last_heard = self._last_written = self._time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
         self._held = False
@@ -126,6 +118,32 @@ class Pump:
     def begin_sending(self) -> None:
         """Let the writer take from the outbox."""
         self._opened.set()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits in the outbox: at once if nothing stands in the way, else soon.
+
+        Nothing in it can be cancelled: what cannot be written at once is left to the writer.
+        """
+        is_free = self._is_idle and self._opened.is_set()
+        if not is_free or self._rest is not None or self._close_frame is not None:
+            self._outbox.wake()
+            return
+        batch = self._next_batch()
+        if not batch.writes:
+            return
+        first, *others = batch.writes
+        if isinstance(first, bytes):
+            written = self._stream.write_now(first)
+            if written == len(first) and not others:
+                self._has_left(batch)
+                return
+            if written:
+                self._last_written = self._time()
+            others.insert(0, first[written:])
+        else:
+            others = batch.writes
+        self._rest = batch._replace(writes=others)
         self._outbox.wake()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -179,7 +197,7 @@ class Pump:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            self.heard_before, self.last_heard = self.last_heard, anyio.current_time()
+            self.heard_before, self.last_heard = self.last_heard, self._time()
             try:
                 for frame in self._framer.receive(data):
                     if not isinstance(frame, (str, bytes)):
@@ -225,7 +243,7 @@ class Pump:
             finally:
                 self._held = False
                 self._room = None
-                self.last_heard = anyio.current_time()
+                self.last_heard = self._time()
 
     async def _answer_close(self) -> None:
         """Let a close frame leave, if the writer still can."""
@@ -236,18 +254,17 @@ class Pump:
     async def _write(self) -> None:
         try:
             while not self._close_sent.is_set():
-                batch = self._next_batch()
+                batch = self._rest or self._next_batch()
                 if batch.writes:
                     await self._write_all(batch.writes)
-                    if batch.pings:
-                        self._unsent_pings -= batch.pings
-                        self._ping_written = self._last_written
-                    for item in batch.items:
-                        item.sent()
+                    self._rest = None
+                    self._has_left(batch)
                 else:
-                    await self._outbox.filled()
-                if batch.is_last:
-                    self._close_sent.set()
+                    self._is_idle = True
+                    try:
+                        await self._outbox.filled(self._waiter())
+                    finally:
+                        self._is_idle = False
         except ConnectionLostError as lost:
             with move_on_after(_LAST_WORDS_SECONDS):
                 await self._ended.wait()
@@ -263,7 +280,7 @@ class Pump:
         pings = sum(isinstance(frame, Ping) for frame in self._control)
         self._control.clear()
         items: list[Outgoing] = []
-        writes: list[Iterable[bytes]] = []
+        writes: list[bytes | Iterator[bytes]] = []
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
@@ -273,19 +290,32 @@ class Pump:
                 if len(payload) <= _WRITE_SIZE:
                     parts.append(self._framer.encode(payload))
                 else:  # a piece for each write, so that it is never held twice
-                    writes += [parts, self._framer.encode_in_pieces(payload, _WRITE_SIZE)]
-                    parts = []
+                    if parts:
+                        writes.append(b"".join(parts))
+                        parts = []
+                    writes.append(self._framer.encode_in_pieces(payload, _WRITE_SIZE))
         if parts:
-            writes.append((b"".join(parts),))
+            writes.append(b"".join(parts))
         return _Batch(writes, items, pings, is_last=close is not None)
 
-    async def _write_all(self, writes: Iterable[Iterable[bytes]]) -> None:
-        for data in chain.from_iterable(writes):
-            await self._stream.write(data)
-            self._last_written = anyio.current_time()
+    async def _write_all(self, writes: list[bytes | Iterator[bytes]]) -> None:
+        for one in writes:
+            for data in (one,) if isinstance(one, bytes) else one:
+                await self._stream.write(data)
+                self._last_written = self._time()
+
+    def _has_left(self, batch: _Batch) -> None:
+        self._last_written = self._time()
+        if batch.pings:
+            self._unsent_pings -= batch.pings
+            self._ping_written = self._last_written
+        for item in batch.items:
+            item.sent()
+        if batch.is_last:
+            self._close_sent.set()
 
     async def _keep_alive(self) -> None:
-        with move_on_after(self._opening_deadline - anyio.current_time()):
+        with move_on_after(self._opening_deadline - self._time()):
             await self._opened.wait()
         if not self._opened.is_set():
             self._finish(ConnectError("the server did not open the connection in time"))
@@ -297,11 +327,11 @@ class Pump:
             if self._held or self._close_frame is not None:
                 await anyio.sleep(self._ping_interval / 4)
                 continue
-            left = self.last_heard + self._ping_interval - anyio.current_time()
+            left = self.last_heard + self._ping_interval - self._time()
             if left > _TICK:
                 await anyio.sleep(left)
                 continue
-            asked = anyio.current_time()
+            asked = self._time()
             self._ping()
             if not await self._heard_since(asked):
                 self._finish(
@@ -331,7 +361,7 @@ class Pump:
             if self._held or self._close_frame is not None:
                 return True
             since = max(asked, self._last_written) if self._unsent_pings else self._ping_written
-            left = since + self._ping_timeout - anyio.current_time()
+            left = since + self._ping_timeout - self._time()
             if left > _TICK:
                 late = 0
                 await anyio.sleep(min(left, self._ping_timeout / 4))

@@ -10,14 +10,15 @@ import base64
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import anyio
 import httpx
 from anyio import CancelScope, move_on_after
 
+from .._backend import ByteStream
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
+from ._detach import detach
 from ._http import SecretUrl, is_packed, send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
@@ -44,10 +45,7 @@ class UpgradeRefused(ConnectError):
 
 
 class UpgradedStream:
-    """The bytes of an upgraded connection.
-
-    Leaving its block drops the connection; whatever goes wrong on it is a `ConnectionLostError`.
-    """
+    """The bytes of an upgraded connection, as httpx gives them."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -56,7 +54,6 @@ class UpgradedStream:
         self._send: Callable[[bytes], Awaitable[None]] = self._stream.write
 
     async def read(self, max_bytes: int) -> bytes:
-        """Up to `max_bytes` bytes; none of them: the peer has sent all it will."""
         try:
             return await self._receive(max_bytes)
         except anyio.EndOfStream:
@@ -65,7 +62,6 @@ class UpgradedStream:
             raise ConnectionLostError(f"the connection broke: {exc!r}") from exc
 
     async def write(self, data: bytes) -> None:
-        """Send all of these bytes. A cancelled write leaves the stream unusable."""
         try:
             await self._send(data)
         except Exception as exc:
@@ -77,15 +73,10 @@ class UpgradedStream:
         data: bytes = await self._stream.read(max_bytes)
         return data
 
-    async def __aenter__(self) -> UpgradedStream:
-        return self
+    def write_now(self, data: bytes) -> int:
+        return 0
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
         await _drop(self._response)
 
 
@@ -114,7 +105,7 @@ async def upgrade(
     headers: Mapping[str, str],
     subprotocols: Sequence[str],
     has_secret: bool = False,
-) -> UpgradedStream:
+) -> ByteStream:
     """Open a WebSocket.
 
     Args:
@@ -151,10 +142,18 @@ async def upgrade(
         if response.status_code != 101:
             raise await _refusal(response)
         _check(response, key, subprotocols[0])
-        return UpgradedStream(response)
+        detached = detach(response)
     except BaseException:
         await _drop(response)
         raise
+    if detached is None:
+        return UpgradedStream(response)
+    try:
+        await _drop(response)
+    except BaseException:
+        await detached.aclose()
+        raise
+    return detached
 
 
 async def _refusal(response: httpx.Response) -> UpgradeRefused:

@@ -1,0 +1,79 @@
+"""What is done on asyncio and Trio directly, because a message's time goes there.
+
+AnyIO does the same for every backend, at some microseconds for each wait and each read.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Protocol
+
+__all__ = ["Backend", "ByteStream", "Waiter", "current_backend"]
+
+
+class Waiter(Protocol):
+    """An event that one task waits for, once."""
+
+    def set(self) -> None:
+        """Let `wait` return, now or when it is called."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when `set` has been called."""
+        ...
+
+
+class ByteStream(Protocol):
+    """What frames travel on; reading and writing raise `ConnectionLostError` when it broke."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Some bytes; none at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send all of these. A cancelled write leaves the stream unusable."""
+        ...
+
+    def write_now(self, data: bytes) -> int:
+        """Send what can be sent at once, and tell how much that was.
+
+        None of it where only `write` can, and where the stream broke: `write` will say so. Not
+        to be called while a `write` is under way.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Drop the connection at once, in any state. Cancellation: does not stop it."""
+        ...
+
+
+class Backend(Protocol):
+    """What this library asks of an event loop."""
+
+    def time(self) -> float:
+        """As `anyio.current_time`."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """A new one."""
+        ...
+
+    def stream(self, sock: socket.socket, data: bytes) -> ByteStream:
+        """The stream of a socket, which it closes at the end; `data` were read from it before.
+
+        Raises `NotImplementedError` where the event loop cannot watch sockets.
+        """
+        ...
+
+
+def current_backend() -> Backend:
+    """That of the event loop which runs here."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        from ._trio import TrioBackend
+
+        return TrioBackend()
+    from ._asyncio import AsyncioBackend
+
+    return AsyncioBackend()

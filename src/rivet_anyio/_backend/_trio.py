@@ -1,0 +1,116 @@
+"""Waiting, reading and writing with the means of Trio."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
+
+from .._errors import ConnectionLostError
+from ._sizes import FIRST_READ, LONG_WRITE, next_read
+
+__all__ = ["TrioBackend", "TrioSocket"]
+
+
+class TrioBackend:
+    """See `Backend`."""
+
+    __slots__ = ()
+
+    time = staticmethod(trio.current_time)
+
+    def waiter(self) -> TrioWaiter:
+        return TrioWaiter()
+
+    def stream(self, sock: socket.socket, data: bytes) -> TrioSocket:
+        return TrioSocket(sock, data)
+
+
+class TrioWaiter:
+    """See `Waiter`."""
+
+    __slots__ = ("_is_set", "_task")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._task: Task | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    async def wait(self) -> None:
+        if self._is_set:
+            await checkpoint()
+        else:
+            self._task = current_task()
+            await wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+
+class TrioSocket:
+    """A socket, without the pass through the scheduler that Trio's own add to each success."""
+
+    __slots__ = ("_data", "_is_drained", "_size", "_socket")
+
+    def __init__(self, sock: socket.socket, data: bytes) -> None:
+        self._socket = sock
+        self._data = data
+        self._size = FIRST_READ
+        self._is_drained = True
+
+    async def read(self, max_bytes: int) -> bytes:
+        if self._data:
+            await checkpoint()
+            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+            return data
+        if not self._is_drained:
+            await checkpoint()
+        while True:
+            # After a short read nothing is left for now: to ask would be a call in vain.
+            if self._is_drained:
+                await trio.lowlevel.wait_readable(self._socket)
+            size = min(self._size, max_bytes)
+            try:
+                data = self._socket.recv(size)
+            except BlockingIOError:
+                self._is_drained = True
+                continue
+            except OSError as exc:
+                raise _broke(exc) from exc
+            self._is_drained = len(data) < size
+            self._size = next_read(size, len(data))
+            return data
+
+    async def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        waited = False
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+                waited = True
+            except OSError as exc:
+                raise _broke(exc) from exc
+        if not waited and len(data) >= LONG_WRITE:
+            await checkpoint()
+
+    def write_now(self, data: bytes) -> int:
+        try:
+            return self._socket.send(data)
+        except OSError:
+            return 0
+
+    async def aclose(self) -> None:
+        self._socket.close()
+
+
+def _broke(exc: OSError) -> ConnectionLostError:
+    return ConnectionLostError(f"the connection broke: {exc!r}")

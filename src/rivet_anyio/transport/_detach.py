@@ -1,0 +1,62 @@
+"""Taking the socket of an upgraded connection over from httpx.
+
+What httpx and AnyIO put between a message and its socket takes longer than all the rest, and an
+upgraded connection would hold a place in the pool, its request and its answer for its whole life.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import httpx
+
+from .._backend import ByteStream, current_backend
+
+__all__ = ["detach"]
+
+
+def detach(response: httpx.Response) -> ByteStream | None:
+    """A stream on the socket of a 101; the response is to be closed, and leaves the socket open.
+
+    None where that is not possible, and nothing has changed: with TLS, with a transport of the
+    user's, on event loops that cannot watch sockets, and where a version of httpcore or AnyIO
+    keeps elsewhere what it has read.
+    """
+    stream = response.extensions["network_stream"]
+    try:
+        if stream.get_extra_info("ssl_object") is not None:
+            return None
+        sock = stream.get_extra_info("socket")
+        data, transport = _read_before(stream)
+        fd = os.dup(sock.fileno())
+    except (AttributeError, OSError):
+        return None
+    own = socket.socket(fileno=fd)
+    try:
+        own.setblocking(False)
+        detached = current_backend().stream(own, data)
+    except NotImplementedError:
+        own.close()
+        return None
+    if transport is not None:
+        # Some versions of AnyIO end the sending direction of what they close, for both of us.
+        transport.abort()
+    return detached
+
+
+def _read_before(stream: Any) -> tuple[bytes, Any]:
+    """What was read from the socket and not taken, and asyncio's transport.
+
+    Raises `AttributeError` where that cannot be known.
+    """
+    data = stream._leading_data
+    while type(stream).__module__.startswith("httpcore."):
+        stream = stream._stream
+    if hasattr(stream, "receive_some"):  # Trio's own, which holds nothing
+        return data, None
+    transport, protocol = stream._transport, stream._protocol
+    if transport.is_reading() or transport.is_closing() or transport.get_write_buffer_size():
+        raise AttributeError("the transport is in use")
+    return data + b"".join(protocol.read_queue), transport

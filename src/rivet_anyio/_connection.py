@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
-from weakref import WeakSet
+from weakref import ref
 
 import anyio
 
@@ -71,6 +71,48 @@ class Connection:
     Every attribute that is none of this class is an action, as on the handle.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_abandoned",
+        "_attempt_observer",
+        "_attempts",
+        "_backend",
+        "_blocking",
+        "_buffers",
+        "_change",
+        "_changed",
+        "_close_timeout",
+        "_codec",
+        "_connect_timeout",
+        "_core",
+        "_deserted",
+        "_entered",
+        "_failure",
+        "_first_settled",
+        "_get_params",
+        "_handle",
+        "_heard",
+        "_init",
+        "_leaving",
+        "_lost_at",
+        "_next_id",
+        "_observer",
+        "_opened_at",
+        "_outbox",
+        "_over",
+        "_params",
+        "_pump",
+        "_refusal",
+        "_retry",
+        "_session",
+        "_skip_ready_wait",
+        "_supervised",
+        "_target",
+        "_tasks",
+        "_watchers",
+        "in_flight",
+    )
+
     def __init__(
         self,
         handle: ActorHandle,
@@ -104,7 +146,7 @@ class Connection:
         self._over = False
         self._change = StatusChange(Status.CONNECTING)
         self._changed = Signal()
-        self._watchers: WeakSet[StatusStream] = WeakSet()
+        self._watchers: set[ref[StatusStream]] = set()
         self._session: Session | None = None
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
@@ -328,7 +370,7 @@ class Connection:
         """
         stream = StatusStream(self._change)
         if not self._over:
-            self._watchers.add(stream)
+            self._watchers.add(ref(stream, self._watchers.discard))
         return stream
 
     async def wait_connected(self) -> None:
@@ -662,7 +704,9 @@ class Connection:
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:
         self._change = StatusChange(status, error)
         for watcher in tuple(self._watchers):
-            watcher.push(self._change)
+            stream = watcher()
+            if stream is not None:
+                stream.push(self._change)
         self._changed.set()
         self._changed = Signal()
 

@@ -107,7 +107,7 @@ class Pump:
         self._ping_written = self._last_written
         self._held = False
         self._room: anyio.Event | None = None
-        self._scope = CancelScope()
+        self._scope: CancelScope | None = None
         self.end: RivetError | Close | None = None
 
     @property
@@ -157,7 +157,7 @@ class Pump:
     def drop(self) -> None:
         """End at once, without a word to the peer."""
         self._finish(ConnectionLostError("the connection was dropped"))
-        self._scope.cancel()
+        self._stop()
 
     def give_up(self, error: RivetError) -> None:
         """End because of this error, found in a message: a close frame is the last that leaves."""
@@ -169,16 +169,20 @@ class Pump:
 
         Cancellation: drops everything at once, without a close frame.
         """
-        with self._scope:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(uninterrupted(self._write))
-                tasks.start_soon(uninterrupted(self._keep_alive))
-                await self._read()
-                await self._answer_close()
-                self._scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            self._scope = tasks.cancel_scope
+            tasks.start_soon(uninterrupted(self._write))
+            tasks.start_soon(uninterrupted(self._keep_alive))
+            await self._read()
+            await self._answer_close()
+            self._stop()
         if self.end is None:
             self.end = ConnectionLostError("the connection was dropped")
         return self.end
+
+    def _stop(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
 
     def _finish(self, end: RivetError | Close) -> None:
         if self.end is None:
@@ -269,10 +273,10 @@ class Pump:
             with move_on_after(_LAST_WORDS_SECONDS):
                 await self._ended.wait()
             self._finish(lost)
-            self._scope.cancel()
+            self._stop()
         except Exception as error:  # a fault of ours must not leave as a group
             self._finish(_internal(error))
-            self._scope.cancel()
+            self._stop()
 
     def _next_batch(self) -> _Batch:
         """What to write next."""
@@ -319,7 +323,7 @@ class Pump:
             await self._opened.wait()
         if not self._opened.is_set():
             self._finish(ConnectError("the server did not open the connection in time"))
-            self._scope.cancel()
+            self._stop()
             return
         if self._ping_interval is None:
             return
@@ -339,7 +343,7 @@ class Pump:
                         f"the peer sent nothing for {self._ping_timeout} s after a ping"
                     )
                 )
-                self._scope.cancel()
+                self._stop()
                 return
 
     def _ping(self) -> None:

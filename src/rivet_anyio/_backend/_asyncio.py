@@ -8,7 +8,7 @@ import socket
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectionLostError
-from ._sizes import FIRST_READ, LONG_WRITE, next_read
+from ._sizes import FIRST_READ, LONG_RUN, next_read
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
 
@@ -57,6 +57,7 @@ class AsyncioSocket:
         "_data",
         "_error",
         "_fd",
+        "_in_a_row",
         "_is_at_end",
         "_is_watched",
         "_loop",
@@ -71,6 +72,7 @@ class AsyncioSocket:
         self._fd = sock.fileno()
         self._data = data
         self._size = FIRST_READ
+        self._in_a_row = 0  # bytes written without waiting
         self._reader: asyncio.Future[None] | None = None
         self._error: OSError | None = None
         self._is_at_end = False
@@ -103,7 +105,9 @@ class AsyncioSocket:
                 waited = True
             except OSError as exc:
                 raise _broke(exc) from exc
-        if not waited and len(data) >= LONG_WRITE:
+        self._in_a_row = 0 if waited else self._in_a_row + len(data)
+        if self._in_a_row >= LONG_RUN:
+            self._in_a_row = 0
             await checkpoint()
 
     def write_now(self, data: bytes) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["FIRST_READ", "LONG_WRITE", "next_read"]
+__all__ = ["FIRST_READ", "LONG_RUN", "next_read"]
 
 FIRST_READ = 16 * 1024
 _MAX_READ = 256 * 1024
 
-LONG_WRITE = 64 * 1024
-"""Bytes after which other tasks have their turn."""
+LONG_RUN = 1024 * 1024
+"""Bytes written without waiting, after which other tasks have their turn."""
 
 
 def next_read(size: int, got: int) -> int:

@@ -215,7 +215,7 @@ def translated() -> Generator[None]:
         yield
     except httpx.PoolTimeout as exc:
         raise ConnectError(
-            "the HTTP client's connection pool is full: every WebSocket holds one of its "
+            "the HTTP client's connection pool is full: every WebSocket over TLS holds one of its "
             "connections, so give it httpx.Limits(max_connections=None) or a higher number"
         ) from exc
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:

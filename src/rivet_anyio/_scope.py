@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio import CancelScope
@@ -18,6 +18,8 @@ from anyio.abc import TaskGroup
 from ._signal import Signal
 
 __all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience", "uninterrupted"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LEAVE_CANCELLED_SECONDS = 1.0
 """How long a goodbye may take when the scope is left by cancellation."""
@@ -38,14 +40,16 @@ def is_cancelled() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
-def uninterrupted(
-    task: Callable[[], Coroutine[Any, Any, None]],
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    """A task that Trio does not interrupt for Ctrl-C: that belongs to the program's main task."""
+def uninterrupted(function: F) -> F:
+    """A function that Trio does not interrupt for Ctrl-C, nor anything that it calls.
+
+    Ctrl-C is for the program's own code: not for our tasks, and not for a step of ours that would
+    leave half a frame behind.
+    """
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
-        trio.lowlevel.enable_ki_protection(task)
-    return task
+        trio.lowlevel.enable_ki_protection(function)
+    return function
 
 
 class SilentTasks:

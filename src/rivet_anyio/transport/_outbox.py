@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Protocol
 
 from .._backend import Waiter
@@ -36,7 +35,7 @@ class Outbox:
 
     def __init__(self) -> None:
         # A dict in order of arrival: what a cancelled caller takes back may be anywhere in it.
-        self._items: OrderedDict[Outgoing, None] = OrderedDict()
+        self._items: dict[Outgoing, None] = {}
         self._bytes = 0
         self._is_filled = False
         self._writer: Waiter | None = None  # when it waits for something to write
@@ -64,7 +63,7 @@ class Outbox:
 
     def replace(self, items: list[Outgoing]) -> None:
         """Let these wait, in this order, instead of what does."""
-        self._items = OrderedDict.fromkeys(items)
+        self._items = dict.fromkeys(items)
         self._bytes = sum(item.size for item in items)
         if items:
             self.wake()
@@ -81,17 +80,14 @@ class Outbox:
 
     def take(self) -> list[tuple[Outgoing, str | bytes]]:
         """What to write next: up to the high-water mark, at least one message if there is any."""
-        batch: list[tuple[Outgoing, str | bytes]] = []
-        size = 0
-        while self._items and size < HIGH_WATER:
-            item, _ = self._items.popitem(last=False)
-            size += item.size
-            payload = item.take()
-            if payload is not None:
-                batch.append((item, payload))
-        self._bytes -= size
+        taken = self._items
+        left: dict[Outgoing, None] = {}
+        if self._bytes > HIGH_WATER:
+            taken, left = _split(self._items)
+        self._items = left
+        self._bytes = sum(item.size for item in left) if left else 0
         self._tell_room()
-        return batch
+        return [(item, payload) for item in taken if (payload := item.take()) is not None]
 
     def wake(self) -> None:
         """Let `filled` return although nothing was put."""
@@ -119,3 +115,16 @@ class Outbox:
         if self._emptied is not None and self._bytes < HIGH_WATER:
             self._emptied.set()
             self._emptied = None
+
+
+def _split(items: dict[Outgoing, None]) -> tuple[dict[Outgoing, None], dict[Outgoing, None]]:
+    """What leaves now, and what after it."""
+    taken: dict[Outgoing, None] = {}
+    size = 0
+    rest = iter(items)
+    for item in rest:
+        taken[item] = None
+        size += item.size
+        if size >= HIGH_WATER:
+            break
+    return taken, dict.fromkeys(rest)

@@ -88,6 +88,7 @@ class Pump:
     ) -> None:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
+        uninterrupted(self.flush)
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
@@ -132,18 +133,16 @@ class Pump:
         batch = self._next_batch()
         if not batch.writes:
             return
-        first, *others = batch.writes
+        first = batch.writes[0]
         if isinstance(first, bytes):
             written = self._stream.write_now(first)
-            if written == len(first) and not others:
+            if written == len(first) and len(batch.writes) == 1:
                 self._has_left(batch)
                 return
             if written:
                 self._last_written = self._time()
-            others.insert(0, first[written:])
-        else:
-            others = batch.writes
-        self._rest = batch._replace(writes=others)
+                batch.writes[0] = first[written:]
+        self._rest = batch
         self._outbox.wake()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -280,9 +279,12 @@ class Pump:
 
     def _next_batch(self) -> _Batch:
         """What to write next."""
-        parts = [self._framer.encode(frame) for frame in self._control]
-        pings = sum(isinstance(frame, Ping) for frame in self._control)
-        self._control.clear()
+        parts: list[bytes] = []
+        pings = 0
+        if self._control:
+            parts = [self._framer.encode(frame) for frame in self._control]
+            pings = sum(isinstance(frame, Ping) for frame in self._control)
+            self._control.clear()
         items: list[Outgoing] = []
         writes: list[bytes | Iterator[bytes]] = []
         close = self._close_frame
@@ -299,8 +301,8 @@ class Pump:
                         parts = []
                     writes.append(self._framer.encode_in_pieces(payload, _WRITE_SIZE))
         if parts:
-            writes.append(b"".join(parts))
-        return _Batch(writes, items, pings, is_last=close is not None)
+            writes.append(parts[0] if len(parts) == 1 else b"".join(parts))
+        return _Batch(writes, items, pings, close is not None)
 
     async def _write_all(self, writes: list[bytes | Iterator[bytes]]) -> None:
         for one in writes:

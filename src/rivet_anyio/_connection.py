@@ -236,11 +236,11 @@ class Connection:
         if self._outbox.is_full:
             await self._outbox.room()
             self._check_usable()
-        # Alone it leaves at once; among others it waits for the writer, which sends them together.
-        is_alone = not self.in_flight
-        self._outbox.put(call, wake=not is_alone)
-        if is_alone and self._pump is not None:
-            self._pump.flush()
+        if self._pump is None or self.in_flight:
+            # Calls that come together leave together.
+            self._outbox.put(call)
+        else:
+            self._pump.send(call)
         try:
             await call.settled.wait()
         except BaseException:

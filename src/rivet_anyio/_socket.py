@@ -178,8 +178,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         assert self._pump is not None
         message = _Message(item)
         self._unsettled.add(message)
-        self._outbox.put(message, wake=False)
-        self._pump.flush()
+        self._pump.send(message)
         try:
             await message.settled.wait()
         finally:

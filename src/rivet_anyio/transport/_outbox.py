@@ -54,12 +54,11 @@ class Outbox:
         """Whether callers have to wait for `room`."""
         return self._bytes >= HIGH_WATER
 
-    def put(self, item: Outgoing, *, wake: bool = True) -> None:
+    def put(self, item: Outgoing) -> None:
         """Append, whatever waits already; see `room`."""
         self._items[item] = None
         self._bytes += item.size
-        if wake:
-            self.wake()
+        self.wake()
 
     def replace(self, items: list[Outgoing]) -> None:
         """Let these wait, in this order, instead of what does."""

@@ -19,7 +19,7 @@ from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetErr
 from .._scope import uninterrupted
 from .._signal import Signal
 from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
-from ._outbox import Outbox, Outgoing
+from ._outbox import HIGH_WATER, Outbox, Outgoing
 
 __all__ = ["Pump", "Sink"]
 
@@ -88,7 +88,7 @@ class Pump:
     ) -> None:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
-        uninterrupted(self.flush)
+        uninterrupted(self.send)
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
@@ -119,20 +119,35 @@ class Pump:
     def begin_sending(self) -> None:
         """Let the writer take from the outbox."""
         self._opened.set()
-        self.flush()
+        batch = self._next_batch() if self._is_free() else None
+        if batch is not None and batch.writes:
+            self._write_now(batch)
+        else:
+            self._outbox.wake()
 
-    def flush(self) -> None:
-        """Write what waits in the outbox: at once if nothing stands in the way, else soon.
+    def send(self, item: Outgoing) -> None:
+        """Write a message: at once if nothing stands in the way, else when its turn comes.
 
         Nothing in it can be cancelled: what cannot be written at once is left to the writer.
         """
-        is_free = self._is_idle and self._opened.is_set()
-        if not is_free or self._rest is not None or self._close_frame is not None:
-            self._outbox.wake()
+        if len(self._outbox) or item.size > HIGH_WATER or not self._is_free():
+            self._outbox.put(item)
             return
-        batch = self._next_batch()
-        if not batch.writes:
-            return
+        payload = item.take()
+        if payload is not None:
+            self._write_now(_Batch([self._framer.encode(payload)], [item], 0, False))
+
+    def _is_free(self) -> bool:
+        """Whether the writer has nothing to do, and others may write."""
+        return (
+            self._is_idle
+            and self._rest is None
+            and not self._control
+            and self._close_frame is None
+            and self._opened.is_set()
+        )
+
+    def _write_now(self, batch: _Batch) -> None:
         first = batch.writes[0]
         if isinstance(first, bytes):
             written = self._stream.write_now(first)

@@ -173,7 +173,7 @@ class Proxy:
         finally:
             self._toxics.update(before)
 
-    async def until(self, condition: Callable[[Proxy], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[Proxy], bool], seconds: float = 60) -> None:
         """Wait until this holds; it is asked again after everything that happens here."""
         with anyio.fail_after(seconds):
             while True:
@@ -237,7 +237,8 @@ class Proxy:
             await self._deaf.wait()
 
     async def _cut(self, reset: bool) -> None:
-        for pair in tuple(self._pairs):
+        # WebSockets last: who comes back at once must not find a connection that is about to end.
+        for pair in sorted(self._pairs, key=lambda pair: pair.is_websocket):
             if reset:
                 _make_closing_reset(pair.client)
             await self._part(pair)

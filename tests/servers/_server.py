@@ -20,7 +20,7 @@ from ._node import node
 from ._ports import Port, reserve_port
 from ._versions import SOURCES, sources
 
-_READY_TIMEOUT = 60.0
+_READY_TIMEOUT = 120.0
 _STOP_TIMEOUT = 30.0
 _POLL = 0.05
 _PORT_ATTEMPTS = 5

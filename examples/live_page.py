@@ -1,12 +1,13 @@
 """A page that shows an actor's events as they come: server-sent events from Starlette.
 
 ``python -m examples.live_page``, then open http://127.0.0.1:8000. One connection to the actor
-serves all browsers. When it was lost, each browser is told to ask for what it may have missed.
+serves all browsers. When it was lost, the count is asked for anew, in case events were missed.
 """
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import anyio
 import uvicorn
@@ -16,59 +17,73 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from rivet_anyio import Client, EventStream, Gap
+from rivet_anyio import Client, Connection, ConnectionLostError, Gap
 
 PAGE = """<!doctype html>
 <title>Live</title>
 <h1>Count: <output id="count">…</output></h1>
 <button onclick="fetch('/increment', {method: 'POST'})">Increment</button>
 <script>
-  const show = (count) => { document.getElementById("count").textContent = count; };
-  const refresh = async () => show(await (await fetch("/count")).json());
   const source = new EventSource("/events");  // comes back by itself, like a Connection
-  source.onopen = refresh;
-  source.addEventListener("gap", refresh);
-  source.addEventListener("count", (event) => show(JSON.parse(event.data)));
+  source.onmessage = (event) => {
+    document.getElementById("count").textContent = JSON.parse(event.data);
+  };
 </script>
 """
 
-Browsers = set[MemoryObjectSendStream[str]]
 
+@dataclass
+class Feed:
+    """The latest count, and the browsers that see it."""
 
-async def pass_on(counts: EventStream[int | Gap], browsers: Browsers) -> None:
-    """Hand every event to every browser; one that does not keep up is let go, and comes back."""
-    async for count in counts:
-        if isinstance(count, Gap):
-            message = "event: gap\ndata: {}\n\n"
-        else:
-            message = f"event: count\ndata: {json.dumps(count)}\n\n"
-        for browser in tuple(browsers):
+    count: int | None = None
+    browsers: set[MemoryObjectSendStream[str]] = field(default_factory=set)
+
+    def show(self, count: int) -> None:
+        """Hand it to every browser; one that does not keep up is let go, and comes back."""
+        self.count = count
+        for browser in tuple(self.browsers):
             try:
-                browser.send_nowait(message)
+                browser.send_nowait(self.message())
             except (anyio.WouldBlock, anyio.BrokenResourceError):
-                browsers.discard(browser)
+                self.browsers.discard(browser)
                 browser.close()
+
+    def message(self) -> str:
+        return f"data: {json.dumps(self.count)}\n\n"
+
+
+async def follow(conn: Connection, feed: Feed) -> None:
+    counts = conn.events("newCount", type=int, gaps="mark", overflow="drop_oldest")
+    feed.show(await ask(conn))
+    async for count in counts:
+        feed.show(await ask(conn) if isinstance(count, Gap) else count)
+
+
+async def ask(conn: Connection) -> int:
+    """The count, over the connection: no event that comes after the answer is missed."""
+    while True:
+        try:
+            return await conn.action("getCount", type=int)
+        except ConnectionLostError:
+            continue  # to ask twice harms nobody
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with Client() as client, anyio.create_task_group() as tasks:
+    app.state.feed = feed = Feed()
+    async with Client() as client:
         app.state.counter = client.counter.get_or_create("live-page")
-        app.state.browsers = browsers = Browsers()
-        async with app.state.counter.connect() as conn:
-            counts = conn.events("newCount", type=int, gaps="mark", overflow="drop_oldest")
-            tasks.start_soon(pass_on, counts, browsers)
+        async with app.state.counter.connect() as conn, anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, conn, feed)
             yield
-        for browser in browsers:
-            browser.close()
+            tasks.cancel_scope.cancel()
+    for browser in feed.browsers:
+        browser.close()
 
 
 async def page(request: Request) -> HTMLResponse:
     return HTMLResponse(PAGE)
-
-
-async def count(request: Request) -> JSONResponse:
-    return JSONResponse(await request.app.state.counter.getCount())
 
 
 async def increment(request: Request) -> JSONResponse:
@@ -76,8 +91,11 @@ async def increment(request: Request) -> JSONResponse:
 
 
 async def events(request: Request) -> StreamingResponse:
+    feed: Feed = request.app.state.feed
     send, receive = anyio.create_memory_object_stream[str](100)
-    request.app.state.browsers.add(send)
+    feed.browsers.add(send)
+    if feed.count is not None:
+        send.send_nowait(feed.message())
 
     async def body() -> AsyncGenerator[str]:
         with receive:
@@ -91,7 +109,6 @@ async def events(request: Request) -> StreamingResponse:
 app = Starlette(
     routes=[
         Route("/", page),
-        Route("/count", count),
         Route("/increment", increment, methods=["POST"]),
         Route("/events", events),
     ],

@@ -15,6 +15,7 @@ async def work(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) ->
         async with room.connect() as conn:
             # With "block" the room waits for us rather than the messages being dropped.
             messages = conn.events("message", overflow="block", gaps="mark")
+            await conn.getHistory()  # the answer tells that the server has the subscription
             print("working")
             task_status.started()
             try:

@@ -29,7 +29,7 @@ _OPTIONS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
-_SECONDS = 30
+_SECONDS = 60
 
 # Resolves when the page shows the text, however it comes to.
 _UNTIL_SHOWN = """

@@ -35,7 +35,7 @@ from tests.servers import Server, start_server
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PATIENCE = 60
+PATIENCE = 120
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?[^\n]*\n"
@@ -149,7 +149,7 @@ def test_tests_pass(page: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, "utf-8")
     options = ["-p", "no:asyncio", "-p", "no:trio", "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-o", "anyio_mode=auto", *options, "--timeout=60"],
+        [sys.executable, "-m", "pytest", "-o", "anyio_mode=auto", *options, "--timeout=120"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

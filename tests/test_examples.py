@@ -223,7 +223,10 @@ async def run_worker(
                 os.kill(os.getpid(), number)
 
 
-async def test_worker_finishes_what_it_is_doing(server: Server, printed_by_worker: Printed) -> None:
+async def test_worker_finishes_what_it_is_doing(
+    server: Server, printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WORK_MILLISECONDS", 1000)  # the signal comes sooner
     async with Client(server.endpoint) as client:
         ledger = client.ledger.get_or_create("polite-worker")
         await run_worker(client, "first", printed_by_worker, {"begin first": signal.SIGTERM})

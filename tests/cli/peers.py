@@ -45,7 +45,7 @@ def forward(port: int, request: Request) -> Answer:
     """Pass a request on like a proxy that knows no Upgrade: hop-by-hop headers stay behind."""
     dropped = ("connection", "upgrade", "host", "content-length", "transfer-encoding")
     headers = {name: value for name, value in request.headers.items() if name not in dropped}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(request.method, request.path, request.body, headers)
         response = connection.getresponse()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = str(Path(sys.executable).parent / "rivet-anyio")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 # The terminal becomes the controlling one, so that Ctrl-C is what a keyboard makes of it.
 _ON_TERMINAL = """

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .running import Cli, Running
+from tests.servers._ports import reserve_port
+
+from .running import PATIENCE, Cli, Running
 
 ACTORS = """
 from rivet_anyio.testing import Actor
@@ -37,7 +39,11 @@ def endpoint(run: Running, count: int = 1) -> str:
 
 
 def test_serves_and_reloads(file: Path) -> None:
-    with Cli().background("dev", str(file), "--port", "0") as run:
+    # Nobody else may take the port while one server ends and the next one starts.
+    with (
+        reserve_port() as port,
+        Cli().background("dev", str(file), "--port", str(port.number)) as run,
+    ):
         cli = Cli(RIVET_ENDPOINT=endpoint(run))
         assert cli("list").out == "chatRoom\n"
         assert cli("call", "-c", "chatRoom/a", "greet", "ann").out == '"hello, ann"\n'
@@ -51,7 +57,7 @@ def test_serves_and_reloads(file: Path) -> None:
         file.write_text(ACTORS)
         endpoint(run, 3)
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(20) == 130
+        assert run.process.wait(PATIENCE) == 130
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(
             ("127.0.0.1", int(cli.environment["RIVET_ENDPOINT"].rpartition(":")[2]))

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.proxy import running_proxy
 from tests.servers import Server, call
 
-from .running import COMMAND, SIGNALS, Cli
+from .running import COMMAND, PATIENCE, SIGNALS, Cli
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_signal_while_the_output_is_full(cli: Cli, server: Server, key: str) -> 
         # More than the pipe and all buffers hold, and nobody reads it.
         call(server.port, "probe", key, "emitMany", "many", 20_000)
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(20) == 130
+        assert run.process.wait(PATIENCE) == 130
 
 
 def test_reader_that_leaves_ends_events(cli: Cli, server: Server, key: str) -> None:
@@ -67,7 +67,7 @@ def test_reader_that_leaves_ends_events(cli: Cli, server: Server, key: str) -> N
         # No further event: the command notices by itself.
         assert run.process.stdout is not None
         run.process.stdout.close()
-        assert run.process.wait(20) == 141
+        assert run.process.wait(PATIENCE) == 141
         assert run.process.stderr is not None
         assert run.process.stderr.read() == b""
 
@@ -75,7 +75,7 @@ def test_reader_that_leaves_ends_events(cli: Cli, server: Server, key: str) -> N
 def test_head_is_quiet(cli: Cli) -> None:
     line = f"set -o pipefail; '{COMMAND}' list | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, env=cli.environment, timeout=30, check=True
+        ["bash", "-c", line], capture_output=True, env=cli.environment, timeout=PATIENCE, check=True
     )
     first, code = done.stdout.decode().split()
     assert first == "brokenStart" and code in ("0", "141") and done.stderr == b""
@@ -90,7 +90,7 @@ def test_closed_output_of_a_result(cli: Cli, key: str) -> None:
             stdout=writer,
             stderr=subprocess.PIPE,
             env=cli.environment,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     finally:
@@ -101,7 +101,7 @@ def test_closed_output_of_a_result(cli: Cli, key: str) -> None:
 def test_no_stdout_and_no_stderr(cli: Cli) -> None:
     line = f"'{COMMAND}' list 2>&1 >&-; echo $?; '{COMMAND}' call counter/nobody x 2>&-; echo $?"
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, env=cli.environment, timeout=60, check=True
+        ["bash", "-c", line], capture_output=True, env=cli.environment, timeout=PATIENCE, check=True
     )
     assert done.stdout.decode().splitlines() == ["error: stdout is closed", "1", "3"]
 
@@ -115,7 +115,7 @@ def test_full_disk(cli: Cli) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             env=cli.environment,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     assert done.returncode == 1

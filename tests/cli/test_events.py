@@ -18,17 +18,24 @@ def emit(server: Server, key: str, name: str, *args: object) -> None:
 
 
 def test_lines_of_json(cli: Cli, server: Server, key: str) -> None:
-    with cli.background("events", "-c", f"probe/{key}", "one", "two", "-n", "3") as run:
+    with cli.background("events", "-c", f"probe/{key}", "one", "two") as run:
         run.until(lambda: "\n" in run.out, step=lambda: emit(server, key, "one"))
         emit(server, key, "other", 1)
         emit(server, key, "two", "ä", {"n": [1]})
-        run.until(lambda: '"two"' in run.out)
         emit(server, key, "two", [1])
-        result = run.end()
-    assert result.code == 0
-    twos = [line for line in result.lines if line["event"] == "two"]
-    assert len(result.lines) == 3 and twos[0]["args"] == ["ä", {"n": [1]}]
+        run.until(lambda: run.out.count('"two"') == 2)
+        result = run.end(signal.SIGINT)
+    assert result.code == 130
+    twos = [line for line in result.lines if line["event"] != "one"]
+    assert [line["args"] for line in twos] == [["ä", {"n": [1]}], [[1]]]
     assert result.lines[0] == {**result.lines[0], "type": "event", "event": "one", "args": []}
+
+
+def test_it_ends_after_so_many(cli: Cli, server: Server, key: str) -> None:
+    with cli.background("events", "-c", f"probe/{key}", "one", "two", "-n", "3") as run:
+        run.until(lambda: run.out.count("\n") == 3, step=lambda: emit(server, key, "one"))
+        result = run.end()
+    assert result.code == 0 and len(result.lines) == 3
 
 
 def test_gap_and_reconnect_are_told(cli: Cli, server: Server, key: str) -> None:

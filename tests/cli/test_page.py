@@ -17,7 +17,7 @@ import pytest
 from rivet_anyio.cli._exit import Exit
 from tests.servers import Server, call
 
-from .running import COMMAND, Cli
+from .running import COMMAND, PATIENCE, Cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE, re.M | re.S)
@@ -36,7 +36,7 @@ def test_examples(server: Server, block: str) -> None:
         ["bash", "-c", script],
         env={**Cli(RIVET_ENDPOINT=server.endpoint).environment, "PATH": path},
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     printed = done.stdout.decode()

@@ -78,8 +78,11 @@ def test_resolve_create_and_list(cli: Cli, key: str) -> None:
         {"actor_id": created, "name": "counter", "key": ["list", key]}
     ]
     assert "actor.duplicate_key" in cli("create", actor, code=3).err
+    # Actors that nobody calls for half a minute sleep.
+    cli("call", actor, "getCount")
     listed = {line["actor_id"]: line for line in cli("list", "counter").lines}
     assert listed[created]["key"] == ["list", key] and listed[created]["state"] == "awake"
+    cli("call", actor, "getCount")
     table = cli("list", "counter", "-o", "text").out
     assert actor in table and created in table and "awake" in table
     assert len(cli("list", "counter", "-n", "1").lines) == 1

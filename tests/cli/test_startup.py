@@ -9,7 +9,7 @@ import pytest
 
 import rivet_anyio
 
-from .running import Cli, environment
+from .running import PATIENCE, Cli, environment
 
 
 def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -63,7 +63,7 @@ def test_module_runs_too() -> None:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=30,
+        timeout=PATIENCE,
         check=True,
     )
     assert done.stdout.startswith("Usage: rivet-anyio ")

@@ -22,7 +22,7 @@ from .wire import Said
 
 __all__ = ["no_tasks_left"]
 
-GUARD = 10
+GUARD = 60
 """Seconds after which a case has hung."""
 
 SOON = Retry(initial=0.0001, maximum=0.0001)

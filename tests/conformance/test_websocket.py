@@ -23,7 +23,7 @@ from .wire import Sent
 
 __all__ = ["no_tasks_left"]
 
-GUARD = 10
+GUARD = 60
 """Seconds after which a case has hung."""
 
 LIMIT = 300

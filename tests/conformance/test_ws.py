@@ -22,7 +22,7 @@ from .wire import Sent, binary, close, close_body, more, text
 
 __all__ = ["no_tasks_left"]
 
-GUARD = 30
+GUARD = 60
 """Seconds after which a test has hung."""
 
 SCRIPT = Path(__file__).with_name("ws_peer.mjs")

@@ -22,7 +22,7 @@ import trio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from tests.servers._ports import free_port
+from tests.servers._ports import reserve_port
 
 from .toxics import Broken, Link, Onward, Toxic
 from .upgrades import Frames, Goodbye, Reply, UpgradeFault
@@ -173,7 +173,7 @@ class Proxy:
         finally:
             self._toxics.update(before)
 
-    async def until(self, condition: Callable[[Proxy], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[Proxy], bool], seconds: float = 60) -> None:
         """Wait until this holds; it is asked again after everything that happens here."""
         with anyio.fail_after(seconds):
             while True:
@@ -191,15 +191,16 @@ class Proxy:
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
-        async with anyio.create_task_group() as self._tasks:
-            self.port = free_port()
-            await self._accept()
-            try:
-                yield
-            finally:
-                self._tasks.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    await self._bury()
+        with reserve_port() as port:
+            async with anyio.create_task_group() as self._tasks:
+                self.port = port.number
+                await self._accept()
+                try:
+                    yield
+                finally:
+                    self._tasks.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await self._bury()
 
     def _call(self, method: Callable[..., object], *args: object) -> None:
         assert self._portal is not None
@@ -236,7 +237,8 @@ class Proxy:
             await self._deaf.wait()
 
     async def _cut(self, reset: bool) -> None:
-        for pair in tuple(self._pairs):
+        # WebSockets last: who comes back at once must not find a connection that is about to end.
+        for pair in sorted(self._pairs, key=lambda pair: pair.is_websocket):
             if reset:
                 _make_closing_reset(pair.client)
             await self._part(pair)

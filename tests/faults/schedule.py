@@ -17,7 +17,7 @@ __all__ = ["FAULTS", "disturb", "disturb_for", "plan"]
 
 Fault = Callable[[Proxy, random.Random], Awaitable[None]]
 
-_PROGRESS_SECONDS = 20.0
+_PROGRESS_SECONDS = 60.0
 _LIMIT_SECONDS = 0.5
 _NOTICE_SECONDS = 0.6
 """How long a silent network lasts: longer than the keepalive of a client with little patience."""

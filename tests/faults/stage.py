@@ -23,8 +23,8 @@ During = Callable[[Proxy, Workload], Awaitable[None]]
 """What happens while the workload runs."""
 
 
-def impatient(endpoint: str, encoding: str = "bare") -> Client:
-    """A client that notices silence soon and tries again at once.
+def impatient(endpoint: str, encoding: str = "bare", *, notices_silence: bool = True) -> Client:
+    """A client that notices silence soon, unless told otherwise, and tries again at once.
 
     It asks for no metadata, which may lead it around the proxy.
     """
@@ -33,9 +33,9 @@ def impatient(endpoint: str, encoding: str = "bare") -> Client:
         encoding=encoding,
         metadata_lookup=False,
         retry=Retry(initial=0.02, maximum=0.1),
-        connect_timeout=0.6,
+        connect_timeout=0.6 if notices_silence else 30.0,
         close_timeout=1.0,
-        ping_interval=0.15,
+        ping_interval=0.15 if notices_silence else None,
         ping_timeout=0.3,
     )
 
@@ -69,11 +69,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(server: Server, encoding: str = "bare") -> AsyncGenerator[Stage]:
+async def stage(
+    server: Server, encoding: str = "bare", *, notices_silence: bool = True
+) -> AsyncGenerator[Stage]:
     """A stage, for as long as the block lasts."""
     with running_proxy(server.port) as proxy:
         async with (
-            impatient(proxy.endpoint, encoding) as client,
+            impatient(proxy.endpoint, encoding, notices_silence=notices_silence) as client,
             Client(server.endpoint, metadata_lookup=False) as direct,
         ):
             yield Stage(server, proxy, client, direct)

@@ -28,7 +28,7 @@ async def test_a_slow_consumer_knows_what_it_missed(
     client: Client, direct: Client, key: list[str], overflow: str
 ) -> None:
     got: list[int] = []
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             events = conn.events("n", type=int, buffer_size=BUFFER, overflow=overflow)  # type: ignore[call-overload]
             assert await conn.echo(1) == 1
@@ -61,7 +61,7 @@ async def test_a_slow_consumer_is_told_to_stop(
     client: Client, direct: Client, key: list[str]
 ) -> None:
     got: list[int] = []
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             events = conn.events("n", type=int, buffer_size=BUFFER)
             assert await conn.echo(1) == 1
@@ -92,7 +92,7 @@ async def test_a_peer_that_stops_reading(proxy: Proxy, key: list[str]) -> None:
         settled += 1
 
     before = await held()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Client(
             proxy.endpoint, metadata_lookup=False, close_timeout=1.0, ping_interval=None
         ) as client:
@@ -112,7 +112,7 @@ async def test_a_peer_that_stops_reading(proxy: Proxy, key: list[str]) -> None:
                 assert conn._outbox.items == ()
                 assert conn.in_flight == {}
                 left_at = anyio.current_time()
-            assert 0.9 < anyio.current_time() - left_at < 5
+            assert 0.9 < anyio.current_time() - left_at < 20
         proxy.resume()
         proxy.cut()
     assert await nothing_left_since(before) == []

@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("run", range(metafunc.config.getoption("--fault-runs")))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_every_promise_is_kept(
     any_server: Server,
     key: list[str],
@@ -62,7 +62,7 @@ async def test_every_promise_is_kept(
     assert grown < _HELD_BYTES
     # The faults have met something, and something was done between them.
     assert report["gaps"] > count / 4
-    assert report["returned"] > count
+    assert report["returned"] > count / 2
     assert report["returned after a wait"] > count / 20
 
 

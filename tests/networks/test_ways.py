@@ -18,7 +18,7 @@ from tests.servers import Server
 
 from .peers import HttpProxy, Peer, SocksProxy, TlsFront, UnixFront, running
 
-GUARD = 30
+GUARD = 60
 SOON = Retry(initial=0.01, maximum=0.1)
 UNLIMITED = httpx.Limits(max_connections=None)
 

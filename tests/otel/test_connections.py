@@ -25,7 +25,7 @@ from .recording import (
     status,
 )
 
-GUARD = 20
+GUARD = 60
 
 ATTEMPT = {
     "rivet.actor.name": "room",

@@ -24,7 +24,7 @@ from tests.servers import VERSIONS, Server, start_server
 
 from .recording import Recording, id_of, in_header, parsed_head
 
-GUARD = 20
+GUARD = 60
 
 REMOTE = SpanContext(
     0x0AF7651916CD43DD8448EB211C80319C,

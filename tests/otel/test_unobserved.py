@@ -16,7 +16,7 @@ from rivet_anyio import Client, Connection
 from rivet_anyio._observe import Call, Subject
 from tests.peers.raw import Peer, serving
 
-GUARD = 20
+GUARD = 60
 
 EVENT = json.dumps({"body": {"tag": "Event", "val": {"name": "news", "args": [1]}}})
 

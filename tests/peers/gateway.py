@@ -97,7 +97,7 @@ class Gateway:
     def finish(self) -> None:
         """Wait for every WebSocket's end."""
         for _ in range(self._accepted):
-            assert self._busy.acquire(timeout=10), "a WebSocket did not end"
+            assert self._busy.acquire(timeout=60), "a WebSocket did not end"
         if self.failures:
             raise self.failures[0]
 

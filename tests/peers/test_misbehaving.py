@@ -24,7 +24,7 @@ from rivet_anyio import (
 
 from .raw import INIT, Handler, Peer, close, frame, response, serving, text
 
-GUARD = 20
+GUARD = 60
 """Seconds after which a test has hung, whatever it waits for."""
 
 SOON = Retry(initial=0.001, maximum=0.001)
@@ -138,7 +138,7 @@ async def test_silence_instead_of_an_answer() -> None:
     async def handler(peer: Peer) -> None:
         await peer.silence()
 
-    error = await refused(handler, ConnectError, connect_timeout=0.1)
+    error = await refused(handler, ConnectError, connect_timeout=0.5)
     assert "connect_timeout" in str(error)
 
 
@@ -147,7 +147,7 @@ async def test_init_never_comes() -> None:
         await peer.send(peer.accept(await peer.head()))
         await peer.silence()
 
-    error = await refused(handler, ConnectError, connect_timeout=0.2)
+    error = await refused(handler, ConnectError, connect_timeout=2.0)
     assert "did not open" in str(error)
 
 
@@ -394,35 +394,37 @@ async def test_events_across_a_loss() -> None:
 
 
 async def test_a_peer_that_answers_no_ping() -> None:
-    pings: list[int] = []
+    opcodes: list[int] = []
 
     async def handler(peer: Peer) -> None:
         await peer.open()
         if peer.number > 1:
             await peer.serve_actions()
-        await peer.action()
-        opcode, _ = await peer.frame()
-        pings.append(opcode)
+        # The action and the ping, whichever comes first.
+        opcodes.extend([(await peer.frame())[0] for _ in range(2)])
         await peer.silence()
 
-    options = {"ping_interval": 0.05, "ping_timeout": 0.05}
+    options = {"ping_interval": 0.05, "ping_timeout": 1.0}
     async with serving(handler) as url, client(url, **options) as one:
         with anyio.fail_after(GUARD):
             async with connection(one) as conn:
                 with pytest.raises(ConnectionLostError, match="ping"):
                     await conn.action("lost")
-    assert pings == [9]
+    assert sorted(opcodes) == [1, 9]
 
 
 async def test_answered_pings_keep_the_connection() -> None:
     async def handler(peer: Peer) -> None:
         assert peer.number == 1, "the connection was given up"
         await peer.open()
-        id, _ = await peer.action()
-        for _ in range(3):
+        pings, id = 0, None
+        while pings < 3 or id is None:
             opcode, payload = await peer.frame()
-            assert opcode == 9
-            await peer.send(frame(10, payload))
+            if opcode == 9:
+                pings += 1
+                await peer.send(frame(10, payload))
+            else:
+                id = json.loads(payload)["body"]["val"]["id"]
         await peer.send(response(id, "three"))
         await peer.serve_actions()
 

@@ -14,7 +14,7 @@ from rivet_anyio import Client
 from .gateway import Gateway, init, message, requests, running
 from .test_websockets import connect, echo, room
 
-GUARD = 20
+GUARD = 60
 ELSEWHERE = "127.0.0.2"
 """Another host as far as names go, and yet this machine."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -13,11 +12,12 @@ import trustme
 from websockets.sync.server import ServerConnection
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry, Status
+from tests.servers._ports import reserve_port
 
 from .gateway import init, message, requests, running
 from .test_websockets import connect, echo
 
-GUARD = 20
+GUARD = 60
 SOON = Retry(initial=0.001, maximum=0.01)
 
 
@@ -77,12 +77,14 @@ def echo_until_told(socket: ServerConnection) -> None:
 
 async def test_a_certificate_that_fails_on_a_reconnect_is_retried(authority: trustme.CA) -> None:
     """An expired certificate is replaced sooner or later."""
-    with ExitStack() as standing, anyio.fail_after(GUARD):
-        first = standing.enter_context(running(echo_until_told, tls=server_side(authority)))
-        port = urlsplit(first.url).port or 0
+    with ExitStack() as everything, ExitStack() as standing, anyio.fail_after(GUARD):
+        port = everything.enter_context(reserve_port()).number
+        first = standing.enter_context(
+            running(echo_until_told, port=port, tls=server_side(authority))
+        )
         async with (
             trusting(authority) as http,
-            Client(first.url, encoding="json", http=http, retry=SOON, connect_timeout=2.0) as one,
+            Client(first.url, encoding="json", http=http, retry=SOON, connect_timeout=20) as one,
             connect(one) as conn,
         ):
             changes = conn.status_changes()

@@ -21,7 +21,7 @@ from rivet_anyio import (
 
 from .gateway import Gateway, init, message, requests, running
 
-GUARD = 20
+GUARD = 60
 SOON = Retry(initial=0.001, maximum=0.001)
 MIB = 1024 * 1024
 
@@ -121,7 +121,7 @@ async def test_pings_are_answered() -> None:
     def talk(socket: ServerConnection) -> None:
         socket.send(init())
         for asked in requests(socket):
-            answered.extend(socket.ping(data).wait(10) for data in (b"", b"x" * 125, None))
+            answered.extend(socket.ping(data).wait(GUARD) for data in (b"", b"x" * 125, None))
             socket.send(message("ActionResponse", id=asked["id"], output=len(answered)))
 
     with running(talk) as gateway:

@@ -19,7 +19,7 @@ from rivet_anyio import (
 )
 from rivet_anyio._events import EventBuffer, check_policies
 
-GUARD = 10
+GUARD = 60
 
 
 class Source:

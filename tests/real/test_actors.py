@@ -34,7 +34,8 @@ async def test_create_twice_is_a_duplicate(client: Client, key: list[str]) -> No
 
 async def test_get_of_a_missing_actor_raises_at_once(client: Client, key: list[str]) -> None:
     handle = client.counter.get(key)
-    with anyio.fail_after(5), pytest.raises(ActorError) as caught:
+    # What is retried, is retried for a minute.
+    with anyio.fail_after(20), pytest.raises(ActorError) as caught:
         await handle.getCount()
     assert (caught.value.group, caught.value.code) == ("actor", "not_found")
     with pytest.raises(ActorError) as caught:

@@ -92,7 +92,7 @@ async def test_next_event(client: Client, key: list[str]) -> None:
                 await conn.emit("soon", 5)
 
         tasks.start_soon(emit_until_heard)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert await conn.next_event("soon", int) == 5
         tasks.cancel_scope.cancel()
 
@@ -136,12 +136,12 @@ async def test_get_params_for_every_attempt(server: Server, encoding: str, key: 
             assert (await conn.connParams())["user"] == 1
             changes = conn.status_changes()
             await handle.kickAll("out")
-            with anyio.fail_after(30):
-                async for change in changes:
-                    if change.status is Status.DISCONNECTED:
-                        break
-                await conn.wait_connected()
-            assert (await conn.connParams())["user"] == 2
+            with anyio.fail_after(60):
+                seen = [await changes.receive()]
+                while len(seen) == 1 or seen[-1].status is not Status.CONNECTED:
+                    seen.append(await changes.receive())
+            attempts = sum(change.status is Status.CONNECTING for change in seen)
+            assert (await conn.connParams())["user"] == count == 1 + attempts > 1
 
 
 async def test_kick_reconnects(server: Server, encoding: str, key: list[str]) -> None:
@@ -153,7 +153,7 @@ async def test_kick_reconnects(server: Server, encoding: str, key: list[str]) ->
             changes = conn.status_changes()
             await changes.receive()
             await handle.kickAll("maintenance")
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 lost = await changes.receive()
                 assert lost.status is Status.DISCONNECTED
                 assert "maintenance" in str(lost.error)
@@ -177,7 +177,7 @@ async def test_an_actor_that_stops_under_its_connection(
             events = conn.events("tick")
             await handle.action(end)
             heard: list[object] = []
-            for _ in range(20):
+            while heard[-2:] != ["after", "after"]:
                 # The actor stops when it likes: what is called before may be lost with it.
                 try:
                     await conn.emit("tick", "after")
@@ -185,13 +185,10 @@ async def test_an_actor_that_stops_under_its_connection(
                     continue
                 with anyio.move_on_after(2):
                     heard.append(await events.receive())
-                    if heard[-2:] == ["after", "after"]:
-                        break
-            assert heard[-2:] == ["after", "after"]
 
 
 async def test_broken_hook(client: Client, key: list[str]) -> None:
-    with pytest.raises(ActorError) as caught, anyio.fail_after(30):
+    with pytest.raises(ActorError) as caught, anyio.fail_after(60):
         async with client.flaky.get_or_create(key).connect():
             pytest.fail("the hook throws")
     assert caught.value.code == "internal_error"
@@ -208,7 +205,7 @@ async def test_server_restart(encoding: str, private_server: Server, key: list[s
             changes = conn.status_changes()
             await changes.receive()
             await anyio.to_thread.run_sync(server.stop)
-            with anyio.fail_after(60):
+            with anyio.fail_after(100):
                 assert (await changes.receive()).status is Status.DISCONNECTED
                 await anyio.to_thread.run_sync(server.start)
                 await conn.wait_connected()

@@ -99,7 +99,7 @@ async def test_websocket_close_codes(client: Client, key: list[str]) -> None:
         assert ws.close_code == 1000
     async with web.websocket("c") as ws:
         await hello(ws)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await ws.aclose(4002, "bye")
 
 

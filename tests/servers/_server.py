@@ -17,11 +17,11 @@ from typing import Self
 from . import _http, _processes
 from ._install import install
 from ._node import node
-from ._ports import free_port
+from ._ports import Port, reserve_port
 from ._versions import SOURCES, sources
 
-_READY_TIMEOUT = 60.0
-_STOP_TIMEOUT = 10.0
+_READY_TIMEOUT = 120.0
+_STOP_TIMEOUT = 30.0
 _POLL = 0.05
 _PORT_ATTEMPTS = 5
 
@@ -45,11 +45,11 @@ def start_server(version: str, *, port: int | None = None) -> "Server":
         if port is not None:
             break
         with contextlib.suppress(_PortTakenError):
-            return _start(version, installation, free_port())
-    return _start(version, installation, free_port() if port is None else port)
+            return _start(version, installation, reserve_port())
+    return _start(version, installation, reserve_port() if port is None else Port(port))
 
 
-def _start(version: str, installation: Path, port: int) -> "Server":
+def _start(version: str, installation: Path, port: Port) -> "Server":
     server = Server(version, installation, port)
     try:
         server.start()
@@ -65,10 +65,11 @@ class Server:
     As a context manager it ends its processes and deletes the storage on exit.
     """
 
-    def __init__(self, version: str, installation: Path, port: int) -> None:
+    def __init__(self, version: str, installation: Path, port: Port) -> None:
         self.version = version
-        self.port = port
-        self.endpoint = f"http://127.0.0.1:{port}"
+        self.port = port.number
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._port = port
         self._token = secrets.token_hex(8)
         self._node: subprocess.Popen[bytes] | None = None
         self._directory = Path(tempfile.mkdtemp(prefix="rivet-anyio-server-"))
@@ -153,6 +154,7 @@ class Server:
         try:
             self.stop()
         finally:
+            self._port.close()
             atexit.unregister(self.close)
             shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -44,7 +44,7 @@ def test_the_same_seed_is_the_same_run_in_another_process(backend: str) -> None:
         env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONMALLOC": "malloc"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.stdout.split() == digests(backend), done.stderr

@@ -24,7 +24,7 @@ from rivet_anyio.testing import (
 from .actors import ACTORS
 
 BACKENDS = ["asyncio", "trio"]
-REAL_SECONDS = 30
+REAL_SECONDS = 100
 """Far less than what passes in virtual time, far more than a slow machine needs."""
 
 

@@ -17,7 +17,7 @@ FILES = sorted(
         ROOT / "tests" / "stubs" / "expected.py",
     ]
 )
-PATIENCE = 110
+PATIENCE = 280
 
 Places = set[tuple[str, int]]
 

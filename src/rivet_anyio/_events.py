@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
-import msgspec
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
@@ -48,9 +47,8 @@ class Gap:
     attempts: int
 
 
-class _Item(msgspec.Struct, frozen=True):
-    value: Any
-    size: int
+_Item = tuple[Any, int]
+"""An event's value, and how long its message was."""
 
 
 class EventBuffer:
@@ -76,7 +74,7 @@ class EventBuffer:
         self.dropped = 0
         self.ended = False
         self.end_error: BaseException | None = None
-        self._bytes = self._events = 0
+        self.event_count = self.byte_count = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
         self._overflow = overflow
@@ -94,15 +92,16 @@ class EventBuffer:
         """
         if self.ended:
             return
-        full = self._events >= self._buffer_size or self._bytes + size > self._buffer_bytes
-        if full and self._is_full(size):
+        if (
+            self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
+        ) and self._is_full(size):
             if self._overflow == "raise":
                 self._count_drop()
                 self.end(
                     EventOverflowError(
-                        f"{self.name!r}: the buffer is full with {self._events} events and "
-                        f"{self._bytes} bytes; consume faster, raise buffer_size, or choose "
-                        "another overflow="
+                        f"{self.name!r}: the buffer is full with {self.event_count} events "
+                        f"and {self.byte_count} bytes; consume faster, raise buffer_size, or "
+                        "choose another overflow="
                     )
                 )
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
@@ -113,9 +112,9 @@ class EventBuffer:
                 return
             if self._overflow == "drop_oldest":
                 self._drop_oldest(size)
-        self.items.append(_Item(value, size))
-        self._bytes += size
-        self._events += 1
+        self.items.append((value, size))
+        self.byte_count += size
+        self.event_count += 1
         if self._arrival is not None:
             self._wake()
 
@@ -140,12 +139,12 @@ class EventBuffer:
             self._wake()
             self._tell_departure()
 
-    def pop(self) -> Any:
+    def pop(self) -> _Item | Gap:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
-        if isinstance(item, _Item):
-            self._bytes -= item.size
-            self._events -= 1
+        if type(item) is tuple:
+            self.byte_count -= item[1]
+            self.event_count -= 1
             if self._departure is not None:
                 self._tell_departure()
         return item
@@ -153,7 +152,7 @@ class EventBuffer:
     def clear(self) -> None:
         """Forget what is held."""
         self.items.clear()
-        self._bytes = self._events = 0
+        self.event_count = self.byte_count = 0
         self._tell_departure()
 
     def holds_reader(self) -> anyio.Event | None:
@@ -184,14 +183,14 @@ class EventBuffer:
             self._abandon(self)
 
     def _is_full(self, size: int) -> bool:
-        if self._events >= self._buffer_size:
+        if self.event_count >= self._buffer_size:
             return True
-        return self._events > 0 and self._bytes + size > self._buffer_bytes
+        return self.event_count > 0 and self.byte_count + size > self._buffer_bytes
 
     def _drop_oldest(self, size: int) -> None:
         """Make room; the gaps among what is dropped stay, as one."""
         lost: Gap | None = None
-        while self._events and self._is_full(size):
+        while self.event_count and self._is_full(size):
             item = self.pop()
             if isinstance(item, Gap):
                 lost = _merged(lost, item)
@@ -238,6 +237,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
+        self._items = buffer.items
         self._type = type
         self._what = f"event {buffer.name!r}"
         self._closed = False
@@ -287,7 +287,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         # Without the calls of `receive`: this is where most events pass.
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items):
+        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
             try:
                 await self._wait()
             except anyio.EndOfStream:
@@ -313,19 +313,18 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             await buffer.arrival()
 
     def _take(self) -> T_co:
-        buffer = self._buffer
         self._taken += 1
-        item = buffer.pop()
-        if isinstance(item, _Item):
-            value: T_co = item.value
+        item = self._buffer.pop()
+        if type(item) is tuple:
+            value: T_co = item[0]
             if isinstance(value, ProtocolError):
                 raise value
             if self._type is not Any:
                 value = convert(value, self._type, self._what)
             return value
-        if isinstance(item, Gap) and buffer.raises_gaps:
+        if isinstance(item, Gap) and self._buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)
-        return item  # type: ignore[no-any-return]
+        return item  # type: ignore[return-value]
 
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""

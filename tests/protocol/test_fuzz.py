@@ -280,7 +280,9 @@ def test_messages_that_are_none_are_told_in_few_words(
     session = Session(codec_for(encoding, Dialect.COMPAT))
     session.init = Init("a", "c")
     with pytest.raises(ProtocolError, match=said):
-        session.receive(data, issued=1)
+        message = session.receive(data)
+        assert not isinstance(message, tuple)
+        session.check_answer(message, issued=1)
 
 
 def test_a_marker_of_a_large_integer() -> None:

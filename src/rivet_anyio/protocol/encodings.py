@@ -6,7 +6,7 @@ itself; the two others say what they were told to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Protocol, TypeVar
 
 from .._errors import ActorSpecifier, ProtocolError
@@ -14,6 +14,7 @@ from . import bare
 from .dialect import Dialect, Encoding
 from .messages import (
     ActionResponse,
+    Delivery,
     ErrorBody,
     Event,
     Init,
@@ -37,6 +38,7 @@ from .values import (
     load_json,
     prepare,
     quote,
+    revive_arguments,
     shown,
 )
 
@@ -70,6 +72,14 @@ class Codec(Protocol):
 
     def server_message(self, data: bytes | str) -> ServerMessage:
         """Read one WebSocket message."""
+        ...
+
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        """As `server_message`; but an event of a wanted name can come with its value.
+
+        Most messages are such, and this is the short way for them. Whatever is odd, arguments
+        that cannot be read among it, takes the long way.
+        """
         ...
 
     def action_body(self, args: Sequence[Any]) -> bytes:
@@ -110,6 +120,10 @@ _BARE_VERSIONS = {
 """What the version prefix of an answer says of its values."""
 
 
+_KNOWN_HEADS = 256
+"""How many beginnings of events a codec remembers."""
+
+
 def _short_uint(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned integer of two to four bytes, and where it ends; an IndexError for others."""
     value = data[at] & 0x7F
@@ -132,6 +146,7 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
     def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
         payload = self._value(list(args), "args")
@@ -163,6 +178,36 @@ class BareCodec:
         else:
             raise read.unknown_tag(tag)
         read.end()
+        return message
+
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        # An event is known by its head, which is the same for all of one name: version, tag,
+        # name. This does what `server_message` does for those that have come before.
+        if type(data) is bytes and len(data) > 4 and data[2] == 3:
+            at = data[3] + 4
+            known = self._heads.get(data[:at])
+            if known is None:
+                return self._read_first(data, wanted)
+            name, dialect, form = known
+            try:
+                length = data[at]
+                length, start = (length, at + 1) if length < 0x80 else _short_uint(data, at)
+                if start + length == len(data) and name in wanted:
+                    value = revive_arguments(load_cbor(data[start:]), form)
+                    self.dialect = dialect
+                    return name, value
+            except (IndexError, ProtocolError):
+                pass
+        return self.server_message(data)
+
+    def _read_first(self, data: bytes, wanted: Container[str]) -> ServerMessage | Delivery:
+        """Read an event whose head is not known, and remember it."""
+        message = self.server_message(data)
+        at = data[3] + 4
+        if isinstance(message, Event) and message.name in wanted and data[3] < 0x80:
+            if len(self._heads) >= _KNOWN_HEADS:
+                self._heads.clear()
+            self._heads[data[:at]] = message.name, *_BARE_VERSIONS[data[0]]
         return message
 
     def _common_message(self, data: bytes) -> Event | ActionResponse | None:
@@ -283,6 +328,11 @@ class CborCodec:
             raise ProtocolError(f"a text message in cbor encoding: {quote(data)}")
         return _message_from_tree(load_cbor(data), self._form, data)
 
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        if isinstance(data, str):
+            return self.server_message(data)
+        return _read_tree(load_cbor(data), self._form, data, wanted)
+
     def action_body(self, args: Sequence[Any]) -> bytes:
         return dump_cbor({"args": prepare(list(args), self._form, "args")})
 
@@ -327,6 +377,9 @@ class JsonCodec:
     def server_message(self, data: bytes | str) -> ServerMessage:
         return _message_from_tree(load_json(data), self._form, data)
 
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        return _read_tree(load_json(data), self._form, data, wanted)
+
     def action_body(self, args: Sequence[Any]) -> bytes:
         return dump_json({"args": prepare(list(args), self._form, "args")})
 
@@ -360,6 +413,26 @@ def _subscription(name: str, subscribe: bool) -> Any:
 def _queue(name: str, body: Any, wait: bool, timeout_ms: int | None) -> Any:
     message = {"body": body, "name": name, "wait": wait}
     return message if timeout_ms is None else {**message, "timeout": timeout_ms}
+
+
+def _read_tree(
+    tree: Any, form: ValueForm, data: bytes | str, wanted: Container[str]
+) -> ServerMessage | Delivery:
+    """A wanted event, or an answer, without the checks that only find what is wrong."""
+    try:
+        body = tree["body"]
+        tag, value = body["tag"], body["val"]
+        if tag == "Event":
+            name = value["name"]
+            if type(name) is str and name in wanted:
+                return name, revive_arguments(value.get("args"), form)
+        elif tag == "ActionResponse":
+            id = _integer(value["id"])
+            if id is not None:
+                return ActionResponse(id, RawTree(value.get("output"), form))
+    except (LookupError, TypeError, AttributeError, ProtocolError):
+        pass
+    return _message_from_tree(tree, form, data)
 
 
 def _message_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ServerMessage:

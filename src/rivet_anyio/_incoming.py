@@ -1,0 +1,113 @@
+"""What a session hears: events go to their streams, everything else to the connection.
+
+An object of its own because events pass here at any rate: each look at an attribute of
+`Connection` costs several times as much, for its ``__getattr__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from ._errors import ProtocolError
+from ._events import EventBuffer
+from ._observe import ConnectionObserver
+from .protocol.messages import ActionResponse, Event, Init, ServerError
+from .protocol.session import Session
+
+__all__ = ["Incoming"]
+
+
+class Incoming:
+    """The sink of one session's pump.
+
+    Attributes:
+        heard: Whether the actor has said anything since it opened the connection.
+
+    Args:
+        session: What reads messages.
+        buffers: Who waits for events, by their names.
+        blocking: Those of them that may stop the reader.
+        abandoned: Streams that became garbage wait here, for `sweep`.
+        sweep: Unsubscribes those.
+        other: Takes every message that is no event.
+        observer: Hears of events.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_blocking",
+        "_buffers",
+        "_observer",
+        "_other",
+        "_session",
+        "_sweep",
+        "heard",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        buffers: dict[str, list[EventBuffer]],
+        blocking: list[EventBuffer],
+        abandoned: list[EventBuffer],
+        sweep: Callable[[], None],
+        other: Callable[[Init | ServerError | ActionResponse], None],
+        observer: ConnectionObserver | None,
+    ) -> None:
+        self.heard = False
+        self._session = session
+        self._buffers = buffers
+        self._blocking = blocking
+        self._abandoned = abandoned
+        self._sweep = sweep
+        self._other = other
+        self._observer = observer
+
+    def message(self, data: str | bytes) -> None:
+        """Take a message from the pump."""
+        if self._abandoned:
+            self._sweep()
+        message = self._session.receive(data, self._buffers)
+        if isinstance(message, tuple):
+            self.heard = True
+            name, value = message
+            self._deliver(name, value, len(data))
+        elif isinstance(message, Event):
+            self.heard = True
+            if message.name in self._buffers:
+                self._deliver(message.name, _value(message), len(data))
+        else:
+            self.heard = self.heard or isinstance(message, ActionResponse)
+            self._other(message)
+
+    def full(self) -> anyio.Event | None:
+        """Tell the pump whether a blocking stream has room."""
+        if self._abandoned:
+            self._sweep()
+        for buffer in self._blocking:
+            room = buffer.holds_reader()
+            if room is not None:
+                return room
+        return None
+
+    def _deliver(self, name: str, value: Any, size: int) -> None:
+        if self._observer is not None:
+            self._observer.event(name)
+        buffers = self._buffers[name]
+        if len(buffers) == 1:
+            buffers[0].push(value, size)
+            return
+        for buffer in tuple(buffers):  # one that overflows leaves them
+            buffer.push(value, size)
+
+
+def _value(event: Event) -> Any:
+    """What the event's streams deliver, or the error that they raise."""
+    try:
+        return event.args.load_arguments()
+    except ProtocolError as error:
+        return error

@@ -133,7 +133,10 @@ def test_what_an_event_delivers(spoken: tuple[Encoding, Dialect], args: Any) -> 
     else:
         dump = dump_cbor if encoding == "cbor" else dump_json
         data = dump({"body": {"tag": "Event", "val": {"name": "e", "args": args}}})
-    event = codec_for(encoding, dialect).server_message(data)
+    try:
+        event = codec_for(encoding, dialect).server_message(data)
+    except ProtocolError:
+        return  # nested too deeply for a message to be around it
     assert isinstance(event, Event)
     try:
         value = event.args.load_arguments()

@@ -56,11 +56,11 @@ def test_an_event_costs_the_same_in_a_full_buffer(overflow: Overflow) -> None:
     def cost(size: int) -> int:
         filled = buffer(size, overflow)
         for i in range(size + 1):  # one too many: the first that is dropped is logged
-            filled.push(i, 10)
+            filled.push((i, 10))
 
         def work() -> None:
             for i in range(100):
-                filled.push(i, 10)
+                filled.push((i, 10))
             for _ in range(100):
                 filled.pop()
 

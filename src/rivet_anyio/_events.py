@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -18,7 +18,16 @@ from ._convert import convert
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
 
-__all__ = ["EventBuffer", "EventStream", "Gap", "Gaps", "Overflow", "check_policies"]
+__all__ = [
+    "EventBuffer",
+    "EventStream",
+    "Gap",
+    "Gaps",
+    "Overflow",
+    "Unreadable",
+    "Value",
+    "check_policies",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,8 +56,15 @@ class Gap:
     attempts: int
 
 
-_Item = tuple[Any, int]
-"""An event's value, and how long its message was."""
+Value = tuple[Any, int]
+"""What an event says, and how long its message was. A plain tuple, as cheap as there is."""
+
+
+class Unreadable(NamedTuple):
+    """An event that could not be read: what is raised in its place, and its message's length."""
+
+    error: ProtocolError
+    size: int
 
 
 class EventBuffer:
@@ -69,7 +85,7 @@ class EventBuffer:
     ) -> None:
         self.name = name
         self.since = since
-        self.items: deque[_Item | Gap] = deque()
+        self.items: deque[Value | Unreadable | Gap] = deque()
         self.gap_count = 0
         self.dropped = 0
         self.ended = False
@@ -85,13 +101,11 @@ class EventBuffer:
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
-    def push(self, value: Any, size: int) -> None:
-        """Take an event that came in a message of `size` bytes.
-
-        A `ProtocolError` stands for an event that could not be read, and is raised in its place.
-        """
+    def push(self, item: Value | Unreadable) -> None:
+        """Take an event."""
         if self.ended:
             return
+        size = item[1]
         if (
             self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
         ) and self._is_full(size):
@@ -112,7 +126,7 @@ class EventBuffer:
                 return
             if self._overflow == "drop_oldest":
                 self._drop_oldest(size)
-        self.items.append((value, size))
+        self.items.append(item)
         self.byte_count += size
         self.event_count += 1
         if self._arrival is not None:
@@ -139,10 +153,10 @@ class EventBuffer:
             self._wake()
             self._tell_departure()
 
-    def pop(self) -> _Item | Gap:
+    def pop(self) -> Value | Unreadable | Gap:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
-        if type(item) is tuple:
+        if isinstance(item, tuple):
             self.byte_count -= item[1]
             self.event_count -= 1
             if self._departure is not None:
@@ -315,16 +329,16 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def _take(self) -> T_co:
         self._taken += 1
         item = self._buffer.pop()
+        value: Any = item
         if type(item) is tuple:
-            value: T_co = item[0]
-            if isinstance(value, ProtocolError):
-                raise value
+            value = item[0]
             if self._type is not Any:
                 value = convert(value, self._type, self._what)
-            return value
-        if isinstance(item, Gap) and self._buffer.raises_gaps:
+        elif isinstance(item, Unreadable):
+            raise item.error
+        elif isinstance(item, Gap) and self._buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)
-        return item  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""

@@ -7,12 +7,11 @@ An object of its own because events pass here at any rate: each look at an attri
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import anyio
 
 from ._errors import ProtocolError
-from ._events import EventBuffer
+from ._events import EventBuffer, Unreadable, Value
 from ._observe import ConnectionObserver
 from .protocol.messages import ActionResponse, Event, Init, ServerError
 from .protocol.session import Session
@@ -72,17 +71,28 @@ class Incoming:
         if self._abandoned:
             self._sweep()
         message = self._session.receive(data, self._buffers)
+        item: Value | Unreadable
         if isinstance(message, tuple):
-            self.heard = True
             name, value = message
-            self._deliver(name, value, len(data))
+            item = (value, len(data))
         elif isinstance(message, Event):
             self.heard = True
-            if message.name in self._buffers:
-                self._deliver(message.name, _value(message), len(data))
+            if message.name not in self._buffers:
+                return
+            name, item = message.name, _read(message, len(data))
         else:
             self.heard = self.heard or isinstance(message, ActionResponse)
             self._other(message)
+            return
+        self.heard = True
+        if self._observer is not None:
+            self._observer.event(name)
+        buffers = self._buffers[name]
+        if len(buffers) == 1:
+            buffers[0].push(item)
+        else:
+            for buffer in tuple(buffers):  # one that overflows leaves them
+                buffer.push(item)
 
     def full(self) -> anyio.Event | None:
         """Tell the pump whether a blocking stream has room."""
@@ -94,20 +104,9 @@ class Incoming:
                 return room
         return None
 
-    def _deliver(self, name: str, value: Any, size: int) -> None:
-        if self._observer is not None:
-            self._observer.event(name)
-        buffers = self._buffers[name]
-        if len(buffers) == 1:
-            buffers[0].push(value, size)
-            return
-        for buffer in tuple(buffers):  # one that overflows leaves them
-            buffer.push(value, size)
 
-
-def _value(event: Event) -> Any:
-    """What the event's streams deliver, or the error that they raise."""
+def _read(event: Event, size: int) -> Value | Unreadable:
     try:
-        return event.args.load_arguments()
+        return event.args.load_arguments(), size
     except ProtocolError as error:
-        return error
+        return Unreadable(error, size)

@@ -75,13 +75,16 @@ class Incoming:
         if isinstance(message, tuple):
             name, value = message
             item = (value, len(data))
+        elif isinstance(message, ActionResponse):
+            self.heard = True
+            self._other(message)
+            return
         elif isinstance(message, Event):
             self.heard = True
             if message.name not in self._buffers:
                 return
             name, item = message.name, _read(message, len(data))
         else:
-            self.heard = self.heard or isinstance(message, ActionResponse)
             self._other(message)
             return
         self.heard = True

@@ -6,7 +6,8 @@ itself; the two others say what they were told to.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from .._errors import ActorSpecifier, ProtocolError
@@ -52,6 +53,11 @@ _ACTION = _MESSAGE_VERSION + b"\x00"
 _QUEUE_VERSION = (3).to_bytes(2, "little")
 
 
+# A connection calls few actions many times.
+_text = lru_cache(256)(bare.text)
+_cbor_text = lru_cache(256)(dump_cbor)
+
+
 class Codec(Protocol):
     """Writes what clients say and reads what servers say.
 
@@ -62,7 +68,7 @@ class Codec(Protocol):
     content_type: str
     dialect: Dialect
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes | str:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes | str:
         """An action call on a connection."""
         ...
 
@@ -82,7 +88,7 @@ class Codec(Protocol):
         """
         ...
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         """The body of an action call over HTTP."""
         ...
 
@@ -148,10 +154,9 @@ class BareCodec:
         self.dialect = dialect
         self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
-        payload = self._value(list(args), "args")
-        head = (_ACTION, bare.uint(id), bare.text(name), bare.uint(len(payload)))
-        return b"".join((*head, payload))
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
+        payload = self._value(args, "args")
+        return b"".join((_ACTION, bare.uint(id), _text(name), bare.uint(len(payload)), payload))
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
         return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)
@@ -237,8 +242,8 @@ class BareCodec:
         self.dialect = dialect
         return message
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return _MESSAGE_VERSION + bare.data(self._value(list(args), "args"))
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return _MESSAGE_VERSION + bare.data(self._value(args, "args"))
 
     def action_output(self, body: bytes) -> Raw:
         read = self._reader(body)
@@ -308,16 +313,16 @@ class CborCodec:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
         # 2.3 runtime wants the tag before the value.
         return (
             b"\xa1dbody\xa2ctagmActionRequestcval\xa3bid\x1b"
             + id.to_bytes(8, "big")
             + b"dname"
-            + dump_cbor(name)
+            + _cbor_text(name)
             + b"dargs"
-            + dump_cbor(prepare(list(args), self._form, "args"))
+            + dump_cbor(prepare(args, self._form, "args"))
         )
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
@@ -333,8 +338,8 @@ class CborCodec:
             return self.server_message(data)
         return _read_tree(load_cbor(data), self._form, data, wanted)
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return dump_cbor({"args": prepare(list(args), self._form, "args")})
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return dump_cbor({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
         return RawTree(_map(load_cbor(body), body).get("output"), self._form)
@@ -362,12 +367,12 @@ class JsonCodec:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> str:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> str:
         # Servers up to 2.2 want the id as a BigInt.
         value = {
             "id": ["$BigInt", str(id)],
             "name": name,
-            "args": prepare(list(args), self._form, "args"),
+            "args": prepare(args, self._form, "args"),
         }
         return dump_json({"body": {"tag": "ActionRequest", "val": value}}).decode()
 
@@ -380,8 +385,8 @@ class JsonCodec:
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
         return _read_tree(load_json(data), self._form, data, wanted)
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return dump_json({"args": prepare(list(args), self._form, "args")})
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return dump_json({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
         return RawTree(_map(load_json(body), body).get("output"), self._form)

@@ -61,14 +61,11 @@ class Session:
         Raises:
             ProtocolError: when it answers an action that was never sent.
         """
-        action_id = _answered(message)
+        if isinstance(message, ActionResponse):
+            action_id: int | None = message.id
+        else:
+            action_id = message.action_id if isinstance(message, ServerError) else None
         if action_id is not None and action_id >= issued:
             raise ProtocolError(
                 f"the server answered action {shown(action_id)}, which was never sent"
             )
-
-
-def _answered(message: ServerMessage) -> int | None:
-    if isinstance(message, ActionResponse):
-        return message.id
-    return message.action_id if isinstance(message, ServerError) else None

@@ -252,20 +252,30 @@ def _array(value: Sequence[Any], form: ValueForm, depth: int) -> list[Any]:
 
 def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
     depth += 1
-    if all(type(key) is str for key in value):
-        tree: dict[Any, Any] = {}
-        for key, item in value.items():
-            if not key.isascii():
-                _checked_text(key, form)
-            tree[key] = _prepare_at(item, form, depth, _segment(key))
-        return tree
+    for key in value:
+        if type(key) is not str:
+            return _other_mapping(value, form, depth)
+    tree: dict[str, Any] = {}
+    for key, item in value.items():
+        if not key.isascii():
+            _checked_text(key, form)
+        try:
+            tree[key] = _prepare(item, form, depth)
+        except _Refused as refused:
+            refused.path.append(_segment(key))
+            raise
+    return tree
+
+
+def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
+    """A mapping with keys that are not all strings."""
     if not form.tags:
         odd = next(key for key in value if type(key) is not str)
         raise _Refused(
             f"the key {odd!r} is not a string and {form.name} has no other keys: "
             "use string keys, or encoding='bare'"
         )
-    tree = {}
+    tree: dict[Any, Any] = {}
     for key, item in value.items():
         at = f"[{key!r}]"
         tree[_hashable(_prepare_at(key, form, depth, at))] = _prepare_at(item, form, depth, at)

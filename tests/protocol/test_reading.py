@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rivet_anyio import ProtocolError
 from rivet_anyio.protocol import bare
 from rivet_anyio.protocol.dialect import Dialect, Encoding
-from rivet_anyio.protocol.encodings import Codec, codec_for
+from rivet_anyio.protocol.encodings import CborCodec, Codec, codec_for
 from rivet_anyio.protocol.messages import Event
 from rivet_anyio.protocol.values import MAX_DEPTH, dump_cbor, dump_json
 
@@ -97,10 +98,19 @@ def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
     check("bare", dialect, sent)
 
 
+def cbor_event(release: int, name: str, args: bytes) -> bytes:
+    """An event as RivetKit 2.`release` writes it."""
+    one, two = (b"\xb9\0\1", b"\xb9\0\2") if release < 3 else (b"\xa1", b"\xa2")
+    head = one + b"dbody" + two + b"ctageEventcval" + two + b"dname"
+    return head + dump_cbor(name) + b"dargs" + args
+
+
 @given(
     st.sampled_from([one for one in codecs if one[0] != "bare"]),
     st.lists(
         tree_messages.map(dump_cbor)
+        | st.builds(cbor_event, st.sampled_from([2, 3]), names, values.map(dump_cbor))
+        | st.builds(cbor_event, st.sampled_from([2, 3]), names, st.binary(max_size=9))
         | (tree_messages | trees).map(dump_json)
         | trees.map(dump_cbor)
         | damaged(),
@@ -146,6 +156,36 @@ def test_what_an_event_delivers(spoken: tuple[Encoding, Dialect], args: Any) -> 
     codec = codec_for(encoding, dialect)
     for _ in range(2):
         assert repr(outcome(codec.read(data, WANTED))) == repr(outcome(event))
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 255, 256])
+@pytest.mark.parametrize("release", [2, 3])
+def test_heads_in_cbor(size: int, release: int) -> None:
+    name = "n" * size
+    data = cbor_event(release, name, b"")
+    codec = CborCodec(Dialect.COMPAT)
+    for value in range(3):
+        assert codec.read(data + dump_cbor([value]), {name}) == (name, value)
+    with pytest.raises(ProtocolError) as short:
+        codec.read(data + b"\x82\x00", {name})
+    with pytest.raises(ProtocolError) as long:
+        codec.server_message(data + b"\x82\x00")
+    assert str(short.value) == str(long.value)
+    assert (data in codec._heads) is (size < 256)
+
+
+@pytest.mark.parametrize("depth", range(MAX_DEPTH - 5, MAX_DEPTH + 3))
+@pytest.mark.parametrize("release", [2, 3])
+def test_how_deep_arguments_nest(release: int, depth: int) -> None:
+    check(
+        "cbor",
+        Dialect.COMPAT,
+        [
+            cbor_event(release, "e", b"\x80"),
+            cbor_event(release, "e", b"\x81" * depth + b"\x80"),
+            b"\xbf" + cbor_event(release, "e", b"\x80").removeprefix(b"\xa1") + b"\xff",
+        ],
+    )
 
 
 def test_more_names_than_are_remembered() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from .._errors import ActorSpecifier, ProtocolError
 from . import bare
 from .dialect import Dialect, Encoding
+from .heads import Heads, cbor_arguments_at, is_cbor_head
 from .messages import (
     ActionResponse,
     Delivery,
@@ -29,6 +30,7 @@ from .messages import (
 from .values import (
     COMPAT_CBOR,
     COMPAT_JSON,
+    MAX_DEPTH,
     PLAIN_CBOR,
     PLAIN_JSON,
     TAGLESS_CBOR,
@@ -50,6 +52,8 @@ T = TypeVar("T")
 _MESSAGE_VERSION = (2).to_bytes(2, "little")
 """Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
 _ACTION = _MESSAGE_VERSION + b"\x00"
+_ARGUMENTS_DEPTH = MAX_DEPTH - 3
+"""How deep an event's arguments may nest in the three maps around them."""
 _QUEUE_VERSION = (3).to_bytes(2, "little")
 
 
@@ -126,10 +130,6 @@ _BARE_VERSIONS = {
 """What the version prefix of an answer says of its values."""
 
 
-_KNOWN_HEADS = 256
-"""How many beginnings of events a codec remembers."""
-
-
 def _short_uint(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned integer of two to four bytes, and where it ends; an IndexError for others."""
     value = data[at] & 0x7F
@@ -152,7 +152,7 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
+        self._heads: Heads[tuple[str, Dialect, ValueForm]] = Heads()
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         payload = self._value(args, "args")
@@ -186,8 +186,7 @@ class BareCodec:
         return message
 
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
-        # An event is known by its head, which is the same for all of one name: version, tag,
-        # name. This does what `server_message` does for those that have come before.
+        # What `server_message` does, for events whose head is known: version, tag, name.
         if type(data) is bytes and len(data) > 4 and data[2] == 3:
             at = data[3] + 4
             known = self._heads.get(data[:at])
@@ -210,9 +209,7 @@ class BareCodec:
         message = self.server_message(data)
         at = data[3] + 4
         if isinstance(message, Event) and message.name in wanted and data[3] < 0x80:
-            if len(self._heads) >= _KNOWN_HEADS:
-                self._heads.clear()
-            self._heads[data[:at]] = message.name, *_BARE_VERSIONS[data[0]]
+            self._heads.learn(data[:at], (message.name, *_BARE_VERSIONS[data[0]]))
         return message
 
     def _common_message(self, data: bytes) -> Event | ActionResponse | None:
@@ -312,6 +309,7 @@ class CborCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self._heads: Heads[str] = Heads()
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
@@ -336,7 +334,17 @@ class CborCodec:
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
         if isinstance(data, str):
             return self.server_message(data)
-        return _read_tree(load_cbor(data), self._form, data, wanted)
+        at = cbor_arguments_at(data)
+        name = self._heads.get(data[:at])
+        if name is not None and name in wanted:
+            try:
+                return name, revive_arguments(load_cbor(data[at:], _ARGUMENTS_DEPTH), self._form)
+            except ProtocolError:
+                return self.server_message(data)
+        message = _read_tree(load_cbor(data), self._form, data, wanted)
+        if isinstance(message, tuple) and is_cbor_head(data[:at], message[0]):
+            self._heads.learn(data[:at], message[0])
+        return message
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         return dump_cbor({"args": prepare(args, self._form, "args")})

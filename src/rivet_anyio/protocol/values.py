@@ -502,7 +502,7 @@ def dump_cbor(tree: Any) -> bytes:
     return cbor2.dumps(tree)
 
 
-def load_cbor(data: bytes) -> Any:
+def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """The tree of a CBOR item, for `revive`.
 
     Raises:
@@ -512,7 +512,7 @@ def load_cbor(data: bytes) -> Any:
         return cbor2.loads(
             data,
             semantic_decoders=_SEMANTIC_DECODERS,
-            max_depth=MAX_DEPTH,
+            max_depth=max_depth,
             str_errors="strict",
         )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as exc:

@@ -158,6 +158,11 @@ def test_what_an_event_delivers(spoken: tuple[Encoding, Dialect], args: Any) -> 
         assert repr(outcome(codec.read(data, WANTED))) == repr(outcome(event))
 
 
+@given(st.integers(0, 2**32), st.binary(max_size=200))
+def test_answers_of_every_id(id: int, output: bytes) -> None:
+    check("bare", Dialect.PLAIN, [bare_message(3, b"\x02", bare.uint(id), bare.data(output))])
+
+
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 255, 256])
 @pytest.mark.parametrize("release", [2, 3])
 def test_heads_in_cbor(size: int, release: int) -> None:

@@ -72,6 +72,7 @@ class Incoming:
             self._sweep()
         message = self._session.receive(data, self._buffers)
         item: Value | Unreadable
+        # In the order of how often they come.
         if isinstance(message, tuple):
             name, value = message
             item = (value, len(data))
@@ -88,9 +89,9 @@ class Incoming:
             self._other(message)
             return
         self.heard = True
+        buffers = self._buffers[name]
         if self._observer is not None:
             self._observer.event(name)
-        buffers = self._buffers[name]
         if len(buffers) == 1:
             buffers[0].push(item)
         else:

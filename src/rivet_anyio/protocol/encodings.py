@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from .._errors import ActorSpecifier, ProtocolError
 from . import bare
 from .dialect import Dialect, Encoding
-from .heads import Heads, cbor_arguments_at, is_cbor_head
+from .heads import cbor_arguments_at, is_cbor_head, learn
 from .messages import (
     ActionResponse,
     Delivery,
@@ -152,7 +152,7 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._heads: Heads[tuple[str, Dialect, ValueForm]] = Heads()
+        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         payload = self._value(args, "args")
@@ -194,8 +194,9 @@ class BareCodec:
             return self._first_event(data, wanted)
         name, dialect, form = known
         try:
-            length = data[at]
-            length, start = (length, at + 1) if length < 0x80 else _short_uint(data, at)
+            length, start = data[at], at + 1
+            if length >= 0x80:
+                length, start = _short_uint(data, at)
             if start + length == len(data) and name in wanted:
                 value = revive_arguments(load_cbor(data[start:]), form)
                 self.dialect = dialect
@@ -210,7 +211,7 @@ class BareCodec:
         assert isinstance(event, Event)
         at = data[3] + 4
         if event.name in wanted and data[3] < 0x80:
-            self._heads.learn(data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
+            learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
         return event
 
     def _answer(self, data: bytes) -> ActionResponse | None:
@@ -299,7 +300,7 @@ class CborCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._heads: Heads[str] = Heads()
+        self._heads: dict[bytes, str] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
@@ -333,7 +334,7 @@ class CborCodec:
                 return self.server_message(data)
         message = _read_tree(load_cbor(data), self._form, data, wanted)
         if isinstance(message, tuple) and is_cbor_head(data[:at], message[0]):
-            self._heads.learn(data[:at], message[0])
+            learn(self._heads, data[:at], message[0])
         return message
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .values import dump_cbor
 
-__all__ = ["Heads", "cbor_arguments_at", "is_cbor_head"]
+__all__ = ["cbor_arguments_at", "is_cbor_head", "learn"]
 
 T = TypeVar("T")
 
@@ -28,14 +28,11 @@ _SHORT_TEXT = 0x60
 """What CBOR adds to the length of a short string; 24 says that the length comes next."""
 
 
-class Heads(dict[bytes, T]):
-    """What is known of an event by its head; bounded, whatever a server sends."""
-
-    def learn(self, head: bytes, known: T) -> None:
-        """Remember a head."""
-        if len(self) >= _MOST:
-            self.clear()
-        self[head] = known
+def learn(heads: dict[bytes, T], head: bytes, known: T) -> None:
+    """Remember what a head says; not too many of them, whatever a server sends."""
+    if len(heads) >= _MOST:
+        heads.clear()
+    heads[head] = known
 
 
 def cbor_arguments_at(data: bytes) -> int:

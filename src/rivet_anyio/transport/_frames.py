@@ -134,9 +134,9 @@ class RFC6455Framer:
             first, size = data[at], data[at + 1]
             start = at + 2
             if size > _MAX_CONTROL:
-                if size != 126:
+                if size != 126 or at + 4 > end:
                     break
-                size = int.from_bytes(data[start : start + 2], "big")
+                size = data[start] << 8 | data[start + 1]
                 start += 2
                 if size <= _MAX_CONTROL:
                     break

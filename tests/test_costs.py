@@ -14,7 +14,8 @@ import pytest
 
 from rivet_anyio import Client
 from rivet_anyio._events import EventBuffer, Overflow
-from rivet_anyio.protocol import messages
+from rivet_anyio.protocol import encodings
+from rivet_anyio.protocol.values import revive_arguments
 from rivet_anyio.transport._frames import RFC6455Framer
 from rivet_anyio.transport._outbox import Outbox
 from rivet_anyio.transport._upgrade import upgrade
@@ -56,11 +57,11 @@ def test_an_event_costs_the_same_in_a_full_buffer(overflow: Overflow) -> None:
     def cost(size: int) -> int:
         filled = buffer(size, overflow)
         for i in range(size + 1):  # one too many: the first that is dropped is logged
-            filled.push(i, 10)
+            filled.push((i, 10))
 
         def work() -> None:
             for i in range(100):
-                filled.push(i, 10)
+                filled.push((i, 10))
             for _ in range(100):
                 filled.pop()
 
@@ -126,7 +127,7 @@ async def test_an_event_is_read_once_for_all_its_streams(monkeypatch: pytest.Mon
 
     def counting(tree: Any, form: Any) -> Any:
         read.append(tree)
-        return tree
+        return revive_arguments(tree, form)
 
     async def talk(peer: Peer) -> None:
         await peer.open()
@@ -139,7 +140,7 @@ async def test_an_event_is_read_once_for_all_its_streams(monkeypatch: pytest.Mon
         Client(url, encoding="json", metadata_lookup=False) as client,
         client.probe.get_for_id("a1").connect() as conn,
     ):
-        monkeypatch.setattr(messages, "revive", counting)
+        monkeypatch.setattr(encodings, "revive_arguments", counting)
         streams = [conn.events("e") for _ in range(64)]
         for stream in streams:
             assert await stream.receive() == ["once"]

@@ -26,10 +26,10 @@ from ._errors import (
     ActorError,
     ClosedError,
     ConnectionLostError,
-    ProtocolError,
     again,
 )
 from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
+from ._incoming import Incoming
 from ._log import logger
 from ._observe import AttemptObserver, Call, ConnectionObserver
 from ._outgoing import OutgoingCall, OutgoingSubscription, lost_call
@@ -41,7 +41,7 @@ from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import Codec, codec_for
 from .protocol.lifecycle import Verdict, is_farewell, judge
-from .protocol.messages import ActionResponse, Event, Init, ServerError
+from .protocol.messages import ActionResponse, Init, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
 from .transport._framing import Close
@@ -150,7 +150,6 @@ class Connection:
         self._session: Session | None = None
         self._pump: Pump | None = None
         self._refusal: ActorError | None = None
-        self._heard = False
         self._deserted = False
         self._init: Init | None = None
         self._opened_at = 0.0
@@ -441,17 +440,11 @@ class Connection:
         assert self._codec is not None
         return self._codec
 
-    def message(self, data: str | bytes) -> None:
-        """Take a message from the pump."""
+    def _take(self, message: Init | ServerError | ActionResponse) -> None:
+        """Take what is no event."""
         assert self._session is not None
-        if self._abandoned:
-            self._sweep()
-        message = self._session.receive(data, issued=self._next_id)
-        if isinstance(message, Event):
-            self._heard = True
-            self._deliver(message, len(data))
-        elif isinstance(message, ActionResponse):
-            self._heard = True
+        self._session.check_answer(message, issued=self._next_id)
+        if isinstance(message, ActionResponse):
             call = self.in_flight.pop(message.id, None)
             if call is not None:
                 call.succeed(message.output)
@@ -461,16 +454,6 @@ class Connection:
             self._take_error(message)
         else:
             self._opened(message)
-
-    def full(self) -> anyio.Event | None:
-        """Tell the pump whether a blocking stream has room."""
-        if self._abandoned:
-            self._sweep()
-        for buffer in self._blocking:
-            room = buffer.holds_reader()
-            if room is not None:
-                return room
-        return None
 
     # The supervisor
 
@@ -561,12 +544,21 @@ class Connection:
         options = self._core.options
         self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
         self._refusal = None
-        self._heard = self._deserted = False
+        self._deserted = False
+        incoming = Incoming(
+            self._session,
+            buffers=self._buffers,
+            blocking=self._blocking,
+            abandoned=self._abandoned,
+            sweep=self._sweep,
+            other=self._take,
+            observer=self._observer,
+        )
         pump = self._pump = Pump(
             line.stream,
             RFC6455Framer(options.max_message_size),
             self._outbox,
-            self,
+            incoming,
             ping_interval=options.ping_interval,
             ping_timeout=options.ping_timeout,
             opening_deadline=deadline,
@@ -593,7 +585,7 @@ class Connection:
                         await explain(self._core, line.server, line.actor_id, cause)
                 except ActorError as explained:
                     cause, is_explained = explained, True
-        held = self._heard or anyio.current_time() - began > _HELD_SECONDS
+        held = incoming.heard or anyio.current_time() - began > _HELD_SECONDS
         return Ended(
             cause,
             opened,
@@ -641,24 +633,6 @@ class Connection:
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(lost_call(call, cause))
-
-    def _deliver(self, event: Event, size: int) -> None:
-        buffers = self._buffers.get(event.name)
-        if not buffers:
-            return
-        if self._observer is not None:
-            self._observer.event(event.name)
-        try:
-            args = event.args.load()
-        except ProtocolError as error:
-            value: Any = error
-        else:
-            if not isinstance(args, list):
-                value = args
-            else:
-                value = args[0] if len(args) == 1 else tuple(args)
-        for buffer in tuple(buffers):
-            buffer.push(value, size)
 
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)

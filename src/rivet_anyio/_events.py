@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import anyio
-import msgspec
 from anyio.lowlevel import checkpoint
 
 from ._convert import convert
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
 
-__all__ = ["EventBuffer", "EventStream", "Gap", "Gaps", "Overflow", "check_policies"]
+__all__ = [
+    "EventBuffer",
+    "EventStream",
+    "Gap",
+    "Gaps",
+    "Overflow",
+    "Unreadable",
+    "Value",
+    "check_policies",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,8 +56,14 @@ class Gap:
     attempts: int
 
 
-class _Item(msgspec.Struct, frozen=True):
-    value: Any
+Value = tuple[Any, int]
+"""What an event says, and how long its message was. A plain tuple, as cheap as there is."""
+
+
+class Unreadable(NamedTuple):
+    """An event that could not be read: what is raised in its place, and its message's length."""
+
+    error: ProtocolError
     size: int
 
 
@@ -71,12 +85,12 @@ class EventBuffer:
     ) -> None:
         self.name = name
         self.since = since
-        self.items: deque[_Item | Gap] = deque()
+        self.items: deque[Value | Unreadable | Gap] = deque()
         self.gap_count = 0
         self.dropped = 0
         self.ended = False
         self.end_error: BaseException | None = None
-        self._bytes = self._events = 0
+        self.event_count = self.byte_count = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
         self._overflow = overflow
@@ -87,22 +101,21 @@ class EventBuffer:
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
 
-    def push(self, value: Any, size: int) -> None:
-        """Take an event that came in a message of `size` bytes.
-
-        A `ProtocolError` stands for an event that could not be read, and is raised in its place.
-        """
+    def push(self, item: Value | Unreadable) -> None:
+        """Take an event."""
         if self.ended:
             return
-        full = self._events >= self._buffer_size or self._bytes + size > self._buffer_bytes
-        if full and self._is_full(size):
+        size = item[1]
+        if (
+            self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
+        ) and self._is_full(size):
             if self._overflow == "raise":
                 self._count_drop()
                 self.end(
                     EventOverflowError(
-                        f"{self.name!r}: the buffer is full with {self._events} events and "
-                        f"{self._bytes} bytes; consume faster, raise buffer_size, or choose "
-                        "another overflow="
+                        f"{self.name!r}: the buffer is full with {self.event_count} events "
+                        f"and {self.byte_count} bytes; consume faster, raise buffer_size, or "
+                        "choose another overflow="
                     )
                 )
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
@@ -113,9 +126,9 @@ class EventBuffer:
                 return
             if self._overflow == "drop_oldest":
                 self._drop_oldest(size)
-        self.items.append(_Item(value, size))
-        self._bytes += size
-        self._events += 1
+        self.items.append(item)
+        self.byte_count += size
+        self.event_count += 1
         if self._arrival is not None:
             self._wake()
 
@@ -140,12 +153,12 @@ class EventBuffer:
             self._wake()
             self._tell_departure()
 
-    def pop(self) -> Any:
+    def pop(self) -> Value | Unreadable | Gap:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
-        if isinstance(item, _Item):
-            self._bytes -= item.size
-            self._events -= 1
+        if isinstance(item, tuple):
+            self.byte_count -= item[1]
+            self.event_count -= 1
             if self._departure is not None:
                 self._tell_departure()
         return item
@@ -153,7 +166,7 @@ class EventBuffer:
     def clear(self) -> None:
         """Forget what is held."""
         self.items.clear()
-        self._bytes = self._events = 0
+        self.event_count = self.byte_count = 0
         self._tell_departure()
 
     def holds_reader(self) -> anyio.Event | None:
@@ -184,14 +197,14 @@ class EventBuffer:
             self._abandon(self)
 
     def _is_full(self, size: int) -> bool:
-        if self._events >= self._buffer_size:
+        if self.event_count >= self._buffer_size:
             return True
-        return self._events > 0 and self._bytes + size > self._buffer_bytes
+        return self.event_count > 0 and self.byte_count + size > self._buffer_bytes
 
     def _drop_oldest(self, size: int) -> None:
         """Make room; the gaps among what is dropped stay, as one."""
         lost: Gap | None = None
-        while self._events and self._is_full(size):
+        while self.event_count and self._is_full(size):
             item = self.pop()
             if isinstance(item, Gap):
                 lost = _merged(lost, item)
@@ -238,6 +251,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
+        self._items = buffer.items
         self._type = type
         self._what = f"event {buffer.name!r}"
         self._closed = False
@@ -281,25 +295,25 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
         Cancellation: safe, no event is lost.
         """
-        if not self._is_ready():
+        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
             await self._wait()
-        return self._take()
+        self._taken += 1
+        return self._delivered(self._buffer.pop())
 
     async def __anext__(self) -> T_co:
-        # Without the calls of `receive`: this is where most events pass.
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items):
+        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
             try:
                 await self._wait()
             except anyio.EndOfStream:
                 raise StopAsyncIteration from None
-        return self._take()
-
-    def _is_ready(self) -> bool:
-        """Whether an item can be taken at once, without a checkpoint that is due."""
-        return bool(self._taken % _ITEMS_PER_CHECKPOINT and self._buffer.items)
+        self._taken += 1
+        item = self._buffer.pop()
+        if type(item) is tuple and self._type is Any:  # as most are: one call less
+            return item[0]  # type: ignore[return-value]
+        return self._delivered(item)
 
     async def _wait(self) -> None:
-        """Return when there is an item to take; raise when there will be none."""
+        """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
         if buffer.items:
             await checkpoint()
@@ -312,20 +326,18 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                 raise again(buffer.end_error)
             await buffer.arrival()
 
-    def _take(self) -> T_co:
-        buffer = self._buffer
-        self._taken += 1
-        item = buffer.pop()
-        if isinstance(item, _Item):
-            value: T_co = item.value
-            if isinstance(value, ProtocolError):
-                raise value
+    def _delivered(self, item: Value | Unreadable | Gap) -> T_co:
+        """What the user gets for an item; raises what it stands for."""
+        value: Any = item
+        if type(item) is tuple:
+            value = item[0]
             if self._type is not Any:
                 value = convert(value, self._type, self._what)
-            return value
-        if isinstance(item, Gap) and buffer.raises_gaps:
+        elif isinstance(item, Unreadable):
+            raise item.error
+        elif isinstance(item, Gap) and self._buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)
-        return item  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""

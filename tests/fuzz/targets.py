@@ -133,12 +133,19 @@ def _messages(encoding: Encoding, data: bytes) -> None:
         codec = codec_for(encoding, dialect)
         session = Session(codec)
         session.init = Init("a", "c")
-        _read(partial(session.receive, data, issued=1))
+        _read(partial(_received, session, data))
         for method in (codec.server_message, codec.action_output, codec.queue_reply):
             _read(partial(method, data))
         _read(partial(codec.error_body, data))
         if encoding == "json":
             _read(partial(codec.server_message, data.decode(errors="replace")))
+
+
+def _received(session: Session, data: bytes) -> Any:
+    message = session.receive(data, {"e", "newCount"})
+    if not isinstance(message, tuple):
+        session.check_answer(message, issued=1)
+    return message
 
 
 def _read(read: Callable[[], Any]) -> None:

@@ -89,10 +89,12 @@ def calls_of_one_event(conn: Connection) -> list[str]:
         elif event == "c_call":
             called.append(argument.__qualname__)
 
-    conn.message(EVENT)  # the first event of a stream may make what the others share
+    assert conn._pump is not None
+    sink = conn._pump._sink
+    sink.message(EVENT)  # the first event of a stream may make what the others share
     sys.setprofile(note)
     try:
-        conn.message(EVENT)
+        sink.message(EVENT)
     finally:
         sys.setprofile(None)
     return [name for name in called if name != "setprofile"]

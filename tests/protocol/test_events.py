@@ -17,7 +17,7 @@ from rivet_anyio import (
     Gap,
     ProtocolError,
 )
-from rivet_anyio._events import EventBuffer, check_policies
+from rivet_anyio._events import EventBuffer, Unreadable, check_policies
 
 GUARD = 60
 
@@ -46,7 +46,7 @@ class Source:
 
     def push(self, *values: Any, size: int = 1) -> None:
         for value in values:
-            self.buffer.push(value, size)
+            self.buffer.push((value, size))
 
     async def rest(self) -> list[Any]:
         self.buffer.end(None)
@@ -180,7 +180,7 @@ async def test_gaps_raised_and_gone_on_after() -> None:
 async def test_unreadable_events_raise_in_their_place() -> None:
     source = Source(type=int)
     source.push(1)
-    source.buffer.push(ProtocolError("no CBOR"), 8)
+    source.buffer.push(Unreadable(ProtocolError("no CBOR"), 8))
     source.push("text")
     assert await source.stream.receive() == 1
     with pytest.raises(ProtocolError, match="no CBOR"):

@@ -414,7 +414,7 @@ class Group:
         consumer.last_call = len(visit.history.calls)
         consumer.end = pushed(visit, first)
         consumer.ended_at = anyio.current_time()
-        consumer.left, consumer.unread = stream._buffer._events, stream.buffered
+        consumer.left, consumer.unread = stream._buffer.event_count, stream.buffered
         consumer.dropped, consumer.gap_count = stream.dropped, stream.gaps
         stream.close()
         self._run.counts["consumers"] += 1
@@ -462,7 +462,7 @@ class _Enough(Exception):
 def pushed(visit: Visit, first: EventStream[Any]) -> int:
     """How many events the connection's first stream was given until now."""
     taken = sum(not isinstance(item, Gap) for item in visit.history.items)
-    return taken + first._buffer._events
+    return taken + first._buffer.event_count
 
 
 def _is_closed(conn: Connection) -> bool:

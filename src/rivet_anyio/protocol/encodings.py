@@ -6,14 +6,17 @@ itself; the two others say what they were told to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from .._errors import ActorSpecifier, ProtocolError
 from . import bare
 from .dialect import Dialect, Encoding
+from .heads import cbor_arguments_at, is_cbor_head, learn
 from .messages import (
     ActionResponse,
+    Delivery,
     ErrorBody,
     Event,
     Init,
@@ -27,6 +30,7 @@ from .messages import (
 from .values import (
     COMPAT_CBOR,
     COMPAT_JSON,
+    MAX_DEPTH,
     PLAIN_CBOR,
     PLAIN_JSON,
     TAGLESS_CBOR,
@@ -37,6 +41,7 @@ from .values import (
     load_json,
     prepare,
     quote,
+    revive_arguments,
     shown,
 )
 
@@ -47,7 +52,14 @@ T = TypeVar("T")
 _MESSAGE_VERSION = (2).to_bytes(2, "little")
 """Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
 _ACTION = _MESSAGE_VERSION + b"\x00"
+_ARGUMENTS_DEPTH = MAX_DEPTH - 3
+"""How deep an event's arguments may nest in the three maps around them."""
 _QUEUE_VERSION = (3).to_bytes(2, "little")
+
+
+# A connection calls few actions many times.
+_text = lru_cache(256)(bare.text)
+_cbor_text = lru_cache(256)(dump_cbor)
 
 
 class Codec(Protocol):
@@ -60,7 +72,7 @@ class Codec(Protocol):
     content_type: str
     dialect: Dialect
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes | str:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes | str:
         """An action call on a connection."""
         ...
 
@@ -72,7 +84,15 @@ class Codec(Protocol):
         """Read one WebSocket message."""
         ...
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        """As `server_message`; but an event of a wanted name can come with its value.
+
+        Most messages are such, and this is the short way for them. Whatever is odd, arguments
+        that cannot be read among it, takes the long way.
+        """
+        ...
+
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         """The body of an action call over HTTP."""
         ...
 
@@ -132,11 +152,11 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
-        payload = self._value(list(args), "args")
-        head = (_ACTION, bare.uint(id), bare.text(name), bare.uint(len(payload)))
-        return b"".join((*head, payload))
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
+        payload = self._value(args, "args")
+        return b"".join((_ACTION, bare.uint(id), _text(name), bare.uint(len(payload)), payload))
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
         return _MESSAGE_VERSION + b"\x01" + bare.text(name) + bare.boolean(subscribe)
@@ -144,9 +164,6 @@ class BareCodec:
     def server_message(self, data: bytes | str) -> ServerMessage:
         if isinstance(data, str):
             raise ProtocolError(f"a text message in bare encoding: {quote(data)}")
-        common = self._common_message(data)
-        if common is not None:
-            return common
         read = self._reader(data)
         tag = read.uint()
         message: ServerMessage
@@ -165,35 +182,56 @@ class BareCodec:
         read.end()
         return message
 
-    def _common_message(self, data: bytes) -> Event | ActionResponse | None:
-        """What a message is if it is an event or an answer, short as nearly all of them are.
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        if type(data) is not bytes or len(data) < 5:
+            return self.server_message(data)
+        if data[2] != 3:
+            return self._answer(data) or self.server_message(data)
+        # The head of an event is its version, tag and name.
+        at = data[3] + 4
+        known = self._heads.get(data[:at])
+        if known is None:
+            return self._first_event(data, wanted)
+        name, dialect, form = known
+        try:
+            length, start = data[at], at + 1
+            if length >= 0x80:
+                length, start = _short_uint(data, at)
+            if start + length == len(data) and name in wanted:
+                value = revive_arguments(load_cbor(data[start:]), form)
+                self.dialect = dialect
+                return name, value
+        except (IndexError, ProtocolError):
+            pass
+        return self.server_message(data)
 
-        This does what `bare.Reader` does in a fraction of the time, and leaves to it whatever
-        is odd: None.
-        """
+    def _first_event(self, data: bytes, wanted: Container[str]) -> Event:
+        """Read an event the long way, and remember its head."""
+        event = self.server_message(data)
+        assert isinstance(event, Event)
+        at = data[3] + 4
+        if event.name in wanted and data[3] < 0x80:
+            learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
+        return event
+
+    def _answer(self, data: bytes) -> ActionResponse | None:
+        """The answer to an action; None for any other message, and for whatever is odd."""
+        if data[2] != 2 or data[1]:
+            return None
         try:
             dialect, form = _BARE_VERSIONS[data[0]]
-            tag, number = data[2], data[3]
-            number, at = (number, 4) if number < 0x80 else _short_uint(data, 3)
-            end = at + number if tag == 3 else at
-            length = data[end]
-            length, start = (length, end + 1) if length < 0x80 else _short_uint(data, end)
-            if data[1] or start + length != len(data):
-                return None
-            message: Event | ActionResponse
-            if tag == 3:
-                message = Event(data[at:end].decode(), RawCbor(data[start:], form))
-            elif tag == 2:
-                message = ActionResponse(number, RawCbor(data[start:], form))
-            else:
-                return None
-        except (KeyError, IndexError, UnicodeDecodeError):
+            id, at = (data[3], 4) if data[3] < 0x80 else _short_uint(data, 3)
+            length = data[at]
+            length, start = (length, at + 1) if length < 0x80 else _short_uint(data, at)
+        except (KeyError, IndexError):
+            return None
+        if start + length != len(data):
             return None
         self.dialect = dialect
-        return message
+        return ActionResponse(id, RawCbor(data[start:], form))
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return _MESSAGE_VERSION + bare.data(self._value(list(args), "args"))
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return _MESSAGE_VERSION + bare.data(self._value(args, "args"))
 
     def action_output(self, body: bytes) -> Raw:
         read = self._reader(body)
@@ -262,17 +300,18 @@ class CborCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self._heads: dict[bytes, str] = {}
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> bytes:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
         # 2.3 runtime wants the tag before the value.
         return (
             b"\xa1dbody\xa2ctagmActionRequestcval\xa3bid\x1b"
             + id.to_bytes(8, "big")
             + b"dname"
-            + dump_cbor(name)
+            + _cbor_text(name)
             + b"dargs"
-            + dump_cbor(prepare(list(args), self._form, "args"))
+            + dump_cbor(prepare(args, self._form, "args"))
         )
 
     def subscription_message(self, name: str, subscribe: bool) -> bytes:
@@ -283,8 +322,23 @@ class CborCodec:
             raise ProtocolError(f"a text message in cbor encoding: {quote(data)}")
         return _message_from_tree(load_cbor(data), self._form, data)
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return dump_cbor({"args": prepare(list(args), self._form, "args")})
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        if isinstance(data, str):
+            return self.server_message(data)
+        at = cbor_arguments_at(data)
+        name = self._heads.get(data[:at])
+        if name is not None and name in wanted:
+            try:
+                return name, revive_arguments(load_cbor(data[at:], _ARGUMENTS_DEPTH), self._form)
+            except ProtocolError:
+                return self.server_message(data)
+        message = _read_tree(load_cbor(data), self._form, data, wanted)
+        if isinstance(message, tuple) and is_cbor_head(data[:at], message[0]):
+            learn(self._heads, data[:at], message[0])
+        return message
+
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return dump_cbor({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
         return RawTree(_map(load_cbor(body), body).get("output"), self._form)
@@ -312,12 +366,12 @@ class JsonCodec:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
-    def action_message(self, id: int, name: str, args: Sequence[Any]) -> str:
+    def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> str:
         # Servers up to 2.2 want the id as a BigInt.
         value = {
             "id": ["$BigInt", str(id)],
             "name": name,
-            "args": prepare(list(args), self._form, "args"),
+            "args": prepare(args, self._form, "args"),
         }
         return dump_json({"body": {"tag": "ActionRequest", "val": value}}).decode()
 
@@ -327,8 +381,11 @@ class JsonCodec:
     def server_message(self, data: bytes | str) -> ServerMessage:
         return _message_from_tree(load_json(data), self._form, data)
 
-    def action_body(self, args: Sequence[Any]) -> bytes:
-        return dump_json({"args": prepare(list(args), self._form, "args")})
+    def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
+        return _read_tree(load_json(data), self._form, data, wanted)
+
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return dump_json({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
         return RawTree(_map(load_json(body), body).get("output"), self._form)
@@ -360,6 +417,26 @@ def _subscription(name: str, subscribe: bool) -> Any:
 def _queue(name: str, body: Any, wait: bool, timeout_ms: int | None) -> Any:
     message = {"body": body, "name": name, "wait": wait}
     return message if timeout_ms is None else {**message, "timeout": timeout_ms}
+
+
+def _read_tree(
+    tree: Any, form: ValueForm, data: bytes | str, wanted: Container[str]
+) -> ServerMessage | Delivery:
+    """A wanted event, or an answer, without the checks that only find what is wrong."""
+    try:
+        body = tree["body"]
+        tag, value = body["tag"], body["val"]
+        if tag == "Event":
+            name = value["name"]
+            if type(name) is str and name in wanted:
+                return name, revive_arguments(value.get("args"), form)
+        elif tag == "ActionResponse":
+            id = _integer(value["id"])
+            if id is not None:
+                return ActionResponse(id, RawTree(value.get("output"), form))
+    except (LookupError, TypeError, AttributeError, ProtocolError):
+        pass
+    return _message_from_tree(tree, form, data)
 
 
 def _message_from_tree(tree: Any, form: ValueForm, data: bytes | str) -> ServerMessage:

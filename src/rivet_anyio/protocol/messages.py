@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from .._errors import ActorSpecifier
-from .values import ValueForm, load_cbor, revive
+from .values import ValueForm, load_cbor, revive, revive_arguments
 
 __all__ = [
     "ActionResponse",
+    "Delivery",
     "ErrorBody",
     "Event",
     "Init",
@@ -37,6 +38,10 @@ class RawCbor(msgspec.Struct, frozen=True, gc=False):
         """The Python value; a `ProtocolError` when there is none in it."""
         return revive(load_cbor(self.data), self.form)
 
+    def load_arguments(self) -> Any:
+        """What an event with these arguments delivers; a `ProtocolError` when that is nothing."""
+        return revive_arguments(load_cbor(self.data), self.form)
+
 
 class RawTree(msgspec.Struct, frozen=True):
     """A value as the cbor and json encodings carry it: decoded with the message around it."""
@@ -47,6 +52,10 @@ class RawTree(msgspec.Struct, frozen=True):
     def load(self) -> Any:
         """The Python value; a `ProtocolError` when there is none in it."""
         return revive(self.tree, self.form)
+
+    def load_arguments(self) -> Any:
+        """What an event with these arguments delivers; a `ProtocolError` when that is nothing."""
+        return revive_arguments(self.tree, self.form)
 
 
 Raw = RawCbor | RawTree
@@ -92,6 +101,10 @@ class Event(msgspec.Struct, frozen=True):
 
 
 ServerMessage = Init | ServerError | ActionResponse | Event
+
+
+Delivery = tuple[str, Any]
+"""An event that somebody waits for, read at once: its name, and what its streams deliver."""
 
 
 class QueueReply(msgspec.Struct, frozen=True):

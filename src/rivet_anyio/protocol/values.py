@@ -45,6 +45,7 @@ __all__ = [
     "prepare",
     "quote",
     "revive",
+    "revive_arguments",
     "shown",
 ]
 
@@ -251,20 +252,30 @@ def _array(value: Sequence[Any], form: ValueForm, depth: int) -> list[Any]:
 
 def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
     depth += 1
-    if all(type(key) is str for key in value):
-        tree: dict[Any, Any] = {}
-        for key, item in value.items():
-            if not key.isascii():
-                _checked_text(key, form)
-            tree[key] = _prepare_at(item, form, depth, _segment(key))
-        return tree
+    for key in value:
+        if type(key) is not str:
+            return _other_mapping(value, form, depth)
+    tree: dict[str, Any] = {}
+    for key, item in value.items():
+        if not key.isascii():
+            _checked_text(key, form)
+        try:
+            tree[key] = _prepare(item, form, depth)
+        except _Refused as refused:
+            refused.path.append(_segment(key))
+            raise
+    return tree
+
+
+def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
+    """A mapping with keys that are not all strings."""
     if not form.tags:
         odd = next(key for key in value if type(key) is not str)
         raise _Refused(
             f"the key {odd!r} is not a string and {form.name} has no other keys: "
             "use string keys, or encoding='bare'"
         )
-    tree = {}
+    tree: dict[Any, Any] = {}
     for key, item in value.items():
         at = f"[{key!r}]"
         tree[_hashable(_prepare_at(key, form, depth, at))] = _prepare_at(item, form, depth, at)
@@ -317,7 +328,7 @@ def _hashable(tree: Any) -> Any:
 
 
 def revive(tree: Any, form: ValueForm) -> Any:
-    """The Python value of a tree that was read.
+    """The Python value of a tree that was read; parts of it that need no reviving are shared.
 
     JavaScript's null and undefined are None, BigInts are ints, whole numbers from 2**32 to 2**53
     that came as floats are ints again, and markers become what they stand for; a marker nobody
@@ -327,6 +338,22 @@ def revive(tree: Any, form: ValueForm) -> Any:
         ProtocolError: when a marker's content is none, or the tree nests too deeply.
     """
     return _revive(tree, form.markers, 0)
+
+
+def revive_arguments(tree: Any, form: ValueForm) -> Any:
+    """What an event delivers: its only argument, or the tuple of all that it has.
+
+    Raises:
+        ProtocolError: as `revive`.
+    """
+    if type(tree) is list and len(tree) == 1:
+        # Most events have one plain argument; the list around it needs no reviving.
+        only = tree[0]
+        return only if type(only) in _AS_THEY_ARE else _revive(only, form.markers, 1)
+    args = _revive(tree, form.markers, 0)
+    if not isinstance(args, list):
+        return args
+    return args[0] if len(args) == 1 else tuple(args)
 
 
 _AS_THEY_ARE = frozenset((str, int, bool, bytes, type(None)))
@@ -348,16 +375,18 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
             name = tree[0]
             if type(name) is str and name.startswith("$"):
                 return _marker(name, tree[1], depth)
-        return [
-            item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth) for item in tree
-        ]
+        for item in tree:
+            if type(item) not in _AS_THEY_ARE:
+                return [
+                    item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
+                    for item in tree
+                ]
+        return tree
     if kind is dict:
-        return {
-            key if type(key) is str else _hashable(_revive(key, markers, depth)): (
-                item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
-            )
-            for key, item in tree.items()
-        }
+        for key, item in tree.items():
+            if type(item) not in _AS_THEY_ARE or type(key) is not str:
+                return _revive_mapping(tree, markers, depth)
+        return tree
     if tree is cbor2.undefined:
         return None
     if kind is _SetItems:
@@ -367,6 +396,15 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
     if kind is cbor2.CBORTag:
         return cbor2.CBORTag(tree.tag, _revive(tree.value, markers, depth))
     return tree
+
+
+def _revive_mapping(tree: dict[Any, Any], markers: bool, depth: int) -> dict[Any, Any]:
+    return {
+        key if type(key) is str else _hashable(_revive(key, markers, depth)): (
+            item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
+        )
+        for key, item in tree.items()
+    }
 
 
 def _marker(name: str, content: Any, depth: int) -> Any:
@@ -464,7 +502,7 @@ def dump_cbor(tree: Any) -> bytes:
     return cbor2.dumps(tree)
 
 
-def load_cbor(data: bytes) -> Any:
+def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """The tree of a CBOR item, for `revive`.
 
     Raises:
@@ -474,7 +512,7 @@ def load_cbor(data: bytes) -> Any:
         return cbor2.loads(
             data,
             semantic_decoders=_SEMANTIC_DECODERS,
-            max_depth=MAX_DEPTH,
+            max_depth=max_depth,
             str_errors="strict",
         )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as exc:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
+from itertools import chain
 
 from ._framing import Close, Frame, FramingError, Ping, Pong
 from ._masking import fastest_mask
@@ -21,6 +22,7 @@ _PING = 9
 _PONG = 10
 _FIN = 0x80
 _MASKED = 0x80
+_WHOLE_TEXT = _FIN | _TEXT
 _WHOLE_BINARY = _FIN | _BINARY
 
 _MAX_CONTROL = 125
@@ -29,6 +31,9 @@ _PROTOCOL_ERROR = 1002
 _NOT_UTF8 = 1007
 _TOO_BIG = 1009
 _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
+
+_BATCH_BYTES = 16 * 1024
+"""About how much of what was read is held as frames at a time."""
 
 _SMALL_PIECE = 2048
 _MERGED_PIECE = 64 * 1024
@@ -63,6 +68,10 @@ class RFC6455Framer:
         self._next_mask = 0
 
     def receive(self, data: bytes) -> Iterator[Frame]:
+        # A frame from a list costs less than resuming a generator for it.
+        return chain.from_iterable(self._batches(data))
+
+    def _batches(self, data: bytes) -> Iterator[list[Frame]]:
         if self._closed:
             return
         at, end = 0, len(data)
@@ -73,40 +82,34 @@ class RFC6455Framer:
             if self._missing:
                 return
             if self._is_last:
-                yield self._finish(b"".join(self._parts))
+                yield [self._finish(b"".join(self._parts))]
         elif self._rest:
             data, self._rest = self._rest + data, b""
             end = len(data)
-        limit = min(self._max_message_size, _MAX_CONTROL)
         while end - at >= 2:
-            first, size = data[at], data[at + 1]
-            # Most frames are whole short binary messages, and spend their time here.
-            if first == _WHOLE_BINARY and size <= limit and not self._opcode:
-                start = at + 2
-                stop = start + size
-                if stop <= end:
-                    at = stop
-                    yield data[start:stop]
+            if not self._opcode:
+                messages, at = self._whole_messages(data, at, end)
+                if messages:
+                    yield messages
                     continue
             header = self._header(data, at, end)
             if header is None:
                 break
             start, size = header
             stop = start + size
-            if first & 0x08:
+            if data[at] & 0x08:
                 if stop > end:
                     break
+                frame = _control(data[at] & 0x0F, data[start:stop])
                 at = stop
-                frame = _control(first & 0x0F, data[start:stop])
-                if isinstance(frame, Close):
-                    self._closed = True
-                    yield frame
+                self._closed = isinstance(frame, Close)
+                yield [frame]
+                if self._closed:
                     return
-                yield frame
                 continue
             if stop <= end and self._is_last and not self._parts:
                 at = stop
-                yield self._finish(data[start:stop])
+                yield [self._finish(data[start:stop])]
                 continue
             at = min(stop, end)
             self._missing = stop - at
@@ -115,8 +118,42 @@ class RFC6455Framer:
             if self._missing:
                 return
             if self._is_last:
-                yield self._finish(b"".join(self._parts))
+                yield [self._finish(b"".join(self._parts))]
         self._rest = data[at:]
+
+    def _whole_messages(self, data: bytes, at: int, end: int) -> tuple[list[Frame], int]:
+        """The next messages that came in one frame each, and where they end.
+
+        Nearly all are such, and spend their time here. The first that is anything else, or whose
+        frame is not whole or violates something, is left to `_header`.
+        """
+        messages: list[Frame] = []
+        limit = self._max_message_size
+        fence = min(end - 1, at + _BATCH_BYTES)
+        while at < fence:
+            first, size = data[at], data[at + 1]
+            start = at + 2
+            if size > _MAX_CONTROL:
+                if size != 126 or at + 4 > end:
+                    break
+                size = data[start] << 8 | data[start + 1]
+                start += 2
+                if size <= _MAX_CONTROL:
+                    break
+            stop = start + size
+            if stop > end or size > limit:
+                break
+            if first == _WHOLE_BINARY:
+                messages.append(data[start:stop])
+            elif first == _WHOLE_TEXT:
+                try:
+                    messages.append(data[start:stop].decode())
+                except UnicodeDecodeError:
+                    break
+            else:
+                break
+            at = stop
+        return messages, at
 
     def _header(self, data: bytes, at: int, end: int) -> tuple[int, int] | None:
         """Where a frame's payload starts and its length; None when the header is not whole.

@@ -1,0 +1,116 @@
+"""What a session hears: events go to their streams, everything else to the connection.
+
+An object of its own because events pass here at any rate: each look at an attribute of
+`Connection` costs several times as much, for its ``__getattr__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from ._errors import ProtocolError
+from ._events import EventBuffer, Unreadable, Value
+from ._observe import ConnectionObserver
+from .protocol.messages import ActionResponse, Event, Init, ServerError
+from .protocol.session import Session
+
+__all__ = ["Incoming"]
+
+
+class Incoming:
+    """The sink of one session's pump.
+
+    Attributes:
+        heard: Whether the actor has said anything since it opened the connection.
+
+    Args:
+        session: What reads messages.
+        buffers: Who waits for events, by their names.
+        blocking: Those of them that may stop the reader.
+        abandoned: Streams that became garbage wait here, for `sweep`.
+        sweep: Unsubscribes those.
+        other: Takes every message that is no event.
+        observer: Hears of events.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_blocking",
+        "_buffers",
+        "_observer",
+        "_other",
+        "_session",
+        "_sweep",
+        "heard",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        buffers: dict[str, list[EventBuffer]],
+        blocking: list[EventBuffer],
+        abandoned: list[EventBuffer],
+        sweep: Callable[[], None],
+        other: Callable[[Init | ServerError | ActionResponse], None],
+        observer: ConnectionObserver | None,
+    ) -> None:
+        self.heard = False
+        self._session = session
+        self._buffers = buffers
+        self._blocking = blocking
+        self._abandoned = abandoned
+        self._sweep = sweep
+        self._other = other
+        self._observer = observer
+
+    def message(self, data: str | bytes) -> None:
+        """Take a message from the pump."""
+        if self._abandoned:
+            self._sweep()
+        message = self._session.receive(data, self._buffers)
+        item: Value | Unreadable
+        # In the order of how often they come.
+        if isinstance(message, tuple):
+            name, value = message
+            item = (value, len(data))
+        elif isinstance(message, ActionResponse):
+            self.heard = True
+            self._other(message)
+            return
+        elif isinstance(message, Event):
+            self.heard = True
+            if message.name not in self._buffers:
+                return
+            name, item = message.name, _read(message, len(data))
+        else:
+            self._other(message)
+            return
+        self.heard = True
+        buffers = self._buffers[name]
+        if self._observer is not None:
+            self._observer.event(name)
+        if len(buffers) == 1:
+            buffers[0].push(item)
+        else:
+            for buffer in tuple(buffers):  # one that overflows leaves them
+                buffer.push(item)
+
+    def full(self) -> anyio.Event | None:
+        """Tell the pump whether a blocking stream has room."""
+        if self._abandoned:
+            self._sweep()
+        for buffer in self._blocking:
+            room = buffer.holds_reader()
+            if room is not None:
+                return room
+        return None
+
+
+def _read(event: Event, size: int) -> Value | Unreadable:
+    try:
+        return event.args.load_arguments(), size
+    except ProtocolError as error:
+        return Unreadable(error, size)

@@ -1,0 +1,205 @@
+"""The short way to read a message gives what the long way gives, errors too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rivet_anyio import ProtocolError
+from rivet_anyio.protocol import bare
+from rivet_anyio.protocol.dialect import Dialect, Encoding
+from rivet_anyio.protocol.encodings import CborCodec, Codec, codec_for
+from rivet_anyio.protocol.messages import Event
+from rivet_anyio.protocol.values import MAX_DEPTH, dump_cbor, dump_json
+
+from .test_fuzz import codecs, damaged, messages, trees
+
+WANTED = {"e", "ü", "newCount", "name", ""}
+
+names = st.sampled_from(["e", "ü", "newCount", "unwanted", "", "e" * 127, "e" * 128])
+values = st.one_of(
+    trees,
+    trees.map(lambda tree: [tree]),
+    st.lists(trees, max_size=3),
+    st.integers(MAX_DEPTH - 5, MAX_DEPTH + 2).map(lambda depth: nested(depth)),
+)
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
+def bare_message(version: int, tag: bytes, subject: bytes, value: bytes) -> bytes:
+    return version.to_bytes(2, "little") + tag + subject + value
+
+
+lengths = st.one_of(
+    st.binary(max_size=5),
+    st.integers(0, 2**32).map(bare.uint),
+    st.lists(st.integers(0x80, 0xFF), max_size=4).map(lambda more: bytes((*more, 0))),
+)
+bare_messages = st.builds(
+    bare_message,
+    st.sampled_from([1, 2, 3, 4, 4, 4, 0, 5, 0x103]),
+    st.sampled_from([b"\x03", b"\x03", b"\x02", b"\x01", b"\x83\x00"]),
+    st.one_of(names.map(bare.text), st.integers(0, 300).map(bare.uint), lengths),
+    st.one_of(
+        values.map(lambda value: bare.data(dump_cbor(value))),
+        st.binary(max_size=200).map(bare.data),
+        lengths,
+    ),
+)
+tree_messages = messages | st.builds(
+    lambda name, args: {"body": {"tag": "Event", "val": {"name": name, "args": args}}},
+    names,
+    values,
+)
+
+
+def outcome(message: Any) -> Any:
+    """What becomes of a message: an event that is wanted is read sooner or later."""
+    if not isinstance(message, Event) or message.name not in WANTED:
+        return message
+    try:
+        args = message.args.load()
+    except ProtocolError as error:
+        return message.name, str(error)
+    if not isinstance(args, list):
+        return message.name, args
+    return message.name, args[0] if len(args) == 1 else tuple(args)
+
+
+def told(read: Callable[[], Any], codec: Codec) -> str:
+    """What comes out, with the types of all that is in it."""
+    try:
+        return repr((outcome(read()), codec.dialect))
+    except ProtocolError as error:
+        return f"{type(error)} {error} {codec.dialect}"
+
+
+def check(encoding: Encoding, dialect: Dialect, sent: list[bytes | str]) -> None:
+    """Read all of these by one codec, as a connection does: it remembers what it heard."""
+    short, long = codec_for(encoding, dialect), codec_for(encoding, dialect)
+    for data in [*sent, *sent]:
+        found = told(partial(short.read, data, WANTED), short)
+        assert found == told(partial(long.server_message, data), long)
+
+
+@given(st.sampled_from(list(Dialect)), st.lists(bare_messages | damaged(), max_size=4))
+@example(Dialect.COMPAT, [b"\x03\x00\x03\x01e\x01\xff", b"\x04\x00\x03\x01e\x02\x81\x07"])
+@example(Dialect.COMPAT, [b"\x04\x00\x03\x01e\x01\x80", b"\x04\x00\x03\x01e"])
+@example(Dialect.COMPAT, [b"\x04\x00\x03\x01e\x02\x81\x07", b"\x04\x00\x03\x01e\x82\x00\x81\x07"])
+def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
+    check("bare", dialect, sent)
+
+
+def cbor_event(release: int, name: str, args: bytes) -> bytes:
+    """An event as RivetKit 2.`release` writes it."""
+    one, two = (b"\xb9\0\1", b"\xb9\0\2") if release < 3 else (b"\xa1", b"\xa2")
+    head = one + b"dbody" + two + b"ctageEventcval" + two + b"dname"
+    return head + dump_cbor(name) + b"dargs" + args
+
+
+@given(
+    st.sampled_from([one for one in codecs if one[0] != "bare"]),
+    st.lists(
+        tree_messages.map(dump_cbor)
+        | st.builds(cbor_event, st.sampled_from([2, 3]), names, values.map(dump_cbor))
+        | st.builds(cbor_event, st.sampled_from([2, 3]), names, st.binary(max_size=9))
+        | (tree_messages | trees).map(dump_json)
+        | trees.map(dump_cbor)
+        | damaged(),
+        max_size=3,
+    ),
+)
+def test_trees(codec: tuple[Encoding, Dialect], sent: list[bytes | str]) -> None:
+    check(*codec, sent)
+
+
+@given(
+    st.sampled_from(codecs),
+    st.text(st.characters(exclude_categories=["Cs"]))
+    | (tree_messages.map(lambda tree: dump_json(tree).decode())),
+)
+def test_text(codec: tuple[Encoding, Dialect], sent: str) -> None:
+    check(*codec, [sent])
+
+
+@given(st.sampled_from(codecs), values)
+def test_what_an_event_delivers(spoken: tuple[Encoding, Dialect], args: Any) -> None:
+    encoding, dialect = spoken
+    if encoding == "bare":
+        data = bare_message(
+            3 if dialect is Dialect.PLAIN else 4,
+            b"\x03",
+            bare.text("e"),
+            bare.data(dump_cbor(args)),
+        )
+    else:
+        dump = dump_cbor if encoding == "cbor" else dump_json
+        data = dump({"body": {"tag": "Event", "val": {"name": "e", "args": args}}})
+    try:
+        event = codec_for(encoding, dialect).server_message(data)
+    except ProtocolError:
+        return  # nested too deeply for a message to be around it
+    assert isinstance(event, Event)
+    try:
+        value = event.args.load_arguments()
+    except ProtocolError as error:
+        value = str(error)
+    assert repr(("e", value)) == repr(outcome(event))
+    codec = codec_for(encoding, dialect)
+    for _ in range(2):
+        assert repr(outcome(codec.read(data, WANTED))) == repr(outcome(event))
+
+
+@given(st.integers(0, 2**32), st.binary(max_size=200))
+def test_answers_of_every_id(id: int, output: bytes) -> None:
+    check("bare", Dialect.PLAIN, [bare_message(3, b"\x02", bare.uint(id), bare.data(output))])
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 255, 256])
+@pytest.mark.parametrize("release", [2, 3])
+def test_heads_in_cbor(size: int, release: int) -> None:
+    name = "n" * size
+    data = cbor_event(release, name, b"")
+    codec = CborCodec(Dialect.COMPAT)
+    for value in range(3):
+        assert codec.read(data + dump_cbor([value]), {name}) == (name, value)
+    with pytest.raises(ProtocolError) as short:
+        codec.read(data + b"\x82\x00", {name})
+    with pytest.raises(ProtocolError) as long:
+        codec.server_message(data + b"\x82\x00")
+    assert str(short.value) == str(long.value)
+    assert (data in codec._heads) is (size < 256)
+
+
+@pytest.mark.parametrize("depth", range(MAX_DEPTH - 5, MAX_DEPTH + 3))
+@pytest.mark.parametrize("release", [2, 3])
+def test_how_deep_arguments_nest(release: int, depth: int) -> None:
+    check(
+        "cbor",
+        Dialect.COMPAT,
+        [
+            cbor_event(release, "e", b"\x80"),
+            cbor_event(release, "e", b"\x81" * depth + b"\x80"),
+            b"\xbf" + cbor_event(release, "e", b"\x80").removeprefix(b"\xa1") + b"\xff",
+        ],
+    )
+
+
+def test_more_names_than_are_remembered() -> None:
+    codec = codec_for("bare", Dialect.COMPAT)
+    wanted = {f"event-{i}" for i in range(1000)}
+    for _ in range(2):
+        for i in range(1000):
+            name = f"event-{i}"
+            data = bare_message(4, b"\x03", bare.text(name), bare.data(dump_cbor([i])))
+            assert isinstance(codec.read(data, wanted), (Event, tuple))
+            assert codec.read(data, wanted) == (name, i)
+            assert isinstance(codec.read(data, ()), Event)

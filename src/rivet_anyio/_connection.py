@@ -16,7 +16,6 @@ from weakref import ref
 import anyio
 
 from ._actions import ActionCall, action_attribute
-from ._backend import Backend, current_backend
 from ._calls import Attempts, explain
 from ._convert import convert
 from ._core import Core, actor_error
@@ -32,20 +31,19 @@ from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_polici
 from ._incoming import Incoming
 from ._log import logger
 from ._observe import AttemptObserver, Call, ConnectionObserver
-from ._outgoing import OutgoingCall, OutgoingSubscription, lost_call
+from ._outgoing import Sender
 from ._queues import QueueResult
 from ._retry import Retry
 from ._scope import SilentTasks, is_cancelled, patience
 from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
-from .protocol.encodings import Codec, codec_for
+from .protocol.encodings import codec_for
 from .protocol.lifecycle import Verdict, is_farewell, judge
 from .protocol.messages import ActionResponse, Init, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
 from .transport._framing import Close
-from .transport._outbox import Outbox
 from .transport._pump import Pump
 
 if TYPE_CHECKING:
@@ -76,13 +74,11 @@ class Connection:
         "_abandoned",
         "_attempt_observer",
         "_attempts",
-        "_backend",
         "_blocking",
         "_buffers",
         "_change",
         "_changed",
         "_close_timeout",
-        "_codec",
         "_connect_timeout",
         "_core",
         "_deserted",
@@ -95,22 +91,19 @@ class Connection:
         "_init",
         "_leaving",
         "_lost_at",
-        "_next_id",
         "_observer",
         "_opened_at",
-        "_outbox",
         "_over",
         "_params",
-        "_pump",
         "_refusal",
         "_retry",
+        "_sender",
         "_session",
         "_skip_ready_wait",
         "_supervised",
         "_target",
         "_tasks",
         "_watchers",
-        "in_flight",
     )
 
     def __init__(
@@ -137,7 +130,6 @@ class Connection:
         self._close_timeout = options.close_timeout if close_timeout is None else close_timeout
         self._retry = retry or options.retry
         self._tasks = SilentTasks()
-        self._backend: Backend | None = None
         self._entered = False
         self._leaving = False
         self._first_settled = Signal()
@@ -148,22 +140,18 @@ class Connection:
         self._changed = Signal()
         self._watchers: set[ref[StatusStream]] = set()
         self._session: Session | None = None
-        self._pump: Pump | None = None
         self._refusal: ActorError | None = None
         self._deserted = False
         self._init: Init | None = None
         self._opened_at = 0.0
         self._lost_at: float | None = None
         self._attempts = 0
-        self._outbox = Outbox()
-        self._next_id = 0
-        self._codec: Codec | None = None
+        self._sender = Sender()
         self._buffers: dict[str, list[EventBuffer]] = {}
         self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
         self._observer: ConnectionObserver | None = None
         self._attempt_observer: AttemptObserver | None = None
-        self.in_flight: dict[int, OutgoingCall] = {}
 
     # What the user sees
 
@@ -230,26 +218,8 @@ class Connection:
 
     async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         self._check_usable()
-        call = OutgoingCall(self, self._next_id, name, args)
-        self._next_id += 1
-        if self._outbox.is_full:
-            await self._outbox.room()
-            self._check_usable()
-        if self._pump is None or self.in_flight:
-            # Calls that come together leave together.
-            self._outbox.put(call)
-        else:
-            self._pump.send(call)
-        try:
-            await call.settled.wait()
-        except BaseException:
-            if not self._outbox.discard(call):
-                self.in_flight.pop(call.id, None)
-            raise
-        if call.error is not None:
-            raise call.error
-        assert call.output is not None
-        return convert(call.output.load(), type, f"result of action {name!r}")
+        output = await self._sender.call(name, args, self._check_usable)
+        return convert(output.load(), type, f"result of action {name!r}")
 
     @overload
     def events(
@@ -401,7 +371,7 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
-        self._backend = current_backend()
+        self._sender.begin()
         if self._core.observer is not None:
             subject = self._core.subject(self._target.name, self._target.key)
             self._observer = self._core.observer.connection(subject)
@@ -424,30 +394,14 @@ class Connection:
     ) -> None:
         await self._leave(patience(self._close_timeout, exc_type))
 
-    # What the pump and what is sent call
-
-    @property
-    def backend(self) -> Backend:
-        """The event loop."""
-        assert self._backend is not None
-        return self._backend
-
-    @property
-    def codec(self) -> Codec:
-        """What writes messages: that of the session, which knows the server's dialect."""
-        if self._session is not None:
-            self._codec = self._session.codec
-        assert self._codec is not None
-        return self._codec
+    # What a session tells
 
     def _take(self, message: Init | ServerError | ActionResponse) -> None:
         """Take what is no event."""
         assert self._session is not None
-        self._session.check_answer(message, issued=self._next_id)
+        self._session.check_answer(message, issued=self._sender.issued)
         if isinstance(message, ActionResponse):
-            call = self.in_flight.pop(message.id, None)
-            if call is not None:
-                call.succeed(message.output)
+            self._sender.answered(message.id, message.output)
             if self._deserted:
                 self._desert()
         elif isinstance(message, ServerError):
@@ -542,11 +496,12 @@ class Connection:
 
     async def _run_session(self, line: Line, deadline: float) -> Ended:
         options = self._core.options
-        self._session = Session(codec_for(self._core.config.encoding, line.server.dialect))
+        codec = codec_for(self._core.config.encoding, line.server.dialect)
+        session = self._session = Session(codec)
         self._refusal = None
         self._deserted = False
         incoming = Incoming(
-            self._session,
+            session,
             buffers=self._buffers,
             blocking=self._blocking,
             abandoned=self._abandoned,
@@ -554,10 +509,12 @@ class Connection:
             other=self._take,
             observer=self._observer,
         )
-        pump = self._pump = Pump(
+        sender = self._sender
+        sender.codec = session.codec
+        pump = sender.pump = Pump(
             line.stream,
             RFC6455Framer(options.max_message_size),
-            self._outbox,
+            sender.outbox,
             incoming,
             ping_interval=options.ping_interval,
             ping_timeout=options.ping_timeout,
@@ -566,10 +523,8 @@ class Connection:
         began = anyio.current_time()
         try:
             end = await pump.run()
-            session = self._session
         finally:
-            self._codec = self._session.codec
-            self._session = self._pump = None
+            self._session = sender.pump = None
         opened = session.init is not None
         if opened:
             line.server.codec.dialect = session.codec.dialect
@@ -597,23 +552,19 @@ class Connection:
         )
 
     def _opened(self, init: Init) -> None:
-        assert self._pump is not None
         if self.status is Status.CONNECTED:
             # The 2.3 gateway keeps the socket when the actor's host died, and what was asked of
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
-            self._lose(moved, self._pump.heard_before)
+            assert self._sender.pump is not None
+            self._lose(moved, self._sender.pump.heard_before)
         self._init = init
         now = self._opened_at = anyio.current_time()
         if self._observer is not None and self._attempt_observer is not None:
             self._attempt_observer.end(None)
             self._observer.connected()
         logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
-        calls = [item for item in self._outbox.items if isinstance(item, OutgoingCall)]
-        self._outbox.replace(
-            [*(OutgoingSubscription(self, name, True) for name in self._buffers), *calls]
-        )
-        self._pump.begin_sending()
+        self._sender.session_opened(self._buffers)
         # Who hears of these and acts is to find the subscriptions made.
         if self._lost_at is not None:
             for buffers in self._buffers.values():
@@ -630,16 +581,12 @@ class Connection:
     def _lose(self, cause: BaseException, last_heard: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
         self._lost_at = max(last_heard, self._opened_at)
-        calls, self.in_flight = list(self.in_flight.values()), {}
-        for call in calls:
-            call.fail(lost_call(call, cause))
+        self._sender.session_lost(cause)
 
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
         if message.action_id is not None:
-            call = self.in_flight.pop(message.action_id, None)
-            if call is not None:
-                call.fail(error)
+            self._sender.refused(message.action_id, error)
             self._deserted = self._deserted or is_farewell(error)
             if self._deserted:
                 self._desert()
@@ -651,8 +598,9 @@ class Connection:
 
     def _desert(self) -> None:
         """Leave a connection behind which the actor has stopped, once all calls are answered."""
-        if not self.in_flight and self._pump is not None:
-            self._pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
+        pump = self._sender.pump
+        if not self._sender.in_flight and pump is not None:
+            pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
 
     def _sweep(self) -> None:
         """Unsubscribe streams that became garbage."""
@@ -673,7 +621,7 @@ class Connection:
     def _tell_subscription(self, name: str, subscribe: bool) -> None:
         """Now, if the connection is open; else Init brings all of them at once."""
         if self.status is Status.CONNECTED and not self._over:
-            self._outbox.put(OutgoingSubscription(self, name, subscribe))
+            self._sender.subscribe(name, subscribe)
 
     def _set_status(self, status: Status, error: BaseException | None = None) -> None:
         self._change = StatusChange(status, error)
@@ -692,11 +640,8 @@ class Connection:
         self._failure = failure
         self._set_status(Status.CLOSED, failure)
         self._watchers.clear()
-        for call in (*self.in_flight.values(), *self._outbox.items):
-            if isinstance(call, OutgoingCall):
-                call.fail(lost_call(call, failure) if call.written else self._closed_error())
-        self.in_flight.clear()
-        self._outbox.replace([])
+        self._sender.session_lost(failure)
+        self._sender.give_up_waiting(self._closed_error)
         for buffers in self._buffers.values():
             for buffer in buffers:
                 buffer.end(failure)
@@ -708,11 +653,9 @@ class Connection:
 
     async def _leave(self, seconds: float) -> None:
         self._leaving = True
-        for item in self._outbox.items:
-            if isinstance(item, OutgoingCall):
-                item.fail(ClosedError("the connection's block was left: the action did not run"))
-        self._outbox.replace([])
-        pump = self._pump
+        left = "the connection's block was left: the action did not run"
+        self._sender.give_up_waiting(lambda: ClosedError(left))
+        pump = self._sender.pump
         if pump is not None and self._init is not None and not self._over:
             pump.close(1000, "Disposed")
         else:

@@ -6,31 +6,111 @@ version, which takes other bytes.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from ._backend import Backend
+from ._backend import Waiter, current_backend
 from ._errors import ConnectionLostError
 from .protocol.encodings import Codec
 from .protocol.messages import Raw
+from .transport._outbox import Outbox
+from .transport._pump import Pump
 
-__all__ = ["OutgoingCall", "OutgoingSubscription", "lost_call"]
+__all__ = ["OutgoingCall", "OutgoingSubscription", "Sender"]
 
 
-class Writer(Protocol):
-    """The connection, as what it sends sees it."""
+class Sender:
+    """What one connection sends, through all its sessions.
 
-    in_flight: dict[int, OutgoingCall]
-    """Calls that were written and are not answered, by their ids."""
+    An object of its own, as `Incoming` is: each look at an attribute of `Connection` costs several
+    times as much, for its ``__getattr__``, and every name there is one less for actions.
 
-    @property
-    def backend(self) -> Backend:
-        """The event loop."""
-        ...
+    Attributes:
+        codec: What writes messages: that of the newest session, which knows the server's dialect.
+        outbox: What waits to be written.
+        pump: That of the open session; None between sessions.
+        issued: How many calls there were; their ids are below.
+        in_flight: Calls that were written and are not answered, by their ids.
+    """
 
-    @property
-    def codec(self) -> Codec:
-        """What writes messages now."""
-        ...
+    __slots__ = ("codec", "in_flight", "issued", "new_waiter", "outbox", "pump")
+
+    codec: Codec
+    new_waiter: Callable[[], Waiter]
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.pump: Pump | None = None
+        self.issued = 0
+        self.in_flight: dict[int, OutgoingCall] = {}
+
+    def begin(self) -> None:
+        """Learn what event loop this is."""
+        self.new_waiter = current_backend().waiter
+
+    async def call(self, name: str, args: tuple[Any, ...], check_usable: Callable[[], None]) -> Raw:
+        """Send a call and wait for its answer; raises as `Connection.action`.
+
+        Cancellation: a call that has not left is never sent.
+        """
+        call = OutgoingCall(self, self.issued, name, args)
+        self.issued += 1
+        outbox = self.outbox
+        if outbox.is_full:
+            await outbox.room()
+            check_usable()
+        if self.pump is None or self.in_flight:
+            # Calls that come together leave together.
+            outbox.put(call)
+        else:
+            self.pump.send(call)
+        try:
+            await call.settled.wait()
+        except BaseException:
+            if not outbox.discard(call):
+                self.in_flight.pop(call.id, None)
+            raise
+        if call.error is not None:
+            raise call.error
+        assert call.output is not None
+        return call.output
+
+    def subscribe(self, name: str, wanted: bool) -> None:
+        """Ask for the events of this name, or for no more of them."""
+        self.outbox.put(OutgoingSubscription(self, name, wanted))
+
+    def session_opened(self, names: Iterable[str]) -> None:
+        """Send what waited, after subscriptions to these names."""
+        assert self.pump is not None
+        calls = [item for item in self.outbox.items if isinstance(item, OutgoingCall)]
+        subscriptions = [OutgoingSubscription(self, name, True) for name in names]
+        self.outbox.replace([*subscriptions, *calls])
+        self.pump.begin_sending()
+
+    def session_lost(self, cause: BaseException | None) -> None:
+        """What was written may have run; the rest waits on."""
+        calls, self.in_flight = list(self.in_flight.values()), {}
+        for call in calls:
+            call.fail(_lost_call(call, cause))
+
+    def answered(self, id: int, output: Raw) -> None:
+        """Settle a call, if somebody still waits for it."""
+        call = self.in_flight.pop(id, None)
+        if call is not None:
+            call.succeed(output)
+
+    def refused(self, id: int, error: BaseException) -> None:
+        """As `answered`."""
+        call = self.in_flight.pop(id, None)
+        if call is not None:
+            call.fail(error)
+
+    def give_up_waiting(self, new_error: Callable[[], BaseException]) -> None:
+        """Send nothing that still waits."""
+        for item in self.outbox.items:
+            if isinstance(item, OutgoingCall):
+                item.fail(new_error())
+        self.outbox.replace([])
 
 
 class OutgoingCall:
@@ -38,9 +118,9 @@ class OutgoingCall:
 
     __slots__ = (
         "_args",
-        "_connection",
         "_dialect",
         "_payload",
+        "_sender",
         "error",
         "id",
         "name",
@@ -50,22 +130,22 @@ class OutgoingCall:
         "written",
     )
 
-    def __init__(self, connection: Writer, id: int, name: str, args: tuple[Any, ...]) -> None:
+    def __init__(self, sender: Sender, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
         self.written = False
-        self.settled = connection.backend.waiter()
+        self.settled = sender.new_waiter()
         self.error: BaseException | None = None
         self.output: Raw | None = None
-        self._connection = connection
+        self._sender = sender
         self._args = args
-        codec = connection.codec
+        codec = sender.codec
         self._dialect = codec.dialect
         self._payload = codec.action_message(id, name, args)
         self.size = len(self._payload)
 
     def take(self) -> str | bytes | None:
-        codec = self._connection.codec
+        codec = self._sender.codec
         if codec.dialect is not self._dialect:
             try:
                 self._payload = codec.action_message(self.id, self.name, self._args)
@@ -73,7 +153,7 @@ class OutgoingCall:
                 self.fail(exc)
                 return None
         self.written = True
-        self._connection.in_flight[self.id] = self
+        self._sender.in_flight[self.id] = self
         return self._payload
 
     def sent(self) -> None:
@@ -93,19 +173,19 @@ class OutgoingSubscription:
 
     size = 64
 
-    def __init__(self, connection: Writer, name: str, subscribe: bool) -> None:
-        self._connection = connection
+    def __init__(self, sender: Sender, name: str, subscribe: bool) -> None:
+        self._sender = sender
         self._name = name
         self._subscribe = subscribe
 
     def take(self) -> str | bytes | None:
-        return self._connection.codec.subscription_message(self._name, self._subscribe)
+        return self._sender.codec.subscription_message(self._name, self._subscribe)
 
     def sent(self) -> None:
         """Nobody waits for that."""
 
 
-def lost_call(call: OutgoingCall, cause: BaseException | None) -> ConnectionLostError:
+def _lost_call(call: OutgoingCall, cause: BaseException | None) -> ConnectionLostError:
     """What a call raises that was written, and whose answer will not come."""
     code = cause.code if isinstance(cause, ConnectionLostError) else None
     reason = cause.reason if isinstance(cause, ConnectionLostError) else ""

@@ -89,8 +89,8 @@ def calls_of_one_event(conn: Connection) -> list[str]:
         elif event == "c_call":
             called.append(argument.__qualname__)
 
-    assert conn._pump is not None
-    sink = conn._pump._sink
+    assert conn._sender.pump is not None
+    sink = conn._sender.pump._sink
     sink.message(EVENT)  # the first event of a stream may make what the others share
     sys.setprofile(note)
     try:

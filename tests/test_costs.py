@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -31,11 +32,15 @@ def calls(work: Callable[[], object]) -> int:
         nonlocal count
         count += kind in ("call", "c_call")
 
+    # Finalizers of what other tests left are no part of the work.
+    gc.collect()
+    gc.disable()
     sys.setprofile(see)
     try:
         work()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 

@@ -219,7 +219,8 @@ class Connection:
     async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         self._check_usable()
         output = await self._sender.call(name, args, self._check_usable)
-        return convert(output.load(), type, f"result of action {name!r}")
+        result = output.load()
+        return result if type is Any else convert(result, type, f"result of action {name!r}")
 
     @overload
     def events(

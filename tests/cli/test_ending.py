@@ -53,7 +53,7 @@ def test_signals_end_what_goes_on(
 def test_signal_while_the_output_is_full(cli: Cli, server: Server, key: str) -> None:
     call(server.port, "probe", key, "echo", 1)
     with cli.background("events", "-v", f"probe/{key}", "many") as run:
-        run.until(lambda: "connected to" in run.err)
+        run.until(lambda: run.out, step=lambda: call(server.port, "probe", key, "emit", "many", 1))
         # More than the pipe and all buffers hold, and nobody reads it.
         call(server.port, "probe", key, "emitMany", "many", 20_000)
         run.process.send_signal(signal.SIGINT)

@@ -24,6 +24,7 @@ async def quick(proxy: Proxy) -> AsyncGenerator[Client]:
         proxy.endpoint,
         metadata_lookup=False,
         retry=Retry(initial=0.05, maximum=0.2),
+        connect_timeout=10.0,
         ping_interval=PING_INTERVAL,
         ping_timeout=PING_TIMEOUT,
     ) as client:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Awaitable
 from typing import Protocol
 
 __all__ = ["Backend", "ByteStream", "Waiter", "current_backend"]
@@ -19,7 +20,7 @@ class Waiter(Protocol):
         """Let `wait` return, now or when it is called."""
         ...
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Return when `set` has been called."""
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 
 from anyio.lowlevel import checkpoint
 
@@ -40,11 +41,8 @@ class AsyncioWaiter:
     def set(self) -> None:
         _wake(self._future)
 
-    async def wait(self) -> None:
-        if self._future.done():
-            await checkpoint()
-        else:
-            await self._future
+    def wait(self) -> Awaitable[None]:
+        return checkpoint() if self._future.done() else self._future
 
 
 class AsyncioSocket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable
 
 import trio
 from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
@@ -46,12 +47,11 @@ class TrioWaiter:
         if task is not None:
             reschedule(task)
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         if self._is_set:
-            await checkpoint()
-        else:
-            self._task = current_task()
-            await wait_task_rescheduled(self._abort)
+            return checkpoint()  # noqa: ASYNC105
+        self._task = current_task()
+        return wait_task_rescheduled(self._abort)  # noqa: ASYNC105
 
     def _abort(self, _: object) -> Abort:
         self._task = None
@@ -61,10 +61,11 @@ class TrioWaiter:
 class TrioSocket:
     """A socket, without the pass through the scheduler that Trio's own add to each success."""
 
-    __slots__ = ("_data", "_in_a_row", "_is_drained", "_size", "_socket")
+    __slots__ = ("_data", "_fd", "_in_a_row", "_is_drained", "_size", "_socket")
 
     def __init__(self, sock: socket.socket, data: bytes) -> None:
         self._socket = sock
+        self._fd = sock.fileno()
         self._data = data
         self._size = FIRST_READ
         self._in_a_row = 0  # bytes written without waiting
@@ -80,7 +81,7 @@ class TrioSocket:
         while True:
             # After a short read nothing is left for now: to ask would be a call in vain.
             if self._is_drained:
-                await trio.lowlevel.wait_readable(self._socket)
+                await trio.lowlevel.wait_readable(self._fd)
             size = min(self._size, max_bytes)
             try:
                 data = self._socket.recv(size)
@@ -100,7 +101,7 @@ class TrioSocket:
             try:
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
+                await trio.lowlevel.wait_writable(self._fd)
                 waited = True
             except OSError as exc:
                 raise _broke(exc) from exc

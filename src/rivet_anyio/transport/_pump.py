@@ -134,8 +134,16 @@ class Pump:
             self._outbox.put(item)
             return
         payload = item.take()
-        if payload is not None:
-            self._write_now(_Batch([self._framer.encode(payload)], [item], 0, False))
+        if payload is None:
+            return
+        frame = self._framer.encode(payload)
+        written = self._stream.write_now(frame)
+        if written:
+            self._last_written = self._time()
+        if written == len(frame):
+            item.sent()
+        else:
+            self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))
 
     def _is_free(self) -> bool:
         """Whether the writer has nothing to do, and others may write."""
@@ -157,6 +165,9 @@ class Pump:
             if written:
                 self._last_written = self._time()
                 batch.writes[0] = first[written:]
+        self._leave_to_writer(batch)
+
+    def _leave_to_writer(self, batch: _Batch) -> None:
         self._rest = batch
         self._outbox.wake()
 

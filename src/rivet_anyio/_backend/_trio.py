@@ -20,9 +20,10 @@ _MAX_UNSENT = 1024 * 1024
 class TrioBackend:
     """See `Backend`."""
 
-    __slots__ = ()
+    __slots__ = ("time",)
 
-    time = staticmethod(trio.current_time)
+    def __init__(self) -> None:
+        self.time = trio.lowlevel.current_clock().current_time
 
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()

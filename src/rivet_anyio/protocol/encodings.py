@@ -326,7 +326,7 @@ class CborCodec:
         if isinstance(data, str):
             return self.server_message(data)
         at = cbor_arguments_at(data)
-        name = self._heads.get(data[:at])
+        name = self._heads.get(data[:at]) if at else None
         if name is not None and name in wanted:
             try:
                 return name, revive_arguments(load_cbor(data[at:], _ARGUMENTS_DEPTH), self._form)

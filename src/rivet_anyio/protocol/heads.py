@@ -17,7 +17,7 @@ T = TypeVar("T")
 _MOST = 256
 
 _BEFORE_CBOR_NAME = {
-    before[0]: before
+    before[0]: (before, before.index(b"eEvent"))
     for before in (
         b"\xb9\x00\x01dbody\xb9\x00\x02ctageEventcval\xb9\x00\x02dname",  # RivetKit up to 2.2
         b"\xa1dbody\xa2ctageEventcval\xa2dname",  # RivetKit 2.3
@@ -40,10 +40,14 @@ def cbor_arguments_at(data: bytes) -> int:
 
     Whether it is one, nothing but the head that ends there can say. 0: it is none.
     """
-    before = _BEFORE_CBOR_NAME.get(data[0]) if data else None
-    if before is None or len(data) < len(before) + 2:
+    known = _BEFORE_CBOR_NAME.get(data[0]) if data else None
+    if known is None:
         return 0
+    before, tag_at = known
     at = len(before)
+    # The first byte of the tag is its length, and tells an event from an answer.
+    if len(data) < at + 2 or data[tag_at] != before[tag_at]:
+        return 0
     size = data[at] - _SHORT_TEXT
     if size == 24:
         size = data[at + 1] + 1
@@ -53,4 +57,4 @@ def cbor_arguments_at(data: bytes) -> int:
 def is_cbor_head(head: bytes, name: str) -> bool:
     """Whether this is all that comes before the arguments of an event of this name."""
     after = dump_cbor(name) + _AFTER_CBOR_NAME
-    return any(head == before + after for before in _BEFORE_CBOR_NAME.values())
+    return any(head == before + after for before, _ in _BEFORE_CBOR_NAME.values())

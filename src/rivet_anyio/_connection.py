@@ -40,7 +40,7 @@ from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.encodings import codec_for
 from .protocol.lifecycle import Verdict, is_farewell, judge
-from .protocol.messages import ActionResponse, Init, ServerError
+from .protocol.messages import Init, Raw, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
 from .transport._framing import Close
@@ -81,7 +81,6 @@ class Connection:
         "_close_timeout",
         "_connect_timeout",
         "_core",
-        "_deserted",
         "_entered",
         "_failure",
         "_first_settled",
@@ -141,12 +140,11 @@ class Connection:
         self._watchers: set[ref[StatusStream]] = set()
         self._session: Session | None = None
         self._refusal: ActorError | None = None
-        self._deserted = False
         self._init: Init | None = None
         self._opened_at = 0.0
         self._lost_at: float | None = None
         self._attempts = 0
-        self._sender = Sender()
+        self._sender = Sender(self._closed_error)
         self._buffers: dict[str, list[EventBuffer]] = {}
         self._abandoned: list[EventBuffer] = []
         self._blocking: list[EventBuffer] = []
@@ -211,16 +209,10 @@ class Connection:
             raise ValueError("an action's name is not empty")
         observer = self._core.observer
         if observer is None:
-            return await self._action(name, args, type)
+            return _loaded(await self._sender.call(name, args), type, name)
         subject = self._core.subject(self._target.name, self._target.key)
         with observer.call(Call(subject, "action", name, "websocket")):
-            return await self._action(name, args, type)
-
-    async def _action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
-        self._check_usable()
-        output = await self._sender.call(name, args, self._check_usable)
-        result = output.load()
-        return result if type is Any else convert(result, type, f"result of action {name!r}")
+            return _loaded(await self._sender.call(name, args), type, name)
 
     @overload
     def events(
@@ -397,15 +389,11 @@ class Connection:
 
     # What a session tells
 
-    def _take(self, message: Init | ServerError | ActionResponse) -> None:
-        """Take what is no event."""
+    def _take(self, message: Init | ServerError) -> None:
+        """Take what is no event and no answer to a call, or one that is an error."""
         assert self._session is not None
         self._session.check_answer(message, issued=self._sender.issued)
-        if isinstance(message, ActionResponse):
-            self._sender.answered(message.id, message.output)
-            if self._deserted:
-                self._desert()
-        elif isinstance(message, ServerError):
+        if isinstance(message, ServerError):
             self._take_error(message)
         else:
             self._opened(message)
@@ -500,9 +488,10 @@ class Connection:
         codec = codec_for(self._core.config.encoding, line.server.dialect)
         session = self._session = Session(codec)
         self._refusal = None
-        self._deserted = False
+        self._sender.when_idle = None
         incoming = Incoming(
             session,
+            self._sender,
             buffers=self._buffers,
             blocking=self._blocking,
             abandoned=self._abandoned,
@@ -587,10 +576,10 @@ class Connection:
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
         if message.action_id is not None:
+            if is_farewell(error):
+                # Once all calls are answered, that is.
+                self._sender.when_idle = self._desert
             self._sender.refused(message.action_id, error)
-            self._deserted = self._deserted or is_farewell(error)
-            if self._deserted:
-                self._desert()
         elif self._session is not None and self._session.init is None:
             self._refusal = error
         else:
@@ -598,9 +587,9 @@ class Connection:
             self._set_status(self.status, error)
 
     def _desert(self) -> None:
-        """Leave a connection behind which the actor has stopped, once all calls are answered."""
+        """Leave a connection behind which the actor has stopped."""
         pump = self._sender.pump
-        if not self._sender.in_flight and pump is not None:
+        if pump is not None:
             pump.give_up(ConnectionLostError("the actor behind the connection has stopped"))
 
     def _sweep(self) -> None:
@@ -638,6 +627,7 @@ class Connection:
         if self._over:
             return
         self._over = True
+        self._sender.is_open = False
         self._failure = failure
         self._set_status(Status.CLOSED, failure)
         self._watchers.clear()
@@ -654,6 +644,7 @@ class Connection:
 
     async def _leave(self, seconds: float) -> None:
         self._leaving = True
+        self._sender.is_open = False
         left = "the connection's block was left: the action did not run"
         self._sender.give_up_waiting(lambda: ClosedError(left))
         pump = self._sender.pump
@@ -667,7 +658,7 @@ class Connection:
             self._finish(None)
 
     def _check_usable(self) -> None:
-        if self._leaving or self._over or not self._entered:
+        if not self._sender.is_open:
             raise self._closed_error()
 
     def _closed_error(self) -> BaseException:
@@ -676,3 +667,8 @@ class Connection:
         if not self._entered:
             return ClosedError("the connection was used before 'async with' entered it")
         return ClosedError("the connection was used after its block was left")
+
+
+def _loaded(output: Raw, type: Any, name: str) -> Any:
+    result = output.load()
+    return result if type is Any else convert(result, type, f"result of action {name!r}")

@@ -1,4 +1,4 @@
-"""What a session hears: events go to their streams, everything else to the connection.
+"""What a session hears: events go to their streams, answers to calls, the rest to the connection.
 
 An object of its own because events pass here at any rate: each look at an attribute of
 `Connection` costs several times as much, for its ``__getattr__``.
@@ -13,6 +13,7 @@ import anyio
 from ._errors import ProtocolError
 from ._events import EventBuffer, Unreadable, Value
 from ._observe import ConnectionObserver
+from ._outgoing import Sender
 from .protocol.messages import ActionResponse, Event, Init, ServerError
 from .protocol.session import Session
 
@@ -27,11 +28,12 @@ class Incoming:
 
     Args:
         session: What reads messages.
+        sender: Hears of answers.
         buffers: Who waits for events, by their names.
         blocking: Those of them that may stop the reader.
         abandoned: Streams that became garbage wait here, for `sweep`.
         sweep: Unsubscribes those.
-        other: Takes every message that is no event.
+        other: Takes every other message.
         observer: Hears of events.
     """
 
@@ -41,6 +43,7 @@ class Incoming:
         "_buffers",
         "_observer",
         "_other",
+        "_sender",
         "_session",
         "_sweep",
         "heard",
@@ -49,16 +52,18 @@ class Incoming:
     def __init__(
         self,
         session: Session,
+        sender: Sender,
         *,
         buffers: dict[str, list[EventBuffer]],
         blocking: list[EventBuffer],
         abandoned: list[EventBuffer],
         sweep: Callable[[], None],
-        other: Callable[[Init | ServerError | ActionResponse], None],
+        other: Callable[[Init | ServerError], None],
         observer: ConnectionObserver | None,
     ) -> None:
         self.heard = False
         self._session = session
+        self._sender = sender
         self._buffers = buffers
         self._blocking = blocking
         self._abandoned = abandoned
@@ -78,7 +83,8 @@ class Incoming:
             item = (value, len(data))
         elif isinstance(message, ActionResponse):
             self.heard = True
-            self._other(message)
+            if not self._sender.answered(message.id, message.output):
+                self._session.check_answer(message, issued=self._sender.issued)
             return
         elif isinstance(message, Event):
             self.heard = True

@@ -31,34 +31,56 @@ class Sender:
         pump: That of the open session; None between sessions.
         issued: How many calls there were; their ids are below.
         in_flight: Calls that were written and are not answered, by their ids.
+        is_open: Whether calls are taken.
+        when_idle: Called when the last call in flight was answered.
+
+    Args:
+        closed_error: Makes what calls raise that are not taken.
     """
 
-    __slots__ = ("codec", "in_flight", "issued", "new_waiter", "outbox", "pump")
+    __slots__ = (
+        "_closed_error",
+        "codec",
+        "in_flight",
+        "is_open",
+        "issued",
+        "new_waiter",
+        "outbox",
+        "pump",
+        "when_idle",
+    )
 
     codec: Codec
     new_waiter: Callable[[], Waiter]
 
-    def __init__(self) -> None:
+    def __init__(self, closed_error: Callable[[], BaseException]) -> None:
+        self._closed_error = closed_error
+        self.is_open = False
+        self.when_idle: Callable[[], None] | None = None
         self.outbox = Outbox()
         self.pump: Pump | None = None
         self.issued = 0
         self.in_flight: dict[int, OutgoingCall] = {}
 
     def begin(self) -> None:
-        """Learn what event loop this is."""
+        """Take calls from here on, in this event loop."""
+        self.is_open = True
         self.new_waiter = current_backend().waiter
 
-    async def call(self, name: str, args: tuple[Any, ...], check_usable: Callable[[], None]) -> Raw:
+    async def call(self, name: str, args: tuple[Any, ...]) -> Raw:
         """Send a call and wait for its answer; raises as `Connection.action`.
 
         Cancellation: a call that has not left is never sent.
         """
+        if not self.is_open:
+            raise self._closed_error()
         call = OutgoingCall(self, self.issued, name, args)
         self.issued += 1
         outbox = self.outbox
         if outbox.is_full:
             await outbox.room()
-            check_usable()
+            if not self.is_open:
+                raise self._closed_error()
         if self.pump is None or self.in_flight:
             # Calls that come together leave together.
             outbox.put(call)
@@ -93,17 +115,23 @@ class Sender:
         for call in calls:
             call.fail(_lost_call(call, cause))
 
-    def answered(self, id: int, output: Raw) -> None:
-        """Settle a call, if somebody still waits for it."""
+    def answered(self, id: int, output: Raw) -> bool:
+        """Settle a call; whether there is one that waits for it."""
         call = self.in_flight.pop(id, None)
         if call is not None:
-            call.succeed(output)
+            call.output = output
+            call.settled.set()
+        if self.when_idle is not None and not self.in_flight:
+            self.when_idle()
+        return call is not None
 
     def refused(self, id: int, error: BaseException) -> None:
-        """As `answered`."""
+        """As `answered`, with an error."""
         call = self.in_flight.pop(id, None)
         if call is not None:
             call.fail(error)
+        if self.when_idle is not None and not self.in_flight:
+            self.when_idle()
 
     def give_up_waiting(self, new_error: Callable[[], BaseException]) -> None:
         """Send nothing that still waits."""
@@ -158,10 +186,6 @@ class OutgoingCall:
 
     def sent(self) -> None:
         """Nobody waits for that: an action waits for its answer."""
-
-    def succeed(self, output: Raw) -> None:
-        self.output = output
-        self.settled.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = error

@@ -234,7 +234,7 @@ class Pump:
             self.heard_before, self.last_heard = self.last_heard, self._time()
             try:
                 for frame in self._framer.receive(data):
-                    if not isinstance(frame, (str, bytes)):
+                    if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
                         message(frame)

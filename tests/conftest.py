@@ -1,9 +1,11 @@
-"""Options of the tests that can run longer than the ordinary suite lets them."""
+"""Options of the tests that can do more than the ordinary suite lets them."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import VERSIONS
 
 # How long an example takes says something about the machine only.
 settings.register_profile(
@@ -13,6 +15,12 @@ settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--server",
+        choices=VERSIONS,
+        default="2.2.1",
+        help="the RivetKit of the tests that take any one",
+    )
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")

@@ -23,9 +23,9 @@ def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Server]:
+def server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """One version, where they do not differ."""
-    with start_server("2.2.1") as server:
+    with start_server(pytestconfig.getoption("--server")) as server:
         yield server
 
 

@@ -30,9 +30,9 @@ RETRY = Retry(initial=0.05, maximum=0.2)
 
 
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[Server]:
+def own_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A server that a test may stop and start."""
-    with start_server("2.2.1") as server:
+    with start_server(pytestconfig.getoption("--server")) as server:
         yield server
 
 

@@ -84,6 +84,9 @@ class Item:
     def take(self) -> bytes:
         return b""
 
+    def take_back(self) -> None:
+        pass
+
     def sent(self) -> None:
         """Nothing waits for it."""
 

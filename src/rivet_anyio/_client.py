@@ -53,7 +53,8 @@ class Client:
         encoding: How messages are written: ``"bare"`` carries every value, see docs/values.md.
         headers: Sent with every request, WebSocket handshakes included.
         http: An `httpx.AsyncClient` to use instead of an own one; it is not closed. Every
-            connection over TLS holds one of its pool's connections, so its limits apply.
+            connection holds one of its pool's connections, so its limits apply; over plain TCP
+            only until it is open.
         metadata_lookup: Whether to ask the server's ``/metadata`` first, which may send the client
             on to another endpoint.
         forward_token: Whether the token may go to another host that ``/metadata`` names.

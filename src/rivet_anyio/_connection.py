@@ -38,6 +38,7 @@ from ._scope import SilentTasks, is_cancelled, patience
 from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
+from .protocol.dialect import Dialect
 from .protocol.encodings import codec_for
 from .protocol.lifecycle import Verdict, is_farewell, judge
 from .protocol.messages import Init, Raw, ServerError
@@ -364,7 +365,7 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
-        self._sender.begin()
+        self._sender.begin(codec_for(self._core.config.encoding, Dialect.PLAIN))
         if self._core.observer is not None:
             subject = self._core.subject(self._target.name, self._target.key)
             self._observer = self._core.observer.connection(subject)
@@ -488,7 +489,6 @@ class Connection:
         codec = codec_for(self._core.config.encoding, line.server.dialect)
         session = self._session = Session(codec)
         self._refusal = None
-        self._sender.when_idle = None
         incoming = Incoming(
             session,
             self._sender,
@@ -511,9 +511,11 @@ class Connection:
             opening_deadline=deadline,
         )
         began = anyio.current_time()
+        self._core.pumps.add(pump)
         try:
             end = await pump.run()
         finally:
+            self._core.pumps.discard(pump)
             self._session = sender.pump = None
         opened = session.init is not None
         if opened:
@@ -555,7 +557,7 @@ class Connection:
             self._observer.connected()
         logger.info("connected to actor %s, attempt %d", init.actor_id, self._attempts + 1)
         self._sender.session_opened(self._buffers)
-        # Who hears of these and acts is to find the subscriptions made.
+        # Who hears of these and acts, acts after the subscriptions.
         if self._lost_at is not None:
             for buffers in self._buffers.values():
                 for buffer in buffers:

@@ -38,6 +38,7 @@ from .protocol.management import Metadata, parse_metadata
 from .protocol.messages import ErrorBody
 from .protocol.values import quote
 from .transport._http import HttpAnswer, HttpTransport
+from .transport._pump import Pump
 
 __all__ = ["Core", "Options", "Server", "actor_error", "call_error", "error_of"]
 
@@ -133,6 +134,7 @@ class Core:
         self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
+        self.pumps: set[Pump] = set()  # of the open sockets
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
         self._lookup = anyio.Lock()
@@ -144,8 +146,10 @@ class Core:
         self._used = True
 
     def close(self) -> None:
-        """The client's block has been left."""
+        """The client's block has been left: its sockets are of no more use."""
         self._transport = None
+        for pump in tuple(self.pumps):
+            pump.drop()
 
     @property
     def http(self) -> HttpTransport:

@@ -6,7 +6,7 @@ version, which takes other bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ._backend import Waiter, current_backend
@@ -32,13 +32,15 @@ class Sender:
         issued: How many calls there were; their ids are below.
         in_flight: Calls that were written and are not answered, by their ids.
         is_open: Whether calls are taken.
-        when_idle: Called when the last call in flight was answered.
+        new_waiter: Makes what a call waits with.
+        when_idle: Called when no call is in flight any more.
 
     Args:
         closed_error: Makes what calls raise that are not taken.
     """
 
     __slots__ = (
+        "_checkpoint_if_cancelled",
         "_closed_error",
         "codec",
         "in_flight",
@@ -52,6 +54,7 @@ class Sender:
 
     codec: Codec
     new_waiter: Callable[[], Waiter]
+    _checkpoint_if_cancelled: Callable[[], Awaitable[None]]
 
     def __init__(self, closed_error: Callable[[], BaseException]) -> None:
         self._closed_error = closed_error
@@ -62,10 +65,13 @@ class Sender:
         self.issued = 0
         self.in_flight: dict[int, OutgoingCall] = {}
 
-    def begin(self) -> None:
-        """Take calls from here on, in this event loop."""
+    def begin(self, codec: Codec) -> None:
+        """Take calls from here on, in this event loop; `codec` is for those before any session."""
+        backend = current_backend()
+        self.new_waiter = backend.waiter
+        self._checkpoint_if_cancelled = backend.checkpoint_if_cancelled
+        self.codec = codec
         self.is_open = True
-        self.new_waiter = current_backend().waiter
 
     async def call(self, name: str, args: tuple[Any, ...]) -> Raw:
         """Send a call and wait for its answer; raises as `Connection.action`.
@@ -74,6 +80,7 @@ class Sender:
         """
         if not self.is_open:
             raise self._closed_error()
+        await self._checkpoint_if_cancelled()
         call = OutgoingCall(self, self.issued, name, args)
         self.issued += 1
         outbox = self.outbox
@@ -91,6 +98,7 @@ class Sender:
         except BaseException:
             if not outbox.discard(call):
                 self.in_flight.pop(call.id, None)
+                self._settled()
             raise
         if call.error is not None:
             raise call.error
@@ -104,6 +112,7 @@ class Sender:
     def session_opened(self, names: Iterable[str]) -> None:
         """Send what waited, after subscriptions to these names."""
         assert self.pump is not None
+        self.when_idle = None
         calls = [item for item in self.outbox.items if isinstance(item, OutgoingCall)]
         subscriptions = [OutgoingSubscription(self, name, True) for name in names]
         self.outbox.replace([*subscriptions, *calls])
@@ -121,8 +130,7 @@ class Sender:
         if call is not None:
             call.output = output
             call.settled.set()
-        if self.when_idle is not None and not self.in_flight:
-            self.when_idle()
+        self._settled()
         return call is not None
 
     def refused(self, id: int, error: BaseException) -> None:
@@ -130,6 +138,9 @@ class Sender:
         call = self.in_flight.pop(id, None)
         if call is not None:
             call.fail(error)
+        self._settled()
+
+    def _settled(self) -> None:
         if self.when_idle is not None and not self.in_flight:
             self.when_idle()
 
@@ -184,6 +195,10 @@ class OutgoingCall:
         self._sender.in_flight[self.id] = self
         return self._payload
 
+    def take_back(self) -> None:
+        self.written = False
+        self._sender.in_flight.pop(self.id, None)
+
     def sent(self) -> None:
         """Nobody waits for that: an action waits for its answer."""
 
@@ -204,6 +219,9 @@ class OutgoingSubscription:
 
     def take(self) -> str | bytes | None:
         return self._sender.codec.subscription_message(self._name, self._subscribe)
+
+    def take_back(self) -> None:
+        """Nothing came of it."""
 
     def sent(self) -> None:
         """Nobody waits for that."""

@@ -15,7 +15,7 @@ from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._log import logger
 from ._observe import AttemptObserver
-from ._scope import SilentTasks, patience
+from ._scope import SilentTasks, is_cancelled, patience
 from ._signal import Signal
 from ._target import Target
 from .protocol.addressing import websocket_path
@@ -42,6 +42,9 @@ class _Message:
 
     def take(self) -> str | bytes | None:
         return self._payload
+
+    def take_back(self) -> None:
+        """Nothing came of it."""
 
     def sent(self) -> None:
         self.has_left = True
@@ -167,19 +170,22 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 message, but never a part of it.
             ClosedError: outside the block, or after `aclose`.
             TypeError: for anything but str and bytes.
+            ValueError: for text with a lone surrogate, which has no UTF-8.
 
         Cancellation: the message is sent whole or not at all.
         """
         if not isinstance(item, (str, bytes)):
             raise TypeError(f"a WebSocket message is str or bytes, not {item!r:.60}")
+        if isinstance(item, str):
+            _check_text(item)
         self._check_open()
         await self._outbox.room()
         self._check_open()
         assert self._pump is not None
         message = _Message(item)
         self._unsettled.add(message)
-        self._pump.send(message)
         try:
+            self._pump.send(message)
             await message.settled.wait()
         finally:
             self._unsettled.discard(message)
@@ -268,9 +274,16 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     async def _run(self) -> None:
         assert self._pump is not None
+        self._core.pumps.add(self._pump)
         try:
             await self._pump.run()
+        except anyio.get_cancelled_exc_class():
+            if is_cancelled():
+                raise
+            # asyncio lets anybody cancel a task, and that must not reach the user's body.
+            self._pump.give_up(ConnectionLostError("the WebSocket's task was cancelled"))
         finally:
+            self._core.pumps.discard(self._pump)
             self._finished.set()
             self._wake()
             if not self._left and not self._closed:
@@ -307,3 +320,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         assert self._pump is not None and self._pump.end is not None
         end = self._pump.end
         return close_as_error(end) if isinstance(end, Close) else end
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError(
+                f"text that has no UTF-8, at index {exc.start}: {exc.reason}"
+            ) from None

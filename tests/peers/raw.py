@@ -93,7 +93,9 @@ class Peer:
             size = int.from_bytes(await self._exactly(2 if size == 126 else 8), "big")
         mask = await self._exactly(4)
         body = await self._exactly(size)
-        return first & 15, bytes(byte ^ mask[i % 4] for i, byte in enumerate(body))
+        masks = (mask * (size // 4 + 1))[:size]
+        payload = int.from_bytes(body, "big") ^ int.from_bytes(masks, "big")
+        return first & 15, payload.to_bytes(size, "big")
 
     async def action(self) -> tuple[Any, str]:
         """The id and name of the action that must come next."""

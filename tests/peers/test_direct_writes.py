@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from rivet_anyio import ActorWebSocket, Client, ConnectionLostError
+from rivet_anyio._backend._common import knows_unsent
+from rivet_anyio.transport import _upgrade
 
-from .raw import Peer, response, serving
+from .raw import Peer, frame, response, serving
 
 SECONDS = 30
 
@@ -93,3 +97,41 @@ async def test_a_lone_call_that_fits_in_part() -> None:
                 await anyio.wait_all_tasks_blocked()
                 stalled.set()
             assert await conn.action("second") == "done"
+
+
+@pytest.mark.parametrize("way", ["detached", "through httpx"])
+async def test_a_long_message_to_a_slow_peer(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system takes it at once, and the peer takes longer for it than a ping may take."""
+    if not knows_unsent:
+        pytest.skip("this system does not say what is on its way")
+    if way == "through httpx":
+        monkeypatch.setattr(_upgrade, "detach", lambda response: None)
+    size = 4 * 1024 * 1024
+    took = 0.0
+
+    async def talk(peer: Peer) -> None:
+        nonlocal took
+        # Like a slow network: what is on its way waits on this side, not on the peer's.
+        peer.stream.extra(SocketAttribute.raw_socket).setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024
+        )
+        await peer.send(peer.accept(await peer.head()))
+        began, got = anyio.current_time(), 0
+        while got < size:
+            got += len(await peer.stream.receive(16 * 1024))
+            await anyio.sleep(0.02)
+        took = anyio.current_time() - began
+        await peer.send(frame(2, b"thanks"))
+        await peer.silence()
+
+    with anyio.fail_after(60):
+        async with (
+            serving(talk) as url,
+            Client(
+                url, metadata_lookup=False, ping_interval=0.2, ping_timeout=2.0, close_timeout=0.1
+            ) as client,
+            client.probe.get_for_id("a1").websocket() as ws,
+        ):
+            await ws.send(bytes(size))
+            assert await ws.receive() == b"thanks"
+    assert took > 4.0

@@ -33,7 +33,10 @@ def anyio_backend(clock: MockClock) -> tuple[str, dict[str, object]]:
 class Line:
     """A byte stream whose peer says what it is told to, when it is told to."""
 
+    writes_now = False
+
     def __init__(self) -> None:
+        self.unconfirmed = 0
         self.written = b""
         self.writes: list[float] = []
         self.write_seconds = 0.0
@@ -56,7 +59,10 @@ class Line:
         self.writes.append(anyio.current_time())
 
     def write_now(self, data: bytes) -> int:
-        return 0
+        raise AssertionError("it cannot")
+
+    def unsent(self) -> int:
+        return self.unconfirmed
 
     async def aclose(self) -> None:
         raise AssertionError("a pump leaves its stream open")
@@ -82,6 +88,9 @@ class Large:
 
     def take(self) -> bytes:
         return bytes(self.size)
+
+    def take_back(self) -> None:
+        pass
 
     def sent(self) -> None:
         pass
@@ -188,6 +197,44 @@ async def test_a_ping_behind_a_long_message_has_its_time() -> None:
         assert run.pump.end is None
         run.line.say(PONG)
         run.pump.drop()
+
+
+async def test_a_ping_behind_what_the_system_holds_has_its_time() -> None:
+    """The system took the message and the ping at once, and the peer's takes it slowly."""
+    run = Run()
+    run.line.unconfirmed = Large.size
+    run.outbox.put(Large())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL - 1)
+        while run.line.unconfirmed > 0:
+            await anyio.sleep(0.7 * TIMEOUT)
+            run.line.unconfirmed -= Large.size // 10
+        assert run.pump.end is None
+        confirmed = anyio.current_time()
+    assert isinstance(run.pump.end, ConnectionLostError)
+    late = anyio.current_time() - confirmed
+    assert late == pytest.approx(TIMEOUT, abs=TIMEOUT / 4 + 0.01)
+
+
+async def test_what_is_written_behind_a_ping_gives_it_no_time() -> None:
+    run = Run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL + 1)
+        assert len(run.line.writes) == 1
+        while run.pump.end is None:
+            run.outbox.put(Large())
+            await anyio.sleep(TIMEOUT / 10)
+    assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
+
+
+async def test_a_peer_whose_system_stopped_taking_has_no_time() -> None:
+    run = Run()
+    run.line.unconfirmed = Large.size
+    run.outbox.put(Large())
+    await run()
+    assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
 
 
 async def test_a_peer_that_stopped_reading_has_not() -> None:

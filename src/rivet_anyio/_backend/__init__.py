@@ -26,7 +26,14 @@ class Waiter(Protocol):
 
 
 class ByteStream(Protocol):
-    """What frames travel on; reading and writing raise `ConnectionLostError` when it broke."""
+    """What frames travel on; reading and writing raise `ConnectionLostError` when it broke.
+
+    Attributes:
+        writes_now: Whether `write_now` can do anything.
+    """
+
+    @property
+    def writes_now(self) -> bool: ...
 
     async def read(self, max_bytes: int) -> bytes:
         """Some bytes; none at the end."""
@@ -44,6 +51,13 @@ class ByteStream(Protocol):
         """
         ...
 
+    def unsent(self) -> int:
+        """Bytes that were written and that the peer's system has not confirmed.
+
+        Zero where that is not known.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Drop the connection at once, in any state. Cancellation: does not stop it."""
         ...
@@ -58,6 +72,10 @@ class Backend(Protocol):
 
     def waiter(self) -> Waiter:
         """A new one."""
+        ...
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """As `anyio.lowlevel.checkpoint_if_cancelled`."""
         ...
 
     def stream(self, sock: socket.socket, data: bytes) -> ByteStream:

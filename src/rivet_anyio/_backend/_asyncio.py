@@ -6,10 +6,9 @@ import asyncio
 import socket
 from collections.abc import Awaitable
 
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from .._errors import ConnectionLostError
-from ._sizes import FIRST_READ, LONG_RUN, next_read
+from ._common import FIRST_READ, LONG_RUN, broke, next_read, unsent, write_now
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
 
@@ -25,6 +24,9 @@ class AsyncioBackend:
 
     def waiter(self) -> AsyncioWaiter:
         return AsyncioWaiter(self._loop)
+
+    async def checkpoint_if_cancelled(self) -> None:
+        await checkpoint_if_cancelled()
 
     def stream(self, sock: socket.socket, data: bytes) -> AsyncioSocket:
         return AsyncioSocket(self._loop, sock, data)
@@ -89,7 +91,7 @@ class AsyncioSocket:
         if len(data) > max_bytes:
             data, self._data = data[:max_bytes], data[max_bytes:]
         if not data and self._error is not None:
-            raise _broke(self._error) from self._error
+            raise broke(self._error) from self._error
         return data
 
     async def write(self, data: bytes) -> None:
@@ -102,17 +104,20 @@ class AsyncioSocket:
                 await self._room()
                 waited = True
             except OSError as exc:
-                raise _broke(exc) from exc
+                raise broke(exc) from exc
         self._in_a_row = 0 if waited else self._in_a_row + len(data)
         if self._in_a_row >= LONG_RUN:
             self._in_a_row = 0
             await checkpoint()
 
+    writes_now = True
+
     def write_now(self, data: bytes) -> int:
-        try:
-            return self._socket.send(data)
-        except OSError:
-            return 0
+        self._in_a_row += len(data)
+        return write_now(self._socket, data)
+
+    def unsent(self) -> int:
+        return unsent(self._socket.fileno())
 
     async def aclose(self) -> None:
         self._unwatch()
@@ -159,7 +164,3 @@ class AsyncioSocket:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _broke(exc: OSError) -> ConnectionLostError:
-    return ConnectionLostError(f"the connection broke: {exc!r}")

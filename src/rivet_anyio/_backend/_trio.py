@@ -8,8 +8,7 @@ from collections.abc import Awaitable
 import trio
 from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
 
-from .._errors import ConnectionLostError
-from ._sizes import FIRST_READ, LONG_RUN, next_read
+from ._common import FIRST_READ, LONG_RUN, broke, knows_unsent, next_read, unsent, write_now
 
 __all__ = ["TrioBackend", "TrioSocket"]
 
@@ -28,8 +27,12 @@ class TrioBackend:
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()
 
+    async def checkpoint_if_cancelled(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+
     def stream(self, sock: socket.socket, data: bytes) -> TrioSocket:
-        _allow_unsent(sock, _MAX_UNSENT)
+        if knows_unsent:
+            _allow_unsent(sock, _MAX_UNSENT)
         return TrioSocket(sock, data)
 
 
@@ -90,7 +93,7 @@ class TrioSocket:
                 self._is_drained = True
                 continue
             except OSError as exc:
-                raise _broke(exc) from exc
+                raise broke(exc) from exc
             self._is_drained = len(data) < size
             self._size = next_read(size, len(data))
             return data
@@ -105,26 +108,31 @@ class TrioSocket:
                 await trio.lowlevel.wait_writable(self._fd)
                 waited = True
             except OSError as exc:
-                raise _broke(exc) from exc
+                raise broke(exc) from exc
         self._in_a_row = 0 if waited else self._in_a_row + len(data)
         if self._in_a_row >= LONG_RUN:
             self._in_a_row = 0
             await checkpoint()
 
+    writes_now = True
+
     def write_now(self, data: bytes) -> int:
-        try:
-            return self._socket.send(data)
-        except OSError:
-            return 0
+        self._in_a_row += len(data)
+        return write_now(self._socket, data)
+
+    def unsent(self) -> int:
+        return unsent(self._socket.fileno())
 
     async def aclose(self) -> None:
+        self._fd = -1
         self._socket.close()
 
 
 def _allow_unsent(sock: socket.socket, size: int) -> None:
     """Raise Trio's limit of 16 KiB that the kernel takes before the peer's window has room.
 
-    It makes ten times as many system calls of a long message.
+    It makes ten times as many system calls of a long message. Without it what was written has left,
+    more or less; else `unsent` has to tell.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:
@@ -132,7 +140,3 @@ def _allow_unsent(sock: socket.socket, size: int) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, size)
         except OSError:  # no TCP
             pass
-
-
-def _broke(exc: OSError) -> ConnectionLostError:
-    return ConnectionLostError(f"the connection broke: {exc!r}")

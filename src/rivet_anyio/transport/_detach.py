@@ -6,7 +6,6 @@ upgraded connection would hold a place in the pool, its request and its answer f
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Any
 
@@ -30,16 +29,17 @@ def detach(response: httpx.Response) -> ByteStream | None:
             return None
         sock = stream.get_extra_info("socket")
         data, transport = _read_before(stream)
-        fd = os.dup(sock.fileno())
+        own = socket.fromfd(sock.fileno(), sock.family, sock.type)
     except (AttributeError, OSError):
         return None
-    own = socket.socket(fileno=fd)
     try:
         own.setblocking(False)
         detached = current_backend().stream(own, data)
-    except NotImplementedError:
+    except BaseException as exc:
         own.close()
-        return None
+        if isinstance(exc, NotImplementedError):
+            return None
+        raise
     if transport is not None:
         # Some versions of AnyIO end the sending direction of what they close, for both of us.
         transport.abort()

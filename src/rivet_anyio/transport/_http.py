@@ -34,7 +34,7 @@ _IDLE_SECONDS = 3.0
 def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
     """The client that is used when the user brings none.
 
-    Every WebSocket holds a connection of the pool for its whole life, so their number is not
+    A WebSocket over TLS holds a connection of the pool for its whole life, so their number is not
     limited. HTTP/2 stays off: it has no Upgrade.
     """
     return httpx.AsyncClient(
@@ -215,7 +215,7 @@ def translated() -> Generator[None]:
         yield
     except httpx.PoolTimeout as exc:
         raise ConnectError(
-            "the HTTP client's connection pool is full: every WebSocket over TLS holds one of its "
+            "the HTTP client's connection pool is full: every WebSocket holds one of its "
             "connections, so give it httpx.Limits(max_connections=None) or a higher number"
         ) from exc
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:

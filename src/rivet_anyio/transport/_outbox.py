@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from .._backend import Waiter
@@ -25,6 +26,10 @@ class Outgoing(Protocol):
         """Called once, right before the bytes may leave; None when there is nothing to send."""
         ...
 
+    def take_back(self) -> None:
+        """Called after `take`, when nothing of it left: it waits again."""
+        ...
+
     def sent(self) -> None:
         """Called when all its bytes were handed to the operating system."""
         ...
@@ -39,7 +44,7 @@ class Outbox:
         self._bytes = 0
         self._is_filled = False
         self._writer: Waiter | None = None  # when it waits for something to write
-        self._emptied: Signal | None = None  # when somebody waits for room
+        self._turns: deque[Signal] = deque()  # of those who wait for room
 
     def __len__(self) -> int:
         return len(self._items)
@@ -52,7 +57,7 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether callers have to wait for `room`."""
-        return self._bytes >= HIGH_WATER
+        return self._bytes >= HIGH_WATER or bool(self._turns)
 
     def put(self, item: Outgoing) -> None:
         """Append, whatever waits already; see `room`."""
@@ -105,15 +110,21 @@ class Outbox:
         self._is_filled = False
 
     async def room(self) -> None:
-        """Wait until less waits than the high-water mark."""
-        while self.is_full:
-            self._emptied = self._emptied or Signal()
-            await self._emptied.wait()
+        """Wait until less waits than the high-water mark; first come, first served."""
+        if not self.is_full:
+            return
+        turn = Signal()
+        self._turns.append(turn)
+        try:
+            await turn.wait()
+        finally:
+            self._turns.remove(turn)
+            self._tell_room()
 
     def _tell_room(self) -> None:
-        if self._emptied is not None and self._bytes < HIGH_WATER:
-            self._emptied.set()
-            self._emptied = None
+        """Let the first one in; it lets the next one in."""
+        if self._turns and self._bytes < HIGH_WATER:
+            self._turns[0].set()
 
 
 def _split(items: dict[Outgoing, None]) -> tuple[dict[Outgoing, None], dict[Outgoing, None]]:

@@ -1,12 +1,13 @@
 """One open WebSocket: a task that reads, a task that writes, a task that keeps it alive.
 
 None of the three ever raises: the first thing that ends the connection is kept as its `end`, and
-the three return. Only the writer touches the outgoing side, so a cancelled caller leaves no half
-frame behind.
+the three return. Only the writer waits for the socket, so a cancelled caller leaves no half frame
+behind: what a caller writes itself it writes in one step, and what did not fit is the writer's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -88,7 +89,7 @@ class Pump:
     ) -> None:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
-        uninterrupted(self.send)
+        uninterrupted(self.send)  # marks the function, for all pumps
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
@@ -106,6 +107,7 @@ class Pump:
         self.heard_before = self.last_heard = self._last_written = self._time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
+        self._written = self._ping_end = 0  # in bytes: so far, and when the last ping had left
         self._held = False
         self._room: anyio.Event | None = None
         self._scope: CancelScope | None = None
@@ -138,8 +140,12 @@ class Pump:
             return
         frame = self._framer.encode(payload)
         written = self._stream.write_now(frame)
-        if written:
-            self._last_written = self._time()
+        if not written:
+            item.take_back()
+            self._outbox.put(item)
+            return
+        self._last_written = self._time()
+        self._written += written
         if written == len(frame):
             item.sent()
         else:
@@ -149,6 +155,8 @@ class Pump:
         """Whether the writer has nothing to do, and others may write."""
         return (
             self._is_idle
+            and self._stream.writes_now
+            and self.end is None
             and self._rest is None
             and not self._control
             and self._close_frame is None
@@ -159,8 +167,9 @@ class Pump:
         first = batch.writes[0]
         if isinstance(first, bytes):
             written = self._stream.write_now(first)
+            self._written += written
             if written == len(first) and len(batch.writes) == 1:
-                self._has_left(batch)
+                self._note_left(batch)
                 return
             if written:
                 self._last_written = self._time()
@@ -185,7 +194,7 @@ class Pump:
         self._stop()
 
     def give_up(self, error: RivetError) -> None:
-        """End because of this error, found in a message: a close frame is the last that leaves."""
+        """End because of this error: a close frame is the last that leaves."""
         self.close(1000, "")
         self._finish(error)
 
@@ -201,6 +210,8 @@ class Pump:
             tasks.start_soon(uninterrupted(self._listen))
             tasks.start_soon(uninterrupted(self._keep_alive))
             await self._write()
+            if self.end is not None:  # the close frame has left, and no answer is waited for
+                self._stop()
         if self.end is None:
             self.end = ConnectionLostError("the connection was dropped")
         return self.end
@@ -292,7 +303,7 @@ class Pump:
                 if batch.writes:
                     await self._write_all(batch.writes)
                     self._rest = None
-                    self._has_left(batch)
+                    self._note_left(batch)
                 else:
                     self._is_idle = True
                     try:
@@ -340,12 +351,14 @@ class Pump:
             for data in (one,) if isinstance(one, bytes) else one:
                 await self._stream.write(data)
                 self._last_written = self._time()
+                self._written += len(data)
 
-    def _has_left(self, batch: _Batch) -> None:
+    def _note_left(self, batch: _Batch) -> None:
         self._last_written = self._time()
         if batch.pings:
             self._unsent_pings -= batch.pings
             self._ping_written = self._last_written
+            self._ping_end = self._written
         for item in batch.items:
             item.sent()
         if batch.is_last:
@@ -386,18 +399,24 @@ class Pump:
         self._outbox.wake()
 
     async def _heard_since(self, asked: float) -> bool:
-        """Whether a byte comes in time, counted from the last write that made progress.
+        """Whether a byte comes in time, counted from the last progress of what is written.
 
-        So a ping that waits behind a long message has time, and a peer that stopped reading has
-        not.
+        So a ping that waits behind a long message has time, here or in the system's buffers, and a
+        peer that stopped reading has not.
         """
         if self._ping_timeout is None:
             return True
         late = 0
+        queued, under_way = _Growth(), _Growth()
         while self.last_heard < asked:
             if self._held or self._close_frame is not None:
                 return True
-            since = max(asked, self._last_written) if self._unsent_pings else self._ping_written
+            arrived = self._written - self._stream.unsent()
+            if self._unsent_pings:
+                since = max(asked, self._last_written, queued.last(arrived, self._time()))
+            else:
+                grown = under_way.last(min(arrived, self._ping_end), self._time())
+                since = max(self._ping_written, grown)
             left = since + self._ping_timeout - self._time()
             if left > _TICK:
                 late = 0
@@ -409,6 +428,21 @@ class Pump:
             else:
                 return False
         return True
+
+
+class _Growth:
+    """When a number was last seen to have grown."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._time = -math.inf
+
+    def last(self, number: int, now: float) -> float:
+        """Look at it; never, `-inf`, if it has not grown since the first look."""
+        if self._number is not None and number > self._number:
+            self._time = now
+        self._number = number
+        return self._time
 
 
 def _internal(error: Exception) -> RivetError:

@@ -17,6 +17,7 @@ import httpx
 from anyio import CancelScope, move_on_after
 
 from .._backend import ByteStream
+from .._backend._common import unsent
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
 from ._detach import detach
 from ._http import SecretUrl, is_packed, send_streaming, translated
@@ -73,8 +74,17 @@ class UpgradedStream:
         data: bytes = await self._stream.read(max_bytes)
         return data
 
+    writes_now = False
+
     def write_now(self, data: bytes) -> int:
         return 0
+
+    def unsent(self) -> int:
+        try:
+            fd: int = self._stream.get_extra_info("socket").fileno()
+        except AttributeError:
+            return 0
+        return unsent(fd)
 
     async def aclose(self) -> None:
         await _drop(self._response)

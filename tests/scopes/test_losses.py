@@ -84,7 +84,7 @@ async def test_an_action_in_flight_is_lost_and_never_repeated(
 
 
 async def test_actions_called_while_away_run_once_and_in_order(
-    client: Client, direct: Client, proxy: Proxy, key: list[str]
+    client: Client, direct: Client, server: Server, proxy: Proxy, key: list[str]
 ) -> None:
     sequence: dict[int, int] = {}
     with anyio.fail_after(60):
@@ -103,8 +103,10 @@ async def test_actions_called_while_away_run_once_and_in_order(
                     await anyio.wait_all_tasks_blocked()
                 assert sequence == {}
                 proxy.accept()
-            assert sequence == {number: number + 1 for number in range(20)}
-        assert await direct.ledger.get_or_create(key).log() == list(range(20))
+        log = await direct.ledger.get_or_create(key).log()
+        assert sequence == {number: place + 1 for place, number in enumerate(log)}
+        # 2.3 begins the actions of one connection in any order.
+        assert (sorted(log) if server.version.startswith("2.3.") else log) == list(range(20))
 
 
 async def test_a_waiting_action_that_is_cancelled_is_never_sent(

@@ -18,15 +18,14 @@ class AsyncioBackend:
 
     __slots__ = ("_loop", "time")
 
+    checkpoint_if_cancelled = staticmethod(checkpoint_if_cancelled)
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
 
     def waiter(self) -> AsyncioWaiter:
         return AsyncioWaiter(self._loop)
-
-    async def checkpoint_if_cancelled(self) -> None:
-        await checkpoint_if_cancelled()
 
     def stream(self, sock: socket.socket, data: bytes) -> AsyncioSocket:
         return AsyncioSocket(self._loop, sock, data)

@@ -21,14 +21,13 @@ class TrioBackend:
 
     __slots__ = ("time",)
 
+    checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+
     def __init__(self) -> None:
         self.time = trio.lowlevel.current_clock().current_time
 
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()
-
-    async def checkpoint_if_cancelled(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
 
     def stream(self, sock: socket.socket, data: bytes) -> TrioSocket:
         if knows_unsent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import chain
 
 from ._framing import Close, Frame, FramingError, Ping, Pong
@@ -35,8 +36,9 @@ _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 _BATCH_BYTES = 16 * 1024
 """About how much of what was read is held as frames at a time."""
 
-_SMALL_PIECE = 2048
-_MERGED_PIECE = 64 * 1024
+
+_MOST_AT_ONCE = 64 * 1024 * 1024
+"""Bytes that are set aside for a message because its header says that they will come."""
 
 _MASKS_AT_ONCE = 256
 
@@ -57,7 +59,7 @@ class RFC6455Framer:
         self._max_message_size = max_message_size
         self._rest = b""  # the beginning of a header, or of a control frame
         self._opcode = 0  # of the message that is under way, 0: none is
-        self._parts: list[bytes | bytearray] = []
+        self._pieces: BytesIO | None = None  # of that message, when it comes in more than one
         self._size = 0  # of the message so far, with all that its last frame announced
         self._missing = 0  # bytes of the frame that is under way
         self._is_last = False  # whether that frame ends its message
@@ -82,7 +84,7 @@ class RFC6455Framer:
             if self._missing:
                 return
             if self._is_last:
-                yield [self._finish(b"".join(self._parts))]
+                yield [self._finish(self._put_together())]
         elif self._rest:
             data, self._rest = self._rest + data, b""
             end = len(data)
@@ -107,7 +109,7 @@ class RFC6455Framer:
                 if self._closed:
                     return
                 continue
-            if stop <= end and self._is_last and not self._parts:
+            if stop <= end and self._is_last and self._pieces is None:
                 at = stop
                 yield [self._finish(data[start:stop])]
                 continue
@@ -118,7 +120,7 @@ class RFC6455Framer:
             if self._missing:
                 return
             if self._is_last:
-                yield [self._finish(b"".join(self._parts))]
+                yield [self._finish(self._put_together())]
         self._rest = data[at:]
 
     def _whole_messages(self, data: bytes, at: int, end: int) -> tuple[list[Frame], int]:
@@ -204,24 +206,26 @@ class RFC6455Framer:
         return start, length
 
     def _add(self, piece: bytes) -> None:
-        """Keep a piece of the message; small ones together, so that they cost what they are."""
+        """Keep a piece of the message, in one buffer with the others."""
         if self._opcode == _TEXT:
             self._text = self._text or _decoder()
             try:
                 self._text.decode(piece)
             except UnicodeDecodeError:
                 raise _not_utf8() from None
-        parts = self._parts
-        if len(piece) >= _SMALL_PIECE:
-            parts.append(piece)
-        elif parts and isinstance(last := parts[-1], bytearray) and len(last) < _MERGED_PIECE:
-            last += piece
-        else:
-            parts.append(bytearray(piece))
+        if self._pieces is None:
+            known = self._is_last and self._size <= _MOST_AT_ONCE
+            self._pieces = BytesIO(bytes(self._size)) if known else BytesIO()
+        self._pieces.write(piece)
+
+    def _put_together(self) -> bytes:
+        # The buffer itself: nothing is copied once more.
+        return b"" if self._pieces is None else self._pieces.getvalue()
 
     def _finish(self, whole: bytes) -> str | bytes:
         """The message that is whole now."""
-        opcode, self._opcode, self._parts, self._size, self._text = self._opcode, 0, [], 0, None
+        opcode, self._opcode, self._size = self._opcode, 0, 0
+        self._pieces = self._text = None
         if opcode == _BINARY:
             return whole
         try:

@@ -163,7 +163,7 @@ class HttpTransport:
         parts: list[bytes] = []
         size = 0
         with translated():
-            async for part in response.aiter_raw():
+            async for part in response.aiter_bytes():
                 size += len(part)
                 if size > self._max_body_size:
                     raise ProtocolError(

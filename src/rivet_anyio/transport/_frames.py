@@ -37,8 +37,8 @@ _BATCH_BYTES = 16 * 1024
 """About how much of what was read is held as frames at a time."""
 
 
-_MOST_AT_ONCE = 64 * 1024 * 1024
-"""Bytes that are set aside for a message because its header says that they will come."""
+_TRUSTED = 16
+"""How much more of a message than came already is set aside because its header announces it."""
 
 _MASKS_AT_ONCE = 256
 
@@ -60,6 +60,7 @@ class RFC6455Framer:
         self._rest = b""  # the beginning of a header, or of a control frame
         self._opcode = 0  # of the message that is under way, 0: none is
         self._pieces: BytesIO | None = None  # of that message, when it comes in more than one
+        self._is_set_aside = False  # whether that buffer has the whole length
         self._size = 0  # of the message so far, with all that its last frame announced
         self._missing = 0  # bytes of the frame that is under way
         self._is_last = False  # whether that frame ends its message
@@ -213,10 +214,15 @@ class RFC6455Framer:
                 self._text.decode(piece)
             except UnicodeDecodeError:
                 raise _not_utf8() from None
-        if self._pieces is None:
-            known = self._is_last and self._size <= _MOST_AT_ONCE
-            self._pieces = BytesIO(bytes(self._size)) if known else BytesIO()
-        self._pieces.write(piece)
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = BytesIO()
+            self._is_set_aside = False
+        elif self._is_last and not self._is_set_aside and pieces.tell() * _TRUSTED >= self._size:
+            pieces, begun = BytesIO(bytes(self._size)), pieces.getvalue()
+            pieces.write(begun)
+            self._pieces, self._is_set_aside = pieces, True
+        pieces.write(piece)
 
     def _put_together(self) -> bytes:
         # The buffer itself: nothing is copied once more.

@@ -63,7 +63,8 @@ class Outbox:
         """Append, whatever waits already; see `room`."""
         self._items[item] = None
         self._bytes += item.size
-        self.wake()
+        if not self._is_filled:
+            self.wake()
 
     def replace(self, items: list[Outgoing]) -> None:
         """Let these wait, in this order, instead of what does."""

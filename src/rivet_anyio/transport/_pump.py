@@ -333,10 +333,11 @@ class Pump:
         if close is not None:
             parts.append(self._framer.encode(close))
         elif self._opened.is_set():
+            encode = self._framer.encode
             for item, payload in self._outbox.take():
                 items.append(item)
                 if len(payload) <= _WRITE_SIZE:
-                    parts.append(self._framer.encode(payload))
+                    parts.append(encode(payload))
                 else:  # a piece for each write, so that it is never held twice
                     if parts:
                         writes.append(b"".join(parts))

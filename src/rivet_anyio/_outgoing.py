@@ -149,7 +149,7 @@ class Sender:
         for item in self.outbox.items:
             if isinstance(item, OutgoingCall):
                 item.fail(new_error())
-        self.outbox.replace([])
+        self.outbox.close()
 
 
 class OutgoingCall:

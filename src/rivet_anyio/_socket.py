@@ -290,6 +290,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 logger.info("the raw WebSocket ended: %s", self._pump.end)
             for message in self._unsettled:
                 message.settled.set()
+            self._outbox.close()
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer

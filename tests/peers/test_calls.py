@@ -218,6 +218,35 @@ async def test_messages_leave_in_the_order_of_the_calls() -> None:
     assert seen == called
 
 
+async def test_senders_that_wait_for_room_when_the_peer_dies() -> None:
+    leave = anyio.Event()
+    lost: list[int] = []
+
+    async def talk(peer: Peer) -> None:
+        await peer.send(peer.accept(await peer.head()))
+        await leave.wait()
+
+    async def send(number: int) -> None:
+        with pytest.raises(ConnectionLostError):
+            while True:
+                await ws.send(bytes(60_000))
+        lost.append(number)
+
+    with anyio.fail_after(SECONDS):
+        async with (
+            serving(talk) as url,
+            Client(url, metadata_lookup=False) as client,
+            client.probe.get_for_id("a1").websocket() as ws,
+            anyio.create_task_group() as tasks,
+        ):
+            for number in range(10):
+                tasks.start_soon(send, number)
+            await anyio.wait_all_tasks_blocked()
+            assert len(ws._outbox._turns) > 5
+            leave.set()
+    assert sorted(lost) == list(range(10))
+
+
 @pytest.mark.parametrize("busy", [False, True])
 async def test_text_that_has_no_utf8(busy: bool) -> None:
     async def talk(peer: Peer) -> None:

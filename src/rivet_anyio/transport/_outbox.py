@@ -46,8 +46,10 @@ class Outbox:
         self._writer: Waiter | None = None  # when it waits for something to write
         self._turns: deque[Signal] = deque()  # of those who wait for room
 
-    def __len__(self) -> int:
-        return len(self._items)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written, and nobody for room."""
+        return not self._items and not self._turns
 
     @property
     def items(self) -> tuple[Outgoing, ...]:
@@ -63,6 +65,7 @@ class Outbox:
         """Append, whatever waits already; see `room`."""
         self._items[item] = None
         self._bytes += item.size
+        self._tell_room()
         if not self._is_filled:
             self.wake()
 
@@ -73,6 +76,12 @@ class Outbox:
         if items:
             self.wake()
         self._tell_room()
+
+    def close(self) -> None:
+        """Forget what waits, and let all of those in who wait for room: they find it closed."""
+        self.replace([])
+        for turn in self._turns:
+            turn.set()
 
     def discard(self, item: Outgoing) -> bool:
         """Take something back; False when it has been written or never was there."""
@@ -118,12 +127,14 @@ class Outbox:
         self._turns.append(turn)
         try:
             await turn.wait()
-        finally:
+        except BaseException:
             self._turns.remove(turn)
             self._tell_room()
+            raise
+        self._turns.remove(turn)
 
     def _tell_room(self) -> None:
-        """Let the first one in; it lets the next one in."""
+        """Let the first one in; what it puts lets the next one in, if there still is room."""
         if self._turns and self._bytes < HIGH_WATER:
             self._turns[0].set()
 

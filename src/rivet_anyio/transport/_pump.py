@@ -132,7 +132,7 @@ class Pump:
 
         Nothing in it can be cancelled: what cannot be written at once is left to the writer.
         """
-        if len(self._outbox) or item.size > HIGH_WATER or not self._is_free():
+        if not self._outbox.is_empty or item.size > HIGH_WATER or not self._is_free():
             self._outbox.put(item)
             return
         payload = item.take()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from ._common import FIRST_READ, LONG_RUN, broke, knows_unsent, next_read, unsent, write_now
 
@@ -36,7 +43,10 @@ class TrioBackend:
 
 
 class TrioWaiter:
-    """See `Waiter`."""
+    """See `Waiter`.
+
+    Ctrl-C must not come between what is noted here and what Trio knows of the task.
+    """
 
     __slots__ = ("_is_set", "_task")
 
@@ -44,17 +54,20 @@ class TrioWaiter:
         self._is_set = False
         self._task: Task | None = None
 
+    @enable_ki_protection
     def set(self) -> None:
         self._is_set = True
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)
 
-    def wait(self) -> Awaitable[None]:
+    @enable_ki_protection
+    async def wait(self) -> None:
         if self._is_set:
-            return checkpoint()  # noqa: ASYNC105
-        self._task = current_task()
-        return wait_task_rescheduled(self._abort)  # noqa: ASYNC105
+            await checkpoint()
+        else:
+            self._task = current_task()
+            await wait_task_rescheduled(self._abort)
 
     def _abort(self, _: object) -> Abort:
         self._task = None

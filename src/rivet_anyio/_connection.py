@@ -34,7 +34,7 @@ from ._observe import AttemptObserver, Call, ConnectionObserver
 from ._outgoing import Sender
 from ._queues import QueueResult
 from ._retry import Retry
-from ._scope import SilentTasks, is_cancelled, patience
+from ._scope import SilentTasks, is_cancelled, patience, uninterrupted
 from ._signal import Signal
 from ._status import Status, StatusChange, StatusStream
 from ._target import Target
@@ -365,6 +365,8 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
         self._entered = True
+        for wait in (Signal.wait, EventBuffer.arrival, StatusStream.receive):
+            uninterrupted(wait)
         self._sender.begin(codec_for(self._core.config.encoding, Dialect.PLAIN))
         if self._core.observer is not None:
             subject = self._core.subject(self._target.name, self._target.key)

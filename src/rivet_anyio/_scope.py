@@ -44,7 +44,8 @@ def uninterrupted(function: F) -> F:
     """A function that Trio does not interrupt for Ctrl-C, nor anything that it calls.
 
     Ctrl-C is for the program's own code: not for our tasks, and not for a step of ours that would
-    leave half a frame behind.
+    leave half a frame behind. A wait that is marked is still interrupted, but not between noting
+    whom to wake and waiting: to wake a task that does not wait breaks Trio.
     """
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():

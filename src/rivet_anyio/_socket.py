@@ -15,7 +15,7 @@ from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._log import logger
 from ._observe import AttemptObserver
-from ._scope import SilentTasks, is_cancelled, patience
+from ._scope import SilentTasks, is_cancelled, patience, uninterrupted
 from ._signal import Signal
 from ._target import Target
 from .protocol.addressing import websocket_path
@@ -106,6 +106,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._entered:
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         self._entered = True
+        for wait in (Signal.wait, ActorWebSocket.receive):
+            uninterrupted(wait)
         options = self._core.options
         observer = self._observer()
         try:

@@ -79,3 +79,70 @@ def test_an_interrupt_ends_the_program(
     if doing != "working":
         # Else it may come between a coroutine's making and its first step, as in any program.
         assert "Warning" not in errors and "Exception ignored" not in errors, errors
+
+
+STRUCK = """
+import inspect
+import signal
+import sys
+
+import anyio
+import trio
+
+import rivet_anyio._backend._trio as ours
+from rivet_anyio import Client
+
+endpoint, doing, key = sys.argv[1:]
+struck = []
+
+
+def striking(wait):
+    def call(abort):
+        is_main = trio.lowlevel.current_task() is main_task
+        if is_main and not struck and inspect.currentframe().f_back.f_code.co_name == "wait":
+            struck.append(doing)
+            signal.raise_signal(signal.SIGINT)
+        return wait(abort)
+
+    return call
+
+
+async def main() -> None:
+    global main_task
+    async with (
+        Client(endpoint, metadata_lookup=False) as client,
+        client.probe.get_or_create(key).connect() as conn,
+        client.web.get_or_create(key).websocket() as ws,
+    ):
+        await ws.receive()
+        changes = conn.status_changes()
+        await changes.receive()
+        main_task = trio.lowlevel.current_task()
+        trio._core.wait_task_rescheduled = striking(trio._core.wait_task_rescheduled)
+        ours.wait_task_rescheduled = striking(ours.wait_task_rescheduled)
+        try:
+            if doing == "event":
+                await conn.next_event("never")
+            if doing == "message":
+                await ws.receive()
+            if doing == "status":
+                await changes.receive()
+            if doing == "action":
+                await conn.echo(1)
+        finally:
+            assert struck
+
+
+anyio.run(main, backend="trio")
+"""
+
+
+@pytest.mark.parametrize("doing", ["event", "message", "status", "action"])
+def test_an_interrupt_at_the_last_moment_before_a_wait(
+    proxy: Proxy, key: list[str], doing: str
+) -> None:
+    """Whoever is to be woken has been noted then, and does not wait yet."""
+    program = [sys.executable, "-W", "error", "-c", STRUCK, proxy.endpoint, doing, "-".join(key)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt"), ended.stderr
+    assert "TrioInternalError" not in ended.stderr and "Group" not in ended.stderr, ended.stderr

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ._common import FIRST_READ, LONG_RUN, broke, next_read, unsent, write_now
+from ._common import FIRST_READ, WritableSocket, broke, next_read
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
 
@@ -46,7 +46,7 @@ class AsyncioWaiter:
         return checkpoint() if self._future.done() else self._future
 
 
-class AsyncioSocket:
+class AsyncioSocket(WritableSocket):
     """A socket that the loop watches as long as somebody takes what comes.
 
     To watch it anew for each read would be two system calls more.
@@ -56,22 +56,19 @@ class AsyncioSocket:
         "_data",
         "_error",
         "_fd",
-        "_in_a_row",
         "_is_at_end",
         "_is_watched",
         "_loop",
         "_reader",
         "_size",
-        "_socket",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, data: bytes) -> None:
+        super().__init__(sock)
         self._loop = loop
-        self._socket = sock
         self._fd = sock.fileno()
         self._data = data
         self._size = FIRST_READ
-        self._in_a_row = 0  # bytes written without waiting
         self._reader: asyncio.Future[None] | None = None
         self._error: OSError | None = None
         self._is_at_end = False
@@ -92,31 +89,6 @@ class AsyncioSocket:
         if not data and self._error is not None:
             raise broke(self._error) from self._error
         return data
-
-    async def write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        waited = False
-        while rest:
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                await self._room()
-                waited = True
-            except OSError as exc:
-                raise broke(exc) from exc
-        self._in_a_row = 0 if waited else self._in_a_row + len(data)
-        if self._in_a_row >= LONG_RUN:
-            self._in_a_row = 0
-            await checkpoint()
-
-    writes_now = True
-
-    def write_now(self, data: bytes) -> int:
-        self._in_a_row += len(data)
-        return write_now(self._socket, data)
-
-    def unsent(self) -> int:
-        return unsent(self._socket.fileno())
 
     async def aclose(self) -> None:
         self._unwatch()

@@ -1,18 +1,21 @@
-"""What the sockets of both event loops have in common: how much at a time, and what is unsent."""
+"""What the sockets of both event loops have in common: writing, sizes, and what is unsent."""
 
 from __future__ import annotations
 
 import socket
 import sys
+from abc import ABC, abstractmethod
+
+from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectionLostError
 
-__all__ = ["FIRST_READ", "LONG_RUN", "broke", "knows_unsent", "next_read", "unsent", "write_now"]
+__all__ = ["FIRST_READ", "WritableSocket", "broke", "knows_unsent", "next_read", "unsent"]
 
 FIRST_READ = 16 * 1024
 _MAX_READ = 256 * 1024
 
-LONG_RUN = 1024 * 1024
+_LONG_RUN = 1024 * 1024
 """Bytes written without waiting, after which other tasks have their turn."""
 
 
@@ -24,14 +27,6 @@ def next_read(size: int, got: int) -> int:
     if got == size:
         return min(size * 4, _MAX_READ)
     return size if got * 16 > size else FIRST_READ
-
-
-def write_now(sock: socket.socket, data: bytes) -> int:
-    """As `ByteStream.write_now`."""
-    try:
-        return sock.send(data)
-    except OSError:
-        return 0
 
 
 def broke(exc: OSError) -> ConnectionLostError:
@@ -59,3 +54,45 @@ else:
     def unsent(fd: int) -> int:
         """As `ByteStream.unsent`, where nobody says."""
         return 0
+
+
+class WritableSocket(ABC):
+    """The writing half of a `ByteStream`."""
+
+    __slots__ = ("_in_a_row", "_socket")
+
+    writes_now = True
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._in_a_row = 0  # bytes written without waiting
+
+    async def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        waited = False
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await self._room()
+                waited = True
+            except OSError as exc:
+                raise broke(exc) from exc
+        self._in_a_row = 0 if waited else self._in_a_row + len(data)
+        if self._in_a_row >= _LONG_RUN:
+            self._in_a_row = 0
+            await checkpoint()
+
+    def write_now(self, data: bytes) -> int:
+        self._in_a_row += len(data)
+        try:
+            return self._socket.send(data)
+        except OSError:
+            return 0
+
+    def unsent(self) -> int:
+        return unsent(self._socket.fileno())
+
+    @abstractmethod
+    async def _room(self) -> None:
+        """Wait until the system takes more."""

@@ -15,7 +15,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ._common import FIRST_READ, LONG_RUN, broke, knows_unsent, next_read, unsent, write_now
+from ._common import FIRST_READ, WritableSocket, broke, knows_unsent, next_read
 
 __all__ = ["TrioBackend", "TrioSocket"]
 
@@ -74,17 +74,16 @@ class TrioWaiter:
         return Abort.SUCCEEDED
 
 
-class TrioSocket:
+class TrioSocket(WritableSocket):
     """A socket, without the pass through the scheduler that Trio's own add to each success."""
 
-    __slots__ = ("_data", "_fd", "_in_a_row", "_is_drained", "_size", "_socket")
+    __slots__ = ("_data", "_fd", "_is_drained", "_size")
 
     def __init__(self, sock: socket.socket, data: bytes) -> None:
-        self._socket = sock
+        super().__init__(sock)
         self._fd = sock.fileno()
         self._data = data
         self._size = FIRST_READ
-        self._in_a_row = 0  # bytes written without waiting
         self._is_drained = True
 
     async def read(self, max_bytes: int) -> bytes:
@@ -110,34 +109,12 @@ class TrioSocket:
             self._size = next_read(size, len(data))
             return data
 
-    async def write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        waited = False
-        while rest:
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._fd)
-                waited = True
-            except OSError as exc:
-                raise broke(exc) from exc
-        self._in_a_row = 0 if waited else self._in_a_row + len(data)
-        if self._in_a_row >= LONG_RUN:
-            self._in_a_row = 0
-            await checkpoint()
-
-    writes_now = True
-
-    def write_now(self, data: bytes) -> int:
-        self._in_a_row += len(data)
-        return write_now(self._socket, data)
-
-    def unsent(self) -> int:
-        return unsent(self._socket.fileno())
-
     async def aclose(self) -> None:
         self._fd = -1
         self._socket.close()
+
+    async def _room(self) -> None:
+        await trio.lowlevel.wait_writable(self._fd)
 
 
 def _allow_unsent(sock: socket.socket, size: int) -> None:

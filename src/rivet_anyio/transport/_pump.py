@@ -123,7 +123,7 @@ class Pump:
         self._opened.set()
         batch = self._next_batch() if self._is_free() else None
         if batch is not None and batch.writes:
-            self._write_now(batch)
+            self._write_batch_now(batch)
         else:
             self._outbox.wake()
 
@@ -139,14 +139,11 @@ class Pump:
         if payload is None:
             return
         frame = self._framer.encode(payload)
-        written = self._stream.write_now(frame)
+        written = self._write_now(frame)
         if not written:
             item.take_back()
             self._outbox.put(item)
-            return
-        self._last_written = self._time()
-        self._written += written
-        if written == len(frame):
+        elif written == len(frame):
             item.sent()
         else:
             self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))
@@ -163,18 +160,21 @@ class Pump:
             and self._opened.is_set()
         )
 
-    def _write_now(self, batch: _Batch) -> None:
+    def _write_batch_now(self, batch: _Batch) -> None:
         first = batch.writes[0]
         if isinstance(first, bytes):
-            written = self._stream.write_now(first)
-            self._written += written
+            written = self._write_now(first)
             if written == len(first) and len(batch.writes) == 1:
                 self._note_left(batch)
                 return
-            if written:
-                self._last_written = self._time()
-                batch.writes[0] = first[written:]
+            batch.writes[0] = first[written:]
         self._leave_to_writer(batch)
+
+    def _write_now(self, data: bytes) -> int:
+        written = self._stream.write_now(data)
+        if written:
+            self._note_written(written)
+        return written
 
     def _leave_to_writer(self, batch: _Batch) -> None:
         self._rest = batch
@@ -351,11 +351,13 @@ class Pump:
         for one in writes:
             for data in (one,) if isinstance(one, bytes) else one:
                 await self._stream.write(data)
-                self._last_written = self._time()
-                self._written += len(data)
+                self._note_written(len(data))
+
+    def _note_written(self, size: int) -> None:
+        self._last_written = self._time()
+        self._written += size
 
     def _note_left(self, batch: _Batch) -> None:
-        self._last_written = self._time()
         if batch.pings:
             self._unsent_pings -= batch.pings
             self._ping_written = self._last_written

@@ -27,7 +27,7 @@ from ._errors import (
     ConnectionLostError,
     again,
 )
-from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies
+from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies, only_event
 from ._incoming import Incoming
 from ._log import logger
 from ._observe import AttemptObserver, Call, ConnectionObserver
@@ -87,7 +87,6 @@ class Connection:
         "_first_settled",
         "_get_params",
         "_handle",
-        "_heard",
         "_init",
         "_leaving",
         "_lost_at",
@@ -100,6 +99,7 @@ class Connection:
         "_sender",
         "_session",
         "_skip_ready_wait",
+        "_subject",
         "_supervised",
         "_target",
         "_tasks",
@@ -123,6 +123,8 @@ class Connection:
         self._handle = handle
         self._core = core
         self._target = target
+        observed = core.observer is not None
+        self._subject = core.subject(target.name, target.key) if observed else None
         self._params = params
         self._get_params = get_params
         self._skip_ready_wait = skip_ready_wait
@@ -211,8 +213,8 @@ class Connection:
         observer = self._core.observer
         if observer is None:
             return _loaded(await self._sender.call(name, args), type, name)
-        subject = self._core.subject(self._target.name, self._target.key)
-        with observer.call(Call(subject, "action", name, "websocket")):
+        assert self._subject is not None
+        with observer.call(Call(self._subject, "action", name, "websocket")):
             return _loaded(await self._sender.call(name, args), type, name)
 
     @overload
@@ -318,13 +320,7 @@ class Connection:
 
         Cancellation: safe.
         """
-        stream = self.events(name, type=type)
-        try:
-            return await stream.receive()
-        except anyio.EndOfStream:
-            raise ClosedError("the connection was closed before the event came") from None
-        finally:
-            stream.close()
+        return await only_event(self.events(name, type=type))
 
     def status_changes(self) -> StatusStream:
         """The connection's states from now on; the first item is the state now.
@@ -369,8 +365,8 @@ class Connection:
             uninterrupted(wait)
         self._sender.begin(codec_for(self._core.config.encoding, Dialect.PLAIN))
         if self._core.observer is not None:
-            subject = self._core.subject(self._target.name, self._target.key)
-            self._observer = self._core.observer.connection(subject)
+            assert self._subject is not None
+            self._observer = self._core.observer.connection(self._subject)
         await self._tasks.enter()
         try:
             self._tasks.start(self._supervise)

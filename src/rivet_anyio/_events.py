@@ -29,6 +29,7 @@ __all__ = [
     "check_policies",
 ]
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Overflow = Literal["raise", "drop_oldest", "drop_newest", "block"]
@@ -357,6 +358,16 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"
+
+
+async def only_event(stream: EventStream[T]) -> T:
+    """Wait for one event and close the stream; raises as `Connection.next_event`."""
+    try:
+        return await stream.receive()
+    except anyio.EndOfStream:
+        raise ClosedError("the connection was closed before the event came") from None
+    finally:
+        stream.close()
 
 
 def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:

@@ -166,13 +166,11 @@ class OutgoingCall:
         "output",
         "settled",
         "size",
-        "written",
     )
 
     def __init__(self, sender: Sender, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
-        self.written = False
         self.settled = sender.new_waiter()
         self.error: BaseException | None = None
         self.output: Raw | None = None
@@ -191,12 +189,10 @@ class OutgoingCall:
             except TypeError as exc:
                 self.fail(exc)
                 return None
-        self.written = True
         self._sender.in_flight[self.id] = self
         return self._payload
 
     def take_back(self) -> None:
-        self.written = False
         self._sender.in_flight.pop(self.id, None)
 
     def sent(self) -> None:

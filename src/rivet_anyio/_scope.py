@@ -7,7 +7,6 @@ inside keep what goes wrong to themselves and return.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
+from ._backend import in_trio
 from ._signal import Signal
 
 __all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience", "uninterrupted"]
@@ -47,8 +47,9 @@ def uninterrupted(function: F) -> F:
     leave half a frame behind. A wait that is marked is still interrupted, but not between noting
     whom to wake and waiting: to wake a task that does not wait breaks Trio.
     """
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if in_trio():
+        import trio
+
         trio.lowlevel.enable_ki_protection(function)
     return function
 

@@ -26,11 +26,9 @@ from typing import (
     overload,
 )
 
-import anyio
-
 from ._convert import convert
 from ._errors import ClosedError
-from ._events import EventStream, Gap, Gaps, Overflow
+from ._events import EventStream, Gap, Gaps, Overflow, only_event
 from ._members import (
     Action,
     ActorEvent,
@@ -65,7 +63,7 @@ else:
     Params = TypeVar("Params")
     Input = TypeVar("Input")
 
-__all__ = ["NOT_GIVEN", "Actor", "Interface"]
+__all__ = ["NOT_GIVEN", "RESERVED", "Actor", "Interface"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -403,11 +401,7 @@ class Actor(Generic[Params, Input]):
 
         Cancellation: safe.
         """
-        async with self.events(event) as stream:
-            try:
-                return await stream.receive()
-            except anyio.EndOfStream:
-                raise ClosedError("the connection was closed before the event came") from None
+        return await only_event(self.events(event))
 
     def status_changes(self) -> StatusStream:
         """As `Connection.status_changes`."""
@@ -481,7 +475,7 @@ def _declare_members(cls: type[Actor[Any, Any]]) -> None:
         kind, server_name = _declare_member(cls, name, member)
         if kind is None:
             continue
-        if name in _RESERVED:
+        if name in RESERVED:
             raise TypeError(
                 f"{cls.__qualname__}.{name}: handles and connections have a {name!r} of their own; "
                 f"give the {kind} another name here, and the server's name by "
@@ -515,7 +509,7 @@ def _declare_member(cls: type[Actor[Any, Any]], name: str, member: Any) -> tuple
             "begins with an underscore"
         )
     server_name = server_name_of(member, cls._rivet_rename)
-    if name not in _RESERVED:
+    if name not in RESERVED:
         setattr(cls, name, _caller(member, Action(cls, member, server_name)))
     return "action", server_name
 
@@ -570,4 +564,4 @@ _WAY_OUT = {
     "queue": 'queue(name="{name}")',
 }
 
-_RESERVED = frozenset(name for name in dir(Actor) if not name.startswith("_"))
+RESERVED = frozenset(name for name in dir(Actor) if not name.startswith("_"))

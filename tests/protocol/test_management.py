@@ -34,6 +34,7 @@ from rivet_anyio.protocol.management import (
     parse_actor,
     parse_actors,
     parse_metadata,
+    parse_names,
     scheduling_error,
 )
 
@@ -317,3 +318,15 @@ def test_the_protocol_does_no_io(path: Path) -> None:
 
 def test_the_protocol_was_found() -> None:
     assert {"bare", "encodings", "keys", "session", "values"} <= {path.stem for path in MODULES}
+
+
+def test_names() -> None:
+    page = b'{"names":{"a":{},"b":{"metadata":1}},"pagination":{"cursor":"b"}}'
+    assert parse_names(page) == (("a", "b"), "b")
+    assert parse_names(b'{"names":{}}') == ((), None)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"names":[]}', b'{"names":{"a":' + b"[" * 100_000])
+def test_names_that_are_none(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="the management API answered"):
+        parse_names(body)

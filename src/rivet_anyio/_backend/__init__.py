@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable
 from typing import Protocol
 
-__all__ = ["Backend", "ByteStream", "Waiter", "current_backend"]
+__all__ = ["Backend", "ByteStream", "Waiter", "current_backend", "in_trio"]
 
 
 class Waiter(Protocol):
@@ -86,10 +86,15 @@ class Backend(Protocol):
         ...
 
 
+def in_trio() -> bool:
+    """Whether this is run by a task of Trio's."""
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
 def current_backend() -> Backend:
     """That of the event loop which runs here."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if in_trio():
         from ._trio import TrioBackend
 
         return TrioBackend()

@@ -29,7 +29,7 @@ def next_read(size: int, got: int) -> int:
     return size if got * 16 > size else FIRST_READ
 
 
-def broke(exc: OSError) -> ConnectionLostError:
+def broke(exc: Exception) -> ConnectionLostError:
     """What reading and writing raise."""
     return ConnectionLostError(f"the connection broke: {exc!r}")
 

@@ -85,9 +85,6 @@ async def _time(caller: ActionCaller) -> float:
     try:
         await caller.action(_NO_ACTION)
     except ActorError as error:
-        if (error.group, error.code) not in (
-            ("actor", "action_not_found"),
-            ("action", "not_found"),
-        ):
+        if (error.group, error.code) not in _UNKNOWN:
             raise
     return (anyio.current_time() - began) * 1000

@@ -28,6 +28,7 @@ __all__ = [
     "parse_actor",
     "parse_actors",
     "parse_metadata",
+    "parse_names",
     "scheduling_error",
 ]
 
@@ -97,6 +98,11 @@ class _ActorList(msgspec.Struct):
     pagination: _Pagination | None = None
 
 
+class _NameList(msgspec.Struct):
+    names: dict[str, Any]
+    pagination: _Pagination | None = None
+
+
 class _OneActor(msgspec.Struct):
     actor: _Actor
 
@@ -144,8 +150,13 @@ def creation_body(
 def parse_actors(body: bytes, version: ServerVersion | None) -> ActorPage:
     """Read a list of actors."""
     page = _decode(body, _ActorList)
-    cursor = page.pagination.cursor if page.pagination else None
-    return ActorPage(tuple(_info(actor, version) for actor in page.actors), cursor)
+    return ActorPage(tuple(_info(actor, version) for actor in page.actors), _cursor(page))
+
+
+def parse_names(body: bytes) -> tuple[tuple[str, ...], str | None]:
+    """Read a list of actors' names, and where it goes on."""
+    page = _decode(body, _NameList)
+    return tuple(page.names), _cursor(page)
 
 
 def parse_actor(body: bytes, version: ServerVersion | None) -> ActorInfo:
@@ -207,6 +218,10 @@ def _time(milliseconds: int | None) -> dt.datetime | None:
         return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds)
     except OverflowError as exc:
         raise ProtocolError(f"no time is {shown(milliseconds)} ms after 1970") from exc
+
+
+def _cursor(page: _ActorList | _NameList) -> str | None:
+    return page.pagination.cursor if page.pagination else None
 
 
 def _decode(body: bytes, type: type[T]) -> T:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .._members import renamed
-from .._typed import Actor
+from .._typed import RESERVED
 from ._description import (
     ActionShape,
     ActorShape,
@@ -45,7 +45,6 @@ _PLAIN = {
 }
 _TEXTS = ("str", "bytes", "dt.datetime")
 _ARRAYS = (ArrayType, TupleType, SetType)
-_RESERVED = {name for name in dir(Actor) if not name.startswith("_")}
 _MODULE_NAMES = {"Actor", "Any", "Event", "Literal", "Number", "Queue", "TypeAlias"}
 _HEAD = '''\
 # mypy: disable-error-code="empty-body"
@@ -326,7 +325,7 @@ def _write_object(number: int, types: _Types) -> str:
 def _write_actor(actor: ActorShape, class_name: str, types: _Types) -> str:
     members: list[Member] = [*actor.events, *actor.queues, *actor.actions]
     # One name for each kind and name at the server: they are different things in Python.
-    python = _Names(_RESERVED)
+    python = _Names(RESERVED)
     names = {(type(one), one.name): python.take(_snake(one.name)) for one in members}
     camel = any(name != own and renamed(own, "camel") == name for (_, name), own in names.items())
 

@@ -13,7 +13,7 @@ import httpx
 
 from .._backend import ByteStream, current_backend
 
-__all__ = ["detach"]
+__all__ = ["detach", "innermost"]
 
 
 def detach(response: httpx.Response) -> ByteStream | None:
@@ -46,14 +46,20 @@ def detach(response: httpx.Response) -> ByteStream | None:
     return detached
 
 
+def innermost(stream: Any) -> Any:
+    """What httpcore's streams, as far as they are known, are wrapped around."""
+    while type(stream).__module__.startswith("httpcore.") and hasattr(stream, "_stream"):
+        stream = stream._stream
+    return stream
+
+
 def _read_before(stream: Any) -> tuple[bytes, Any]:
     """What was read from the socket and not taken, and asyncio's transport.
 
     Raises `AttributeError` where that cannot be known.
     """
     data = stream._leading_data
-    while type(stream).__module__.startswith("httpcore."):
-        stream = stream._stream
+    stream = innermost(stream)
     if hasattr(stream, "receive_some"):  # Trio's own, which holds nothing
         return data, None
     transport, protocol = stream._transport, stream._protocol

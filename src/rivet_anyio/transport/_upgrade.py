@@ -17,9 +17,9 @@ import httpx
 from anyio import CancelScope, move_on_after
 
 from .._backend import ByteStream
-from .._backend._common import unsent
-from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._detach import detach
+from .._backend._common import broke, unsent
+from .._errors import ConnectError, ProtocolError
+from ._detach import detach, innermost
 from ._http import SecretUrl, is_packed, send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
@@ -60,13 +60,13 @@ class UpgradedStream:
         except anyio.EndOfStream:
             return b""
         except Exception as exc:
-            raise ConnectionLostError(f"the connection broke: {exc!r}") from exc
+            raise broke(exc) from exc
 
     async def write(self, data: bytes) -> None:
         try:
             await self._send(data)
         except Exception as exc:
-            raise ConnectionLostError(f"the connection broke: {exc!r}") from exc
+            raise broke(exc) from exc
 
     async def _receive_first(self, max_bytes: int) -> bytes:
         """What came right after the 101 is httpcore's to give; the rest needs no httpcore."""
@@ -98,9 +98,7 @@ def _methods(
     They do nothing here but open a cancel scope for a timeout that is never set, which takes
     a third of the time of a small message there and back.
     """
-    inner = stream
-    while type(inner).__module__.startswith("httpcore.") and hasattr(inner, "_stream"):
-        inner = inner._stream
+    inner = innermost(stream)
     if isinstance(inner, anyio.abc.ByteStream):
         return inner.receive, inner.send
     if hasattr(inner, "receive_some"):  # Trio's own

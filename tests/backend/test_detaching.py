@@ -14,7 +14,7 @@ from rivet_anyio import Client
 from rivet_anyio._backend import ByteStream
 from rivet_anyio.transport import _detach
 from rivet_anyio.transport._upgrade import UpgradedStream, upgrade
-from tests.peers.raw import Peer, serving
+from tests.peers.raw import Peer, play_along, serving
 
 SECONDS = 30
 
@@ -68,14 +68,10 @@ async def test_an_answer_and_the_end() -> None:
 async def test_many_sockets_through_a_pool_of_one() -> None:
     """Over plain TCP no place in the pool is taken for longer than the handshake."""
 
-    async def talk(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     limits = httpx.Limits(max_connections=1)
     timeout = httpx.Timeout(SECONDS, pool=1)
     async with (
-        serving(talk) as url,
+        serving(play_along) as url,
         httpx.AsyncClient(limits=limits, timeout=timeout) as http,
         Client(url, encoding="json", metadata_lookup=False, http=http) as client,
         AsyncExitStack() as stack,
@@ -112,12 +108,8 @@ async def test_where_it_is_not_possible(what: str, monkeypatch: pytest.MonkeyPat
         for kind in (AnyIOStream, TrioStream):
             monkeypatch.setattr(kind, "get_extra_info", lambda self, name: Encrypted())
 
-    async def talk(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     async with (
-        serving(talk) as url,
+        serving(play_along) as url,
         Client(url, encoding="json", metadata_lookup=False) as client,
         client.probe.get_for_id("a1").connect() as conn,
     ):

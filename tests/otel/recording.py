@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -12,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from rivet_anyio import Client, Retry
 from rivet_anyio.otel import OpenTelemetry
 
 
@@ -112,3 +114,16 @@ def parsed_head(head: str) -> dict[str, str]:
     names = [name.lower() for name, _, _ in lines]
     assert len(set(names)) == len(names), "a header came twice"
     return {name.lower(): value.strip() for name, _, value in lines}
+
+
+async def at_once(seconds: float) -> None:
+    """Sleep for no time."""
+    await anyio.lowlevel.checkpoint()
+
+
+def client(url: str, recording: Recording, **options: Any) -> Client:
+    """A client that is recorded, of a peer that speaks JSON, and tries again at once."""
+    options = {"retry": Retry(sleep=at_once), **options}
+    return Client(
+        url, metadata_lookup=False, encoding="json", observer=recording.observer, **options
+    )

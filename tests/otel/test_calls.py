@@ -9,7 +9,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from rivet_anyio import ActorError, Client, ClosedError, ConnectError, ConnectionLostError, Retry
+from rivet_anyio import ActorError, Client, ClosedError, ConnectError, ConnectionLostError
 from tests.peers.raw import Peer, serving
 from tests.servers import Server
 
@@ -18,6 +18,7 @@ from .recording import (
     UNSET,
     Recording,
     attributes,
+    client,
     id_of,
     in_header,
     parent_of,
@@ -28,28 +29,6 @@ from .recording import (
 GUARD = 60
 
 CALL = {"rpc.system.name": "rivet", "rpc.method": "room/wait", "network.protocol.name": "websocket"}
-
-
-async def at_once(seconds: float) -> None:
-    await anyio.lowlevel.checkpoint()
-
-
-def client(url: str, recording: Recording, **options: Any) -> Client:
-    retry = Retry(sleep=at_once)
-    return Client(
-        url,
-        metadata_lookup=False,
-        encoding="json",
-        retry=retry,
-        observer=recording.observer,
-        **options,
-    )
-
-
-async def silent_after_action(peer: Peer) -> None:
-    await peer.open()
-    await peer.action()
-    await peer.silence()
 
 
 # Where they nest

@@ -10,7 +10,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind
 
 from rivet_anyio import ActorError, Client, ConnectionLostError, EventOverflowError, Gap, Retry
-from tests.peers.raw import Peer, response, serving, text
+from tests.peers.raw import Peer, play_along, response, serving, text
 from tests.servers import Server
 
 from .recording import (
@@ -18,6 +18,7 @@ from .recording import (
     UNSET,
     Recording,
     attributes,
+    client,
     id_of,
     in_header,
     parent_of,
@@ -35,17 +36,6 @@ ATTEMPT = {
 }
 
 
-async def at_once(seconds: float) -> None:
-    await anyio.lowlevel.checkpoint()
-
-
-def client(url: str, recording: Recording, **options: Any) -> Client:
-    options = {"retry": Retry(sleep=at_once), **options}
-    return Client(
-        url, metadata_lookup=False, encoding="json", observer=recording.observer, **options
-    )
-
-
 def event(name: str, value: Any) -> bytes:
     return text({"tag": "Event", "val": {"name": name, "args": [value]}})
 
@@ -54,12 +44,8 @@ def event(name: str, value: Any) -> bytes:
 
 
 async def test_the_first_attempt(recording: Recording) -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     with anyio.fail_after(GUARD):
-        async with serving(handler) as url, client(url, recording) as one:
+        async with serving(play_along) as url, client(url, recording) as one:
             with recording.tracer.start_as_current_span("program") as program:
                 async with one.room.get_for_id("a1").connect() as conn:
                     span = recording.span()
@@ -161,7 +147,7 @@ async def test_the_programs_own_error(recording: Recording) -> None:
 
 async def test_cancellation(recording: Recording) -> None:
     async def handler(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         scope.cancel()
         await peer.silence()
 

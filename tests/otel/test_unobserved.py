@@ -15,7 +15,7 @@ import pytest
 
 from rivet_anyio import Client, Connection
 from rivet_anyio._observe import Call, Subject
-from tests.peers.raw import Peer, serving
+from tests.peers.raw import play_along, serving
 
 GUARD = 60
 
@@ -106,15 +106,11 @@ def calls_of_one_event(conn: Connection) -> list[str]:
 
 
 async def test_an_event_takes_no_call_more() -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     calls: list[list[str]] = []
     for observer in (None, Silent()):
         with anyio.fail_after(GUARD):
             async with (
-                serving(handler) as url,
+                serving(play_along) as url,
                 Client(url, metadata_lookup=False, encoding="json", observer=observer) as client,
                 client.room.get_for_id("a1").connect() as conn,
             ):

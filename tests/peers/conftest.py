@@ -11,6 +11,8 @@ import pytest
 import sniffio
 import trio
 
+from rivet_anyio.transport import _upgrade
+
 
 def _running_tasks() -> set[Any]:
     if sniffio.current_async_library() == "asyncio":
@@ -43,3 +45,11 @@ async def no_tasks_left() -> AsyncIterator[None]:
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("RIVET_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["detached", "through httpx"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the socket is taken over, or used as with TLS."""
+    if request.param == "through httpx":
+        monkeypatch.setattr(_upgrade, "detach", lambda response: None)
+    return str(request.param)

@@ -80,6 +80,10 @@ class Peer:
             f"Sec-WebSocket-Accept: {answer}\r\n{extra}\r\n"
         ).encode()
 
+    async def upgrade(self) -> None:
+        """The handshake alone."""
+        await self.send(self.accept(await self.head()))
+
     async def open(self) -> None:
         """The handshake and Init, as they should be."""
         await self.send(self.accept(await self.head()) + text(INIT))
@@ -97,6 +101,14 @@ class Peer:
         payload = int.from_bytes(body, "big") ^ int.from_bytes(masks, "big")
         return first & 15, payload.to_bytes(size, "big")
 
+    async def heard(self) -> tuple[int, bytes] | None:
+        """The client's next frame; None for its close frame, which is answered with one."""
+        opcode, payload = await self.frame()
+        if opcode != 8:
+            return opcode, payload
+        await self.send(frame(8, payload))
+        return None
+
     async def action(self) -> tuple[Any, str]:
         """The id and name of the action that must come next."""
         opcode, payload = await self.frame()
@@ -106,11 +118,8 @@ class Peer:
 
     async def serve_actions(self) -> None:
         """Answer every action with its name, and the close frame with a close frame."""
-        while True:
-            opcode, payload = await self.frame()
-            if opcode == 8:
-                await self.send(frame(8, payload))
-                return
+        while heard := await self.heard():
+            opcode, payload = heard
             if opcode == 1:
                 body = json.loads(payload)["body"]
                 if body["tag"] == "ActionRequest":
@@ -126,6 +135,18 @@ class Peer:
             self._buffer += await self.stream.receive()
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
+
+
+async def play_along(peer: Peer) -> None:
+    """A handler: the handshake and Init, then an answer to every action."""
+    await peer.open()
+    await peer.serve_actions()
+
+
+async def upgrade_only(peer: Peer) -> None:
+    """A handler: the handshake, and then not a word."""
+    await peer.upgrade()
+    await peer.silence()
 
 
 @asynccontextmanager

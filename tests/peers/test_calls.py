@@ -11,21 +11,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from rivet_anyio import Client, ClosedError, ConnectionLostError, Retry, Status
-from rivet_anyio.transport import _upgrade
 from rivet_anyio.transport._outbox import HIGH_WATER
 
-from .raw import INIT, Peer, frame, response, serving, text
+from .raw import INIT, Peer, frame, play_along, response, serving, text, upgrade_only
 
 SECONDS = 60
 SOON = Retry(initial=0.01, maximum=0.02)
-
-
-@pytest.fixture(params=["detached", "through httpx"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether the socket is taken over, or used as with TLS."""
-    if request.param == "through httpx":
-        monkeypatch.setattr(_upgrade, "detach", lambda response: None)
-    return str(request.param)
 
 
 @pytest.mark.usefixtures("way")
@@ -34,12 +25,8 @@ async def test_a_call_in_a_cancelled_scope_is_never_sent() -> None:
 
     async def talk(peer: Peer) -> None:
         await peer.open()
-        while True:
-            opcode, payload = await peer.frame()
-            if opcode == 8:
-                await peer.send(frame(8, payload))
-                return
-            call = json.loads(payload)["body"]["val"]
+        while heard := await peer.heard():
+            call = json.loads(heard[1])["body"]["val"]
             names.append(call["name"])
             await peer.send(response(call["id"], None))
 
@@ -92,7 +79,7 @@ async def test_a_call_before_the_connection_is_open() -> None:
     go_on = anyio.Event()
 
     async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         await go_on.wait()
         await peer.send(text(INIT))
         await peer.serve_actions()
@@ -181,14 +168,10 @@ async def test_messages_leave_in_the_order_of_the_calls() -> None:
     called: list[bytes] = []
 
     async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         await read_on.wait()
-        while True:
-            opcode, payload = await peer.frame()
-            if opcode == 8:
-                await peer.send(frame(8, payload))
-                return
-            seen.append(payload[:1])
+        while heard := await peer.heard():
+            seen.append(heard[1][:1])
 
     async def send(label: bytes) -> None:
         called.append(label)
@@ -223,7 +206,7 @@ async def test_senders_that_wait_for_room_when_the_peer_dies() -> None:
     lost: list[int] = []
 
     async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         await leave.wait()
 
     async def send(number: int) -> None:
@@ -250,7 +233,7 @@ async def test_senders_that_wait_for_room_when_the_peer_dies() -> None:
 @pytest.mark.parametrize("busy", [False, True])
 async def test_text_that_has_no_utf8(busy: bool) -> None:
     async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         while True:
             opcode, payload = await peer.frame()
             await peer.send(frame(opcode, payload))
@@ -276,13 +259,9 @@ async def test_text_that_has_no_utf8(busy: bool) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_websocket_whose_task_is_cancelled_does_not_cancel_the_body() -> None:
-    async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
-        await peer.silence()
-
     with anyio.fail_after(SECONDS):
         async with (
-            serving(talk) as url,
+            serving(upgrade_only) as url,
             Client(url, metadata_lookup=False, close_timeout=0.1) as client,
             client.probe.get_for_id("a1").websocket() as ws,
         ):
@@ -297,12 +276,8 @@ async def test_a_websocket_whose_task_is_cancelled_does_not_cancel_the_body() ->
 async def test_a_client_that_is_left_first_ends_what_is_open() -> None:
     """Nesting in the wrong order: the connection fails, at once and for good."""
 
-    async def talk(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     with anyio.fail_after(SECONDS):
-        async with serving(talk) as url:
+        async with serving(play_along) as url:
             client = Client(
                 url, encoding="json", metadata_lookup=False, retry=SOON, ping_interval=None
             )

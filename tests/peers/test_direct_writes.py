@@ -11,7 +11,6 @@ from anyio.abc import SocketAttribute
 
 from rivet_anyio import ActorWebSocket, Client, ConnectionLostError
 from rivet_anyio._backend._common import knows_unsent
-from rivet_anyio.transport import _upgrade
 
 from .raw import Peer, frame, response, serving
 
@@ -25,7 +24,7 @@ async def test_messages_that_fill_the_socket() -> None:
     sent: list[bytes] = []
 
     async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         await read_on.wait()
         while True:
             opcode, payload = await peer.frame()
@@ -99,13 +98,11 @@ async def test_a_lone_call_that_fits_in_part() -> None:
             assert await conn.action("second") == "done"
 
 
-@pytest.mark.parametrize("way", ["detached", "through httpx"])
-async def test_a_long_message_to_a_slow_peer(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("way")
+async def test_a_long_message_to_a_slow_peer() -> None:
     """The system takes it at once, and the peer takes longer for it than a ping may take."""
     if not knows_unsent:
         pytest.skip("this system does not say what is on its way")
-    if way == "through httpx":
-        monkeypatch.setattr(_upgrade, "detach", lambda response: None)
     size = 4 * 1024 * 1024
     took = 0.0
 
@@ -115,7 +112,7 @@ async def test_a_long_message_to_a_slow_peer(way: str, monkeypatch: pytest.Monke
         peer.stream.extra(SocketAttribute.raw_socket).setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024
         )
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         began, got = anyio.current_time(), 0
         while got < size:
             got += len(await peer.stream.receive(16 * 1024))

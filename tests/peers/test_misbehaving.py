@@ -22,7 +22,18 @@ from rivet_anyio import (
     Retry,
 )
 
-from .raw import INIT, Handler, Peer, close, frame, response, serving, text
+from .raw import (
+    INIT,
+    Handler,
+    Peer,
+    close,
+    frame,
+    play_along,
+    response,
+    serving,
+    text,
+    upgrade_only,
+)
 
 GUARD = 60
 """Seconds after which a test has hung, whatever it waits for."""
@@ -143,11 +154,7 @@ async def test_silence_instead_of_an_answer() -> None:
 
 
 async def test_init_never_comes() -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
-        await peer.silence()
-
-    error = await refused(handler, ConnectError, connect_timeout=2.0)
+    error = await refused(upgrade_only, ConnectError, connect_timeout=2.0)
     assert "did not open" in str(error)
 
 
@@ -300,7 +307,7 @@ async def test_a_message_too_long(fragments: int) -> None:
     step = len(data) // fragments
 
     async def handler(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         pieces = [data[i : i + step] for i in range(0, len(data), step)]
         # All at once: what the client leaves unread would reset the connection, and its last
         # words would be lost.
@@ -533,12 +540,8 @@ async def test_the_body_s_own_error_comes_out_as_itself() -> None:
     class Own(Exception):
         pass
 
-    async def handler(peer: Peer) -> None:
-        await peer.open()
-        await peer.serve_actions()
-
     raised = Own()
-    async with serving(handler) as url, client(url) as one:
+    async with serving(play_along) as url, client(url) as one:
         with anyio.fail_after(GUARD), pytest.raises(Own) as caught:
             async with connection(one):
                 raise raised

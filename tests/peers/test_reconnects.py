@@ -22,7 +22,7 @@ from rivet_anyio import (
     StatusStream,
 )
 
-from .raw import INIT, Handler, Peer, close, frame, serving, text
+from .raw import INIT, Handler, Peer, close, frame, serving, text, upgrade_only
 
 GUARD = 60
 
@@ -117,11 +117,6 @@ async def hang_up(peer: Peer) -> None:
     """Accept and close at once."""
 
 
-async def never_init(peer: Peer) -> None:
-    await peer.send(peer.accept(await peer.head()))
-    await peer.silence()
-
-
 async def wrong_key(peer: Peer) -> None:
     head = await peer.head()
     await peer.send(peer.switching(head, "Sec-WebSocket-Protocol: rivet\r\n", key="other"))
@@ -135,7 +130,7 @@ async def garbage(peer: Peer) -> None:
 
 def closing(code: int, reason: str = "", *, init: bool = False) -> Handler:
     async def handler(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()))
+        await peer.upgrade()
         if init:
             await peer.send(text(INIT))
         await peer.send(close(code, reason))
@@ -151,7 +146,7 @@ RETRIED: dict[str, tuple[Handler, type[Exception]]] = {
     "504": (answering("504 Gateway Timeout"), ConnectError),
     "429": (answering("429 Too Many Requests"), ConnectError),
     "no HTTP": (lambda peer: peer.send(b"\x00\x01\x02"), ConnectError),
-    "Init never comes": (never_init, ConnectError),
+    "Init never comes": (upgrade_only, ConnectError),
     "wrong accept key": (wrong_key, ProtocolError),
     "garbage": (garbage, ProtocolError),
     "1000": (closing(1000), ConnectionLostError),
@@ -174,7 +169,7 @@ RETRIED: dict[str, tuple[Handler, type[Exception]]] = {
 async def test_retried(name: str) -> None:
     handler, error = RETRIED[name]
     # No longer than needed where an attempt takes all of it.
-    patience = 1.5 if handler is never_init else 30.0
+    patience = 1.5 if handler is upgrade_only else 30.0
     seen, delays = await meet([handler] * 3, connect_timeout=patience)
     lost = [change.error for change in seen if change.status is Status.DISCONNECTED]
     assert len(lost) == len(delays) == 4

@@ -66,8 +66,21 @@ def _events() -> list[Workload]:
             count=BURST,
             size=1024,
         ),
-        one("events-cbor", "Events of 60 bytes, cbor", (*OURS, *JS), count=BURST, encoding="cbor"),
-        one("events-json", "Events of 60 bytes, json", (*OURS, *JS), count=BURST, encoding="json"),
+        *(
+            one(
+                f"events-{encoding}{suffix}",
+                f"Events of {size}, {encoding}",
+                (*OURS, *JS),
+                count=BURST,
+                encoding=encoding,
+                **options,
+            )
+            for size, suffix, options in (
+                ("60 bytes", "", {}),
+                ("1 KiB", "-1KiB", {"size": 1024}),
+            )
+            for encoding in ("cbor", "json")
+        ),
         one(
             "events-8-streams",
             "Events of 60 bytes to 8 subscribers (per event and subscriber)",

@@ -18,7 +18,7 @@ from anyio import CancelScope, move_on_after
 
 from .._backend import ByteStream
 from .._backend._common import broke, unsent
-from .._errors import ConnectError, ProtocolError
+from .._errors import ConnectError, ConnectionLostError, ProtocolError
 from ._detach import detach, innermost
 from ._http import SecretUrl, is_packed, send_streaming, translated
 
@@ -167,11 +167,14 @@ async def upgrade(
 async def _refusal(response: httpx.Response) -> UpgradeRefused:
     body = b""
     if not is_packed(response):
-        with translated():
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > _MAX_REFUSAL:
-                    break
+        try:
+            with translated():
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) > _MAX_REFUSAL:
+                        break
+        except ConnectionLostError:  # the status says enough
+            pass
     status = response.status_code
     text = f"the server answered the WebSocket handshake with HTTP {status}"
     if 300 <= status < 400:

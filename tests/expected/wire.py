@@ -294,9 +294,10 @@ async def using(
 _tls_context = functools.cache(ssl.create_default_context)
 
 
-def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out of the environment what says how to reach a server, and load certificates once."""
-    monkeypatch.setattr(ssl, "create_default_context", _tls_context)
+def prepare(monkeypatch: pytest.MonkeyPatch, *, load_certificates_once: bool = True) -> None:
+    """Take out of the environment what says how to reach a server."""
+    if load_certificates_once:
+        monkeypatch.setattr(ssl, "create_default_context", _tls_context)
     for name in tuple(os.environ):
         if name.startswith("SSL") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

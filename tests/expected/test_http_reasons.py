@@ -66,6 +66,8 @@ async def without_descriptors(url: str) -> None:
     """Print what a call, and a call afterwards, raise or return."""
     import resource
 
+    async with Client(url, encoding="json", metadata_lookup=False) as other:
+        await ask(other, "connect")  # what is imported late is imported now
     async with Client(url, encoding="json", metadata_lookup=False, connect_timeout=1) as client:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         taken: list[int] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -178,7 +179,9 @@ async def _refusal(response: httpx.Response) -> UpgradeRefused:
     status = response.status_code
     text = f"the server answered the WebSocket handshake with HTTP {status}"
     if 300 <= status < 400:
-        text += ", a redirect, which is not followed"
+        # Its path may be the path that was asked for, with a token in it.
+        place = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", response.headers.get("location", ""))
+        text += f", a redirect{f' to {place[0]}' if place else ''}, which is not followed"
     elif 200 <= status < 300:
         text += ": it, or a proxy before it, does not know WebSockets here"
     elif body:

@@ -35,7 +35,7 @@ from .wire import (
     using,
 )
 
-RATE = 40.0
+RATE = 60.0
 SLOW = 60
 GUARD = 100 * RATE
 
@@ -153,7 +153,7 @@ async def test_chunks_that_drip(kind: str, part: str) -> None:
         await each_second(peer, b"b" if part == "extension" else b"X-A: b\r\n")
         await peer.send(answer[at:])
 
-    async with using(kind) as (wire, client):
+    async with using(kind, connect_timeout=1000) as (wire, client):
         wire.instead[kind] = meeting
         with anyio.fail_after(GUARD):
             await refused(client, kind)
@@ -172,7 +172,7 @@ async def test_what_may_be_slow() -> None:
             await anyio.sleep(SLOW / len(RIGHT))
             await peer.send(bytes((byte,)))
 
-    async with using() as (wire, client):
+    async with using(connect_timeout=1000) as (wire, client):
         wire.instead["fetch"] = meeting
         with anyio.fail_after(GUARD):
             assert await ask(client, "fetch") == result_of("fetch")

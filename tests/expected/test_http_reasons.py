@@ -59,7 +59,7 @@ async def test_a_name_that_leads_nowhere(kind: str) -> None:
     try:
         socket.getaddrinfo("nowhere.invalid", 6420)
     except socket.gaierror as reason:
-        assert reason.strerror in str(error)
+        assert str(reason.strerror) in str(error)
 
 
 async def without_descriptors(url: str) -> None:

@@ -93,7 +93,7 @@ class AsyncioSocket(WritableSocket):
     async def aclose(self) -> None:
         self._unwatch()
         self._is_at_end = True
-        self._socket.close()
+        self._end()
 
     def _watch(self) -> None:
         self._loop.add_reader(self._fd, self._readable)

@@ -93,6 +93,14 @@ class WritableSocket(ABC):
     def unsent(self) -> int:
         return unsent(self._socket.fileno())
 
+    def _end(self) -> None:
+        """Close the socket, also for a forked process that has it, too."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it has ended already
+            pass
+        self._socket.close()
+
     @abstractmethod
     async def _room(self) -> None:
         """Wait until the system takes more."""

@@ -111,7 +111,7 @@ class TrioSocket(WritableSocket):
 
     async def aclose(self) -> None:
         self._fd = -1
-        self._socket.close()
+        self._end()
 
     async def _room(self) -> None:
         await trio.lowlevel.wait_writable(self._fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -246,10 +247,14 @@ def _origin(exc: httpx.RequestError) -> str:
 
 
 def _text(exc: BaseException) -> str:
-    """What an exception says, or else what it and its causes are."""
-    seen: BaseException | None = exc
-    while seen is not None:
-        if str(seen):
-            return f"{type(exc).__name__}: {seen}"
-        seen = seen.__cause__ or seen.__context__
-    return type(exc).__name__
+    """What an exception says; better, what the system says below it; else what it is."""
+    text, seen = "", exc
+    while True:
+        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+            return f"{type(exc).__name__}: [Errno {seen.errno}] {os.strerror(seen.errno)}"
+        text = text or str(seen)
+        inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None
+        below = inner or seen.__cause__ or seen.__context__
+        if below is None:
+            return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+        seen = below

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from anyio import CancelScope, move_on_after
 
 from .._backend import ByteStream
 from .._backend._common import broke, unsent
-from .._errors import ConnectError, ProtocolError
+from .._errors import ConnectError, ConnectionLostError, ProtocolError
 from ._detach import detach, innermost
 from ._http import SecretUrl, is_packed, send_streaming, translated
 
@@ -167,15 +168,20 @@ async def upgrade(
 async def _refusal(response: httpx.Response) -> UpgradeRefused:
     body = b""
     if not is_packed(response):
-        with translated():
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > _MAX_REFUSAL:
-                    break
+        try:
+            with translated():
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) > _MAX_REFUSAL:
+                        break
+        except ConnectionLostError:  # the status says enough
+            pass
     status = response.status_code
     text = f"the server answered the WebSocket handshake with HTTP {status}"
     if 300 <= status < 400:
-        text += ", a redirect, which is not followed"
+        # Its path may be the path that was asked for, with a token in it.
+        place = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", response.headers.get("location", ""))
+        text += f", a redirect{f' to {place[0]}' if place else ''}, which is not followed"
     elif 200 <= status < 300:
         text += ": it, or a proxy before it, does not know WebSockets here"
     elif body:

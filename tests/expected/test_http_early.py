@@ -1,0 +1,159 @@
+"""An answer that comes while the request is still leaving is read, and told.
+
+(RFC 9112, section 9.3.2, and what Node.js does with a head that is too long for it.)
+"""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from rivet_anyio import ActorError, ConfigError, ConnectError, ConnectionLostError, RivetError
+from tests.peers.raw import Peer
+
+from .wire import (
+    ACTOR,
+    GUARD,
+    Request,
+    Wire,
+    ask,
+    fails_on,
+    prepare,
+    refusal,
+    using,
+)
+
+LONG = "x" * 6 * 1024 * 1024
+"""More than the kernel takes from one side before the other reads."""
+BROKE = "on asyncio the end of the writing direction hides the answer"
+
+
+@pytest.fixture(autouse=True)
+def no_way_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(monkeypatch)
+
+
+class _ShortHeads(Wire):
+    """Refuses each head after its first bytes, as Node.js does: nothing reads the rest."""
+
+    async def handle(self, peer: Peer) -> None:
+        await peer.stream.receive(1024)
+        await peer.send(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
+        )
+
+
+async def error_of(kind: str, wire: Wire, **options: object) -> RivetError:
+    """What a request raises."""
+    async with using(wire=wire) as (_, client):
+        with anyio.fail_after(GUARD):
+            try:
+                result = await ask(client, kind, **options)
+            except RivetError as error:
+                return error
+    raise AssertionError(f"it was accepted: {result[:100]!r}")
+
+
+@pytest.mark.parametrize("kind", ["action", "send", "send_and_wait", "connect", "websocket"])
+@pytest.mark.xfail(strict=True, reason="params that are too long for a head 'may have run'")
+async def test_params_that_are_too_long(kind: str) -> None:
+    """The error says that nothing ran, and what to make shorter."""
+    error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
+    assert isinstance(error, (ConnectError, ActorError, ConfigError))
+    assert "431" in str(error) and "params" in str(error)
+    assert "xxx" not in str(error)
+
+
+@pytest.mark.parametrize("kind", ["connect", "websocket"])
+async def test_a_handshake_whose_head_is_refused(kind: str, request: pytest.FixtureRequest) -> None:
+    """The status is what tells a connection that another attempt would meet the same."""
+    fails_on("asyncio", BROKE, request)
+    error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
+    assert isinstance(error, ConnectError) and error.status == 431
+
+
+@pytest.mark.parametrize("how", ["fetch", "stream"])
+async def test_a_fetch_whose_head_is_refused(how: str, request: pytest.FixtureRequest) -> None:
+    """It returns whatever the status is."""
+    fails_on("asyncio", BROKE, request)
+    async with using(wire=_ShortHeads()) as (_, client):
+        actor = client.x.get_for_id(ACTOR, params={"jwt": LONG})
+        with anyio.fail_after(GUARD):
+            if how == "fetch":
+                assert (await actor.fetch("fetch")).status_code == 431
+            else:
+                async with actor.stream("stream") as response:
+                    assert response.status_code == 431
+
+
+class _ShortBodies(Wire):
+    """Answers each request before its body has come.
+
+    Args:
+        answer: What it answers.
+        then: Whether it then reads the rest or closes.
+    """
+
+    def __init__(self, answer: bytes, then: str) -> None:
+        super().__init__()
+        self._bytes = answer
+        self._then = then
+
+    async def handle(self, peer: Peer) -> None:
+        await peer.head()
+        await peer.send(self._bytes)
+        if self._then == "reads on":
+            await peer.silence()
+
+
+ANSWERS: dict[str, bytes] = {
+    "401": refusal("auth", "unauthorized", "401 Unauthorized", "Connection: close"),
+    "413": refusal("message", "too_long", "413 Content Too Large", "Connection: close"),
+    "413 of a proxy": (
+        b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/html\r\n"
+        b"Content-Length: 9\r\nConnection: close\r\n\r\n<h1>413</"
+    ),
+    "431": refusal("request", "head_too_long", "431 X", "Connection: close"),
+}
+
+
+def check(error: BaseException | None, answer: str) -> None:
+    assert isinstance(error, RivetError) and not isinstance(error, ConnectionLostError)
+    if answer == "413 of a proxy":
+        assert "413" in str(error)
+    else:
+        assert isinstance(error, ActorError)
+
+
+@pytest.mark.parametrize("then", ["reads on", "closes"])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("kind", ["put", "action", "send_and_wait"])
+async def test_an_answer_while_the_body_leaves(
+    kind: str, answer: str, then: str, request: pytest.FixtureRequest
+) -> None:
+    if then == "closes":
+        fails_on("asyncio", BROKE, request)
+    check(await error_of(kind, _ShortBodies(ANSWERS[answer], then), content=LONG), answer)
+
+
+@pytest.mark.xfail(strict=True, reason="an answer is read only once the request has left")
+async def test_an_answer_of_a_server_that_does_not_read_the_body() -> None:
+    """It keeps the connection open, too."""
+    done = anyio.Event()
+    error: BaseException | None = None
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(ANSWERS["413"])
+        with anyio.move_on_after(3):
+            await done.wait()
+        await peer.silence()
+
+    async with using() as (wire, client):
+        wire.instead["action"] = meeting
+        with anyio.fail_after(GUARD), anyio.move_on_after(2):
+            try:
+                await ask(client, "action", content=LONG)
+            except RivetError as raised:
+                error = raised
+        done.set()
+    check(error, "413")

@@ -16,6 +16,7 @@ from ._calls import Attempts
 from ._checks import (
     as_config_errors,
     check_flag,
+    check_function,
     check_instance,
     check_label,
     check_name,
@@ -33,6 +34,7 @@ from ._retry import Retry
 from ._scope import patience
 from ._target import Creation, Target, create_actor
 from ._typed import NOT_GIVEN, Interface
+from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
 from .protocol.lifecycle import Verdict, judge
@@ -399,11 +401,14 @@ class ActorAccessor:
             ActorError: ``actor.duplicate_key`` when there is one of this key already.
             ConnectError: nothing was sent.
             ConnectionLostError: it may have been created.
+            TypeError, ValueError: as `get_or_create`.
 
         Cancellation: the actor may have been created.
         """
         parts = parse_key(key)
         creation = self._creation(input, region, pool)
+        check_function("get_params", get_params)
+        params_json(params)
         server = await self._core.server()
         attempts = Attempts(self._core.options.retry)
         while True:

@@ -58,8 +58,10 @@ def resolve_config(
         for what, value in (("the namespace", namespace), ("the pool", pool)):
             if value is not None:
                 check_text(what, value)
-        if not isinstance(token, str | None):
-            raise TypeError(f"the token is a string, not a {type(token).__name__}")
+        # Neither may be shown: the endpoint can hold the token.
+        for what, secret in (("the endpoint", endpoint), ("the token", token)):
+            if not isinstance(secret, str | None):
+                raise TypeError(f"{what} is a string, not {type(secret).__name__}")
         pairs = check_headers(headers)
     url, source = _first((endpoint, "endpoint"), *_of(env, "RIVET_ENGINE", "RIVET_ENDPOINT"))
     clean, user, password = parse_endpoint_url(url or DEFAULT_ENDPOINT)

@@ -18,6 +18,7 @@ from .._checks import (
     check_flag,
     check_function,
     check_instance,
+    check_label,
     check_name,
     check_seconds,
     check_size,
@@ -205,6 +206,8 @@ class ActorServer:
             RuntimeError: in virtual time, which sockets do not know.
             ClosedError: outside the server's block.
         """
+        check_size("port", port, least=0, most=65535)
+        check_label("host", host)
         return Listening(self._check_open, self.network, self._serve, host, port)
 
     @overload

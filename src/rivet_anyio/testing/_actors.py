@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -35,7 +36,7 @@ class UserError(ActorError):
         super().__init__("user", code, message, metadata=metadata)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message,), self.__dict__
+        return partial(type(self), code=self.code), (self.message,), self.__dict__
 
 
 def action(name: str) -> Callable[[F], F]:

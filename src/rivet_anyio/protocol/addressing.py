@@ -57,8 +57,8 @@ SUBPROTOCOL = "rivet"
 """The one subprotocol that servers select."""
 
 _SLASHES = re.compile(r"[/\\]+")
-_PATH_SAFE = "!$%&'()*+,-./:;=@[\\]^_|~"
-_QUERY_SAFE = _PATH_SAFE.replace("'", "") + "?`{}"
+_PATH_SAFE = "!$%&'()*+,-./:;=@[\\]_|~"
+_QUERY_SAFE = _PATH_SAFE.replace("'", "") + "?^`{}"
 _CREDENTIALS = {"authorization", "cookie", "proxy-authorization", HEADER_TOKEN}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 

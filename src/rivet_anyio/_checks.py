@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsIndex
 from urllib.parse import unquote
 
 from ._errors import ConfigError
@@ -57,8 +57,8 @@ def as_config_errors() -> Generator[None]:
 # Names and other text
 
 
-def check_text(what: str, value: Any) -> None:
-    """A string that UTF-8 can encode; `what` begins the message."""
+def check_text(what: str, value: Any) -> str:
+    """A string that UTF-8 can encode, as a plain str; `what` begins the message."""
     if not isinstance(value, str):
         raise TypeError(f"{what} is a string, not {_shown(value)}")
     if not value.isascii():
@@ -68,21 +68,26 @@ def check_text(what: str, value: Any) -> None:
             raise ValueError(
                 f"{what} has a lone surrogate, which UTF-8 cannot encode: {_shown(value)}"
             ) from None
+    return value if type(value) is str else str.__str__(value)
 
 
-def check_name(kind: str, name: Any) -> None:
-    """The name of an action, an event, a queue or an actor: a string that is not empty."""
-    check_text(f"the {kind}'s name", name)
-    if not name:
+def check_name(kind: str, name: object) -> str:
+    """The name of an action, an event, a queue or an actor: not empty; as a plain str."""
+    if type(name) is str and name and name.isascii():  # as most are: one call less
+        return name
+    text = check_text(f"the {kind}'s name", name)
+    if not text:
         raise ValueError(f"the {kind}'s name is not empty")
+    return text
 
 
-def check_label(what: str, value: Any) -> None:
-    """The name of a place: not empty, without control characters."""
-    check_text(what, value)
-    if not value:
+def check_label(what: str, value: Any) -> str:
+    """The name of a place: not empty, without control characters; as a plain str."""
+    text = check_text(what, value)
+    if not text:
         raise ValueError(f"{what} is not empty")
-    _refuse_control_characters(what, value)
+    _refuse_control_characters(what, text)
+    return text
 
 
 def check_route(what: str, text: str) -> None:
@@ -142,12 +147,9 @@ def check_size(
     if value is None and none:
         return
     or_none = " or None" if none else ""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} is a whole number{or_none}, not {_shown(value)}")
+    number = operator.index(value)
     if not least <= number <= most:
         limits = f"of at least {least}" if number < least else f"of at most {most}"
         raise ValueError(f"{name} is a whole number {limits}{or_none}, not {_shown(value)}")

@@ -173,8 +173,7 @@ class Client:
             TypeError: the name is not a string.
             ValueError: the name is empty, or has a lone surrogate.
         """
-        check_name("actor", name)
-        return ActorAccessor(self._core, name)
+        return ActorAccessor(self._core, check_name("actor", name))
 
     def get(
         self,
@@ -431,7 +430,7 @@ class ActorAccessor:
             TypeError: the id is not a string.
             ValueError: the id is empty, or no URL can carry it.
         """
-        check_text("the actor's id", actor_id)
+        actor_id = check_text("the actor's id", actor_id)
         if not actor_id:
             raise ValueError("the actor's id is not empty")
         check_route("the actor's id", actor_id)
@@ -466,9 +465,9 @@ class ActorAccessor:
         if given:
             prepare(input, COMPAT_CBOR, "input")
         if region is not None:
-            check_label("the region", region)
+            region = check_label("the region", region)
         if pool is not None:
-            check_label("the pool", pool)
+            pool = check_label("the pool", pool)
         return Creation(
             pool=self._core.config.pool if pool is None else pool,
             region=region,

@@ -73,20 +73,15 @@ def resolve_config(
         _first((namespace, "the argument namespace="), *_of(env, "RIVET_NAMESPACE")),
     )
     pool, _ = _first((pool, "pool"), *_of(env, "RIVET_POOL", "RIVET_RUNNER"))
-    config = ClientConfig(
-        endpoint=Endpoint(
-            url=clean,
-            namespace=namespace or DEFAULT_NAMESPACE,
-            token=_token(user, password, source, token, env),
-        ),
-        pool=pool or DEFAULT_POOL,
-        encoding=encoding,
+    with as_config_errors():
+        namespace = check_label("the namespace", namespace or DEFAULT_NAMESPACE)
+        pool = check_label("the pool", pool or DEFAULT_POOL)
+    return ClientConfig(
+        endpoint=Endpoint(clean, namespace, _token(user, password, source, token, env)),
+        pool=pool,
+        encoding=next(known for known in get_args(Encoding) if known == encoding),
         headers=pairs,
     )
-    with as_config_errors():
-        check_label("the namespace", config.endpoint.namespace)
-        check_label("the pool", config.pool)
-    return config
 
 
 def _token(

@@ -209,7 +209,7 @@ class Connection:
 
         Cancellation: a call that has not left is never sent; one that has may run.
         """
-        check_name("action", name)
+        name = check_name("action", name)
         observer = self._core.observer
         if observer is None:
             return _loaded(await self._sender.call(name, args), type, name)
@@ -284,7 +284,7 @@ class Connection:
             TypeError: the name is not a string, or an argument has a wrong type.
             ValueError: the name is empty or has a lone surrogate, or an argument is out of range.
         """
-        check_name("event", name)
+        name = check_name("event", name)
         check_policies(buffer_size, overflow, gaps)
         self._check_usable()
         buffer = EventBuffer(

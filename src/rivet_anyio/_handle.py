@@ -15,6 +15,7 @@ from ._checks import (
     check_function,
     check_headers,
     check_instance,
+    check_name,
     check_seconds,
     check_size,
     is_http_token,
@@ -229,6 +230,7 @@ class ActorHandle:
     async def _observed_send(
         self, queue: str, body: Any, *, wait: bool, timeout: float | None, type: Any = Any
     ) -> QueueResult:
+        queue = check_name("queue", queue)
         path = queue_path(queue)
         timeout_ms = queue_timeout(timeout)
         observer = self._core.observer

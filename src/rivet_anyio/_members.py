@@ -351,7 +351,7 @@ class Event(Generic[T_co]):
 
     def __init__(self, type: Any = _MISSING, name: str | None = None) -> None:
         if name is not None:
-            check_name("event", name)
+            name = check_name("event", name)
         self._type = type
         self._name = name
         self._event: ActorEvent[Any, T_co] | None = None
@@ -378,7 +378,7 @@ class Queue(Generic[Body_contra, R_co]):
         self, body: Any = _MISSING, response: Any = _MISSING, name: str | None = None
     ) -> None:
         if name is not None:
-            check_name("queue", name)
+            name = check_name("queue", name)
         self._types = (body, response)
         self._name = name
         self._queue: ActorQueue[Any, Body_contra, R_co] | None = None
@@ -439,7 +439,7 @@ def queue(body: Any = _MISSING, response: Any = Any, /, *, name: str | None = No
 
 def action(name: str, /) -> Callable[[Stub], Stub]:
     """Give an action's stub the server's name: ``@action("math.add")`` above its ``async def``."""
-    check_name("action", name)
+    name = check_name("action", name)
 
     def mark(stub: Stub) -> Stub:
         setattr(stub, _SERVER_NAME, name)

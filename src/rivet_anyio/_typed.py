@@ -141,8 +141,7 @@ class Actor(Generic[Params, Input]):
     def __init_subclass__(cls, *, name: str | None = None, rename: Rename | None = None) -> None:
         super().__init_subclass__()
         if name is not None:
-            check_name("actor", name)
-            cls._rivet_name = name
+            cls._rivet_name = check_name("actor", name)
         if rename is not None:
             cls._rivet_rename = rename
         _declare_types(cls)

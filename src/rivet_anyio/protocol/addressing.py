@@ -127,8 +127,7 @@ def _below(text: str) -> str:
     Raises:
         TypeError, ValueError: as `check_text` and `check_route`.
     """
-    check_text("the path", text)
-    address, _, _ = text.partition("#")
+    address, _, _ = check_text("the path", text).partition("#")
     path, mark, query = address.partition("?")
     check_route("the path", path)
     path = _SLASHES.sub("/", path).removeprefix("/")

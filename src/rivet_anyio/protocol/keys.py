@@ -35,8 +35,7 @@ def parse_key(key: Key) -> tuple[str, ...]:
     for part in parts:
         if not isinstance(part, str):
             raise TypeError(f"a key's parts are strings, not {part!r} in {key!r}: use str()")
-        check_text("a key's part", part)
-    return parts
+    return tuple(check_text("a key's part", part) for part in parts)
 
 
 def escape_key(parts: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def action(name: str) -> Callable[[F], F]:
     """
 
     with as_config_errors():
-        check_name("action", name)
+        name = check_name("action", name)
 
     def mark(method: F) -> F:
         if not _is_async(method):

@@ -79,7 +79,7 @@ class ActorConnection:
         Raises:
             TypeError: when an argument cannot travel.
         """
-        check_name("event", event)
+        event = check_name("event", event)
         if self._line is not None:
             self._line.deliver(event, args, subscribed_only=False)
 

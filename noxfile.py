@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -53,6 +55,23 @@ def tests(session: nox.Session) -> None:
     """All tests, on both backends and all servers."""
     install(session, "test")
     run_tests(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """All tests but those of types and packaging, at the lowest versions that pyproject allows."""
+    project = PROJECT["project"]
+    requirements = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+        *nox.project.dependency_groups(PROJECT, "test"),
+    ]
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    pins = (re.match(r"([\w.-]+)[^>]*>=([\w.]+)", one) for one in requirements)
+    constraints.write_text("".join(f"{pin[1]}=={pin[2]}\n" for pin in pins if pin))
+    session.install("-e", ".", *requirements, "--constraint", str(constraints))
+    ignored = ("--ignore=tests/typing", "--ignore=tests/stubs", "--ignore=tests/test_dist.py")
+    session.run("pytest", *ignored, *(session.posargs or ("tests",)))
 
 
 @nox.session

@@ -21,6 +21,7 @@ from functools import partial
 
 import anyio
 
+from rivet_anyio.protocol.dialect import Encoding
 from tests.faults.leftovers import Held, held, held_memory, nothing_left_since
 from tests.faults.schedule import disturb_for
 from tests.faults.stage import stage
@@ -73,7 +74,7 @@ class Report:
 _FATES = ("returned", "lost", "not run", "failed", "cancelled", "cancelled while it waited")
 
 
-async def soak(server: Server, encoding: str, seed: int, seconds: float) -> Report:
+async def soak(server: Server, encoding: Encoding, seed: int, seconds: float) -> Report:
     """Play rounds for so long."""
     report = Report()
     chance = random.Random(seed)

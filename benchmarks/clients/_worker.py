@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Job(msgspec.Struct, frozen=True):
     key: str = "k"
     count: int = 1
     size: int = 60
-    encoding: str = "bare"
+    encoding: Literal["bare", "cbor", "json"] = "bare"
     fan: int = 1
 
 

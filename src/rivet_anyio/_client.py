@@ -13,18 +13,33 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from ._calls import Attempts
+from ._checks import (
+    as_config_errors,
+    check_flag,
+    check_function,
+    check_instance,
+    check_label,
+    check_name,
+    check_route,
+    check_seconds,
+    check_size,
+    check_text,
+)
 from ._config import resolve_config
 from ._core import Core, Options
-from ._errors import ActorError, ConfigError
+from ._errors import ActorError
 from ._handle import ActorHandle, GetParams
-from ._observe import Observer
+from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._scope import patience
 from ._target import Creation, Target, create_actor
 from ._typed import NOT_GIVEN, Interface
+from .protocol.addressing import params_json
+from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
 from .protocol.lifecycle import Verdict, judge
 from .protocol.management import ActorInfo, parse_actors
+from .protocol.values import COMPAT_CBOR, prepare
 from .transport._http import HttpTransport, new_http_client
 
 __all__ = ["ActorAccessor", "ActorList", "Client"]
@@ -71,8 +86,10 @@ class Client:
         observer: What is told of calls, connections and events: a
             `rivet_anyio.otel.OpenTelemetry`.
 
+    Times are finite numbers of seconds, more than 0; `close_timeout` may be 0.
+
     Raises:
-        ConfigError: when a value cannot be used, or two contradict each other.
+        ConfigError: a value cannot be used, whatever its type, or two contradict each other.
     """
 
     def __init__(
@@ -82,7 +99,7 @@ class Client:
         namespace: str | None = None,
         token: str | None = None,
         pool: str | None = None,
-        encoding: str = "bare",
+        encoding: Encoding = "bare",
         headers: Mapping[str, str] | None = None,
         http: httpx.AsyncClient | None = None,
         metadata_lookup: bool = True,
@@ -105,15 +122,19 @@ class Client:
             encoding=encoding,
             headers=headers,
         )
-        for name, number in (
-            ("connect_timeout", connect_timeout),
-            ("request_timeout", request_timeout),
-            ("ping_interval", ping_interval),
-            ("ping_timeout", ping_timeout),
-            ("max_message_size", max_message_size),
-        ):
-            if number is not None and not number > 0:
-                raise ConfigError(f"{name} is more than 0, not {number!r}")
+        with as_config_errors():
+            check_instance("http", http, httpx.AsyncClient)
+            check_flag("metadata_lookup", metadata_lookup)
+            check_flag("forward_token", forward_token)
+            check_seconds("connect_timeout", connect_timeout)
+            check_seconds("close_timeout", close_timeout, zero=True)
+            check_seconds("request_timeout", request_timeout, none=True)
+            check_seconds("ping_interval", ping_interval, none=True)
+            check_seconds("ping_timeout", ping_timeout, none=True)
+            check_size("max_message_size", max_message_size)
+            check_instance("retry", retry, Retry)
+            check_flag("skip_ready_wait", skip_ready_wait)
+            check_observer(observer)
         options = Options(
             connect_timeout=connect_timeout,
             close_timeout=close_timeout,
@@ -149,11 +170,10 @@ class Client:
         """Access the actors of this name.
 
         Raises:
-            ValueError: for an empty name.
+            TypeError: the name is not a string.
+            ValueError: the name is empty, or has a lone surrogate.
         """
-        if not name:
-            raise ValueError("an actor's name is not empty")
-        return ActorAccessor(self._core, name)
+        return ActorAccessor(self._core, check_name("actor", name))
 
     def get(
         self,
@@ -328,6 +348,10 @@ class ActorAccessor:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
             get_params: Awaited for the params before every attempt to connect.
+
+        Raises:
+            TypeError: an argument has a wrong type, or `params` cannot travel.
+            ValueError: a part of the key has a lone surrogate.
         """
         target = Target(self._name, key=parse_key(key))
         return ActorHandle(self._core, target, params=params, get_params=get_params)
@@ -351,6 +375,10 @@ class ActorAccessor:
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
             pool: The pool a new actor runs in, instead of the client's.
+
+        Raises:
+            TypeError: an argument has a wrong type, or `input` or `params` cannot travel.
+            ValueError: a string is empty, or has characters that cannot be sent.
         """
         creation = self._creation(input, region, pool)
         target = Target(self._name, key=parse_key(key), creation=creation)
@@ -372,11 +400,14 @@ class ActorAccessor:
             ActorError: ``actor.duplicate_key`` when there is one of this key already.
             ConnectError: nothing was sent.
             ConnectionLostError: it may have been created.
+            TypeError, ValueError: as `get_or_create`.
 
         Cancellation: the actor may have been created.
         """
         parts = parse_key(key)
         creation = self._creation(input, region, pool)
+        check_function("get_params", get_params)
+        params_json(params)
         server = await self._core.server()
         attempts = Attempts(self._core.options.retry)
         while True:
@@ -396,10 +427,13 @@ class ActorAccessor:
         """The actor of this id.
 
         Raises:
-            ValueError: for an empty id.
+            TypeError: the id is not a string.
+            ValueError: the id is empty, or no URL can carry it.
         """
+        actor_id = check_text("the actor's id", actor_id)
         if not actor_id:
-            raise ValueError("an actor id is not empty")
+            raise ValueError("the actor's id is not empty")
+        check_route("the actor's id", actor_id)
         target = Target(self._name, actor_id=actor_id)
         return ActorHandle(self._core, target, params=params, get_params=get_params)
 
@@ -418,17 +452,24 @@ class ActorAccessor:
             page_size: How many are asked for at once; None leaves it to the server.
 
         Raises:
-            ValueError: for a page size below 1.
+            TypeError: an argument has a wrong type.
+            ValueError: `page_size` is below 1.
         """
-        if page_size is not None and page_size < 1:
-            raise ValueError(f"page_size is a number of actors of at least 1, not {page_size!r}")
+        check_flag("include_destroyed", include_destroyed)
+        check_size("page_size", page_size, none=True)
         parts = None if key is None else parse_key(key)
         return ActorList(self._core, self._name, parts, include_destroyed, page_size)
 
     def _creation(self, input: Any, region: str | None, pool: str | None) -> Creation:
         given = input is not NOT_GIVEN
+        if given:
+            prepare(input, COMPAT_CBOR, "input")
+        if region is not None:
+            region = check_label("the region", region)
+        if pool is not None:
+            pool = check_label("the pool", pool)
         return Creation(
-            pool=pool or self._core.config.pool,
+            pool=self._core.config.pool if pool is None else pool,
             region=region,
             input=input if given else None,
             has_input=given,

@@ -9,8 +9,16 @@ from urllib.parse import unquote
 
 import msgspec
 
+from ._checks import (
+    as_config_errors,
+    check_choice,
+    check_headers,
+    check_label,
+    check_text,
+    is_header_value,
+)
 from ._errors import ConfigError
-from .protocol.addressing import Endpoint, fits_subprotocol, parse_endpoint_url
+from .protocol.addressing import Endpoint, parse_endpoint_url
 from .protocol.dialect import Encoding
 
 __all__ = ["ClientConfig", "resolve_config"]
@@ -35,7 +43,7 @@ def resolve_config(
     namespace: str | None,
     token: str | None,
     pool: str | None,
-    encoding: str,
+    encoding: Encoding,
     headers: Mapping[str, str] | None,
     environ: Mapping[str, str] | None = None,
 ) -> ClientConfig:
@@ -45,34 +53,35 @@ def resolve_config(
         ConfigError: for values that cannot be used or contradict each other.
     """
     env = os.environ if environ is None else environ
+    with as_config_errors():
+        check_choice("encoding", encoding, get_args(Encoding))
+        for what, value in (("the namespace", namespace), ("the pool", pool)):
+            if value is not None:
+                check_text(what, value)
+        # Neither may be shown: the endpoint can hold the token.
+        for what, secret in (("the endpoint", endpoint), ("the token", token)):
+            if not isinstance(secret, str | None):
+                raise TypeError(f"{what} is a string, not {type(secret).__name__}")
+        pairs = check_headers(headers)
     url, source = _first((endpoint, "endpoint"), *_of(env, "RIVET_ENGINE", "RIVET_ENDPOINT"))
     clean, user, password = parse_endpoint_url(url or DEFAULT_ENDPOINT)
     source = source or "endpoint"
-    return ClientConfig(
-        endpoint=Endpoint(
-            url=clean,
-            namespace=_credential(
-                "namespace",
-                user,
-                source,
-                _first((namespace, "the argument namespace="), *_of(env, "RIVET_NAMESPACE")),
-            )
-            or DEFAULT_NAMESPACE,
-            token=_token(user, password, source, token, env),
-        ),
-        pool=_first((pool, "pool"), *_of(env, "RIVET_POOL", "RIVET_RUNNER"))[0] or DEFAULT_POOL,
-        encoding=check_encoding(encoding),
-        headers=_check_headers(headers or {}),
+    namespace = _credential(
+        "namespace",
+        user,
+        source,
+        _first((namespace, "the argument namespace="), *_of(env, "RIVET_NAMESPACE")),
     )
-
-
-def check_encoding(encoding: str) -> Encoding:
-    """The encoding itself when there is one of this name."""
-    known: tuple[Encoding, ...] = get_args(Encoding)
-    for name in known:
-        if encoding == name:
-            return name
-    raise ConfigError(f"encoding is 'bare', 'cbor' or 'json', not {encoding!r}")
+    pool, _ = _first((pool, "pool"), *_of(env, "RIVET_POOL", "RIVET_RUNNER"))
+    with as_config_errors():
+        namespace = check_label("the namespace", namespace or DEFAULT_NAMESPACE)
+        pool = check_label("the pool", pool or DEFAULT_POOL)
+    return ClientConfig(
+        endpoint=Endpoint(clean, namespace, _token(user, password, source, token, env)),
+        pool=pool,
+        encoding=next(known for known in get_args(Encoding) if known == encoding),
+        headers=pairs,
+    )
 
 
 def _token(
@@ -85,7 +94,7 @@ def _token(
     found = _credential(
         "token", password, source, _first((token, "the argument token="), *_of(env, "RIVET_TOKEN"))
     )
-    if found and not (found.isascii() and found.isprintable()):
+    if found and not is_header_value(found):
         raise ConfigError("the token has characters that no header can carry")
     return found or None
 
@@ -113,12 +122,3 @@ def _of(env: Mapping[str, str], *names: str) -> list[tuple[str | None, str]]:
 def _first(*candidates: tuple[str | None, str]) -> tuple[str | None, str | None]:
     """The first value that is neither None nor empty, and where it comes from."""
     return next(((value, where) for value, where in candidates if value), (None, None))
-
-
-def _check_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ConfigError(f"headers are strings: {name!r} is not, or its value")
-        if not fits_subprotocol(name) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"the header {name!r} has characters that no header can carry")
-    return tuple(headers.items())

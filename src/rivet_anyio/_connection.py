@@ -17,6 +17,7 @@ import anyio
 
 from ._actions import ActionCall, action_attribute
 from ._calls import Attempts, explain
+from ._checks import check_name
 from ._convert import convert
 from ._core import Core, actor_error
 from ._dial import Line, ParamsFailed, dial
@@ -208,8 +209,7 @@ class Connection:
 
         Cancellation: a call that has not left is never sent; one that has may run.
         """
-        if not name:
-            raise ValueError("an action's name is not empty")
+        name = check_name("action", name)
         observer = self._core.observer
         if observer is None:
             return _loaded(await self._sender.call(name, args), type, name)
@@ -281,7 +281,10 @@ class Connection:
         Raises:
             ActorError, TransportError: the connection has failed for good.
             ClosedError: outside the block.
+            TypeError: the name is not a string, or an argument has a wrong type.
+            ValueError: the name is empty or has a lone surrogate, or an argument is out of range.
         """
+        name = check_name("event", name)
         check_policies(buffer_size, overflow, gaps)
         self._check_usable()
         buffer = EventBuffer(

@@ -20,6 +20,7 @@ def convert(value: Any, type: Any, what: str) -> Any:
     if type is Any:
         return value
     try:
+        # Before 0.22, msgspec raises SystemError for an integer that is too large for a float.
         return msgspec.convert(value, type)
-    except msgspec.ValidationError as exc:
+    except (msgspec.ValidationError, SystemError) as exc:
         raise ProtocolError(f"{what}: {exc}") from exc

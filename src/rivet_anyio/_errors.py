@@ -87,8 +87,7 @@ class ActorError(RivetError):
         return text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"metadata": self.metadata, "actor": self.actor, "ray_id": self.ray_id}
-        return type(self), (self.group, self.code, self.message), state
+        return type(self), (self.group, self.code, self.message), self.__dict__
 
 
 class TransportError(RivetError):
@@ -111,8 +110,10 @@ class ConnectError(TransportError):
         self.retry_after = retry_after
 
 
-class ConnectionLostError(TransportError):
+class ConnectionLostError(TransportError, anyio.BrokenResourceError):
     """The connection broke after bytes had left: what was asked for may have run.
+
+    It is an `anyio.BrokenResourceError`, too, as AnyIO's streams raise it.
 
     Attributes:
         code: The WebSocket close code (RFC 6455, section 7.4) that the peer sent, or None when
@@ -156,6 +157,9 @@ class EventGapError(RivetError):
         self.since = since
         self.until = until
         self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.since, self.until, self.attempts), self.__dict__
 
 
 class ClosedError(RivetError, anyio.ClosedResourceError):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._checks import check_choice, check_size
 from ._convert import convert
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
@@ -371,12 +372,7 @@ async def only_event(stream: EventStream[T]) -> T:
 
 
 def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:
-    """Raise `ValueError` for what is no policy or no size."""
-    if buffer_size < 1:
-        raise ValueError(f"buffer_size is a number of events of at least 1, not {buffer_size!r}")
-    if overflow not in ("raise", "drop_oldest", "drop_newest", "block"):
-        raise ValueError(
-            f"overflow is 'raise', 'drop_oldest', 'drop_newest' or 'block', not {overflow!r}"
-        )
-    if gaps not in ("ignore", "raise", "mark"):
-        raise ValueError(f"gaps is 'ignore', 'raise' or 'mark', not {gaps!r}")
+    """Raise `TypeError` or `ValueError` for a value that cannot be used."""
+    check_size("buffer_size", buffer_size)
+    check_choice("overflow", overflow, get_args(Overflow))
+    check_choice("gaps", gaps, get_args(Gaps))

@@ -10,6 +10,16 @@ import httpx
 
 from ._actions import ActionCall, action_attribute
 from ._calls import call_actor
+from ._checks import (
+    check_flag,
+    check_function,
+    check_headers,
+    check_instance,
+    check_name,
+    check_seconds,
+    check_size,
+    is_http_token,
+)
 from ._connection import Connection
 from ._convert import convert
 from ._core import Core, Server, call_error, error_of
@@ -56,6 +66,7 @@ class ActorHandle:
     def __init__(
         self, core: Core, target: Target, *, params: Any = None, get_params: GetParams | None = None
     ) -> None:
+        check_function("get_params", get_params)
         self._core = core
         self._target = target
         self._params = params
@@ -142,21 +153,23 @@ class ActorHandle:
             ConnectionLostError: the action may have run.
             ProtocolError: the answer cannot be read, or is not of `type`.
             TypeError: an argument cannot travel; the message names the path to it.
+            ValueError: the name is empty, or no URL can carry it.
             ClosedError: outside the client's block.
 
         Cancellation: the action may have run.
         """
-        if not name:
-            raise ValueError("an action's name is not empty")
+        path = action_path(name)
+        check_flag("skip_ready_wait", skip_ready_wait, none=True)
         observer = self._core.observer
         if observer is None:
-            return await self._action(name, args, type, skip_ready_wait, _NO_CONTEXT)
+            return await self._action(name, path, args, type, skip_ready_wait, _NO_CONTEXT)
         with observer.call(Call(self._subject(), "action", name, "http")) as context:
-            return await self._action(name, args, type, skip_ready_wait, context)
+            return await self._action(name, path, args, type, skip_ready_wait, context)
 
     async def _action(
         self,
         name: str,
+        path: str,
         args: tuple[Any, ...],
         type: Any,
         skip_ready_wait: bool | None,
@@ -165,9 +178,7 @@ class ActorHandle:
         async def attempt(server: Server, actor_id: str) -> Any:
             codec = server.codec
             content = codec.action_body(args)
-            answer = await self._post(
-                server, actor_id, action_path(name), content, skip_ready_wait, context
-            )
+            answer = await self._post(server, actor_id, path, content, skip_ready_wait, context)
             if not answer.ok:
                 return call_error(answer, codec)
             return _read(answer, lambda: codec.action_output(answer.body).load())
@@ -186,6 +197,7 @@ class ActorHandle:
             ConnectError: nothing was sent.
             ConnectionLostError: the message may have been stored.
             TypeError: the body cannot travel.
+            ValueError: the queue's name is empty, or no URL can carry it.
 
         Cancellation: the message may have been stored.
         """
@@ -200,14 +212,15 @@ class ActorHandle:
             queue: The queue's name.
             body: The message.
             timeout: Seconds after which the server stops waiting and the status is
-                ``"timedOut"``; None: the server's own limit.
+                ``"timedOut"``, from 0 to 2,147,483 (24 days); None: the server's own limit.
             type: What to convert the response to.
 
         Returns:
             The status, ``"completed"`` or ``"timedOut"``, and the response.
 
         Raises:
-            ActorError, ConnectError, ConnectionLostError, TypeError: as `send`.
+            ActorError, ConnectError, ConnectionLostError, TypeError, ValueError: as `send`;
+                ValueError also for another `timeout`.
             ProtocolError: the answer cannot be read, or is not of `type`.
 
         Cancellation: the message may have been stored.
@@ -217,19 +230,20 @@ class ActorHandle:
     async def _observed_send(
         self, queue: str, body: Any, *, wait: bool, timeout: float | None, type: Any = Any
     ) -> QueueResult:
-        if not queue:
-            raise ValueError("a queue's name is not empty")
+        queue = check_name("queue", queue)
+        path = queue_path(queue)
         timeout_ms = queue_timeout(timeout)
         observer = self._core.observer
         if observer is None:
-            return await self._send(queue, body, wait, timeout, timeout_ms, type, _NO_CONTEXT)
+            return await self._send(queue, path, body, wait, timeout, timeout_ms, type, _NO_CONTEXT)
         call = Call(self._subject(), "send_and_wait" if wait else "send", queue, "http")
         with observer.call(call) as context:
-            return await self._send(queue, body, wait, timeout, timeout_ms, type, context)
+            return await self._send(queue, path, body, wait, timeout, timeout_ms, type, context)
 
     async def _send(
         self,
         queue: str,
+        path: str,
         body: Any,
         wait: bool,
         timeout: float | None,
@@ -244,7 +258,7 @@ class ActorHandle:
             answer = await self._post(
                 server,
                 actor_id,
-                queue_path(queue),
+                path,
                 content,
                 None,
                 context,
@@ -274,7 +288,9 @@ class ActorHandle:
         """One HTTP request to the actor's own server (``onRequest``).
 
         Args:
-            path: The path below the actor, with a query string if wanted.
+            path: The path below the actor, with a query string if wanted. It is read as
+                JavaScript's ``fetch`` reads a URL's, and slashes that follow each other are one,
+                but dot segments are refused: what is asked for always lies below this actor.
             method: The HTTP method.
             headers: Additional headers.
             skip_ready_wait: As for `action`.
@@ -288,6 +304,8 @@ class ActorHandle:
             ActorError: the actor cannot be found or started.
             ConnectError: nothing was sent.
             ConnectionLostError: the request may have arrived.
+            TypeError: an argument has a wrong type.
+            ValueError: the path, the method or a header cannot be sent.
 
         Cancellation: the request may have arrived.
         """
@@ -308,7 +326,13 @@ class ActorHandle:
         **options: Any,
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """As `fetch`, for bodies that are read piece by piece inside ``async with``."""
-        return self._stream(path, method, headers or {}, skip_ready_wait, options)
+        check_flag("skip_ready_wait", skip_ready_wait, none=True)
+        if not isinstance(method, str):
+            raise TypeError(f"method is an HTTP method, not {method!r}")
+        if not is_http_token(method):
+            raise ValueError(f"method is an HTTP method, not {method!r}")
+        given = dict(check_headers(headers))
+        return self._stream(request_path(path), method, given, skip_ready_wait, options)
 
     @asynccontextmanager
     async def _stream(
@@ -323,7 +347,7 @@ class ActorHandle:
         context = _NO_CONTEXT if observer is None else observer.context()
 
         async def attempt(server: Server, actor_id: str) -> httpx.Response | ActorError:
-            url, own = self._place(server, actor_id, request_path(path), skip_ready_wait)
+            url, own = self._place(server, actor_id, path, skip_ready_wait)
             if self._header_params is not None:
                 own[HEADER_PARAMS] = self._header_params
             if context:
@@ -363,7 +387,15 @@ class ActorHandle:
             path: The path below the actor, with a query string if wanted.
             skip_ready_wait: As for `action`.
             max_message_size: The longest message accepted, in bytes; None takes the client's.
+
+        Raises:
+            TypeError: an argument has a wrong type.
+            ValueError: the path cannot be sent, or `max_message_size` is below 1.
         """
+        check_flag("skip_ready_wait", skip_ready_wait, none=True)
+        check_size("max_message_size", max_message_size, none=True)
+        if max_message_size is None:
+            max_message_size = self._core.options.max_message_size
         return ActorWebSocket(
             self._core,
             self._target,
@@ -371,7 +403,7 @@ class ActorHandle:
             params=self._params,
             get_params=self._get_params,
             skip_ready_wait=self._skips(skip_ready_wait),
-            max_message_size=max_message_size or self._core.options.max_message_size,
+            max_message_size=max_message_size,
         )
 
     def connect(
@@ -393,7 +425,18 @@ class ActorHandle:
             connect_timeout: Seconds that one attempt may take; None takes the client's.
             close_timeout: Seconds that the goodbye may take; None takes the client's.
             retry: Backoff between attempts; None takes the client's.
+
+        Raises:
+            TypeError: an argument has a wrong type, or `params` cannot travel.
+            ValueError: a time is not a finite number of seconds, more than 0; `close_timeout` may
+                be 0.
         """
+        check_function("get_params", get_params)
+        check_flag("skip_ready_wait", skip_ready_wait, none=True)
+        check_seconds("connect_timeout", connect_timeout, none=True)
+        check_seconds("close_timeout", close_timeout, zero=True, none=True)
+        check_instance("retry", retry, Retry)
+        params_json(params)
         if params is None and get_params is None:
             params, get_params = self._params, self._get_params
         return Connection(

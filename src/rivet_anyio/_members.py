@@ -23,6 +23,7 @@ from typing import (
 
 import msgspec
 
+from ._checks import check_name
 from ._convert import convert
 from .protocol.values import COMPAT_CBOR, prepare
 
@@ -117,7 +118,7 @@ class Plain:
             raise TypeError(f"{what}: {exc}") from exc
         try:
             msgspec.convert(plain, wanted)
-        except msgspec.ValidationError as exc:
+        except (msgspec.ValidationError, SystemError) as exc:
             raise TypeError(f"{what}: {exc}") from exc
         # msgspec makes a list of a set, but sets have a form of their own.
         return value if self._has_sets else plain
@@ -349,6 +350,8 @@ class Event(Generic[T_co]):
     """
 
     def __init__(self, type: Any = _MISSING, name: str | None = None) -> None:
+        if name is not None:
+            name = check_name("event", name)
         self._type = type
         self._name = name
         self._event: ActorEvent[Any, T_co] | None = None
@@ -374,6 +377,8 @@ class Queue(Generic[Body_contra, R_co]):
     def __init__(
         self, body: Any = _MISSING, response: Any = _MISSING, name: str | None = None
     ) -> None:
+        if name is not None:
+            name = check_name("queue", name)
         self._types = (body, response)
         self._name = name
         self._queue: ActorQueue[Any, Body_contra, R_co] | None = None
@@ -434,8 +439,7 @@ def queue(body: Any = _MISSING, response: Any = Any, /, *, name: str | None = No
 
 def action(name: str, /) -> Callable[[Stub], Stub]:
     """Give an action's stub the server's name: ``@action("math.add")`` above its ``async def``."""
-    if not name:
-        raise ValueError("an action's name is not empty")
+    name = check_name("action", name)
 
     def mark(stub: Stub) -> Stub:
         setattr(stub, _SERVER_NAME, name)

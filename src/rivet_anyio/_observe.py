@@ -18,6 +18,7 @@ __all__ = [
     "ConnectionObserver",
     "Observer",
     "Subject",
+    "check_observer",
     "merged",
     "subject_at",
 ]
@@ -111,6 +112,17 @@ class Observer(Protocol):
     def context(self) -> Mapping[str, str]:
         """Headers for a request that is not observed itself."""
         ...
+
+
+def check_observer(observer: object) -> None:
+    """Raise `TypeError` for anything but an observer or None."""
+    methods = ("call", "connection", "context")
+    if observer is not None and not all(
+        callable(getattr(observer, name, None)) for name in methods
+    ):
+        raise TypeError(
+            f"observer is a rivet_anyio.otel.OpenTelemetry or None, not {observer!r:.100}"
+        )
 
 
 def subject_at(url: str, actor: str, key: tuple[str, ...] | None) -> Subject:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
+from ._checks import check_seconds
 from ._core import Server
 from ._errors import ActorError
 
@@ -22,6 +22,8 @@ __all__ = ["QueueResult", "check_queues", "queue_timeout"]
 
 
 _NOTHING: Any = None
+_LONGEST_TIMEOUT = 2_147_483
+"""Node.js takes a longer timer for one of 1 ms, so that RivetKit 2.2 times out at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,8 @@ class QueueResult(Generic[R_co]):
 
 def queue_timeout(timeout: float | None) -> int | None:
     """Seconds as the whole milliseconds that servers take."""
-    if timeout is None:
-        return None
-    if not math.isfinite(timeout) or timeout < 0:
-        raise ValueError(f"timeout is a number of seconds of at least 0, not {timeout!r}")
-    return round(timeout * 1000)
+    check_seconds("timeout", timeout, zero=True, most=_LONGEST_TIMEOUT, none=True)
+    return None if timeout is None else round(timeout * 1000)
 
 
 def check_queues(server: Server) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from ._checks import check_function, check_seconds
+
 __all__ = ["Retry"]
 
 
@@ -24,6 +26,11 @@ class Retry:
         maximum: Upper bound of every delay, in seconds.
         random: Returns a float from 0 to 1; replace it to make delays predictable.
         sleep: Awaited with the seconds of each delay; replace it to decide how they pass.
+
+    Raises:
+        TypeError: an argument has a wrong type.
+        ValueError: a time is not a finite number of seconds, more than 0, or `initial` is longer
+            than `maximum`.
     """
 
     initial: float = 0.25
@@ -32,11 +39,15 @@ class Retry:
     sleep: Callable[[float], Awaitable[object]] = field(default=anyio.sleep, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.initial <= self.maximum:
+        check_seconds("initial", self.initial)
+        check_seconds("maximum", self.maximum)
+        if self.initial > self.maximum:
             raise ValueError(
-                f"Retry needs 0 < initial <= maximum, not initial={self.initial!r}, "
+                f"initial is at most maximum, not initial={self.initial!r}, "
                 f"maximum={self.maximum!r} (seconds)"
             )
+        check_function("random", self.random, none=False)
+        check_function("sleep", self.sleep, none=False)
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait before attempt number `attempt`, counted from 0."""

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._checks import check_size, check_text
 from ._core import Core
 from ._dial import Line, ParamsFailed, close_as_error, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
@@ -242,14 +243,17 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             reason: At most 123 bytes of UTF-8.
 
         Raises:
+            TypeError: an argument has a wrong type.
             ValueError: for another code, or a longer reason.
 
         Cancellation: the close frame may have been sent.
         """
-        if code != 1000 and not 3000 <= code <= 4999:
-            raise ValueError(f"a close code is 1000 or from 3000 to 4999, not {code!r}")
+        check_size("code", code, least=1000, most=4999)
+        if code != 1000 and code < 3000:
+            raise ValueError(f"code is 1000 or from 3000 to 4999, not {code!r}")
+        check_text("reason", reason)
         if len(reason.encode()) > 123:
-            raise ValueError("a close reason has at most 123 bytes")
+            raise ValueError(f"reason has at most 123 bytes of UTF-8, not {len(reason.encode())}")
         if self._pump is None or self._finished.is_set():
             await checkpoint()
             return

@@ -26,6 +26,7 @@ from typing import (
     overload,
 )
 
+from ._checks import check_name
 from ._convert import convert
 from ._errors import ClosedError
 from ._events import EventStream, Gap, Gaps, Overflow, only_event
@@ -140,9 +141,7 @@ class Actor(Generic[Params, Input]):
     def __init_subclass__(cls, *, name: str | None = None, rename: Rename | None = None) -> None:
         super().__init_subclass__()
         if name is not None:
-            if not name:
-                raise ValueError("an actor's name is not empty")
-            cls._rivet_name = name
+            cls._rivet_name = check_name("actor", name)
         if rename is not None:
             cls._rivet_rename = rename
         _declare_types(cls)

@@ -22,6 +22,7 @@ from opentelemetry.propagators.textmap import Setter, TextMapPropagator
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from ._checks import check_flag
 from ._errors import ActorError
 from ._observe import Call, Subject
 from ._version import __version__
@@ -64,6 +65,7 @@ class OpenTelemetry:
         propagator: TextMapPropagator | None = None,
         actor_keys: bool = False,
     ) -> None:
+        check_flag("actor_keys", actor_keys)
         self._tracer = trace.get_tracer(
             "rivet_anyio", __version__, tracer_provider, schema_url=_SCHEMA
         )

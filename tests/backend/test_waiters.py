@@ -6,15 +6,26 @@ import asyncio
 
 import anyio
 import pytest
+import trio
 from anyio import wait_all_tasks_blocked
 
-from rivet_anyio._backend import Waiter, current_backend
+from rivet_anyio._backend import Waiter, current_backend, in_trio
 
 
 async def test_the_clock_is_anyios() -> None:
     before = anyio.current_time()
     now = current_backend().time()
     assert before <= now <= anyio.current_time()
+
+
+async def test_a_trio_that_is_older_than_the_extra_asks_for(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+) -> None:
+    """Trio before 0.29, which an asyncio program may have for other reasons."""
+    monkeypatch.delattr(trio.lowlevel, "in_trio_task")
+    assert in_trio() is (anyio_backend_name == "trio")
+    module = type(current_backend()).__module__
+    assert module.endswith(anyio_backend_name)
 
 
 async def test_set_before_the_wait() -> None:

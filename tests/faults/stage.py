@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from rivet_anyio import Client, Retry
+from rivet_anyio.protocol.dialect import Encoding
 from tests.servers import Server
 
 from .accounting import violations
@@ -23,7 +24,9 @@ During = Callable[[Proxy, Workload], Awaitable[None]]
 """What happens while the workload runs."""
 
 
-def impatient(endpoint: str, encoding: str = "bare", *, notices_silence: bool = True) -> Client:
+def impatient(
+    endpoint: str, encoding: Encoding = "bare", *, notices_silence: bool = True
+) -> Client:
     """A client that notices silence soon, unless told otherwise, and tries again at once.
 
     It asks for no metadata, which may lead it around the proxy.
@@ -70,7 +73,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    server: Server, encoding: str = "bare", *, notices_silence: bool = True
+    server: Server, encoding: Encoding = "bare", *, notices_silence: bool = True
 ) -> AsyncGenerator[Stage]:
     """A stage, for as long as the block lasts."""
     with running_proxy(server.port) as proxy:

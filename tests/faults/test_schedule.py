@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from rivet_anyio.protocol.dialect import Encoding
 from tests.servers import Server
 
 from .leftovers import held, held_memory, nothing_left_since
@@ -46,7 +47,7 @@ async def test_every_promise_is_kept(
     count = pytestconfig.getoption("--faults") or _COUNTS[any_server.version]
     print(f"--fault-seed={seed} --faults={count}: {any_server.version}, {anyio_backend_name}")
     chance = random.Random(seed)
-    encoding = chance.choice(["bare", "cbor", "json"])
+    encoding: Encoding = chance.choice(["bare", "cbor", "json"])
     tracemalloc.start()
     try:
         before, memory = await held(), held_memory()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
+import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rivet_anyio import Client, ConfigError
 from rivet_anyio._config import ClientConfig, resolve_config
@@ -39,6 +44,144 @@ def test_paths() -> None:
     assert request_path("/history?x=1") == request_path("history?x=1") == "/request/history?x=1"
     assert websocket_path("/s") == websocket_path("s") == "/websocket/s"
     assert websocket_path("") == "/websocket/"
+
+
+@pytest.mark.parametrize(
+    "path, sent",
+    [
+        ("", "/"),
+        ("/", "/"),
+        ("//x", "/x"),
+        ("a//b///c/", "/a/b/c/"),
+        ("\\a\\\\b", "/a/b"),
+        ("a b", "/a%20b"),
+        ("ü", "/%C3%BC"),
+        ("%41%2F%25", "/%41%2F%25"),
+        ("a;b=c,d", "/a;b=c,d"),
+        ('a{b}`c`"<>', "/a%7Bb%7D%60c%60%22%3C%3E"),
+        ("a|b^[c]?^", "/a|b%5E[c]?^"),
+        ("a?x=//y&z=../q#f", "/a?x=//y&z=../q"),
+        ("a?x=1?y=2", "/a?x=1?y=2"),
+        ("a? ü'\"", "/a?%20%C3%BC%27%22"),
+        ("a#/../b?c", "/a"),
+        ("http://elsewhere/x", "/http:/elsewhere/x"),
+        ("...", "/..."),
+        ("a../.b", "/a../.b"),
+        ("@", "/@"),
+        (":1", "/:1"),
+    ],
+)
+def test_paths_are_read_as_fetch_reads_them(path: str, sent: str) -> None:
+    """As ``new URL(`http://actor/request/${path}`)`` in Node.js and RivetKit's own client."""
+    assert request_path(path) == "/request" + sent
+    assert websocket_path(path) == "/websocket" + sent
+    assert httpx.URL(actor_url(HERE, "a1", request_path(path))).raw_path.decode() == (
+        "/base/gateway/a1/request" + sent
+    )
+
+
+DOTS = [
+    ".",
+    "..",
+    "/..",
+    "../../../actors?name=x",
+    "a/../../action/reset",
+    "a/./b",
+    "a/..",
+    "..?x",
+    "..#x",
+    "%2e%2e/x",
+    "%2E.",
+    "%252e%252e/x",
+    "%25252525252e",
+    "%%32%65",
+    "a%2f..%2fb",
+    "..%5c..%5cx",
+    "a\\..\\b",
+    "..\\x",
+    ".%09./x",
+    ".%0a.",
+    "x/..%20",
+    "%20../x",
+    "..%3fx",
+    "..%23x",
+]
+"""Each leads elsewhere with one of 2.0.33, 2.2.1, 2.3.19, with httpx, or in a browser."""
+
+
+@pytest.mark.parametrize("text", DOTS)
+def test_dot_segments(text: str) -> None:
+    for path in (request_path, websocket_path, action_path, queue_path):
+        with pytest.raises(ValueError, match=r"'\.' or '\.\.'") as caught:
+            path(text)
+        assert repr(re.split("[?#]", text)[0])[1:-1] in str(caught.value)
+    with pytest.raises(ValueError, match=r"'\.' or '\.\.'"):
+        Client("http://h").actor("a").get_for_id(text)
+
+
+@pytest.mark.parametrize("text", ["a\tb", "a\r\nX: y", "\x00", "a\x7f"])
+def test_control_characters(text: str) -> None:
+    for path in (request_path, websocket_path, action_path, queue_path):
+        with pytest.raises(ValueError, match="control character"):
+            path(text)
+
+
+def normalized(path: str) -> str:
+    """What may become of a path: decoded until nothing changes, and read as browsers do."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    path = re.sub("[\x00-\x20]", "", path.partition("?")[0]).replace("\\", "/")
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment != ".":
+            segments.append(segment)
+    return "/".join(segments)
+
+
+odd = st.text(alphabet=st.sampled_from("./\\%2e5cfF09?#@:ax \t\n;~ü\udc80"), max_size=24)
+anything = odd | st.text(max_size=24) | st.sampled_from(DOTS)
+
+
+@settings(max_examples=1000)
+@given(anything)
+def test_what_leaves_lies_below_the_actor(text: str) -> None:
+    """Whatever is asked for, and whoever normalizes it on the way."""
+    for make, below in (
+        (request_path, "/request/"),
+        (websocket_path, "/websocket/"),
+        (action_path, "/action/"),
+        (queue_path, "/queue/"),
+    ):
+        try:
+            path = make(text)
+        except ValueError as refused:
+            assert len(str(refused)) < 250
+            continue
+        for url, start in (
+            (actor_url(HERE, "a1", path), "/base/gateway/a1" + below),
+            (join_url(HERE.url, path), "/base" + below),
+        ):
+            sent = httpx.Request("GET", url).url.raw_path.decode("ascii")
+            assert sent.startswith(start)
+            assert normalized(sent).startswith(start)
+            assert (httpx.URL(url).host, httpx.URL(url).port) == ("host", 6420)
+
+
+@settings(max_examples=500)
+@given(anything)
+def test_ids_are_one_segment(text: str) -> None:
+    try:
+        handle = Client("http://h").actor("a").get_for_id(text)
+    except ValueError:
+        return
+    assert handle._target._id is not None
+    url = actor_url(HERE, handle._target._id, action_path("get"))
+    sent = httpx.URL(url).raw_path.decode("ascii")
+    assert re.fullmatch("/base/gateway/[^/?]+/action/get", sent)
+    assert normalized(sent).startswith("/base/gateway/")
+    assert normalized(sent).endswith("/action/get") or "?" in unquote(text)
 
 
 def test_join() -> None:
@@ -271,6 +414,9 @@ def test_credentials_that_are_no_utf8() -> None:
     "options",
     [
         {"connect_timeout": 0},
+        {"namespace": "a\nb"},
+        {"pool": "a\x00"},
+        {"token": " x"},
         {"max_message_size": -1},
         {"ping_interval": 0},
         {"headers": {"a b": "c"}},

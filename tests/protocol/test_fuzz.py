@@ -330,8 +330,8 @@ async def test_an_actor_id_that_no_header_can_carry() -> None:
         httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
         Client("http://peer", http=http, metadata_lookup=False, skip_ready_wait=True) as client,
     ):
-        assert await client.actor("a").get_for_id("ü\n").action("get") == 1
-    assert seen[0].headers["x-rivet-actor"] == "%C3%BC%0A"
+        assert await client.actor("a").get_for_id("ü, x").action("get") == 1
+    assert seen[0].headers["x-rivet-actor"] == "%C3%BC%2C%20x"
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 5000])

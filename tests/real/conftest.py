@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from rivet_anyio import Client
+from rivet_anyio.protocol.dialect import Encoding
 from tests.servers import VERSIONS, Server, start_server
 
 _numbers = itertools.count()
@@ -20,13 +21,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture(params=["bare", "cbor", "json"])
-def encoding(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
+def encoding(request: pytest.FixtureRequest) -> Encoding:
+    name: Encoding = request.param
     return name
 
 
 @pytest.fixture
-async def client(server: Server, encoding: str) -> AsyncGenerator[Client]:
+async def client(server: Server, encoding: Encoding) -> AsyncGenerator[Client]:
     async with Client(server.endpoint, encoding=encoding) as client:
         yield client
 

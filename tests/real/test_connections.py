@@ -15,6 +15,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio.protocol.dialect import Encoding
 from tests.servers import Server
 
 QUICK = Retry(initial=0.05, maximum=0.3)
@@ -122,7 +123,9 @@ async def test_refusal(client: Client, server: Server, key: list[str]) -> None:
         assert (await conn.me())["state"] == {"user": "u"}
 
 
-async def test_get_params_for_every_attempt(server: Server, encoding: str, key: list[str]) -> None:
+async def test_get_params_for_every_attempt(
+    server: Server, encoding: Encoding, key: list[str]
+) -> None:
     count = 0
 
     async def get_params() -> dict[str, object]:
@@ -144,7 +147,7 @@ async def test_get_params_for_every_attempt(server: Server, encoding: str, key: 
             assert (await conn.connParams())["user"] == count == 1 + attempts > 1
 
 
-async def test_kick_reconnects(server: Server, encoding: str, key: list[str]) -> None:
+async def test_kick_reconnects(server: Server, encoding: Encoding, key: list[str]) -> None:
     async with Client(server.endpoint, encoding=encoding, retry=QUICK) as client:
         handle = client.probe.get_or_create(key)
         async with handle.connect() as conn:
@@ -194,7 +197,7 @@ async def test_broken_hook(client: Client, key: list[str]) -> None:
     assert caught.value.code == "internal_error"
 
 
-async def test_server_restart(encoding: str, private_server: Server, key: list[str]) -> None:
+async def test_server_restart(encoding: Encoding, private_server: Server, key: list[str]) -> None:
     server = private_server
     async with Client(server.endpoint, encoding=encoding, retry=QUICK) as client:
         handle = client.counter.get_or_create(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 import pytest
 
@@ -45,6 +47,57 @@ async def test_fetch(client: Client, key: list[str]) -> None:
     assert len((await web.fetch("bytes/1000")).content) == 1000
     posted = await web.fetch("/upload", method="POST", content=b"x" * 100_000)
     assert "100000" in posted.text
+
+
+PATHS = {
+    "//echo//a///b": "/echo/a/b",
+    "echo\\a": "/echo/a",
+    "echo/a b/ü": "/echo/a%20b/%C3%BC",
+    "echo/%2Fa%25;b=c": "/echo/%2Fa%25;b=c",
+    "echo/..a/b..": "/echo/..a/b..",
+}
+
+
+async def test_paths_arrive_as_from_javascript(server: Server, key: list[str]) -> None:
+    async with Client(server.endpoint) as client:
+        web = client.web.get_or_create(key)
+        for path, arrives in PATHS.items():
+            said = (await web.fetch(f"{path}?x=//y&z=../q#f")).json()
+            assert (said["path"], said["search"]) == (arrives, "?x=//y&z=../q")
+        async with web.stream("//echo#/../b") as response:
+            assert response.status_code == 200
+        async with web.websocket("//room//a?x=1") as ws:
+            assert "/room/a?x=1" in str(await ws.receive())
+
+
+async def test_no_path_leaves_the_actor(server: Server, key: list[str]) -> None:
+    """RivetKit up to 2.2 takes ``/gateway/x%2F..%2F{id}/action/a`` for the actor ``id``."""
+    async with Client(server.endpoint) as client:
+        web, counter = client.web.get_or_create(key), client.counter.get_or_create(key)
+        other = await counter.resolve()
+        for dots in ("..", "%2e%2e", "..%5C..", ".%09.", "x/..%20"):
+            for refused in (
+                partial(web.fetch, f"{dots}/{dots}/{other}/action/getCount"),
+                partial(web.action, f"{dots}\\{dots}\\{other}\\action\\getCount"),
+                partial(web.send, f"{dots}/x", 1),
+            ):
+                with pytest.raises(ValueError, match="segment"):
+                    await refused()
+            for id in (f"x/{dots}/{other}", f"x\\{dots}\\{other}"):
+                with pytest.raises(ValueError, match="segment"):
+                    client.counter.get_for_id(id)
+
+
+async def test_cookies_stay_with_their_request(server: Server, key: list[str]) -> None:
+    async with Client(server.endpoint) as client:
+        alice = client.web.get_or_create([*key, "alice"])
+        mallory = client.web.get_or_create([*key, "mallory"])
+        assert "session=own" in (await alice.fetch("login")).headers["set-cookie"]
+        for handle in (alice, mallory):
+            assert "cookie" not in (await handle.fetch("echo")).json()["headers"]
+        said = (await mallory.fetch("echo", cookies={"a": "1"})).json()
+        assert said["headers"]["cookie"] == "a=1"
+        assert "cookie" not in (await mallory.fetch("echo")).json()["headers"]
 
 
 async def test_stream(client: Client, key: list[str]) -> None:

@@ -194,6 +194,8 @@ function web({ actor }) {
           });
         case "stream":
           return new Response(chunks(5), { headers: { "content-type": "text/plain" } });
+        case "login":
+          return new Response("welcome", { headers: { "set-cookie": "session=own; Path=/" } });
         case "upload":
           return Response.json({ bytes: (await request.arrayBuffer()).byteLength });
         default:

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from rivet_anyio import Connection, EventStream, Retry, RivetError, Status
+from rivet_anyio.protocol.dialect import Encoding
 from rivet_anyio.testing import ActorServer, UserError
 from rivet_anyio.testing._simulate import _ShuffledLoop
 from tests.faults.accounting import Fate
@@ -66,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         version=st.sampled_from(("2.0", "2.2", "2.3")),
         encoding=st.sampled_from(("bare", "cbor", "json")),
     )
-    def begin(self, seed: int, version: str, encoding: str) -> None:
+    def begin(self, seed: int, version: str, encoding: Encoding) -> None:
         self.loop = _ShuffledLoop(seed)
         self.run = Run(seed)
         self.held: list[Held] = []
@@ -88,13 +89,13 @@ class Machine(RuleBasedStateMachine):
 
         self.loop.run_until_complete(run())
 
-    async def _begin(self, chance: random.Random, version: str, encoding: str) -> None:
+    async def _begin(self, chance: random.Random, version: str, encoding: Encoding) -> None:
         self.group = Group(self.run, scale=60.0)
         self.begun, self.end = anyio.Event(), anyio.Event()
         self.owner = self.loop.create_task(self._own(chance, version, encoding))
         await self.begun.wait()
 
-    async def _own(self, chance: random.Random, version: str, encoding: str) -> None:
+    async def _own(self, chance: random.Random, version: str, encoding: Encoding) -> None:
         """The one task that owns all scopes."""
         actors = {"ledger": partial(Ledger, self.run.store)}
         async with ActorServer(actors, version=version) as self.server:

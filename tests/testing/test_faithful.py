@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client
+from rivet_anyio.protocol.dialect import Encoding
 from rivet_anyio.testing import ActorServer
 from tests.servers import VERSIONS, Server, install, start_server
 from tests.servers._node import node
@@ -23,7 +24,7 @@ from tests.servers._node import node
 from .actors import ACTORS
 from .script import Transcript, play
 
-ENCODINGS = ("bare", "cbor", "json")
+ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
 PATIENCE = 90
 
 
@@ -48,7 +49,7 @@ def real(server: Server) -> dict[str, list[tuple[str, Any]]]:
     """What a real server says to the script, in every encoding, all at once to save time."""
     transcripts = {encoding: Transcript() for encoding in ENCODINGS}
 
-    async def run(encoding: str) -> None:
+    async def run(encoding: Encoding) -> None:
         async with Client(server.endpoint, encoding=encoding) as client:
             minor = minor_of(server.version)
             await play(client, transcripts[encoding], encoding, minor=minor)
@@ -65,7 +66,7 @@ def real(server: Server) -> dict[str, list[tuple[str, Any]]]:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_the_script(
-    server: Server, real: dict[str, list[tuple[str, Any]]], encoding: str
+    server: Server, real: dict[str, list[tuple[str, Any]]], encoding: Encoding
 ) -> None:
     script = Transcript()
     with anyio.fail_after(PATIENCE):

@@ -21,6 +21,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio.protocol.dialect import Encoding
 from rivet_anyio.testing import (
     ActionCalled,
     Actor,
@@ -199,7 +200,7 @@ async def test_latency() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("encoding", ["bare", "cbor", "json"])
-async def test_bytes_in_pieces(size: int, encoding: str) -> None:
+async def test_bytes_in_pieces(size: int, encoding: Encoding) -> None:
     async with ActorServer(ACTORS) as server, server.client(encoding=encoding) as client:
         server.network.chunk_size = size
         probe = client.probe.get_or_create("p")

@@ -89,7 +89,14 @@ class Backend(Protocol):
 def in_trio() -> bool:
     """Whether this is run by a task of Trio's."""
     trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    if trio is None:
+        return False
+    try:
+        # Not `in_trio_task`: an asyncio program may have a Trio that is too old to have it.
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
 
 
 def current_backend() -> Backend:

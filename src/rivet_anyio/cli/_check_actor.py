@@ -6,12 +6,13 @@ import anyio
 
 from .._actions import ActionCaller
 from .._errors import ActorError, RivetError
+from ..protocol.dialect import Encoding
 from ._findings import Findings
 from ._options import Common, Target
 
 __all__ = ["check_actor"]
 
-_ENCODINGS = ("bare", "cbor", "json")
+_ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
 _UNKNOWN = (("actor", "action_not_found"), ("action", "not_found"))
 _NO_ACTION = "rivet-anyio doctor asks for an action that does not exist"
 
@@ -47,7 +48,7 @@ async def check_actor(
 
 
 async def _check_encoding(
-    findings: Findings, common: Common, target: Target, encoding: str, seconds: float
+    findings: Findings, common: Common, target: Target, encoding: Encoding, seconds: float
 ) -> None:
     way = "HTTP"
     times: list[str] = []

@@ -15,6 +15,7 @@ from ._arguments import JSON, VALUE, Place, Seconds, parse_place, read_values
 if TYPE_CHECKING:
     from .._client import Client
     from .._handle import ActorHandle
+    from ..protocol.dialect import Encoding
 
 __all__ = [
     "Common",
@@ -38,14 +39,14 @@ class Common:
     endpoint: str | None
     token: str | None = field(repr=False)
     namespace: str | None
-    encoding: str
+    encoding: Encoding
     connect_timeout: float
     no_metadata: bool
     output: Format
     verbose: bool
     backend: str
 
-    def client(self, *, encoding: str | None = None, pool: str | None = None) -> Client:
+    def client(self, *, encoding: Encoding | None = None, pool: str | None = None) -> Client:
         """A client of the server that is meant.
 
         Raises:
@@ -93,7 +94,7 @@ def common_options(function: _Function) -> _Function:
         endpoint: str | None,
         token: str | None,
         namespace: str | None,
-        encoding: str,
+        encoding: Encoding,
         connect_timeout: float,
         no_metadata: bool,
         output: Format,

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from .._checks import check_name, check_route, check_text, is_http_token
 from .._errors import ConfigError
 from .dialect import Encoding
 from .values import PARAMS_JSON, dump_ascii_json, prepare
@@ -55,7 +56,9 @@ HEADER_TOKEN = "x-rivet-token"
 SUBPROTOCOL = "rivet"
 """The one subprotocol that servers select."""
 
-_HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_SLASHES = re.compile(r"[/\\]+")
+_PATH_SAFE = "!$%&'()*+,-./:;=@[\\]_|~"
+_QUERY_SAFE = _PATH_SAFE.replace("'", "") + "?^`{}"
 _CREDENTIALS = {"authorization", "cookie", "proxy-authorization", HEADER_TOKEN}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -92,23 +95,43 @@ def actor_url(endpoint: Endpoint, actor_id: str, path: str, *, token: str | None
 
 
 def action_path(name: str) -> str:
-    """The path of an action below an actor's URL."""
+    """The path of an action below an actor's URL; raises as `check_name` and `check_route`."""
+    check_name("action", name)
+    check_route("the action's name", name)
     return f"/action/{encode_component(name)}"
 
 
 def queue_path(name: str) -> str:
-    """The path of a queue below an actor's URL."""
+    """The path of a queue below an actor's URL; raises as `action_path`."""
+    check_name("queue", name)
+    check_route("the queue's name", name)
     return f"/queue/{encode_component(name)}"
 
 
 def request_path(path: str) -> str:
-    """The path of an actor's own HTTP server (``onRequest``); a query string stays."""
-    return "/request/" + path.removeprefix("/")
+    """The path of something at an actor's own HTTP server (``onRequest``)."""
+    return "/request/" + _below(path)
 
 
 def websocket_path(path: str) -> str:
-    """The path of an actor's own WebSocket server (``onWebSocket``)."""
-    return "/websocket/" + path.removeprefix("/")
+    """The path of something at an actor's own WebSocket server (``onWebSocket``)."""
+    return "/websocket/" + _below(path)
+
+
+def _below(text: str) -> str:
+    """A path below an actor's own server, read as ``fetch`` reads a URL; a query string stays.
+
+    Backslashes are slashes, and a fragment is left out. Slashes that follow each other are one,
+    since no version finds the route of a path with two. (RivetKit, ``combineUrlPath``.)
+
+    Raises:
+        TypeError, ValueError: as `check_text` and `check_route`.
+    """
+    address, _, _ = check_text("the path", text).partition("#")
+    path, mark, query = address.partition("?")
+    check_route("the path", path)
+    path = _SLASHES.sub("/", path).removeprefix("/")
+    return quote(path, safe=_PATH_SAFE) + mark + quote(query, safe=_QUERY_SAFE)
 
 
 def params_json(params: Any) -> str | None:
@@ -153,7 +176,7 @@ def subprotocols(
 
 def fits_subprotocol(token: str) -> bool:
     """Whether a token can be part of a subprotocol as it is: servers do not decode it."""
-    return _HTTP_TOKEN.match(token) is not None
+    return is_http_token(token)
 
 
 def parse_endpoint_url(url: str) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._errors import ConfigError
+from .._checks import check_text
 
 __all__ = ["Key", "escape_key", "parse_key", "unescape_key"]
 
@@ -24,7 +24,7 @@ def parse_key(key: Key) -> tuple[str, ...]:
 
     Raises:
         TypeError: when the key is neither a string nor a sequence of strings.
-        ConfigError: when a part holds a lone surrogate, which UTF-8 cannot carry.
+        ValueError: when a part has a lone surrogate.
     """
     if isinstance(key, str):
         parts: tuple[str, ...] = (key,)
@@ -35,13 +35,7 @@ def parse_key(key: Key) -> tuple[str, ...]:
     for part in parts:
         if not isinstance(part, str):
             raise TypeError(f"a key's parts are strings, not {part!r} in {key!r}: use str()")
-        try:
-            part.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(
-                f"the key part {part!r} has a lone surrogate: UTF-8 has none"
-            ) from None
-    return parts
+    return tuple(check_text("a key's part", part) for part in parts)
 
 
 def escape_key(parts: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from .._checks import check_seconds
 from .._client import Client
 from .._errors import ConfigError
 from .._names import actor_names
@@ -21,6 +22,7 @@ from ._writer import write_module
 
 __all__ = ["stubs_from_server", "stubs_from_typescript"]
 
+_LONGEST_TIMEOUT = 1_000_000
 _UNKNOWN = "The server tells its name only: describe actions, events and queues here."
 
 
@@ -75,11 +77,13 @@ def stubs_from_typescript(
         registry_path: The file that calls ``setup``.
         export: The registry's exported name, where the file exports several.
         node: The Node.js program; else ``node`` on the ``PATH``.
-        timeout: Seconds that TypeScript may take.
+        timeout: Seconds that TypeScript may take, at most a million.
 
     Raises:
         ConfigError: Node.js, the package or the registry is missing; the message says which.
+        TypeError, ValueError: `timeout` cannot be used.
     """
+    check_seconds("timeout", timeout, most=_LONGEST_TIMEOUT)
     path = Path(registry_path)
     shape = describe_typescript(path, export=export, node=node, timeout=timeout)
     if not shape.actors:

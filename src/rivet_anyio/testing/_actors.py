@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from .._checks import as_config_errors, check_name
 from .._errors import ActorError, ConfigError
 
 if TYPE_CHECKING:
@@ -34,8 +36,7 @@ class UserError(ActorError):
         super().__init__("user", code, message, metadata=metadata)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"code": self.code, "metadata": self.metadata}
-        return type(self), (self.message,), state
+        return partial(type(self), code=self.code), (self.message,), self.__dict__
 
 
 def action(name: str) -> Callable[[F], F]:
@@ -48,8 +49,8 @@ def action(name: str) -> Callable[[F], F]:
         ConfigError: for an empty name, or a method that is no ``async def``.
     """
 
-    if not name:
-        raise ConfigError("an action's name is not empty")
+    with as_config_errors():
+        name = check_name("action", name)
 
     def mark(method: F) -> F:
         if not _is_async(method):

@@ -6,6 +6,8 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
+from .._checks import check_seconds, check_size
+
 __all__ = ["CollectError", "collect"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -30,6 +32,9 @@ class CollectError(AssertionError):
         super().__init__(message)
         self.items = items
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.items), self.__dict__
+
 
 async def collect(stream: _Receiver[T_co], count: int, *, within: float = 5.0) -> list[T_co]:
     """Take some items from a stream.
@@ -43,10 +48,13 @@ async def collect(stream: _Receiver[T_co], count: int, *, within: float = 5.0) -
         The items.
 
     Raises:
+        TypeError, ValueError: an argument cannot be used.
         CollectError: when time was over, or the stream ended, before; it tells the items so far.
 
     Cancellation: the items taken so far are lost.
     """
+    check_size("count", count, least=0)
+    check_seconds("within", within, zero=True)
     items: list[T_co] = []
     try:
         with anyio.fail_after(within):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._checks import check_name
 from ._peers import ActorConnection, current_connection
 from ._queue import ActorQueue
 
@@ -65,6 +66,7 @@ class ActorContext:
         Raises:
             TypeError: when an argument cannot travel.
         """
+        event = check_name("event", event)
         for connection in self.connections:
             if connection._line is not None:
                 connection._line.deliver(event, args, subscribed_only=True)
@@ -79,7 +81,8 @@ class ActorContext:
 
     def queue(self, *names: str) -> ActorQueue:
         """The actor's queues of these names; without names, all of them."""
-        return ActorQueue(self._instance.mailbox, names)
+        checked = tuple(check_name("queue", name) for name in names)
+        return ActorQueue(self._instance.mailbox, checked)
 
     def sleep(self) -> None:
         """Go to sleep, once what is under way is answered; the next call wakes the actor."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from .._checks import check_instance, check_name, check_seconds, check_size
 from .._errors import ActorError
 from ..protocol.keys import Key, parse_key
 from ._records import ActorRef
@@ -80,11 +82,15 @@ class Faults:
             action: The action's name; None: any.
             error: A `UserError`, or any `ActorError`: one of the server's own, say
                 ``ActorError("guard", "actor_ready_timeout", "")``.
-            times: How often.
+            times: How often, at least once.
             actor: Only actors of this name.
             key: Only actors of this key.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
         """
-        self._actions.append(_ActionFault(actor, _parts(key), action, times, error=error))
+        check_instance("error", error, ActorError, none=False)
+        self._add(action, times, actor, key, error=error)
 
     def delay_action(
         self,
@@ -96,7 +102,8 @@ class Faults:
         key: Key | None = None,
     ) -> None:
         """Wait for some time before the action runs; the arguments are those of `fail_action`."""
-        self._actions.append(_ActionFault(actor, _parts(key), action, times, delay=seconds))
+        check_seconds("seconds", seconds, zero=True)
+        self._add(action, times, actor, key, delay=seconds)
 
     def lose_reply(
         self,
@@ -110,7 +117,7 @@ class Faults:
 
         The arguments are those of `fail_action`.
         """
-        self._actions.append(_ActionFault(actor, _parts(key), action, times, loses_reply=True))
+        self._add(action, times, actor, key, loses_reply=True)
 
     def refuse_connects(
         self,
@@ -125,16 +132,33 @@ class Faults:
         """Refuse the next connections, which their clients may try again.
 
         Args:
-            times: How many.
+            times: How many, at least one.
             error: Refuse as the actor would, with this error; None: with an HTTP status.
-            status: That status.
+            status: That status, from 400 to 599.
             retry_after: Seconds for its ``Retry-After``.
             actor: Only connections to actors of this name.
             key: Only connections to actors of this key.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
         """
+        check_size("times", times)
+        check_instance("error", error, ActorError)
+        check_size("status", status, least=400, most=599)
+        check_size("retry_after", retry_after, least=0, none=True)
+        _check_actor(actor)
         self._connects.append(
             ConnectFault(actor, _parts(key), None, times, error, status, retry_after)
         )
+
+    def _add(
+        self, action: str | None, times: int, actor: str | None, key: Key | None, **what: Any
+    ) -> None:
+        if action is not None:
+            check_name("action", action)
+        check_size("times", times)
+        _check_actor(actor)
+        self._actions.append(_ActionFault(actor, _parts(key), action, times, **what))
 
     def clear(self) -> None:
         """Disarm what is armed."""
@@ -160,6 +184,11 @@ class Faults:
                 rule.left -= 1
                 return rule
         return None
+
+
+def _check_actor(actor: str | None) -> None:
+    if actor is not None:
+        check_name("actor", actor)
 
 
 def _parts(key: Key | None) -> tuple[str, ...] | None:

@@ -10,23 +10,18 @@ import anyio.abc
 import httpcore
 from anyio import CancelScope
 
+from .._checks import check_seconds, check_size
 from ._memory import MemoryStream, memory_pipe
 
 __all__ = ["Network", "Wire"]
 
 
 class Network:
-    """How bytes travel between clients and an `ActorServer`; everything may change at any time.
-
-    Attributes:
-        latency: Seconds that every write of the server takes to arrive.
-        chunk_size: Deliver the server's bytes in pieces of this size, across all borders of
-            frames; None: as they were written. Sockets may put pieces together again.
-    """
+    """How bytes travel between clients and an `ActorServer`; everything may change at any time."""
 
     def __init__(self, serve: Callable[[Wire], None]) -> None:
-        self.latency = 0.0
-        self.chunk_size: int | None = None
+        self._latency = 0.0
+        self._chunk_size: int | None = None
         self._serve = serve
         self._wires: dict[Wire, None] = {}  # in order: faults are to be the same every time
         self._refusals = 0
@@ -34,11 +29,43 @@ class Network:
         self._stalls = 0
         self._flow = anyio.Event()
 
+    @property
+    def latency(self) -> float:
+        """Seconds that every write of the server takes to arrive.
+
+        Setting it raises `TypeError` or `ValueError` for anything but a finite number of at
+        least 0.
+        """
+        return self._latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        check_seconds("latency", seconds, zero=True)
+        self._latency = seconds
+
+    @property
+    def chunk_size(self) -> int | None:
+        """Deliver the server's bytes in pieces of this size, across all borders of frames.
+
+        None: as they were written. Sockets may put pieces together again. Setting it raises
+        `TypeError` or `ValueError` for anything but None and a whole number of at least 1.
+        """
+        return self._chunk_size
+
+    @chunk_size.setter
+    def chunk_size(self, size: int | None) -> None:
+        check_size("chunk_size", size, none=True)
+        self._chunk_size = size
+
     def refuse(self, times: int = 1) -> None:
         """Refuse the next connections, as a port does where nobody listens.
 
         Kept connections that are idle are closed, so that the next request needs a new one.
+
+        Raises:
+            TypeError, ValueError: `times` is not a whole number of at least 1.
         """
+        check_size("times", times)
         self._refusals += times
         self._end(lambda wire: wire.is_idle)
 

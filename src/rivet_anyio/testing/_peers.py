@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 import anyio
 
+from .._checks import check_name, check_size, check_text
 from .._errors import ClosedError
 from ._records import ActorRef
 
-__all__ = ["ActorConnection", "ActorSocket", "Line", "RawLine", "current_connection"]
+__all__ = ["ActorConnection", "ActorSocket", "Line", "RawLine", "check_close", "current_connection"]
 
 
 class Line(Protocol):
@@ -35,6 +36,16 @@ class Line(Protocol):
     def send_bytes(self, data: bytes) -> None:
         """Send bytes outside of all frames."""
         ...
+
+
+def check_close(code: int | None, reason: str) -> None:
+    """Raise for what no close frame can carry. (RFC 6455, section 7.4: 1005, 1006 and 1015.)"""
+    check_size("code", code, least=1000, most=4999, none=True)
+    if code in (1005, 1006, 1015):
+        raise ValueError(f"code {code} is never sent in a close frame: give None to break off")
+    check_text("reason", reason)
+    if len(reason.encode()) > 123:
+        raise ValueError(f"reason has at most 123 bytes of UTF-8, not {len(reason.encode())}")
 
 
 class ActorConnection:
@@ -68,11 +79,13 @@ class ActorConnection:
         Raises:
             TypeError: when an argument cannot travel.
         """
+        event = check_name("event", event)
         if self._line is not None:
             self._line.deliver(event, args, subscribed_only=False)
 
     def disconnect(self, reason: str = "") -> None:
         """Close the connection with code 1000; the client will come back."""
+        check_close(1000, reason)
         if self._line is not None:
             self._line.close(1000, reason)
 
@@ -83,6 +96,7 @@ class ActorConnection:
             code: Close with this code; None: break off without a close frame.
             reason: The close frame's reason.
         """
+        check_close(code, reason)
         if self._line is None:
             return
         if code is None:
@@ -175,8 +189,12 @@ class ActorSocket:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close with a code and a reason.
 
+        Raises:
+            TypeError, ValueError: no close frame can carry them.
+
         Cancellation: the close frame is sent.
         """
+        check_close(code, reason)
         self._closed = True
         self._line.close(code, reason)
         await anyio.lowlevel.checkpoint()

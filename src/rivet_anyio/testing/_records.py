@@ -8,6 +8,8 @@ from typing import Any, TypeVar, overload
 
 import anyio
 
+from .._checks import check_function, check_instance, check_size
+
 __all__ = [
     "ActionCalled",
     "ActorCreated",
@@ -196,7 +198,13 @@ class Log(Sequence[Record]):
             kind: The type: `ActionCalled`, say.
             where: Only those that it is true for.
             since: Leave out that many from the beginning: an earlier ``len(log)``.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
         """
+        check_instance("kind", kind, type, none=False)
+        check_function("where", where)
+        check_size("since", since, least=0)
         return [
             record
             for record in self._records[since:]

@@ -13,9 +13,21 @@ import anyio.abc
 import httpx
 from anyio import CancelScope
 
+from .._checks import (
+    as_config_errors,
+    check_flag,
+    check_function,
+    check_instance,
+    check_label,
+    check_name,
+    check_seconds,
+    check_size,
+    check_text,
+)
 from .._client import Client
 from .._errors import ClosedError, ConfigError
 from .._retry import Retry
+from ..protocol.dialect import Encoding
 from ..protocol.keys import Key, parse_key
 from ._actors import Actor
 from ._faults import Faults
@@ -25,7 +37,7 @@ from ._instance import Host, logger
 from ._listen import Listening
 from ._memory import MemoryTransport
 from ._network import Network, Wire
-from ._peers import ActorConnection
+from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
@@ -65,7 +77,7 @@ class ClientOptions(TypedDict, total=False):
     namespace: str | None
     token: str | None
     pool: str | None
-    encoding: str
+    encoding: Encoding
     headers: Mapping[str, str] | None
     metadata_lookup: bool
     connect_timeout: float
@@ -108,6 +120,10 @@ class ActorServer:
         leaks: bool = True,
         epoch: dt.datetime = _EPOCH,
     ) -> None:
+        with as_config_errors():
+            check_text("version", version)
+            check_flag("leaks", leaks)
+            check_instance("epoch", epoch, dt.datetime, none=False)
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch!r} has no time zone")
         self.log = Log()
@@ -166,6 +182,8 @@ class ActorServer:
         Raises:
             ClosedError: outside the server's block.
         """
+        if not isinstance(timeout, httpx.Timeout):
+            check_seconds("timeout", timeout, none=True)
         self._check_open()
         http = httpx.AsyncClient(
             transport=MemoryTransport(self.network._dial), timeout=timeout, follow_redirects=False
@@ -188,6 +206,8 @@ class ActorServer:
             RuntimeError: in virtual time, which sockets do not know.
             ClosedError: outside the server's block.
         """
+        check_size("port", port, least=0, most=65535)
+        check_label("host", host)
         return Listening(self._check_open, self.network, self._serve, host, port)
 
     @overload
@@ -247,6 +267,9 @@ class ActorServer:
         Returns:
             How many there were.
         """
+        check_close(code, reason)
+        if actor is not None:
+            check_name("actor", actor)
         parts = None if key is None else parse_key(key)
         dropped = [
             connection
@@ -269,6 +292,8 @@ class ActorServer:
 
         Cancellation: the server is reachable again, and actors may still run.
         """
+        check_seconds("downtime", downtime, zero=True)
+        check_flag("keep_actors", keep_actors)
         with self.network.outage():
             instances = list(self._registry)
             for instance in instances:
@@ -326,6 +351,10 @@ class ActorServer:
 
         Cancellation: safe.
         """
+        check_function("where", where)
+        check_size("count", count)
+        check_size("since", since, least=0)
+        check_seconds("within", within, zero=True)
         kind: Any = what if isinstance(what, type) else Record
         test = where if isinstance(what, type) else what
         deadline = anyio.current_time() + within

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from .._checks import check_instance
 from ._time import VirtualTimeLoop, run_virtual
 
 __all__ = ["explore", "simulate"]
@@ -47,6 +48,7 @@ def simulate(
         ValueError: for another backend.
         Exception: what it raised.
     """
+    check_instance("seed", seed, int, none=False)
     options = {"loop_factory": partial(_ShuffledLoop, seed)} if backend == "asyncio" else None
     with _seeded_random(seed), _resting_collector(), _seeded_trio(seed, backend):
         return run_virtual(main, *args, backend=backend, options=options)

@@ -45,6 +45,9 @@ class DeadlockError(RuntimeError):
             "time.)"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (), self.__dict__
+
 
 class _Selector(selectors.DefaultSelector):
     """Instead of waiting, moves the clock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -36,7 +37,8 @@ def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
     """The client that is used when the user brings none.
 
     A WebSocket over TLS holds a connection of the pool for its whole life, so their number is not
-    limited. HTTP/2 stays off: it has no Upgrade.
+    limited. HTTP/2 stays off: it has no Upgrade. All actors have one origin, so a cookie that was
+    kept would go from the actor that set it to all others.
     """
     return httpx.AsyncClient(
         timeout=timeout,
@@ -44,6 +46,7 @@ def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
             max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_SECONDS
         ),
         follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 

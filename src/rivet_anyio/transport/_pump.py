@@ -384,9 +384,14 @@ class Pump:
             if left > _TICK:
                 await anyio.sleep(left)
                 continue
+            if self._ping_timeout is None:
+                if not self._unsent_pings:
+                    self._ping()
+                await anyio.sleep(self._ping_interval)
+                continue
             asked = self._time()
             self._ping()
-            if not await self._heard_since(asked):
+            if not await self._heard_since(asked, self._ping_interval, self._ping_timeout):
                 self._finish(
                     ConnectionLostError(
                         f"the peer sent nothing for {self._ping_timeout} s after a ping"
@@ -401,14 +406,12 @@ class Pump:
         self._control.append(Ping(self._pings.to_bytes(4, "big")))
         self._outbox.wake()
 
-    async def _heard_since(self, asked: float) -> bool:
+    async def _heard_since(self, asked: float, interval: float, timeout: float) -> bool:
         """Whether a byte comes in time, counted from the last progress of what is written.
 
         So a ping that waits behind a long message has time, here or in the system's buffers, and a
         peer that stopped reading has not.
         """
-        if self._ping_timeout is None:
-            return True
         late = 0
         queued, under_way = _Growth(), _Growth()
         while self.last_heard < asked:
@@ -420,10 +423,10 @@ class Pump:
             else:
                 grown = under_way.last(min(arrived, self._ping_end), self._time())
                 since = max(self._ping_written, grown)
-            left = since + self._ping_timeout - self._time()
+            left = since + timeout - self._time()
             if left > _TICK:
                 late = 0
-                await anyio.sleep(min(left, self._ping_timeout / 4))
+                await anyio.sleep(min(left, interval, timeout / 4))
             elif late < _LATE_CHECKPOINTS:
                 # Something may have blocked the whole event loop: let the others catch up.
                 late += 1

@@ -1,0 +1,221 @@
+"""Checks of what users give, made in the user's own call.
+
+Each raises `TypeError` for a value of a wrong type and `ValueError` for any other that cannot be
+used. The message is one sentence that names the option, the value and what to give instead.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import re
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, SupportsIndex
+from urllib.parse import unquote
+
+from ._errors import ConfigError
+
+__all__ = [
+    "as_config_errors",
+    "check_choice",
+    "check_flag",
+    "check_function",
+    "check_headers",
+    "check_instance",
+    "check_label",
+    "check_name",
+    "check_route",
+    "check_seconds",
+    "check_size",
+    "check_text",
+    "is_header_value",
+    "is_http_token",
+]
+
+_HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BLANKS = re.compile(r"[\x00-\x20]+")
+_SEPARATORS = re.compile(r"[/\\?#]")
+_ESCAPED_PERCENT = re.compile(r"%(?:25)+")
+_LARGEST = 2**63 - 1
+
+
+@contextmanager
+def as_config_errors() -> Generator[None]:
+    """Raise what these checks raise as a `ConfigError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(str(exc)) from None
+
+
+# Names and other text
+
+
+def check_text(what: str, value: Any) -> str:
+    """A string that UTF-8 can encode, as a plain str; `what` begins the message."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a string, not {_shown(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{what} has a lone surrogate, which UTF-8 cannot encode: {_shown(value)}"
+            ) from None
+    return value if type(value) is str else str.__str__(value)
+
+
+def check_name(kind: str, name: object) -> str:
+    """The name of an action, an event, a queue or an actor: not empty; as a plain str."""
+    if type(name) is str and name and name.isascii():  # as most are: one call less
+        return name
+    text = check_text(f"the {kind}'s name", name)
+    if not text:
+        raise ValueError(f"the {kind}'s name is not empty")
+    return text
+
+
+def check_label(what: str, value: Any) -> str:
+    """The name of a place: not empty, without control characters; as a plain str."""
+    text = check_text(what, value)
+    if not text:
+        raise ValueError(f"{what} is not empty")
+    _refuse_control_characters(what, text)
+    return text
+
+
+def check_route(what: str, text: str) -> None:
+    """Text that becomes part of a URL's path, and must stay below the path before it.
+
+    Dot segments are refused in every disguise that a client, a proxy or a server may remove. (In
+    the WHATWG's URLs ``%2e`` is a dot, a backslash is a slash, and some white space is removed.
+    RivetKit up to 2.2 decodes a path and reads the result as a URL again.)
+    """
+    _refuse_control_characters(what, text)
+    if "." not in text and "%" not in text:
+        return
+    plain, before = text, ""
+    while plain != before:
+        # The escaped percent signs go all at once: each could hide the next.
+        plain, before = unquote(_ESCAPED_PERCENT.sub("%", plain)), plain
+    if not {".", ".."}.isdisjoint(_SEPARATORS.split(_BLANKS.sub("", plain))):
+        raise ValueError(
+            f"{what} has the segment '.' or '..', which would lead elsewhere: {_shown(text)}"
+        )
+
+
+def _refuse_control_characters(what: str, text: str) -> None:
+    if _CONTROL.search(text):
+        raise ValueError(f"{what} has a control character: {_shown(text)}")
+
+
+# Options
+
+
+def check_seconds(
+    name: str, value: Any, *, zero: bool = False, most: float = math.inf, none: bool = False
+) -> None:
+    """A finite number of seconds, more than 0 (or `zero`); `none` allows None, too."""
+    if value is None and none:
+        return
+    or_none = " or None" if none else ""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is a number of seconds{or_none}, not {_shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero) or number > most:
+        limits = "of at least 0" if zero else "more than 0"
+        if most != math.inf:
+            limits += f" and at most {most:g}" if most < 1e6 else f" and at most {most:.0f}"
+        raise ValueError(
+            f"{name} is a finite number of seconds, {limits}{or_none}, not {_shown(value)}"
+        )
+
+
+def check_size(
+    name: str, value: Any, *, least: int = 1, most: int = _LARGEST, none: bool = False
+) -> None:
+    """A whole number from `least` to `most`; `none` allows None, too."""
+    if value is None and none:
+        return
+    or_none = " or None" if none else ""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} is a whole number{or_none}, not {_shown(value)}")
+    number = operator.index(value)
+    if not least <= number <= most:
+        limits = f"of at least {least}" if number < least else f"of at most {most}"
+        raise ValueError(f"{name} is a whole number {limits}{or_none}, not {_shown(value)}")
+
+
+def check_flag(name: str, value: Any, *, none: bool = False) -> None:
+    """True or False; `none` allows None, too."""
+    if not (isinstance(value, bool) or (none and value is None)):
+        known = "True, False or None" if none else "True or False"
+        raise TypeError(f"{name} is {known}, not {_shown(value)}")
+
+
+def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+    """One of these strings."""
+    names = [repr(one) for one in known]
+    text = f"{', '.join(names[:-1])} or {names[-1]}"
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {text}, not {_shown(value)}")
+    if repr(str(value)) not in names:
+        raise ValueError(f"{name} is {text}, not {_shown(value)}")
+
+
+def check_instance(name: str, value: Any, kind: type[Any], *, none: bool = True) -> None:
+    """An instance of a class, or None."""
+    if not (isinstance(value, kind) or (none and value is None)):
+        module = kind.__module__.partition(".")[0]
+        raise TypeError(
+            f"{name} is an instance of {module}.{kind.__name__}{' or None' if none else ''}, "
+            f"not {_shown(value)}"
+        )
+
+
+def check_function(name: str, value: Any, *, none: bool = True) -> None:
+    """A function, or None."""
+    if not (callable(value) or (none and value is None)):
+        raise TypeError(f"{name} is a function{' or None' if none else ''}, not {_shown(value)}")
+
+
+# Headers
+
+
+def is_http_token(text: str) -> bool:
+    """Whether text is a token. (RFC 9110, section 5.6.2)"""
+    return _HTTP_TOKEN.fullmatch(text) is not None
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a header can carry text as it is: visible ASCII, blanks only inside."""
+    return _HEADER_VALUE.fullmatch(text) is not None
+
+
+def check_headers(headers: Any) -> tuple[tuple[str, str], ...]:
+    """The pairs of a mapping of names to values; messages show no values."""
+    if headers is None:
+        return ()
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers are a mapping of names to values, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"headers are strings: {name!r} is not, or its value")
+        if not is_http_token(name) or not is_header_value(value):
+            raise ValueError(f"the header {name!r} has characters that no header can carry")
+    return tuple(headers.items())
+
+
+def _shown(value: Any) -> str:
+    """A value in an error message: whole where it is short."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a longer number"
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,0 +1,120 @@
+"""Every public error survives being copied, pickled and raised in another process."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+import rivet_anyio
+import rivet_anyio.stubs
+import rivet_anyio.testing
+from rivet_anyio import ActorError, ActorSpecifier, ConnectionLostError, TransportError
+from rivet_anyio._errors import again
+
+SPECIFIER = ActorSpecifier("a1", 2, "k")
+
+ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "ActorError": (
+        ("user", "code", "text"),
+        {"metadata": {"a": [1, b"x"]}, "actor": SPECIFIER, "ray_id": "r"},
+    ),
+    "ConnectError": (("text",), {"status": 503, "retry_after": 1.5}),
+    "ConnectionLostError": (("text",), {"code": 4001, "reason": "because"}),
+    "EventGapError": ((1.0, 2.5, 3), {}),
+    "UserError": (("text",), {"code": "code", "metadata": [1]}),
+    "CollectError": (("text", [1, "x"]), {}),
+    "DeadlockError": ((), {}),
+}
+"""What to make an error of, where one text is not enough."""
+
+ERRORS = sorted(
+    {
+        thing
+        for module in (rivet_anyio, rivet_anyio.stubs, rivet_anyio.testing)
+        for thing in map(vars(module).get, module.__all__)
+        if inspect.isclass(thing) and issubclass(thing, BaseException)
+    },
+    key=lambda error: error.__name__,
+)
+
+
+def pickled(error: BaseException, *, protocol: int) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))
+
+
+COPIES: dict[str, Callable[[BaseException], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle {protocol}": partial(pickled, protocol=protocol)
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+def made(kind: type[BaseException]) -> BaseException:
+    args, options = ARGUMENTS.get(kind.__name__, (("text",), {}))
+    error = kind(*args, **options)
+    error.add_note("a note")
+    error.custom = [1]  # type: ignore[attr-defined]
+    return error
+
+
+def check_same(one: BaseException, other: BaseException) -> None:
+    assert type(one) is type(other)
+    assert (str(one), repr(one), one.args) == (str(other), repr(other), other.args)
+    assert vars(one) == vars(other)
+    assert other.__notes__ == ["a note"]
+
+
+def test_the_errors_were_found() -> None:
+    names = {error.__name__ for error in ERRORS}
+    assert set(ARGUMENTS) | {"ClosedError", "ActorCrashError", "EventOverflowError"} <= names
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_copies(kind: type[BaseException], way: str) -> None:
+    error = made(kind)
+    twice = COPIES[way](COPIES[way](error))
+    assert twice is not error
+    check_same(error, twice)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_raised_in_one_more_place(kind: type[BaseException]) -> None:
+    error = made(kind)
+    error.__cause__ = OSError("why")
+    other = again(error)
+    assert other is not error and other.__cause__ is error.__cause__
+    check_same(error, other)
+
+
+def fail(kind: type[BaseException]) -> None:
+    raise made(kind)
+
+
+def test_a_process_pool() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for kind in ERRORS:
+            raised = pool.submit(fail, kind).exception(60)
+            assert raised is not None
+            check_same(made(kind), raised)
+
+
+def test_a_lost_connection_is_what_anyio_calls_one() -> None:
+    lost = ConnectionLostError("gone", code=1006)
+    assert isinstance(lost, TransportError) and isinstance(lost, anyio.BrokenResourceError)
+    assert not isinstance(lost, anyio.ClosedResourceError)
+    assert not issubclass(ActorError, anyio.BrokenResourceError)
+    with pytest.raises(anyio.BrokenResourceError, match="gone"):
+        raise lost

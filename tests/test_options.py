@@ -1,0 +1,749 @@
+"""Every option of every public function, at its extremes: refused where it is given, or working."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import httpx
+import pytest
+
+import rivet_anyio
+import rivet_anyio.otel
+import rivet_anyio.stubs
+import rivet_anyio.testing
+from rivet_anyio import (
+    ActorError,
+    ActorHandle,
+    Client,
+    ConfigError,
+    Connection,
+    Retry,
+    action,
+    event,
+    queue,
+)
+from rivet_anyio.otel import OpenTelemetry
+from rivet_anyio.stubs import stubs_from_server, stubs_from_typescript
+from rivet_anyio.testing import (
+    Actor,
+    ActorConnection,
+    ActorServer,
+    ActorSocket,
+    Connected,
+    collect,
+    explore,
+    run_virtual,
+    simulate,
+    virtual_backend,
+)
+from rivet_anyio.testing import action as named_action
+
+MINUTE = 60
+LARGE = 10**400
+
+
+class Text(str):
+    """Any subclass of str is a str."""
+
+
+class Values(NamedTuple):
+    """What one option refuses, and what it takes."""
+
+    bad: list[Any]
+    good: list[Any]
+
+
+WRONG: list[Any] = [[], {}, object(), b"1"]
+
+
+def seconds(*, zero: bool = False, none: bool = False, most: float = math.inf) -> Values:
+    bad = [-1, -0.5, math.nan, math.inf, -math.inf, True, "5", LARGE, dt.timedelta(1), *WRONG]
+    good: list[Any] = [0.5, 5, Fraction(7, 2), 1e300 if most == math.inf else most]
+    (good if zero else bad).append(0)
+    (good if none else bad).append(None)
+    return Values(bad if most == math.inf else [*bad, 1e300, most * 1.01], good)
+
+
+def size(*, least: int = 1, most: int = 2**63 - 1, none: bool = False) -> Values:
+    bad = [least - 1, most + 1, -1, math.nan, math.inf, 1.5, 5.0, True, False, "5", LARGE, *WRONG]
+    good: list[Any] = [least, most]
+    (good if none else bad).append(None)
+    return Values(bad, good)
+
+
+def flag(*, none: bool = False) -> Values:
+    bad = [0, 1, -1, math.nan, "no", "", *WRONG]
+    good: list[Any] = [True, False]
+    (good if none else bad).append(None)
+    return Values(bad, good)
+
+
+def choice(*names: str) -> Values:
+    return Values([None, 0, True, "", names[0].upper(), math.nan, *WRONG], [*names, Text(names[0])])
+
+
+def name(*, none: bool = False, good: str = "ping") -> Values:
+    bad = [0, 5, True, math.nan, "", "\udc80", ("ping",), *WRONG]
+    fine: list[Any] = [good, Text(good)]
+    (fine if none else bad).append(None)
+    return Values(bad, fine)
+
+
+def path_name(good: str = "ping") -> Values:
+    refused = [".", "..", "../x", "a/../b", "a\\..\\b", "%2e%2e", "%252E.", "a\tb", "..%20"]
+    return Values([*name().bad, *refused], [good, Text(good)])
+
+
+def label(*, empty: bool = False) -> Values:
+    bad = [0, 5, True, math.nan, "\udc80", "a\nb", "a\x00", ("x",), *WRONG]
+    return Values(bad if empty else [*bad, ""], [None, "eu-1", "ü", *([""] if empty else [])])
+
+
+def path() -> Values:
+    refused = [
+        "..",
+        "./",
+        "a/../b",
+        "a/%2E%2e/b",
+        "a\\..\\b",
+        "a/..?x",
+        "..%5Cx",
+        "a\r\nX: y",
+        "\t",
+    ]
+    bad = [None, 0, 5, True, math.nan, "\udc80", ("x",), *refused, *WRONG]
+    return Values(bad, ["", "/x", Text("x"), "//x", "a b?c=../d", "..x", "100%"])
+
+
+def function(*, none: bool = True) -> Values:
+    return Values([0, True, "x", math.nan, *WRONG, *([] if none else [None])], [])
+
+
+def kind(good: Any, *, none: bool = True) -> Values:
+    bad = [0, 5, True, "x", math.nan, *WRONG]
+    return Values(bad if none else [*bad, None], [good, None] if none else [good])
+
+
+def headers() -> Values:
+    bad = [0, 1, True, "a: b", [1], [("a", "b")], math.nan, object()]
+    bad += [
+        {"a": 1},
+        {1: "a"},
+        {"a": "b\r\nc: d"},
+        {"a b": "c"},
+        {"a": "ü"},
+        {"a": " b"},
+        {"": "x"},
+    ]
+    return Values(bad, [None, {}, {"x-a": "b c", "x-b": ""}])
+
+
+KEY = Values(
+    [0, True, math.nan, b"k", object(), {}, {"k"}, [1], [None], "\udc80", ["a", "\udc80"]],
+    ["k", "", [], ("a", ""), Text("k")],
+)
+FREE = "takes every value, or says at once what cannot travel"
+PARAMS = Values(
+    [b"x", object(), {"a": {1, 2}}, math.nan, math.inf], [None, 0, "", {"a": [1, None]}]
+)
+INPUT = Values([object(), {"a": object()}], [None, 0, "", b"x", {"a": [1]}])
+CLOSE_REASON = Values([None, 0, True, b"x", "x" * 124, "\udc80", []], ["", "bye", "ü" * 61])
+CLIENT_CODE = Values(
+    [None, 0, -1, True, math.nan, "1000", 999, 1001, 2999, 5000, LARGE], [1000, 3000, 4999]
+)
+SERVER_CODE = Values(
+    [0, -1, True, math.nan, "1000", 999, 1005, 1006, 1015, 5000], [None, 1000, 4999]
+)
+TOKEN = Values(
+    [0, 5, True, b"hush", ["hush"], "hush\n", "hush-ü", " hush", "\udc80"], [None, "", "t"]
+)
+RETRY = kind(Retry(initial=0.001, maximum=0.001))
+SKIP = flag(none=True)
+
+CREATION: dict[str, Any] = {
+    "key": KEY,
+    "params": PARAMS,
+    "get_params": function(),
+    "input": INPUT,
+    "region": label(),
+    "pool": label(),
+}
+FETCH: dict[str, Any] = {
+    "path": path(),
+    "method": Values([None, 0, True, b"GET", "", "G T", "GET\r\n", "ü"], ["PUT"]),
+    "headers": headers(),
+    "skip_ready_wait": SKIP,
+    "options": "httpx checks its own options",
+}
+FAULT: dict[str, Any] = {
+    "action": name(none=True),
+    "times": size(),
+    "actor": name(none=True, good="probe"),
+    "key": Values(KEY.bad, [*KEY.good, None]),
+}
+CLIENT: dict[str, Any] = {
+    "endpoint": Values(
+        [0, 5, True, b"http://h", [], "h", "http://h/?a=1", "ftp://h"], [None, "", "http://h"]
+    ),
+    "namespace": label(empty=True),
+    "token": TOKEN,
+    "pool": label(empty=True),
+    "encoding": choice("bare", "cbor", "json"),
+    "headers": headers(),
+    "http": Values([0, True, "x", object(), httpx.AsyncClient], []),
+    "metadata_lookup": flag(),
+    "forward_token": flag(),
+    "connect_timeout": seconds(),
+    "close_timeout": seconds(zero=True),
+    "request_timeout": seconds(none=True),
+    "ping_interval": seconds(none=True),
+    "ping_timeout": seconds(none=True),
+    "max_message_size": size(),
+    "retry": RETRY,
+    "skip_ready_wait": flag(),
+    "observer": kind(OpenTelemetry()),
+}
+
+TABLE: dict[str, dict[str, Any]] = {
+    "Client": CLIENT,
+    "Client.actor": {"name": name(good="probe")},
+    "ActorAccessor.get": {n: CREATION[n] for n in ("key", "params", "get_params")},
+    "ActorAccessor.get_or_create": CREATION,
+    "ActorAccessor.create": CREATION,
+    "ActorAccessor.get_for_id": {
+        "actor_id": path_name("a1"),
+        "params": PARAMS,
+        "get_params": function(),
+    },
+    "ActorAccessor.list": {
+        "key": Values(KEY.bad, [*KEY.good, None]),
+        "include_destroyed": flag(),
+        "page_size": size(none=True),
+    },
+    "ActorHandle.action": {
+        "name": path_name(),
+        "args": FREE,
+        "type": FREE,
+        "skip_ready_wait": SKIP,
+    },
+    "ActorHandle.send": {"queue": path_name("jobs"), "body": FREE},
+    "ActorHandle.send_and_wait": {
+        "queue": path_name("jobs"),
+        "body": FREE,
+        "type": FREE,
+        "timeout": seconds(zero=True, none=True, most=2_147_483),
+    },
+    "ActorHandle.fetch": FETCH,
+    "ActorHandle.stream": FETCH,
+    "ActorHandle.websocket": {
+        "path": path(),
+        "skip_ready_wait": SKIP,
+        "max_message_size": size(none=True),
+    },
+    "ActorHandle.connect": {
+        "params": PARAMS,
+        "get_params": function(),
+        "skip_ready_wait": SKIP,
+        "connect_timeout": seconds(none=True),
+        "close_timeout": seconds(zero=True, none=True),
+        "retry": RETRY,
+    },
+    "Connection.action": {"name": name(), "args": FREE, "type": FREE},
+    "Connection.events": {
+        "name": name(),
+        "type": FREE,
+        "buffer_size": size(),
+        "overflow": choice("raise", "drop_oldest", "drop_newest", "block"),
+        "gaps": choice("ignore", "raise", "mark"),
+    },
+    "Connection.next_event": {"name": Values(name().bad, []), "type": FREE},
+    "Connection.send": {"queue": path_name("jobs"), "body": FREE},
+    "Connection.send_and_wait": {
+        "queue": path_name("jobs"),
+        "body": FREE,
+        "type": FREE,
+        "timeout": seconds(zero=True, none=True, most=2_147_483),
+    },
+    "ActorWebSocket.send": {"item": Values([None, 0, True, [], "\udc80"], ["", b"", "ü"])},
+    "ActorWebSocket.aclose": {"code": CLIENT_CODE, "reason": CLOSE_REASON},
+    "Retry": {
+        "initial": Values([*seconds().bad, 1e300], [0.5, Fraction(1, 2), 30]),
+        "maximum": Values([*seconds().bad, 0.1], [5, 1e300]),
+        "random": function(none=False),
+        "sleep": function(none=False),
+    },
+    "Retry.delay": {"attempt": "the library's own number"},
+    "action": {"name": name()},
+    "event": {"type": FREE, "name": name(none=True)},
+    "queue": {"body": FREE, "response": FREE, "name": name(none=True)},
+    "OpenTelemetry": {
+        "tracer_provider": FREE,
+        "meter_provider": FREE,
+        "propagator": FREE,
+        "actor_keys": flag(),
+    },
+    "stubs_from_server": {
+        n: Values(CLIENT[n].bad, []) for n in ("endpoint", "namespace", "token", "headers", "http")
+    },
+    "stubs_from_typescript": {
+        "registry_path": FREE,
+        "export": FREE,
+        "node": FREE,
+        "timeout": Values(seconds(most=1e6).bad, []),
+    },
+    "testing.ActorServer": {
+        "actors": FREE,
+        "version": Values([None, 0, True, 2.3, "", "2.9", "9"], ["2.0", "2.3.19"]),
+        "leaks": flag(),
+        "epoch": Values(
+            [None, 0, True, "2024", dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)],
+            [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)],
+        ),
+    },
+    "testing.ActorServer.client": {"options": "those of Client"},
+    "testing.ActorServer.http_client": {
+        "timeout": Values(seconds(none=True).bad, [None, 5, httpx.Timeout(5)])
+    },
+    "testing.ActorServer.listen": {
+        "port": Values(size(least=0, most=65535).bad, [0]),
+        "host": Values([None, 0, True, b"x", "", "a\n"], ["127.0.0.1"]),
+    },
+    "testing.ActorServer.actor": {"name": FREE, "key": Values(KEY.bad, []), "type": FREE},
+    "testing.ActorServer.drop_connections": {
+        "code": SERVER_CODE,
+        "reason": CLOSE_REASON,
+        "actor": name(none=True),
+        "key": Values(KEY.bad, [*KEY.good, None]),
+    },
+    "testing.ActorServer.restart": {
+        "downtime": Values(seconds(zero=True).bad, [0, 0.001]),
+        "keep_actors": flag(),
+    },
+    "testing.ActorServer.wait_for": {
+        "what": FREE,
+        "where": function(),
+        "count": Values(size().bad, [1]),
+        "since": Values(size(least=0).bad, [0]),
+        "within": seconds(zero=True),
+    },
+    "testing.Faults.fail_action": {
+        **FAULT,
+        "error": kind(ActorError("a", "b"), none=False),
+    },
+    "testing.Faults.delay_action": {**FAULT, "seconds": seconds(zero=True)},
+    "testing.Faults.lose_reply": FAULT,
+    "testing.Faults.refuse_connects": {
+        "times": size(),
+        "error": kind(ActorError("a", "b")),
+        "status": size(least=400, most=599),
+        "retry_after": size(least=0, none=True),
+        "actor": name(none=True),
+        "key": Values(KEY.bad, [*KEY.good, None]),
+    },
+    "testing.Network.refuse": {"times": size()},
+    "testing.Network.latency": {"value": Values(seconds(zero=True).bad, [0, 0.001])},
+    "testing.Network.chunk_size": {"value": Values(size(none=True).bad, [None, 1, 2**40])},
+    "testing.Log.of": {
+        "kind": kind(Connected, none=False),
+        "where": function(),
+        "since": size(least=0),
+    },
+    "testing.ActorConnection.send": {"event": name(), "args": FREE},
+    "testing.ActorConnection.disconnect": {"reason": CLOSE_REASON},
+    "testing.ActorConnection.drop": {"code": SERVER_CODE, "reason": CLOSE_REASON},
+    "testing.ActorConnection.send_message": {"data": FREE},
+    "testing.ActorConnection.send_bytes": {"data": FREE},
+    "testing.ActorSocket.send": {"data": FREE},
+    "testing.ActorSocket.close": {"code": Values(SERVER_CODE.bad, []), "reason": CLOSE_REASON},
+    "testing.ActorContext.broadcast": {"event": name(), "args": FREE},
+    "testing.ActorContext.send_to": {"connection": FREE, "event": name(), "args": FREE},
+    "testing.ActorContext.queue": {"names": name()},
+    "testing.QueueMessage.complete": {"response": FREE},
+    "testing.action": {"name": name()},
+    "testing.collect": {
+        "stream": FREE,
+        "count": Values(size(least=0).bad, [0]),
+        "within": seconds(zero=True),
+    },
+    "testing.simulate": {
+        "main": FREE,
+        "args": FREE,
+        "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1, LARGE]),
+        "backend": choice("asyncio", "trio"),
+    },
+    "testing.explore": {"main": FREE, "args": FREE, "seeds": FREE, "backends": FREE},
+    "testing.run_virtual": {
+        "main": FREE,
+        "args": FREE,
+        "backend": choice("asyncio", "trio"),
+        "options": FREE,
+    },
+    "testing.virtual_backend": {"backend": choice("asyncio", "trio")},
+}
+
+TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
+"""Methods of `Client` that hand everything on to the methods of `ActorAccessor`."""
+
+MADE_BY_THE_LIBRARY = {
+    "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
+    "ActorWebSocket", "Connection", "Event", "EventStream", "Queue", "Status", "StatusStream",
+    "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue", "testing.ActorSocket",
+    "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
+    "testing.VirtualTimeLoop",
+}  # fmt: skip
+"""Classes whose `__init__` is not the user's to call."""
+
+NOT_OPTIONS = {
+    "ActionCall": "an action's arguments",
+    "Actor": "typed: hands everything on to handle and connection",
+    "ActorEvent": "declared by the class",
+    "ActorQueue": "declared by the class",
+    "ActorWebSocket.message": "called by the library",
+    "Event": "`event` makes it",
+    "Queue": "`queue` makes it",
+    "OpenTelemetry": "called by the library",
+    "StatusStream.push": "called by the library",
+    "testing.Actor": "hooks are called by the library",
+    "testing.VirtualTimeLoop": "called by asyncio",
+}
+
+
+@dataclass
+class Env:
+    """What the functions are called on."""
+
+    server: ActorServer
+    client: Client
+    handle: ActorHandle
+    conn: Connection
+
+
+class Probe(Actor):
+    async def ping(self) -> int:
+        return 1
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=request.url.path)
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    async def run(self) -> None:
+        async for message in self.context.queue("jobs"):
+            await message.complete()
+
+
+@asynccontextmanager
+async def environment() -> AsyncIterator[Env]:
+    async with (
+        ActorServer({"probe": Probe}, leaks=False) as server,
+        server.client(close_timeout=0) as client,
+    ):
+        handle = client.actor("probe").get_or_create("k")
+        async with handle.connect() as conn:
+            yield Env(server, client, handle, conn)
+
+
+async def use(client: Client) -> None:
+    """Whatever the options: calls and connections work."""
+    async with client:
+        handle = client.actor("probe").get_or_create("used")
+        assert await handle.action("ping") == 1
+        async with handle.connect() as conn:
+            assert await conn.action("ping") == 1
+
+
+async def make_client(env: Env, **given: Any) -> None:
+    if "endpoint" in given or "http" in given:
+        Client(**given)
+        return
+    options = {"close_timeout": 0, "http": env.server.http_client(), **given}
+    client = Client(env.server.endpoint, **options)
+    if given.get("max_message_size") != 1:  # is less than an answer
+        await use(client)
+
+
+async def connect(env: Env, **given: Any) -> None:
+    async with env.handle.connect(**given) as conn:
+        assert await conn.action("ping") == 1
+
+
+async def websocket(env: Env, **given: Any) -> None:
+    async with env.handle.websocket(**given) as ws:
+        await ws.send("x")
+        assert await ws.receive() == "x"
+
+
+async def stream(env: Env, **given: Any) -> None:
+    async with env.handle.stream(**{"path": "x", **given}) as response:
+        await response.aread()
+
+
+async def close_websocket(env: Env, **given: Any) -> None:
+    async with env.handle.websocket() as ws:
+        await ws.aclose(**given)
+
+
+async def send_on_websocket(env: Env, item: Any) -> None:
+    async with env.handle.websocket() as ws:
+        await ws.send(item)
+        assert await ws.receive() == item
+
+
+async def list_actors(env: Env, **given: Any) -> None:
+    async for actor in env.client.actor("probe").list(**given):
+        assert actor.name == "probe"
+
+
+async def listen(env: Env, **given: Any) -> None:
+    async with env.server.listen(**given):
+        pass
+
+
+async def nothing() -> None:
+    """A program."""
+
+
+async def wait_for(env: Env, **given: Any) -> None:
+    await env.server.wait_for(**{"what": Connected, **given})
+
+
+def connection_of(env: Env) -> ActorConnection:
+    """What the actor sees of the client."""
+    (connection,) = env.server.actor("probe", "k").context.connections
+    return connection
+
+
+async def set_attribute(env: Env, attribute: str, value: Any) -> None:
+    setattr(env.server.network, attribute, value)
+    assert await env.conn.action("ping") == 1
+    assert await env.handle.action("ping") == 1
+
+
+async def create(env: Env, **given: Any) -> None:
+    env.server._registry.clear()
+    await env.client.actor("probe").create(**given)
+
+
+def stubs(env: Env, **given: Any) -> Any:
+    path = Path(__file__).parent / "stubs" / "registry.ts"
+    return stubs_from_typescript(path, **given)
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "Client": make_client,
+    "Client.actor": lambda e, **g: e.client.actor(**g),
+    "ActorAccessor.get": lambda e, **g: e.client.actor("probe").get(**g),
+    "ActorAccessor.get_or_create": lambda e, **g: e.client.actor("probe").get_or_create(**g),
+    "ActorAccessor.create": create,
+    "ActorAccessor.get_for_id": lambda e, **g: e.client.actor("probe").get_for_id(
+        **{"actor_id": "a1", **g}
+    ),
+    "ActorAccessor.list": list_actors,
+    "ActorHandle.action": lambda e, name="ping", **g: e.handle.action(name, **g),
+    "ActorHandle.send": lambda e, queue: e.handle.send(queue, 1),
+    "ActorHandle.send_and_wait": lambda e, queue="jobs", **g: e.handle.send_and_wait(queue, 1, **g),
+    "ActorHandle.fetch": lambda e, **g: e.handle.fetch(**{"path": "x", **g}),
+    "ActorHandle.stream": stream,
+    "ActorHandle.websocket": websocket,
+    "ActorHandle.connect": connect,
+    "Connection.action": lambda e, name: e.conn.action(name),
+    "Connection.events": lambda e, **g: e.conn.events(**{"name": "x", **g}).aclose(),
+    "Connection.next_event": lambda e, name: e.conn.next_event(name),
+    "Connection.send": lambda e, queue: e.conn.send(queue, 1),
+    "Connection.send_and_wait": lambda e, queue="jobs", **g: e.conn.send_and_wait(queue, 1, **g),
+    "ActorWebSocket.send": send_on_websocket,
+    "ActorWebSocket.aclose": close_websocket,
+    "Retry": lambda e, **g: Retry(**g),
+    "action": lambda e, name: action(name),
+    "event": lambda e, **g: event(**g),
+    "queue": lambda e, **g: queue(**g),
+    "OpenTelemetry": lambda e, **g: OpenTelemetry(**g),
+    "stubs_from_server": lambda e, **g: stubs_from_server(**g),
+    "stubs_from_typescript": stubs,
+    "testing.ActorServer": lambda e, **g: ActorServer({"probe": Probe}, **g),
+    "testing.ActorServer.http_client": lambda e, **g: e.server.http_client(**g),
+    "testing.ActorServer.listen": listen,
+    "testing.ActorServer.actor": lambda e, key: e.server.actor("probe", key),
+    "testing.ActorServer.drop_connections": lambda e, **g: e.server.drop_connections(**g),
+    "testing.ActorServer.restart": lambda e, **g: e.server.restart(**g),
+    "testing.ActorServer.wait_for": wait_for,
+    "testing.Faults.fail_action": lambda e, **g: e.server.faults.fail_action(
+        **{"action": "x", "error": ActorError("a", "b"), **g}
+    ),
+    "testing.Faults.delay_action": lambda e, **g: e.server.faults.delay_action(
+        **{"action": "x", "seconds": 1, **g}
+    ),
+    "testing.Faults.lose_reply": lambda e, **g: e.server.faults.lose_reply(**{"action": "x", **g}),
+    "testing.Faults.refuse_connects": lambda e, **g: e.server.faults.refuse_connects(**g),
+    "testing.Network.refuse": lambda e, times: e.server.network.refuse(times),
+    "testing.Network.latency": lambda e, value: set_attribute(e, "latency", value),
+    "testing.Network.chunk_size": lambda e, value: set_attribute(e, "chunk_size", value),
+    "testing.Log.of": lambda e, **g: e.server.log.of(**{"kind": Connected, **g}),
+    "testing.ActorConnection.send": lambda e, event: connection_of(e).send(event),
+    "testing.ActorConnection.disconnect": lambda e, reason: connection_of(e).disconnect(reason),
+    "testing.ActorConnection.drop": lambda e, **g: connection_of(e).drop(**g),
+    "testing.ActorSocket.close": lambda e, **g: ActorSocket("s", "/", None, Gone()).close(**g),
+    "testing.ActorContext.broadcast": lambda e, event: e.server.actor(
+        "probe", "k"
+    ).context.broadcast(event),
+    "testing.ActorContext.send_to": lambda e, event: e.server.actor("probe", "k").context.send_to(
+        connection_of(e), event
+    ),
+    "testing.ActorContext.queue": lambda e, names: e.server.actor("probe", "k").context.queue(
+        names
+    ),
+    "testing.action": lambda e, name: named_action(name),
+    "testing.collect": lambda e, **g: collect(e.conn.events("x"), **{"count": 0, **g}),
+}
+
+
+class Gone:
+    """The line of a socket whose client is gone."""
+
+    def send_message(self, data: str | bytes) -> None: ...
+
+    async def receive_message(self) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+OUTSIDE: dict[str, Callable[..., Any]] = {
+    "testing.simulate": lambda **g: simulate(nothing, **{"seed": 1, **g}),
+    "testing.explore": lambda **g: explore(nothing, **g),
+    "testing.run_virtual": lambda **g: run_virtual(nothing, **g),
+    "testing.virtual_backend": lambda **g: virtual_backend(**g),
+}
+"""What starts an event loop of its own, or needs none."""
+
+ROWS = [
+    (target, option, values)
+    for target, options in TABLE.items()
+    for option, values in options.items()
+    if isinstance(values, Values)
+]
+
+
+@pytest.mark.parametrize(
+    "target, option, values",
+    [row for row in ROWS if row[0] not in OUTSIDE],
+    ids=[f"{row[0]}({row[1]})" for row in ROWS if row[0] not in OUTSIDE],
+)
+async def test_options(target: str, option: str, values: Values) -> None:
+    with anyio.fail_after(MINUTE):
+        async with environment() as env:
+            before = len(env.server.log)
+            for value in values.bad:
+                with pytest.raises((TypeError, ValueError)) as caught:
+                    await result(CALLS[target](env, **{option: value}))
+                check_refusal(target, caught.value, value)
+            if not target.startswith("ActorWebSocket"):
+                assert len(env.server.log) == before, "something was sent before it was refused"
+            assert await env.conn.action("ping") == 1
+        for value in values.good:
+            async with environment() as env:
+                await result(CALLS[target](env, **{option: value}))
+
+
+@pytest.mark.parametrize(
+    "target, option, values",
+    [row for row in ROWS if row[0] in OUTSIDE],
+    ids=[f"{row[0]}({row[1]})" for row in ROWS if row[0] in OUTSIDE],
+)
+def test_options_of_what_starts_a_loop(target: str, option: str, values: Values) -> None:
+    for value in values.bad:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            OUTSIDE[target](**{option: value})
+        check_refusal(target, caught.value, value)
+    for value in values.good:
+        OUTSIDE[target](**{option: value})
+
+
+def check_refusal(target: str, error: BaseException, value: Any) -> None:
+    """One sentence; of a client's options it is a `ConfigError`, and no secret is in it."""
+    text = str(error)
+    assert 10 < len(text) < 300 and "\n" not in text, (value, text)
+    assert "hush" not in text
+    assert "object has no attribute" not in text and "not supported between" not in text, text
+    if target in ("Client", "testing.ActorServer", "testing.action"):
+        assert isinstance(error, ConfigError), (value, error)
+
+
+async def result(given: Any) -> None:
+    if isinstance(given, Awaitable):
+        await given
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    for module, prefix in (
+        (rivet_anyio, ""),
+        (rivet_anyio.otel, ""),
+        (rivet_anyio.stubs, ""),
+        (rivet_anyio.testing, "testing."),
+    ):
+        for exported in module.__all__:
+            yield prefix + exported, getattr(module, exported)
+
+
+def functions() -> Iterator[tuple[str, Any]]:
+    """Every public function and method that takes anything, by the name it has in the table."""
+    for qualified, thing in public():
+        if inspect.isclass(thing):
+            is_data = issubclass(thing, (BaseException, dict)) or "Record" in {
+                base.__name__ for base in thing.__mro__
+            }
+            has_fields = hasattr(thing, "__struct_fields__") or (
+                hasattr(thing, "__dataclass_fields__") and thing is not Retry
+            )
+            if is_data or has_fields or (qualified in NOT_OPTIONS and qualified != "OpenTelemetry"):
+                continue
+            if qualified not in MADE_BY_THE_LIBRARY:
+                yield qualified, thing.__init__
+            if qualified in NOT_OPTIONS:
+                continue
+            for attribute, member in vars(thing).items():
+                if inspect.isfunction(member) and not attribute.startswith("_"):
+                    yield f"{qualified}.{attribute}", member
+                elif isinstance(member, property) and member.fset is not None:
+                    yield f"{qualified}.{attribute}", member.fset
+        elif callable(thing):
+            yield qualified, thing
+
+
+def test_no_option_is_missing() -> None:
+    missing: list[str] = []
+    for qualified, member in functions():
+        if qualified in NOT_OPTIONS and qualified != "OpenTelemetry":
+            continue
+        owner, _, method = qualified.rpartition(".")
+        if owner == "Client" and method in TYPED:
+            continue
+        parameters = [n for n in inspect.signature(member).parameters if n not in ("self", "cls")]
+        known: Mapping[str, Any] = TABLE.get(qualified, {})
+        if isinstance(inspect.getattr_static(owner_of(qualified), method, None), property):
+            parameters = ["value"]
+        missing += [f"{qualified}({n})" for n in parameters if n not in known]
+        missing += [f"{qualified}({n}) is gone" for n in known if n not in parameters]
+    assert not missing
+    gone = set(TABLE) - {qualified for qualified, _ in functions()}
+    assert not gone
+
+
+def owner_of(qualified: str) -> Any:
+    return dict(public()).get(qualified.rpartition(".")[0])
+
+
+def test_what_hands_on_has_the_same_options() -> None:
+    for method in TYPED:
+        ours = set(inspect.signature(getattr(Client, method)).parameters) - {"interface"}
+        assert ours == set(inspect.signature(getattr(rivet_anyio.ActorAccessor, method)).parameters)

@@ -2,25 +2,30 @@
 
 Repeated are calls that met an error from before the actor's code: a stale id, an actor that is
 starting or moving. Everything else, lost connections included, goes to the caller at once.
+
+Actors up to RivetKit 2.2 do not sign their answers, so their own code can answer with any error.
+What such a server answers is trusted only as far as the management API confirms it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
+import msgspec
 
-from ._core import Core, Server
+from ._core import Core, Server, call_error, is_from_gateway
 from ._errors import ActorError, RivetError
 from ._log import logger
 from ._retry import Retry
 from ._target import Target, find_by_id
-from .protocol.lifecycle import Verdict, is_scheduling, judge
+from .protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
 from .protocol.management import scheduling_error
+from .transport._http import HttpAnswer, retry_after
 
-__all__ = ["Attempts", "call_actor", "explain"]
+__all__ = ["Attempts", "Failed", "call_actor", "explain", "failed", "is_gone"]
 
 _MAX_ATTEMPTS = 10
 _MAX_SECONDS = 60.0
@@ -28,29 +33,67 @@ _MAX_SECONDS = 60.0
 T = TypeVar("T")
 
 
+class Failed(msgspec.Struct, Generic[T], frozen=True):
+    """An attempt that met an error.
+
+    Attributes:
+        error: The error.
+        from_gateway: Whether it is certain that the actor's code did not answer.
+        may_repeat: Whether this call may be sent again once that is certain.
+        retry_after: Seconds that the server asked to wait before the next attempt, or None.
+        answer: What to return when the actor's own code gave this answer; None raises the error.
+    """
+
+    error: ActorError
+    from_gateway: bool
+    may_repeat: bool = True
+    retry_after: float | None = None
+    answer: T | None = None
+
+
+def failed(answer: HttpAnswer, server: Server) -> Failed[Any]:
+    """The error in an answer to an action or to a message for a queue.
+
+    Raises:
+        TransportError, ProtocolError: as `call_error`.
+    """
+    headers = answer.headers
+    return Failed(
+        call_error(answer, server.codec),
+        is_from_gateway(server, headers),
+        retry_after=retry_after(headers),
+    )
+
+
 class Attempts:
     """Counts attempts against a budget of 10 and of 60 seconds.
 
     Args:
-        retry: Whose `random` and `sleep` to use.
+        retry: Whose `random`, `sleep` and, for ``Retry-After``, `maximum` to use.
     """
 
     def __init__(self, retry: Retry) -> None:
         self._backoff = replace(retry, initial=0.1, maximum=2.0)
+        self._maximum = retry.maximum
         self._count = 0
         self._until = anyio.current_time() + _MAX_SECONDS
 
-    async def wait(self, error: ActorError, *, at_once: bool = False) -> None:
+    async def wait(
+        self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
+    ) -> None:
         """Wait before the next attempt; raises `error` when there is none.
 
         Args:
             error: What the last attempt met.
             at_once: The first time without a delay.
+            retry_after: Seconds that the server asked to wait, or None.
         """
         self._count += 1
         if self._count >= _MAX_ATTEMPTS or anyio.current_time() > self._until:
             raise error
         delay = 0.0 if at_once and self._count == 1 else self._backoff.delay(self._count)
+        if retry_after is not None:
+            delay = max(delay, min(retry_after, self._maximum))
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
         await self._backoff.sleep(delay)
 
@@ -58,9 +101,8 @@ class Attempts:
 async def call_actor(
     core: Core,
     target: Target,
-    attempt: Callable[[Server, str], Awaitable[T | ActorError]],
+    attempt: Callable[[Server, str], Awaitable[T | Failed[T]]],
     *,
-    repeat: bool = True,
     replaceable: bool = True,
 ) -> T:
     """Resolve the actor and make attempts until one has an outcome.
@@ -68,8 +110,7 @@ async def call_actor(
     Args:
         core: The client.
         target: The actor.
-        attempt: Sends the call to an actor id; returns the outcome, or the `ActorError` it met.
-        repeat: Whether the call may be repeated at all.
+        attempt: Sends the call to an actor id; returns the outcome, or the error it met.
         replaceable: Whether it may go to another actor of the same key when this one is gone.
 
     Raises:
@@ -80,24 +121,53 @@ async def call_actor(
         server = await core.server()
         try:
             actor_id = await target.resolve(core, server)
-        except ActorError as error:
-            if target.creation is None or judge(error) is Verdict.FINAL:
+        except ActorError as unresolved:
+            if target.creation is None or not may_ask_again(unresolved):
                 raise
-            await attempts.wait(error)
+            await attempts.wait(unresolved)
             continue
         outcome = await attempt(server, actor_id)
-        if not isinstance(outcome, ActorError):
+        if not isinstance(outcome, Failed):
             return outcome
-        verdict = judge(outcome)
-        if not repeat or verdict is Verdict.FINAL:
-            raise outcome
+        refusal: Failed[T] = outcome
+        error = refusal.error
+        verdict = judge(error, from_gateway=refusal.from_gateway)
+        if verdict is Verdict.FINAL:
+            if server.version is None and error.actor is None and error.code == "internal_error":
+                # RivetKit 2.0 and 2.1 answer this for an actor that is gone, too.
+                target.forget(actor_id)
+            return _own(refusal)
         if verdict is Verdict.STALE:
-            if target.is_fixed or not replaceable:
-                raise outcome
+            known_gone = refusal.from_gateway and error.code != "not_found"
+            if not (known_gone or await is_gone(core, server, actor_id)):
+                return _own(refusal)
             target.forget(actor_id)
+            # An action can destroy its actor and then say anything, but RivetKit 2.2 names the id.
+            did_not_run = refusal.from_gateway or actor_id in error.message
+            if target.is_fixed or not (refusal.may_repeat and replaceable and did_not_run):
+                raise error
+        elif not refusal.may_repeat:
+            raise error
         else:
-            await explain(core, server, actor_id, outcome)
-        await attempts.wait(outcome, at_once=verdict is Verdict.STALE)
+            await explain(core, server, actor_id, error)
+        at_once = verdict is Verdict.STALE
+        await attempts.wait(error, at_once=at_once, retry_after=refusal.retry_after)
+
+
+def _own(outcome: Failed[T]) -> T:
+    """What becomes of an answer that the actor's own code gave."""
+    if outcome.answer is None:
+        raise outcome.error
+    return outcome.answer
+
+
+async def is_gone(core: Core, server: Server, actor_id: str) -> bool | None:
+    """Whether there is no such actor any more; None where the management API cannot say."""
+    try:
+        actor = await find_by_id(core, server, actor_id)
+    except RivetError:
+        return None
+    return actor is None or actor.destroyed_at is not None
 
 
 async def explain(core: Core, server: Server, actor_id: str, error: ActorError) -> None:

@@ -37,7 +37,7 @@ from ._typed import NOT_GIVEN, Interface
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
-from .protocol.lifecycle import Verdict, judge
+from .protocol.lifecycle import may_ask_again
 from .protocol.management import ActorInfo, parse_actors
 from .protocol.values import COMPAT_CBOR, prepare
 from .transport._http import HttpTransport, new_http_client
@@ -415,7 +415,7 @@ class ActorAccessor:
                 actor = await create_actor(self._core, server, "POST", self._name, parts, creation)
                 break
             except ActorError as error:
-                if judge(error) is not Verdict.STALE:
+                if not may_ask_again(error):
                     raise
                 await attempts.wait(error)
         target = Target(self._name, actor_id=actor.actor_id)

@@ -16,7 +16,7 @@ from weakref import ref
 import anyio
 
 from ._actions import ActionCall, action_attribute
-from ._calls import Attempts, explain
+from ._calls import Attempts, explain, is_gone
 from ._checks import check_name
 from ._convert import convert
 from ._core import Core, actor_error
@@ -41,12 +41,20 @@ from ._status import Status, StatusChange, StatusStream
 from ._target import Target
 from .protocol.dialect import Dialect
 from .protocol.encodings import codec_for
-from .protocol.lifecycle import Verdict, is_farewell, judge
+from .protocol.lifecycle import (
+    Opening,
+    Verdict,
+    is_farewell,
+    judge,
+    judge_opening,
+    may_ask_again,
+)
 from .protocol.messages import Init, Raw, ServerError
 from .protocol.session import Session
 from .transport._frames import RFC6455Framer
 from .transport._framing import Close
 from .transport._pump import Pump
+from .transport._upgrade import UpgradeRefused
 
 if TYPE_CHECKING:
     from ._handle import ActorHandle
@@ -435,7 +443,7 @@ class Connection:
                 raise cause
             if first is not None:
                 assert isinstance(cause, ActorError)
-                await first.wait(cause)
+                await first.wait(cause, retry_after=ended.retry_after)
                 continue
             self._set_status(Status.DISCONNECTED, cause)
             delay = delay_after(ended, failures, self._retry)
@@ -480,6 +488,11 @@ class Connection:
             )
         except ParamsFailed as failed:
             return Ended(failed.error, opened=False, by_user=True)
+        except ActorError as error:
+            # What answers a handshake with plain HTTP stands before the actor.
+            is_before = isinstance(error.__cause__, UpgradeRefused) or may_ask_again(error)
+            opening = judge_opening(error, has_engine=is_before)
+            return Ended(error, opened=False, opening=opening)
         except Exception as exc:
             return Ended(exc, opened=False)
         async with aclosing(line.stream):
@@ -523,26 +536,47 @@ class Connection:
             line.server.codec.dialect = session.codec.dialect
             self._core.doubt(line.server)
         cause = self._refusal or cause_of(end, opened=opened)
-        is_explained = False
-        if isinstance(cause, ActorError):
+        is_explained, opening = False, Opening.OTHER
+        if isinstance(cause, ActorError) and opened:
             if judge(cause) is Verdict.STALE:
                 self._target.forget(line.actor_id)
-            elif not opened:
-                try:
-                    with anyio.move_on_after(_EXPLAIN_SECONDS):
-                        await explain(self._core, line.server, line.actor_id, cause)
-                except ActorError as explained:
-                    cause, is_explained = explained, True
+        elif isinstance(cause, ActorError):
+            try:
+                opening = await self._judge_opening(line, cause)
+            except ActorError as explained:
+                cause, is_explained = explained, True
+                opening = Opening.NOT_READY
         held = incoming.heard or anyio.current_time() - began > _HELD_SECONDS
         return Ended(
             cause,
             opened,
             last_heard=pump.last_heard,
             refused=self._refusal is not None,
+            opening=opening,
             explained=is_explained,
             held=held,
             close_code=end.code if isinstance(end, Close) else None,
         )
+
+    async def _judge_opening(self, line: Line, error: ActorError) -> Opening:
+        """What an error in place of Init means, as far as the management API can say in time.
+
+        Raises:
+            ActorError: why the actor does not start.
+        """
+        has_engine = line.server.dialect is Dialect.COMPAT
+        in_message = self._refusal is not None
+        opening = judge_opening(error, has_engine=has_engine, in_message=in_message)
+        with anyio.move_on_after(_EXPLAIN_SECONDS):
+            if opening is Opening.UNSURE:
+                gone = await is_gone(self._core, line.server, line.actor_id)
+                opening = Opening.REFUSED if gone is False else Opening.STALE
+            await explain(self._core, line.server, line.actor_id, error)
+        if opening is Opening.UNSURE:
+            opening = Opening.STALE
+        if opening is Opening.STALE:
+            self._target.forget(line.actor_id)
+        return opening
 
     def _opened(self, init: Init) -> None:
         if self.status is Status.CONNECTED:

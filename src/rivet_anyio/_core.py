@@ -3,7 +3,9 @@ on who it is."""
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import httpx
@@ -18,9 +20,11 @@ from ._errors import (
     ConnectError,
     ConnectionLostError,
     ProtocolError,
+    RivetError,
 )
 from ._observe import Observer, Subject, subject_at
 from ._retry import Retry
+from ._shared import SharedRequests
 from ._version import __version__
 from .protocol.addressing import (
     HEADER_ERROR,
@@ -34,13 +38,22 @@ from .protocol.addressing import (
 )
 from .protocol.dialect import Dialect, ServerVersion
 from .protocol.encodings import Codec, codec_for, error_from_json
-from .protocol.management import Metadata, parse_metadata
+from .protocol.management import ActorInfo, Metadata, parse_metadata
 from .protocol.messages import ErrorBody
 from .protocol.values import quote
 from .transport._http import HttpAnswer, HttpTransport
 from .transport._pump import Pump
 
-__all__ = ["Core", "Options", "Server", "actor_error", "call_error", "error_of"]
+__all__ = [
+    "Core",
+    "Options",
+    "Server",
+    "actor_error",
+    "call_error",
+    "error_of",
+    "is_from_gateway",
+    "signer",
+]
 
 _PROXY_FAILED = (502, 503, 504)
 
@@ -137,7 +150,8 @@ class Core:
         self.pumps: set[Pump] = set()  # of the open sockets
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
-        self._lookup = anyio.Lock()
+        self._lookups: SharedRequests[Server] = SharedRequests()
+        self.lookups_of_actors: SharedRequests[ActorInfo] = SharedRequests()
         self._used = False
 
     def open(self, transport: HttpTransport) -> None:
@@ -189,14 +203,35 @@ class Core:
             raise call_error(answer, None)
         return answer
 
-    async def server(self) -> Server:
-        """The server to talk to, after asking for its metadata once."""
+    async def server(self, *, seconds: float | None = None) -> Server:
+        """The server to talk to, after asking for its metadata once.
+
+        Args:
+            seconds: How long to wait for the metadata at most; None: ``connect_timeout``.
+
+        Raises:
+            ConnectError: when the metadata did not come, or not in time.
+        """
         _ = self.http
-        if self._server is None:
-            async with self._lookup:
-                if self._server is None:
-                    self._server = await self._find_server()
-        return self._server
+        if self._server is not None:
+            return self._server
+        with self.limit(seconds) as limit:
+            return await self._lookups.run("metadata", self._look_up)
+        raise ConnectError(
+            f"{self.config.endpoint.url}/metadata did not answer within {limit:g} s: "
+            "raise connect_timeout to wait longer"
+        )
+
+    @contextmanager
+    def limit(self, seconds: float | None) -> Generator[float]:
+        """Cancel the block after so many seconds, ``connect_timeout`` for None; yields them."""
+        seconds = self.options.connect_timeout if seconds is None else seconds
+        with anyio.move_on_after(seconds):
+            yield seconds
+
+    async def _look_up(self) -> Server:
+        self._server = server = await self._find_server()
+        return server
 
     def doubt(self, server: Server) -> None:
         """This server broke off, and may come back in another version or at another place.
@@ -226,7 +261,7 @@ class Core:
                 status=answer.status,
             )
         if answer.status in (401, 403):
-            raise error_of(answer, None)
+            raise _metadata_refused(endpoint, answer)
         return self._moved(first, parse_metadata(answer.body)) if answer.ok else first
 
     def _moved(self, first: Server, metadata: Metadata) -> Server:
@@ -263,6 +298,24 @@ class Core:
         return Server(endpoint, headers, version, codec_for(self.config.encoding, dialect))
 
 
+def _metadata_refused(endpoint: Endpoint, answer: HttpAnswer) -> RivetError:
+    """The error of a server, or of a gateway before it, that keeps its metadata to itself."""
+    advice = "Client(metadata_lookup=False) does without it"
+    try:
+        error = error_of(answer, None)
+    except ProtocolError as unreadable:
+        text = f"{endpoint.url}/metadata was refused ({advice}): {unreadable}"
+        return ConnectError(text, status=answer.status)
+    return ActorError(
+        error.group,
+        error.code,
+        f"{error.message} ({endpoint.url}/metadata was refused: {advice})",
+        metadata=error.metadata,
+        actor=error.actor,
+        ray_id=error.ray_id,
+    )
+
+
 def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     """The error in an answer that is none of success.
 
@@ -279,9 +332,14 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
         readers.insert(0, codec.error_body)
     for read in readers:
         try:
-            return actor_error(read(answer.body), ray_id, _specifier(answer))
+            body = read(answer.body)
         except ProtocolError:
             continue
+        actor = signer(answer.headers)
+        if actor is None and HEADER_ERROR in answer.headers:
+            # The actor's host names the actor that it does not have.
+            body = msgspec.structs.replace(body, actor=None)
+        return actor_error(body, ray_id, actor)
     group, dot, code = answer.headers.get(HEADER_ERROR, "").partition(".")
     if dot:
         return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
@@ -303,7 +361,25 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
             raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
         if answer.status in _PROXY_FAILED:
             raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
+        if 300 <= answer.status < 400:
+            raise ProtocolError(
+                f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
+                "give Client the endpoint that the server redirects to"
+            ) from None
         raise
+
+
+def _target_of(answer: HttpAnswer) -> str:
+    """Where a redirect leads to, without what may be a secret in it."""
+    location = answer.headers.get("location")
+    if location is None:
+        return ""
+    try:
+        parts = urlsplit(location)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        return f" to {place.geturl()!r:.200}"
+    except ValueError:
+        return ""
 
 
 def actor_error(
@@ -332,16 +408,26 @@ def actor_error(
     return error
 
 
-def _specifier(answer: HttpAnswer) -> ActorSpecifier | None:
-    """The instance that answered.
+def signer(headers: Mapping[str, str]) -> ActorSpecifier | None:
+    """The actor instance that gave an answer; servers since 2.3 say which.
 
-    The gateway's own errors say ``x-rivet-error`` instead, and 503 comes from the actor's host:
-    what an action's own code raises or passes on never has that status.
+    Neither the gateway nor the actor's host signs what it says in an actor's place.
     """
-    headers = answer.headers
-    if HEADER_ERROR in headers or answer.status == 503:
-        return None
     id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
     if not id or not generation.isdecimal() or len(generation) > 18:
         return None
     return ActorSpecifier(id, int(generation), headers.get("x-rivet-actor-key"))
+
+
+def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
+    """Whether the error in an answer came from before the actor's code.
+
+    From 2.3 on actors sign their answers. Up to 2.2 they do not, and what looks like an error of
+    the gateway can be their own. Where the version is not known, or an older actor runs behind a
+    newer gateway, the label tells: older actors label errors as text or not at all.
+    """
+    if signer(headers) is not None:
+        return False
+    if server.version is not None and not server.version.signs_answers:
+        return False
+    return HEADER_ERROR in headers or "application/" in headers.get("content-type", "")

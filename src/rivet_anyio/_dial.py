@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -87,8 +88,8 @@ async def dial(
         if get_params is not None:
             params = await _ask(get_params)
         header = params_json(params)
-        server = await core.server()
-        actor_id = await target.resolve(core, server, fresh=True)
+        server = await core.server(seconds=math.inf)
+        actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
         stream = await open_stream(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context
         )

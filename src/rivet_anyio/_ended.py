@@ -7,7 +7,7 @@ import msgspec
 from ._dial import close_as_error
 from ._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
 from ._retry import Retry
-from .protocol.lifecycle import Verdict, code_error, is_refusal, is_transient, judge
+from .protocol.lifecycle import Opening, code_error, is_refusal
 from .transport._framing import Close
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
@@ -26,6 +26,7 @@ class Ended(msgspec.Struct, frozen=True):
         last_heard: When the last bytes came, where it had.
         by_user: Whether the user's own `get_params` failed.
         refused: Whether the server sent an error in place of Init.
+        opening: What an error that came in place of Init means.
         explained: Whether the management API told why the actor does not start.
         held: Whether the connection was of use, so that backoff starts over.
         close_code: The code of the peer's close frame, if there was one.
@@ -36,9 +37,18 @@ class Ended(msgspec.Struct, frozen=True):
     last_heard: float = 0.0
     by_user: bool = False
     refused: bool = False
+    opening: Opening = Opening.OTHER
     explained: bool = False
     held: bool = False
     close_code: int | None = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the answer to the handshake asked to wait, or None."""
+        for error in (self.cause, self.cause.__cause__):
+            if isinstance(error, ConnectError) and error.retry_after is not None:
+                return error.retry_after
+        return None
 
 
 def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
@@ -67,10 +77,12 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool) -> bool:
     if isinstance(cause, ActorError):
         if ended.opened:
             return is_refusal(cause)
-        if judge(cause) is Verdict.STALE:
+        if ended.opening is Opening.STALE:
             return not creates
-        if is_transient(cause):
+        if ended.opening is Opening.NOT_READY:
             return ended.explained and not has_been_open
+        if ended.opening is not Opening.OTHER:
+            return True
         return ended.refused or is_refusal(cause) or not has_been_open
     if not has_been_open:
         return True
@@ -82,9 +94,8 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool) -> bool:
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
     """Seconds until the next attempt, after so many in a row that were of no use."""
     delay = retry.delay(failures)
-    cause = ended.cause
-    if isinstance(cause, ConnectError) and cause.retry_after is not None:
-        delay = max(delay, min(cause.retry_after, retry.maximum))
+    if ended.retry_after is not None:
+        delay = max(delay, min(ended.retry_after, retry.maximum))
     if ended.close_code in _RESTARTING_CODES:
         delay += min(_RESTART_SECONDS, retry.maximum) * retry.random()
     return delay

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, overload
 
 import httpx
+import msgspec
 
 from ._actions import ActionCall, action_attribute
-from ._calls import call_actor
+from ._calls import Failed, call_actor, failed
 from ._checks import (
     check_flag,
     check_function,
@@ -22,8 +23,8 @@ from ._checks import (
 )
 from ._connection import Connection
 from ._convert import convert
-from ._core import Core, Server, call_error, error_of
-from ._errors import ActorError, ProtocolError
+from ._core import Core, Server, error_of, is_from_gateway, signer
+from ._errors import ProtocolError
 from ._observe import Call, Subject, merged
 from ._queues import QueueResult, check_queues, queue_timeout
 from ._retry import Retry
@@ -32,7 +33,9 @@ from ._target import Target
 from .protocol.addressing import (
     HEADER_ACTOR,
     HEADER_ENCODING,
+    HEADER_ERROR,
     HEADER_PARAMS,
+    HEADER_RAY,
     HEADER_SKIP_READY_WAIT,
     HEADER_TARGET,
     action_path,
@@ -43,8 +46,7 @@ from .protocol.addressing import (
     queue_path,
     request_path,
 )
-from .protocol.lifecycle import Verdict, judge
-from .transport._http import HttpAnswer, is_packed, translated
+from .transport._http import HttpAnswer, is_packed, retry_after, translated
 
 __all__ = ["ActorHandle", "GetParams"]
 
@@ -54,6 +56,9 @@ GetParams = Callable[[], Awaitable[Any]]
 """Returns connection params; awaited before every attempt to connect."""
 
 _NO_CONTEXT: Mapping[str, str] = {}
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""(RFC 9110, section 9.2.2)"""
 
 
 class ActorHandle:
@@ -175,12 +180,12 @@ class ActorHandle:
         skip_ready_wait: bool | None,
         context: Mapping[str, str],
     ) -> Any:
-        async def attempt(server: Server, actor_id: str) -> Any:
+        async def attempt(server: Server, actor_id: str) -> Any | Failed[Any]:
             codec = server.codec
             content = codec.action_body(args)
             answer = await self._post(server, actor_id, path, content, skip_ready_wait, context)
             if not answer.ok:
-                return call_error(answer, codec)
+                return failed(answer, server)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
         output = await call_actor(self._core, self._target, attempt, replaceable=name != "destroy")
@@ -251,7 +256,7 @@ class ActorHandle:
         type: Any,
         context: Mapping[str, str],
     ) -> QueueResult:
-        async def attempt(server: Server, actor_id: str) -> QueueResult | ActorError:
+        async def attempt(server: Server, actor_id: str) -> QueueResult | Failed[QueueResult]:
             check_queues(server)
             codec = server.codec
             content = codec.queue_body(queue, body, wait, timeout_ms)
@@ -265,7 +270,7 @@ class ActorHandle:
                 extra_seconds=timeout or 0.0,
             )
             if not answer.ok:
-                return call_error(answer, codec)
+                return failed(answer, server)
             if not wait:
                 return QueueResult("completed")
             reply = _read(answer, lambda: codec.queue_reply(answer.body))
@@ -346,7 +351,7 @@ class ActorHandle:
         observer = self._core.observer
         context = _NO_CONTEXT if observer is None else observer.context()
 
-        async def attempt(server: Server, actor_id: str) -> httpx.Response | ActorError:
+        async def attempt(server: Server, actor_id: str) -> httpx.Response | Failed[httpx.Response]:
             url, own = self._place(server, actor_id, path, skip_ready_wait)
             if self._header_params is not None:
                 own[HEADER_PARAMS] = self._header_params
@@ -356,17 +361,20 @@ class ActorHandle:
                 method, url, **{**options, "headers": merged(own, headers)}
             )
             try:
-                error = await _lifecycle_error(response, server)
+                failure = await _before_the_actor(response, server)
             except BaseException:
                 await response.aclose()
                 raise
-            if error is None:
+            if failure is None:
                 return response
             await response.aclose()
-            return error
+            # Anybody can write such a body; the header is the gateway's own.
+            is_marked = failure.from_gateway and HEADER_ERROR in response.headers
+            is_safe = is_marked or method.upper() in _IDEMPOTENT
+            may_repeat = is_safe and not _is_one_shot(options)
+            return msgspec.structs.replace(failure, may_repeat=may_repeat)
 
-        repeat = not _is_one_shot(options)
-        response = await call_actor(self._core, self._target, attempt, repeat=repeat)
+        response = await call_actor(self._core, self._target, attempt)
         try:
             yield response
         finally:
@@ -504,10 +512,17 @@ def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
         ) from exc
 
 
-async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorError | None:
-    """The error of the gateway or the runtime that kept the request from the actor, if any."""
+async def _before_the_actor(
+    response: httpx.Response, server: Server
+) -> Failed[httpx.Response] | None:
+    """The error in an answer that need not be the actor's, None if there is none.
+
+    The answer is read then, so that it can still be returned.
+    """
     headers = response.headers
-    if response.status_code < 400 or "content-type" not in headers or is_packed(response):
+    if response.status_code < 400 or is_packed(response) or signer(headers) is not None:
+        return None
+    if "content-type" not in headers and HEADER_ERROR not in headers:
         return None
     length = headers.get("content-length", "")
     if not (length.isdecimal() and len(length) < 6 and int(length) < 65536):
@@ -515,10 +530,12 @@ async def _lifecycle_error(response: httpx.Response, server: Server) -> ActorErr
     with translated():
         body = await response.aread()
     try:
-        error = error_of(HttpAnswer(response.status_code, response.headers, body), server.codec)
+        error = error_of(HttpAnswer(response.status_code, headers, body), server.codec)
     except ProtocolError:
         return None
-    return None if judge(error) is Verdict.FINAL else error
+    # Here labels are the actor's, but ray ids are the gateway's.
+    from_gateway = HEADER_RAY in headers and is_from_gateway(server, headers)
+    return Failed(error, from_gateway, retry_after=retry_after(headers), answer=response)
 
 
 def _is_one_shot(options: Mapping[str, Any]) -> bool:

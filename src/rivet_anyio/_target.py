@@ -61,29 +61,52 @@ class Target:
         if not self.is_fixed and self._id == actor_id:
             self._id = None
 
-    async def resolve(self, core: Core, server: Server, *, fresh: bool = False) -> str:
+    async def resolve(
+        self, core: Core, server: Server, *, fresh: bool = False, seconds: float | None = None
+    ) -> str:
         """The actor's id; found or created when it is not known, or not trusted (`fresh`).
+
+        Callers that ask at the same time share one request.
+
+        Args:
+            core: The client.
+            server: The server to ask.
+            fresh: Whether to ask although an id is known.
+            seconds: How long to wait for the answer at most; None: ``connect_timeout``.
 
         Raises:
             ActorError: ``actor.not_found`` when it does not exist, or what the server says.
-            ConnectError: when the server cannot be asked.
+            ConnectError: when the server cannot be asked, or does not answer in time.
         """
         trusted = server.version is None or not server.version.hides_stale_ids
         if self._id is not None and (self.is_fixed or (trusted and not fresh)):
             return self._id
+        # Inputs cannot be compared, so handles with an input share nothing with others.
+        creation: object = self.creation
+        if self.creation is not None and self.creation.has_input:
+            creation = id(self.creation)
+        what = server, self.name, self.key, creation
+        with core.limit(seconds) as limit:
+            found = await core.lookups_of_actors.run(what, lambda: self._find(core, server))
+            self._id = found.actor_id
+            return found.actor_id
+        raise ConnectError(
+            f"the id of actor {self.name!r} could not be resolved within {limit:g} s: "
+            "raise connect_timeout to wait longer"
+        )
+
+    async def _find(self, core: Core, server: Server) -> ActorInfo:
         assert self.key is not None
         try:
             if self.creation is None:
                 found = await _find_by_key(core, server, self.name, self.key)
                 if found is None:
                     raise not_found(self.name, self.key)
-            else:
-                found = await self._get_or_create(core, server, self.key, self.creation)
+                return found
+            return await self._get_or_create(core, server, self.key, self.creation)
         except ConnectionLostError as lost:
             # Finding an actor runs none of its code, so the caller's action did not run.
             raise ConnectError(f"the actor's id could not be resolved: {lost}") from lost
-        self._id = found.actor_id
-        return found.actor_id
 
     async def _get_or_create(
         self, core: Core, server: Server, key: tuple[str, ...], creation: Creation

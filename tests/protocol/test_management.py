@@ -18,6 +18,7 @@ from rivet_anyio.protocol.addressing import Endpoint
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
 from rivet_anyio.protocol.keys import escape_key
 from rivet_anyio.protocol.lifecycle import (
+    Opening,
     Verdict,
     close_error,
     code_error,
@@ -25,6 +26,8 @@ from rivet_anyio.protocol.lifecycle import (
     is_scheduling,
     is_transient,
     judge,
+    judge_opening,
+    may_ask_again,
 )
 from rivet_anyio.protocol.management import (
     creation_body,
@@ -207,6 +210,84 @@ def test_verdicts(group: str, code: str, verdict: Verdict) -> None:
     # Signed by an actor, the same words may be its own code's.
     signed = ActorError(group, code, actor=ActorSpecifier("a1", 1))
     assert judge(signed) is Verdict.FINAL
+
+
+@pytest.mark.parametrize("group", ["actor", "guard", "envoy", "user", "auth"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "starting",
+        "destroying",
+        "not_ready",
+        "not_registered",
+        "destroyed_while_waiting_for_ready",
+        "actor_ready_timeout",
+        "actor_runner_failed",
+        "actor_wake_retries_exceeded",
+        "rate_limit",
+        "actor_not_found",
+        "actor_generation_mismatch",
+    ],
+)
+def test_without_a_gateway_every_error_can_be_the_actors(group: str, code: str) -> None:
+    assert judge(ActorError(group, code), from_gateway=False) is Verdict.FINAL
+
+
+def test_without_a_gateway_an_actor_can_still_be_gone() -> None:
+    """RivetKit 2.2 says so itself: whoever meets it asks for the id."""
+    assert judge(ActorError("actor", "not_found"), from_gateway=False) is Verdict.STALE
+    assert judge(ActorError("guard", "not_found"), from_gateway=False) is Verdict.FINAL
+    signed = ActorError("actor", "not_found", actor=ActorSpecifier("a1", 1))
+    assert judge(signed, from_gateway=False) is Verdict.FINAL
+
+
+def test_what_an_id_is_asked_for_again_after() -> None:
+    for code, ray_id, again in [
+        ("destroyed_during_creation", None, True),
+        ("destroyed_during_creation", "ray", True),
+        # Up to 2.2 these come from the actor's own start, which may have run.
+        ("not_found", None, False),
+        ("starting", None, False),
+        ("starting", "ray", True),
+        ("key_too_large", "ray", False),
+    ]:
+        assert may_ask_again(ActorError("actor", code, ray_id=ray_id)) is again
+    assert not may_ask_again(ActorError("guard", "rate_limit"))
+
+
+@pytest.mark.parametrize(
+    "group, code, ray_id, has_engine, in_message, opening",
+    [
+        # A gateway speaks by close frames with a ray id, and from 2.3 on there always is one.
+        ("guard", "actor_ready_timeout", "ray", True, False, Opening.NOT_READY),
+        ("guard", "actor_ready_timeout", "ray", False, False, Opening.NOT_READY),
+        ("guard", "actor_ready_timeout", None, True, False, Opening.NOT_READY),
+        ("actor", "not_found", "ray", True, False, Opening.STALE),
+        ("actor", "not_found", None, True, False, Opening.STALE),
+        # A host of 2.3 sends its own errors by messages, too.
+        ("actor", "stopping", None, True, True, Opening.NOT_READY),
+        ("actor", "starting", None, True, True, Opening.NOT_READY),
+        ("guard", "actor_ready_timeout", None, True, True, Opening.REFUSED),
+        ("envoy", "actor_not_found", None, True, True, Opening.REFUSED),
+        ("actor", "not_found", None, True, True, Opening.UNSURE),
+        # Up to 2.2 there is nobody but the actor, and the server's own actor.stopping.
+        ("actor", "stopping", None, False, False, Opening.NOT_READY),
+        ("actor", "starting", None, False, False, Opening.REFUSED),
+        ("actor", "restarting", None, False, False, Opening.REFUSED),
+        ("guard", "rate_limit", None, False, False, Opening.REFUSED),
+        ("pegboard", "anything", None, False, False, Opening.REFUSED),
+        ("actor", "not_found", None, False, False, Opening.UNSURE),
+        ("actor", "destroyed_while_waiting_for_ready", None, False, False, Opening.UNSURE),
+        ("user", "no", None, False, False, Opening.OTHER),
+        ("rivetkit", "internal_error", None, False, False, Opening.OTHER),
+        ("actor", "callback_timed_out", None, True, True, Opening.OTHER),
+    ],
+)
+def test_openings(
+    group: str, code: str, ray_id: str | None, has_engine: bool, in_message: bool, opening: Opening
+) -> None:
+    error = ActorError(group, code, ray_id=ray_id)
+    assert judge_opening(error, has_engine=has_engine, in_message=in_message) is opening
 
 
 def test_stopped_while_waiting_depends_on_the_phase() -> None:

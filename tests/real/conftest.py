@@ -11,6 +11,8 @@ from rivet_anyio import Client
 from rivet_anyio.protocol.dialect import Encoding
 from tests.servers import VERSIONS, Server, start_server
 
+ENCODINGS = ("bare", "cbor", "json")
+
 _numbers = itertools.count()
 
 
@@ -20,7 +22,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["bare", "cbor", "json"])
+@pytest.fixture(autouse=True)
+def creating(request: pytest.FixtureRequest) -> None:
+    """Whatever a test before this one did to the server, actors can be created."""
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").ensure_creates()
+
+
+@pytest.fixture(params=ENCODINGS)
 def encoding(request: pytest.FixtureRequest) -> Encoding:
     name: Encoding = request.param
     return name

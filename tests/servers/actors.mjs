@@ -25,6 +25,7 @@ export function buildActors({ actor, UserError, queue }) {
     sleepy: sleepy({ actor }),
     web: web({ actor }),
     ledger: ledger({ actor }),
+    mimic: mimic({ actor }),
     ...(queue ? { worker: worker({ actor, queue }) } : {}),
   };
 }
@@ -254,6 +255,42 @@ function ledger({ actor }) {
         return await append(c, id);
       },
       log: (c) => c.state.log,
+    },
+  });
+}
+
+// Its own code answers with errors of the group and code that it is asked for, as an actor does
+// that passes on what another actor or a gateway said. `runs` counts what ran, by label.
+function mimic({ actor }) {
+  const runs = new Map();
+  const run = ({ label, group, code, message = "passed on" }) => {
+    runs.set(label, (runs.get(label) ?? 0) + 1);
+    const known = { __type: "ActorError", public: true, statusCode: 400 };
+    return Object.assign(new Error(message), { ...known, group, code });
+  };
+  return actor({
+    options,
+    createState(_c, input) {
+      if (input?.label) throw run(input);
+      return {};
+    },
+    onBeforeConnect(_c, params) {
+      if (params?.label) throw run(params);
+    },
+    onRequest(_c, request) {
+      const [, label, group, code] = new URL(request.url).pathname.split("/");
+      const { message } = run({ label, group, code });
+      return Response.json({ group, code, message, metadata: null }, { status: 404 });
+    },
+    actions: {
+      runs: (_c, label) => runs.get(label) ?? 0,
+      raise(_c, what) {
+        throw run(what);
+      },
+      destroyAndRaise(c, what) {
+        c.destroy();
+        throw run(what);
+      },
     },
   });
 }

@@ -67,9 +67,14 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self._at_least(2, 3)
 
     @property
+    def signs_answers(self) -> bool:
+        """From RivetKit 2.3 on answers say which instance of an actor gave them."""
+        return self._at_least(2, 3)
+
+    @property
     def hides_stale_ids(self) -> bool:
-        """RivetKit 2.0 answers an id that leads nowhere like any error of an actor's code."""
-        return not self._at_least(2, 1)
+        """RivetKit 2.0 and 2.1 answer an id that leads nowhere like any error of an actor."""
+        return not self._at_least(2, 2)
 
     @property
     def tells_keys_escaped_twice(self) -> bool:

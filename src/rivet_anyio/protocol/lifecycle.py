@@ -12,6 +12,7 @@ from typing import Final
 from .._errors import ActorError
 
 __all__ = [
+    "Opening",
     "Verdict",
     "close_error",
     "code_error",
@@ -19,6 +20,8 @@ __all__ = [
     "is_scheduling",
     "is_transient",
     "judge",
+    "judge_opening",
+    "may_ask_again",
 ]
 
 
@@ -26,14 +29,33 @@ class Verdict(enum.Enum):
     """What an `ActorError` says about the call that met it."""
 
     STALE = "stale"
-    """The actor id leads nowhere any more: resolve again. The action did not run."""
+    """The actor id may lead nowhere any more: resolve again if it is gone."""
     NOT_READY = "not ready"
     """The actor cannot be reached at this moment: try again. The action did not run."""
     FINAL = "final"
     """An answer, or a loss after which the action may have run: never repeated."""
 
 
+class Opening(enum.Enum):
+    """What an `ActorError` in place of Init says about opening the connection again.
+
+    Up to 2.2 an actor that refuses a connection can do so in the words of a gateway.
+    """
+
+    STALE = "stale"
+    """The actor is gone."""
+    UNSURE = "unsure"
+    """The actor is gone, or exists and refuses."""
+    NOT_READY = "not ready"
+    """The actor cannot be reached at this moment: try again."""
+    REFUSED = "refused"
+    """The actor refuses."""
+    OTHER = "other"
+    """It does not say."""
+
+
 _GONE: Final = frozenset({"not_found"})
+_STOPPING: Final = ("actor", "stopping")
 _NOT_READY: Final = frozenset(
     {
         ("actor", "starting"),
@@ -78,15 +100,23 @@ _GROUPS_OF_CODES: Final = {
 """Where RivetKit 2.0 raises the codes of its own that can end a connection."""
 
 
-def judge(error: ActorError) -> Verdict:
+def judge(error: ActorError, *, from_gateway: bool = True) -> Verdict:
     """Whether a call that met this error may be repeated.
 
     ``actor.stopping``, ``actor.dropped_reply`` and the gateway's tunnel errors may come after the
     action began, so they are final. An error that an actor instance signed (`ActorError.actor`)
     may have been passed on by the action's own code, from another actor that it called.
+
+    Args:
+        error: What the call met.
+        from_gateway: Whether it is certain that the actor's code did not answer. It can answer
+            with any error on servers up to 2.2, where nothing is signed. Of the errors here, those
+            servers send ``actor.not_found`` alone before the actor's code.
     """
     group, code = error.group, error.code
     if error.actor is not None:
+        return Verdict.FINAL
+    if not from_gateway and (group, code) != ("actor", "not_found"):
         return Verdict.FINAL
     if group == "actor" and (code in _GONE or code.startswith("destroyed_")):
         return Verdict.STALE
@@ -94,6 +124,17 @@ def judge(error: ActorError) -> Verdict:
         metadata = error.metadata if isinstance(error.metadata, dict) else {}
         return Verdict.NOT_READY if metadata.get("phase") == "pre_request" else Verdict.FINAL
     return Verdict.NOT_READY if (group, code) in _NOT_READY else Verdict.FINAL
+
+
+def may_ask_again(error: ActorError) -> bool:
+    """Whether asking for an actor's id, which met this error, is worth another attempt.
+
+    An engine, which has ray ids, answers without running the actor. Servers up to 2.2 start the
+    actor first, whose own code can fail with any error.
+    """
+    if error.ray_id is None:
+        return error.group == "actor" and error.code.startswith("destroyed_")
+    return judge(error) is not Verdict.FINAL
 
 
 def is_scheduling(error: ActorError) -> bool:
@@ -114,13 +155,32 @@ def is_transient(error: ActorError) -> bool:
     return group in {"ws", "pegboard", "envoy"}
 
 
+def judge_opening(error: ActorError, *, has_engine: bool, in_message: bool = False) -> Opening:
+    """What an error that came in place of Init says about opening the connection again.
+
+    Args:
+        error: What the server answered.
+        has_engine: Whether a gateway stands before the actors, as since 2.3.
+        in_message: Whether the error came in a message. Gateways close the connection instead.
+    """
+    group, code = error.group, error.code
+    from_gateway = error.ray_id is not None or (
+        has_engine and not (in_message and group != "actor")
+    )
+    if judge(error) is Verdict.STALE:
+        return Opening.STALE if from_gateway and not in_message else Opening.UNSURE
+    if not is_transient(error):
+        return Opening.OTHER
+    return Opening.NOT_READY if from_gateway or (group, code) == _STOPPING else Opening.REFUSED
+
+
 def is_farewell(error: ActorError) -> bool:
     """Whether an action's error says that nobody is behind its connection any more.
 
     RivetKit 2.1 and 2.2 keep the connections of an actor that went to sleep or was destroyed, and
     answer like this from then on. 2.3 closes them or moves them to the actor's next start.
     """
-    return (error.group, error.code) == ("actor", "stopping") and error.actor is None
+    return (error.group, error.code) == _STOPPING and error.actor is None
 
 
 def is_refusal(error: ActorError) -> bool:

@@ -166,7 +166,7 @@ class Instance:
         """
         while not self.is_awake:
             if self.is_destroyed:
-                raise not_found(self._host.release)
+                raise not_found(self._host.release, self.ref.id)
             life = self._life
             if life is None:
                 life = self._life = _Life()
@@ -373,10 +373,13 @@ class Instance:
         return ActorError("action", "not_found", f"Action '{name}' not found. {hint}")
 
 
-def not_found(release: Release) -> ActorError:
-    """What is said of an actor that is not there; 2.0 does not say it."""
+def not_found(release: Release, id: str | None = None) -> ActorError:
+    """What is said of an actor that is not there; 2.0 does not say it, and 2.2 names its id."""
     if release.minor == 0:
         return internal_error(release)
+    if id is not None and not release.has_engine:
+        hint = "(https://www.rivet.dev/docs/clients/javascript)"
+        return ActorError("actor", "not_found", f"Actor not found: {id} {hint}")
     return ActorError("actor", "not_found", "The actor does not exist or was destroyed.")
 
 

@@ -178,7 +178,7 @@ class Management:
         if found is None and self._host.release.has_engine and not _ID.fullmatch(id):
             raise ActorError("core", "internal_error", "An internal error occurred")
         if found is None or found.is_destroyed:
-            raise not_found(self._host.release)
+            raise not_found(self._host.release, id)
         return found
 
 

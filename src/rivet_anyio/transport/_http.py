@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import time
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -25,6 +28,7 @@ __all__ = [
     "SecretUrl",
     "is_packed",
     "new_http_client",
+    "retry_after",
     "send_streaming",
     "translated",
 ]
@@ -176,6 +180,30 @@ class HttpTransport:
                     )
                 parts.append(part)
         return b"".join(parts)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds until the time that ``Retry-After`` names, or None. (RFC 9110, section 10.2.3)
+
+    A date is counted from the answer's own ``Date`` where it has one, so that clocks may differ.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal() and text.isascii():
+        return float(text) if len(text) < 9 else None
+    at = _timestamp(text)
+    if at is None:
+        return None
+    now = _timestamp(headers.get("date", ""))
+    return max(0.0, at - (time.time() if now is None else now))
+
+
+def _timestamp(date: str) -> float | None:
+    """An HTTP-date as seconds since 1970, None for anything else."""
+    try:
+        parsed = parsedate_to_datetime(date)
+        return parsed.replace(tzinfo=parsed.tzinfo or dt.UTC).timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
 
 
 class _Body(httpx.AsyncByteStream):

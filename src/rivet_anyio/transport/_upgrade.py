@@ -21,7 +21,7 @@ from .._backend import ByteStream
 from .._backend._common import broke, unsent
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
 from ._detach import detach, innermost
-from ._http import SecretUrl, is_packed, send_streaming, translated
+from ._http import SecretUrl, is_packed, retry_after, send_streaming, translated
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
 
@@ -41,7 +41,7 @@ class UpgradeRefused(ConnectError):
     def __init__(
         self, message: str, *, status: int, headers: Mapping[str, str], body: bytes
     ) -> None:
-        super().__init__(message, status=status, retry_after=_retry_after(headers))
+        super().__init__(message, status=status, retry_after=retry_after(headers))
         self.headers = headers
         self.body = body
 
@@ -206,12 +206,6 @@ def _check(response: httpx.Response, key: str, subprotocol: str) -> None:
         )
     if "sec-websocket-extensions" in headers:
         raise ProtocolError("the server selected WebSocket extensions that were not offered")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The delta-seconds form of Retry-After. (RFC 9110, section 10.2.3)"""
-    text = headers.get("retry-after", "")
-    return float(text) if text.isdecimal() and len(text) < 9 else None
 
 
 async def _drop(response: httpx.Response) -> None:

@@ -1,0 +1,274 @@
+"""What everybody needs first, ``/metadata`` and the id of an actor: asked once, within bounds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry
+
+from .raw import INIT, Peer, serving, text
+
+GUARD = 60
+
+
+class Lookups(httpx.AsyncBaseTransport):
+    """Counts what is asked for, and answers what `before` lets pass."""
+
+    def __init__(self, before: Callable[[str], Awaitable[None]]) -> None:
+        self.asked: Counter[str] = Counter()
+        self._before = before
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        what = request.url.path.split("/")[1]
+        self.asked[what] += 1
+        await self._before(what)
+        if what == "metadata":
+            return httpx.Response(200, json={"runtime": "engine", "version": "2.3.19"})
+        if what == "actors":
+            return httpx.Response(200, json={"actor": {"actor_id": "a1", "name": "c"}})
+        return httpx.Response(200, json={"output": 1})
+
+
+@pytest.mark.parametrize("slow", ["metadata", "actors"])
+async def test_fifty_first_calls_ask_once(slow: str) -> None:
+    go_on = anyio.Event()
+
+    async def before(what: str) -> None:
+        if what == slow:
+            await go_on.wait()
+
+    transport = Lookups(before)
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=transport) as http,
+            Client("http://h", http=http, encoding="json") as client,
+        ):
+            one = client.c.get_or_create("k")
+            async with anyio.create_task_group() as tasks:
+                for number in range(50):
+                    handle = one if number % 2 else client.c.get_or_create("k")
+                    tasks.start_soon(handle.ping)
+                await anyio.wait_all_tasks_blocked()
+                go_on.set()
+    assert transport.asked[slow] == 1
+    assert transport.asked["metadata"] == 1 and transport.asked["gateway"] == 50
+
+
+async def test_handles_that_differ_ask_for_themselves() -> None:
+    go_on = anyio.Event()
+
+    async def before(what: str) -> None:
+        if what == "actors":
+            await go_on.wait()
+
+    transport = Lookups(before)
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=transport) as http,
+            Client("http://h", http=http, encoding="json") as client,
+        ):
+            handles = [
+                client.c.get_or_create("k"),
+                client.c.get_or_create("other"),
+                client.d.get_or_create("k"),
+                client.c.get_or_create("k", region="far"),
+                client.c.get_or_create("k", input=[1]),
+                client.c.get_or_create("k", input=[1]),
+            ]
+            async with anyio.create_task_group() as tasks:
+                for handle in handles:
+                    tasks.start_soon(handle.ping)
+                await anyio.wait_all_tasks_blocked()
+                assert transport.asked["actors"] == len(handles)
+                go_on.set()
+
+
+async def failures_of(calls: list[Callable[[], Awaitable[Any]]]) -> list[BaseException]:
+    errors: list[BaseException] = []
+
+    async def fail(call: Callable[[], Awaitable[Any]]) -> None:
+        with pytest.raises(ConnectError) as caught:
+            await call()
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as tasks:
+        for call in calls:
+            tasks.start_soon(fail, call)
+    return errors
+
+
+@pytest.mark.parametrize("broken", ["metadata", "actors"])
+async def test_a_failure_is_given_to_everybody_who_waits(broken: str) -> None:
+    go_on = anyio.Event()
+
+    async def before(what: str) -> None:
+        if what == broken:
+            await go_on.wait()
+            raise httpx.ReadError("gone")
+
+    transport = Lookups(before)
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=transport) as http,
+            Client("http://h", http=http, encoding="json") as client,
+            anyio.create_task_group() as tasks,
+        ):
+            handle = client.c.get_or_create("k")
+            errors: list[BaseException] = []
+
+            async def collect() -> None:
+                errors.extend(await failures_of([handle.ping] * 8))
+
+            tasks.start_soon(collect)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+    assert transport.asked[broken] == 1
+    assert len({id(error) for error in errors}) == 8
+    assert len({str(error) for error in errors}) == 1
+
+
+@pytest.mark.parametrize("silent", ["metadata", "actors"])
+async def test_a_server_that_does_not_answer_takes_connect_timeout(silent: str) -> None:
+    """Each caller's own, all at the same time, and not the much longer `request_timeout`."""
+
+    async def before(what: str) -> None:
+        if what == silent:
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=Lookups(before)) as http,
+            Client("http://h", http=http, encoding="json", connect_timeout=0.3) as client,
+        ):
+            handle = client.c.get_or_create("k")
+            began = anyio.current_time()
+            errors = await failures_of([handle.ping] * 7 + [handle.resolve])
+            assert anyio.current_time() - began < 0.3 * 8
+    for error in errors:
+        assert "within 0.3 s" in str(error) and "connect_timeout" in str(error)
+
+
+@pytest.mark.parametrize("silent", ["metadata", "actors"])
+async def test_a_deadline_of_one_caller_ends_nothing_for_the_others(silent: str) -> None:
+    go_on = anyio.Event()
+    transport: Lookups
+
+    async def before(what: str) -> None:
+        if what != silent:
+            return
+        if transport.asked[silent] == 1:
+            await anyio.sleep_forever()
+        await go_on.wait()
+
+    transport = Lookups(before)
+    results: list[int] = []
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=transport) as http,
+            Client("http://h", http=http, encoding="json") as client,
+            anyio.create_task_group() as tasks,
+        ):
+            handle = client.c.get_or_create("k")
+
+            async def call() -> None:
+                results.append(await handle.ping())
+
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as first:
+                    first.start_soon(handle.ping)
+                    await anyio.wait_all_tasks_blocked()
+                    for _ in range(5):
+                        tasks.start_soon(call)
+                    await anyio.wait_all_tasks_blocked()
+                    assert transport.asked[silent] == 1
+                    scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert transport.asked[silent] == 2
+            go_on.set()
+    assert results == [1] * 5
+
+
+async def test_a_connection_waits_for_its_own_timeout_not_for_the_clients() -> None:
+    """`connect(connect_timeout=...)` rules the whole attempt, longer or shorter."""
+
+    async def talk(peer: Peer) -> None:
+        await peer.silence()
+
+    with anyio.fail_after(GUARD):
+        async with serving(talk) as url, Client(url, connect_timeout=0.1) as client:
+            began = anyio.current_time()
+            with pytest.raises(ConnectError, match="in time"):
+                async with client.c.get_or_create("k").connect(connect_timeout=0.5):
+                    pytest.fail("the body ran")
+            assert anyio.current_time() - began >= 0.5
+        async with serving(talk) as url, Client(url, connect_timeout=GUARD) as client:
+            with pytest.raises(ConnectError, match="in time"):
+                async with client.c.get_or_create("k").connect(connect_timeout=0.1):
+                    pytest.fail("the body ran")
+
+
+async def test_after_a_loss_the_metadata_is_asked_for_once() -> None:
+    """Ten connections that are lost together share the question where the server is now."""
+    asked = 0
+    peers = 0
+    everybody = anyio.Event()
+    cut = anyio.Event()
+
+    async def talk(peer: Peer) -> None:
+        nonlocal asked, peers
+        while True:
+            head = await peer.head()
+            if head.startswith("GET /metadata"):
+                asked += 1
+                await answer(peer, {"runtime": "engine", "version": "2.3.19"})
+                continue
+            await peer.send(peer.accept(head) + text(INIT))
+            peers += 1
+            if peers == 10:
+                everybody.set()
+            if peers <= 10:
+                await cut.wait()
+                return
+            await peer.serve_actions()
+            return
+
+    lost = 0
+
+    async def hold(client: Client) -> None:
+        nonlocal lost
+        async with client.c.get_for_id("a1").connect() as conn:
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            lost += 1
+            assert await conn.action("back") == "back"
+
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(talk) as url,
+            Client(
+                url, encoding="json", retry=Retry(initial=0.01, maximum=0.01, random=lambda: 1.0)
+            ) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(10):
+                tasks.start_soon(hold, client)
+            await everybody.wait()
+            await anyio.wait_all_tasks_blocked()
+            before = asked
+            cut.set()
+    assert lost == 10
+    assert before == 1
+    assert asked - before <= 3, "asked by each of ten connections"
+
+
+async def answer(peer: Peer, body: Any) -> None:
+    content = json.dumps(body).encode()
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+    await peer.send(f"{head} {len(content)}\r\n\r\n".encode() + content)

@@ -1,0 +1,252 @@
+"""Connections that are refused in place of Init: who refused, and is there another attempt?
+
+Up to 2.2 an actor's hook refuses by a close frame whose reason can be any error's, on 2.0 its code
+alone. From 2.3 on it refuses by a message; the gateway closes with a ray id in the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from rivet_anyio import ActorError, Client, ConnectionLostError, Retry, Status
+
+from .raw import INIT, Peer, close, serving, text
+
+GUARD = 60
+
+
+class RivetPeer:
+    """Serves ``/metadata`` and ``/actors``, and refuses the first connections.
+
+    Attributes:
+        opened: How many handshakes there were.
+        destroyed: Whether the management API says that the actor is gone.
+        cuts: How many of the connections it accepts end with their first action.
+    """
+
+    def __init__(self, version: str, refusals: list[bytes]) -> None:
+        self.version = version
+        self.opened = 0
+        self.destroyed = False
+        self.cuts = 0
+        self._refusals = refusals
+
+    async def talk(self, peer: Peer) -> None:
+        while True:
+            head = await peer.head()
+            request = head.split(" ", 2)
+            if request[1].startswith("/metadata"):
+                await self._answer(peer, {"runtime": "rivetkit", "version": self.version})
+            elif request[1].startswith("/actors"):
+                actor = {"actor_id": "a1", "name": "c", "key": "k"}
+                # Nothing here reads a body: httpx sends it with the head or right behind.
+                peer._buffer = b""
+                body: Any = {"actor": actor}
+                if request[0] == "GET":
+                    body = {"actors": [] if self.destroyed else [actor]}
+                await self._answer(peer, body)
+            else:
+                break
+        self.opened += 1
+        accepted = peer.accept(head)
+        refusal = self._refusals.pop(0) if self._refusals else b""
+        if refusal.startswith(b"HTTP/"):
+            await peer.send(refusal)
+            return
+        if refusal:
+            await peer.send(accepted + refusal)
+            await peer.silence()
+        await peer.send(accepted + text(INIT))
+        if self.cuts:
+            self.cuts -= 1
+            await peer.action()
+            return
+        await peer.serve_actions()
+
+    async def _answer(self, peer: Peer, body: Any) -> None:
+        content = json.dumps(body).encode()
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+        await peer.send(f"{head} {len(content)}\r\n\r\n".encode() + content)
+
+
+class Delays:
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+
+def retry_with(delays: Delays) -> Retry:
+    return Retry(initial=0.25, maximum=30, random=lambda: 1.0, sleep=delays.sleep)
+
+
+def in_message(group: str, code: str) -> bytes:
+    body = {"group": group, "code": code, "message": "no", "actionId": None}
+    return text({"tag": "Error", "val": body}) + close(1011, f"{group}.{code}")
+
+
+REFUSED = {
+    "2.0 not_found": ("2.0.33", close(1011, "not_found")),
+    "2.1 guard": ("2.1.3", close(1011, "guard.actor_ready_timeout")),
+    "2.1 not_found": ("2.1.3", close(1011, "actor.not_found")),
+    "2.2 guard": ("2.2.1", close(1011, "guard.rate_limit")),
+    "2.2 envoy": ("2.2.1", close(1011, "envoy.actor_not_found")),
+    "2.2 pegboard": ("2.2.1", close(1011, "pegboard.anything")),
+    "2.2 starting": ("2.2.1", close(1011, "actor.starting")),
+    "2.2 restarting": ("2.2.1", close(1011, "actor.restarting")),
+    "2.2 not_found": ("2.2.1", close(1011, "actor.not_found")),
+    "2.2 destroyed": ("2.2.1", close(1011, "actor.destroyed_while_waiting_for_ready")),
+    "2.2 in a message": ("2.2.1", in_message("guard", "actor_ready_timeout")),
+    "2.3 guard in a message": ("2.3.19", in_message("guard", "actor_ready_timeout")),
+    "2.3 not_found in a message": ("2.3.19", in_message("actor", "not_found")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_an_actor_that_refuses_in_the_words_of_a_gateway_is_asked_once(name: str) -> None:
+    version, refusal = REFUSED[name]
+    server = RivetPeer(version, [refusal] * 20)
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            with pytest.raises(ActorError):
+                async with client.c.get_or_create("k").connect():
+                    pytest.fail("the body ran")
+    assert server.opened == 1 and not delays.seconds
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_such_a_refusal_is_final_on_a_reconnect(name: str) -> None:
+    version, refusal = REFUSED[name]
+    server = RivetPeer(version, [b"", *[refusal] * 20])
+    server.cuts = 1
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_or_create("k").connect() as conn,
+        ):
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            with pytest.raises(ActorError):
+                await conn.action("back")
+            assert conn.status is Status.CLOSED
+    assert server.opened == 2
+
+
+TRANSIENT = {
+    "2.1 stopping": ("2.1.3", close(1011, "actor.stopping")),
+    "2.2 stopping": ("2.2.1", close(1011, "actor.stopping")),
+    "2.2 masked": ("2.2.1", close(1011, "rivetkit.internal_error")),
+    "an engine of 2.2": ("2.2.1", close(1011, "guard.actor_ready_timeout#ray1")),
+    "2.3 guard": ("2.3.19", close(1011, "guard.actor_ready_timeout#ray1")),
+    "2.3 starting": ("2.3.19", close(1011, "actor.starting")),
+    "2.3 stopping in a message": ("2.3.19", in_message("actor", "stopping")),
+    "2.3 gone": ("2.3.19", close(1011, "actor.not_found#ray1")),
+}
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+async def test_what_passes_is_tried_again_on_a_reconnect(name: str) -> None:
+    version, refusal = TRANSIENT[name]
+    server = RivetPeer(version, [b"", refusal, refusal])
+    server.cuts = 1
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_or_create("k").connect() as conn,
+        ):
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            assert await conn.action("back") == "back"
+    assert server.opened == 4
+
+
+async def test_an_actor_that_is_gone_is_created_anew() -> None:
+    """2.2 says that the actor is not there, and the management API says so as well."""
+    server = RivetPeer("2.2.1", [close(1011, "actor.not_found")])
+    server.destroyed = True
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_or_create("k").connect() as conn,
+        ):
+            assert await conn.action("back") == "back"
+    assert server.opened == 2
+
+
+# Retry-After
+
+
+def http(status: str, headers: str, body: str, label: str = "application/json") -> bytes:
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: {label}\r\n{headers}"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    ).encode()
+
+
+SLOW_DOWN = '{"group":"guard","code":"rate_limit","message":"slow down"}'
+BROKEN = '{"group":"core","code":"internal_error","message":"broken"}'
+DATE = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+
+
+@pytest.mark.parametrize("body", [SLOW_DOWN, BROKEN, "slow down"])
+@pytest.mark.parametrize(
+    "headers, waited",
+    [
+        ("Retry-After: 7\r\n", 7.0),
+        ("Retry-After: 3600\r\n", 30.0),
+        (DATE + "Retry-After: Thu, 01 Jan 2026 00:00:09 GMT\r\n", 9.0),
+        (DATE + "Retry-After: Thursday, 01-Jan-26 00:00:09 GMT\r\n", 9.0),
+        (DATE + "Retry-After: Fri, 02 Jan 2026 00:00:00 GMT\r\n", 30.0),
+        ("Retry-After: Fri, 31 Dec 2199 00:00:00 GMT\r\n", 30.0),
+        ("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0.25),
+        ("Retry-After: 99999999999\r\n", 0.25),
+        ("Retry-After: soon\r\n", 0.25),
+        ("", 0.25),
+    ],
+)
+async def test_retry_after_of_a_refused_handshake(headers: str, waited: float, body: str) -> None:
+    server = RivetPeer("2.3.19", [b"", http("503 Away", headers, body)])
+    server.cuts = 1
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_for_id("a1").connect() as conn,
+        ):
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            assert await conn.action("back") == "back"
+    # The first delay comes after the loss; the next doubles its bound.
+    first, second = delays.seconds
+    assert first == 0.25 and second == max(waited, 0.5)
+
+
+async def test_retry_after_of_the_first_handshake() -> None:
+    refusal = http("429 Too Many Requests", "Retry-After: 7\r\n", SLOW_DOWN)
+    server = RivetPeer("2.3.19", [refusal])
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_for_id("a1").connect() as conn,
+        ):
+            assert await conn.action("back") == "back"
+    assert delays.seconds == [7.0]

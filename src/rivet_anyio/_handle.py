@@ -8,10 +8,10 @@ from typing import Any, TypeVar, overload
 
 import httpx
 
-from ._actions import ActionCall, action_attribute
+from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
 from ._calls import call_actor
 from ._connection import Connection
-from ._convert import convert
+from ._convert import check_result_type, convert
 from ._core import Core, Server, call_error, error_of
 from ._errors import ActorError, ProtocolError
 from ._observe import Call, Subject, merged
@@ -73,7 +73,7 @@ class ActorHandle:
         return self._target.key
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, name)
+        return action_attribute(self, self._target.name, name, HANDLE_ADVICE)
 
     def __repr__(self) -> str:
         which = "by id" if self.key is None else f"key={list(self.key)!r}"
@@ -148,6 +148,7 @@ class ActorHandle:
         """
         if not name:
             raise ValueError("an action's name is not empty")
+        check_result_type(type)
         observer = self._core.observer
         if observer is None:
             return await self._action(name, args, type, skip_ready_wait, _NO_CONTEXT)
@@ -219,6 +220,7 @@ class ActorHandle:
     ) -> QueueResult:
         if not queue:
             raise ValueError("a queue's name is not empty")
+        check_result_type(type)
         timeout_ms = queue_timeout(timeout)
         observer = self._core.observer
         if observer is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from keyword import iskeyword
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -318,7 +319,11 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
     if isinstance(given, type) and issubclass(given, Actor):
         return given._accessor(client)
     name = given if isinstance(given, str) and given else "chatRoom"
-    actors = f"client.{name}" if name.isidentifier() else f"client.actor({name!r})"
+    is_attribute = name.isidentifier() and not iskeyword(name)
+    if is_attribute and isinstance(getattr(client, name, None), ActorAccessor):
+        actors = f"client.{name}"
+    else:
+        actors = f"client.actor({name!r})"
     argument = {"get_for_id": "actor_id", "list": ""}.get(method, "key")
     raise TypeError(
         f"{method} of a client takes a class that describes an actor, not {given!r}; "

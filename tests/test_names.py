@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from starlette.background import BackgroundTask
 
-from rivet_anyio import Actor, Client
+from rivet_anyio import Actor, Client, ClosedError
 from rivet_anyio._actions import CLIENT_ADVICE, CONNECTION_ADVICE, HANDLE_ADVICE
 
 EVERYWHERE = [
@@ -106,6 +107,15 @@ async def test_a_name_in_place_of_a_class_says_what_to_write(method: str) -> Non
     for given in ("", None, 5, int, Client, object(), room):
         with pytest.raises(TypeError, match=rf"^{method} of a client takes a class .*, not "):
             await use(given)
+
+
+def test_frameworks_see_that_a_call_is_awaited() -> None:
+    async def task() -> None:
+        # Starlette runs what is not async in a thread, and would drop the coroutine.
+        with pytest.raises(ClosedError):
+            await BackgroundTask(handle.sendMessage, "x")()
+
+    anyio.run(task)
 
 
 @pytest.mark.parametrize(

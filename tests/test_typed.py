@@ -730,6 +730,17 @@ def test_secrets_of_params_are_in_no_text() -> None:
     with pytest.raises(TypeError) as caught:
         Plain(Job, "params", secret=True)(wrong, "params")
     assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    cases: list[tuple[Any, Any]] = [
+        (Color, "s3cr3t - at `$x"),
+        (list[Color], ["s3cr3t"]),
+        (list[Pet], [{"kind": "s3cr3t"}]),
+        (list[Author], [{"fullName": ["s3cr3t"]}]),
+        (Author, {"fullName": b"s3cr3t\xff"}),
+    ]
+    for type, refused in cases:
+        with pytest.raises(TypeError, match=r"^params: ") as caught:
+            Plain(type, "params", secret=True)(refused, "params")
+        assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_params_are_json() -> None:

@@ -6,6 +6,9 @@ clients call would be sent to the actor.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn, Protocol
 
@@ -95,6 +98,12 @@ class ActionCall:
         # What Python's warning names when the await was forgotten.
         call.__qualname__ = f"{self._actor}.{self._name}"
         return call  # type: ignore[no-any-return]
+
+    # Frameworks ask before they call whether there will be something to await.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(__call__)
+    else:
+        __call__.__dict__["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
 
     def __getattr__(self, name: str) -> ActionCall:
         if name.startswith("__"):

@@ -26,7 +26,15 @@ _SCALARS = (int, str, float, bool)
 
 
 class Misfit(ValueError):
-    """A value that is not of a type; says where in the value, and repeats nothing of it."""
+    """A value that is not of a type; says where in the value.
+
+    Attributes:
+        secretly: The same without anything of the value.
+    """
+
+    def __init__(self, text: str, secretly: str) -> None:
+        super().__init__(text)
+        self.secretly = secretly
 
 
 class Converter(Protocol):
@@ -164,9 +172,8 @@ def _is_of_pydantic(part: Any) -> bool:
     """Whether this class, or this metadata of ``Annotated``, is for pydantic to interpret."""
     if hasattr(part, "__get_pydantic_core_schema__") or hasattr(part, "__pydantic_validator__"):
         return True
-    if isinstance(part, type):
-        return False
-    return type(part).__module__.partition(".")[0] in ("pydantic", "annotated_types")
+    cls = part if isinstance(part, type) else type(part)
+    return cls.__module__.partition(".")[0] in ("pydantic", "pydantic_core", "annotated_types")
 
 
 class _ByMsgspec:
@@ -221,7 +228,7 @@ class _ByMsgspec:
         try:
             return msgspec.convert(value, self._type, dec_hook=self._load_custom)
         except msgspec.ValidationError as exc:
-            raise Misfit(str(exc)) from exc
+            raise Misfit(str(exc), _INVALID.sub("", str(exc))) from exc
 
     def dump(self, value: Any, native: bool) -> Any:
         has_undefined = False
@@ -281,7 +288,9 @@ class _ByPydantic:
         try:
             return self._adapter.validate_python(value)
         except self._errors as exc:
-            raise Misfit(f"not of type `{_name(self._type)}`: {_first(exc)}") from exc
+            what = f"not of type `{_name(self._type)}`"
+            text, secretly = _first(exc)
+            raise Misfit(f"{what}: {text}", f"{what}: {secretly}") from exc
 
     def dump(self, value: Any, native: bool) -> Any:
         valid = self.load(value)
@@ -289,26 +298,28 @@ class _ByPydantic:
             tree = self._adapter.dump_python(valid, mode="python", by_alias=True, warnings="error")
             plain = jsonable(tree)
         except ValueError as exc:
-            raise Misfit(_without_values(_one_line(exc))) from exc
+            raise Misfit(_one_line(exc), f"not of type `{_name(self._type)}`") from exc
         if native:
             return plain
         return msgspec.to_builtins(plain, builtin_types=(), enc_hook=_known_form)
 
 
-def _first(error: Any) -> str:
-    """The first of pydantic's complaints, written as msgspec writes its own."""
+_INVALID = re.compile(
+    r"(?<=^Invalid enum value) .*(?= - at `|$)|(?<=^Invalid value) .*(?= - at `|$)"
+)
+
+
+def _first(error: Any) -> tuple[str, str]:
+    """The first of pydantic's complaints, written as msgspec writes its own; and without values."""
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
     at = f" - at `${path}`" if path else ""
-    return f"{first['msg']}{at}" + (f", and {len(others)} more" if others else "")
+    more = f", and {len(others)} more" if others else ""
+    return f"{first['msg']}{at}{more}", f"{first['type']}{at}{more}"
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-def _without_values(text: str) -> str:
-    return re.sub(r"input_value=.*, (?=input_type=)", "", text)
 
 
 def _name(type: Any) -> str:

@@ -117,7 +117,9 @@ class Plain:
         try:
             return self._converter.dump(value, not self._secret)
         except Misfit as exc:
-            raise TypeError(f"{what}: {exc}") from (None if self._secret else exc.__cause__)
+            if self._secret:
+                raise TypeError(f"{what}: {exc.secretly}") from None
+            raise TypeError(f"{what}: {exc}") from exc.__cause__
         except (TypeError, ValueError, RecursionError) as exc:
             # msgspec does not say where in the value it was.
             prepare(value, _SECRET_FORM if self._secret else COMPAT_CBOR, what)

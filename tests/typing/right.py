@@ -145,4 +145,4 @@ async def models(client: Client) -> None:
     assert_type(result, QueueResult[list[Post] | None])
     handle = client.board.get()
     assert_type(await handle.action("post", Post(text="x"), type=Post), Post)
-    assert_type(handle.post(Post(text="x")), Coroutine[Any, Any, Any])
+    await assert_type(handle.post(Post(text="x")), Coroutine[Any, Any, Any])

@@ -70,7 +70,8 @@ async def params_and_input(client: Client) -> None:
 
 
 async def models(client: Client) -> None:
-    board = client.get_or_create(Board, params=Job(1))  # wrong
+    client.get_or_create(Board, params=Job(1))  # wrong
+    board = client.get_or_create(Board)
     await board.post({"text": "x"})  # wrong
     await board.post(Post(text="x"), Post(text="y"), "5")  # wrong
     text: str = await board.post(Post(text="x"))  # wrong

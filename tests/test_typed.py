@@ -44,7 +44,7 @@ from rivet_anyio import (
 from rivet_anyio._convert import convert
 from rivet_anyio._handle import ActorHandle
 from rivet_anyio._members import Plain
-from rivet_anyio.protocol.values import PARAMS_JSON, PLAIN_CBOR, prepare
+from rivet_anyio.protocol.values import COMPAT_JSON, PARAMS_JSON, PLAIN_CBOR, prepare
 
 T = TypeVar("T")
 
@@ -741,6 +741,23 @@ def test_secrets_of_params_are_in_no_text() -> None:
         with pytest.raises(TypeError, match=r"^params: ") as caught:
             Plain(type, "params", secret=True)(refused, "params")
         assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+
+
+class Tags(pydantic.BaseModel):
+    tags: set[int]
+
+
+class Labelled(msgspec.Struct):
+    tags: Tags
+
+
+def test_sets_in_models_stay_sets() -> None:
+    arrived = {"tags": ["$Set", [1]]}
+    for type, value, plain in (
+        (Tags, Tags(tags={1}), arrived),
+        (Labelled, Labelled(Tags(tags={1})), {"tags": arrived}),
+    ):
+        assert prepare(Plain(type, "test")(value, "value"), COMPAT_JSON, "value") == plain
 
 
 def test_params_are_json() -> None:

@@ -3,23 +3,34 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import inspect
+import pathlib
+import subprocess
+import sys
+import textwrap
+import traceback
+import types
 import uuid
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import attrs
+import cbor2
 import msgspec
+import pydantic
+import pydantic.alias_generators
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rivet_anyio as rivet
 from rivet_anyio import (
+    UNDEFINED,
     Actor,
     Client,
     ClosedError,
@@ -30,8 +41,10 @@ from rivet_anyio import (
     event,
     queue,
 )
+from rivet_anyio._convert import convert
 from rivet_anyio._handle import ActorHandle
 from rivet_anyio._members import Plain
+from rivet_anyio.protocol.values import COMPAT_JSON, PARAMS_JSON, PLAIN_CBOR, prepare
 
 T = TypeVar("T")
 
@@ -357,8 +370,7 @@ async def test_arguments_are_bound_to_positions() -> None:
     assert await call(actor.untyped, 1) == [1]
     assert await call(actor.left_to_server, 1) == [1, None]
     assert await call(actor.left_to_server, 1, c=3) == [1, None, 3]
-    with pytest.raises(TypeError, match="'a' must be given where 'b' is"):
-        await call(actor.left_to_server)
+    assert await call(actor.left_to_server) == [UNDEFINED, None]
     with pytest.raises(TypeError, match=r"Sample\.increment\(\): too many positional"):
         await call(actor.increment, 1, 2)
     with pytest.raises(TypeError, match=r"Sample\.add\(\): missing a required argument: 'b'"):
@@ -407,24 +419,21 @@ async def test_an_annotation_that_means_nothing_says_so() -> None:
         await sample(FakeHandle()).missing()
 
 
-async def test_a_type_that_cannot_be_checked_says_so_before_anything_is_sent() -> None:
-    class Unions(Actor, name="sample"):
-        changed: Event[str | bytes]
-
-        async def get(self) -> Job | Later: ...
-
-    handle = FakeHandle()
+def test_a_type_that_cannot_be_checked_is_refused_when_the_class_is_made() -> None:
     with pytest.raises(TypeError, match=r"Unions\.get, return: .* must be tagged"):
-        await Unions._over(cast("ActorHandle", handle)).get()
-    assert handle.calls == []
-    with pytest.raises(TypeError, match=r"Unions\.changed: Type unions may not"):
-        _ = Unions.changed.type
 
-    class Unchecked(Actor[Job | Later], name="sample"):
-        pass
+        class Unions(Actor, name="sample"):
+            async def get(self) -> Job | Later: ...
+
+    with pytest.raises(TypeError, match=r"Texts\.changed: Type unions may not"):
+
+        class Texts(Actor, name="sample"):
+            changed: Event[str | bytes]
 
     with pytest.raises(TypeError, match=r"params of .*Unchecked: .* must be tagged"):
-        Unchecked._plain_params(Job(1))
+
+        class Unchecked(Actor[Job | Later], name="sample"):
+            pass
 
 
 def test_params_and_input_have_types() -> None:
@@ -548,3 +557,401 @@ def test_values_without_end_are_refused() -> None:
     endless.append(endless)
     with pytest.raises(TypeError, match="value"):
         Plain(list[Any], "test")(endless, "value")
+
+
+# Types of pydantic
+
+
+class Author(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(
+        alias_generator=pydantic.alias_generators.to_camel, populate_by_name=True
+    )
+    full_name: str
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+    lives: int
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"] = "dog"
+    born: dt.datetime | None = None
+
+
+@pydantic.dataclasses.dataclass
+class Place:
+    full_name: str = pydantic.Field(alias="fullName")
+
+
+@dataclasses.dataclass
+class Signed:
+    author: Author
+    number: int
+
+
+class Sealed(msgspec.Struct, rename="camel"):
+    the_author: Author
+    seen: set[int] = msgspec.field(default_factory=lambda: {1})
+
+
+@attrs.define
+class Framed:
+    author: Author | None
+
+
+class Token(pydantic.BaseModel):
+    token: pydantic.SecretStr
+
+
+class Linked(pydantic.BaseModel):
+    value: int
+    next: Linked | None = None
+
+
+ANN, PLAIN_ANN = Author(full_name="ann"), {"fullName": "ann"}
+Pet = Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+
+MODELS: list[tuple[Any, Any, Any]] = [
+    (Author, ANN, PLAIN_ANN),
+    (list[Author], [ANN, ANN], [PLAIN_ANN, PLAIN_ANN]),
+    (dict[str, Author], {"a": ANN}, {"a": PLAIN_ANN}),
+    (dict[uuid.UUID, Author], {uuid.UUID(int=1): ANN}, {str(uuid.UUID(int=1)): PLAIN_ANN}),
+    (tuple[Author, int], (ANN, 1), [PLAIN_ANN, 1]),
+    (Author | None, ANN, PLAIN_ANN),
+    (Author | None, None, None),
+    (Author | str, "x", "x"),
+    (list[Author | None], [None, ANN], [None, PLAIN_ANN]),
+    (Cat | Dog, Cat(lives=9), {"kind": "cat", "lives": 9}),
+    (
+        list[Pet],
+        [Dog(), Cat(lives=1)],
+        [{"kind": "dog", "born": None}, {"kind": "cat", "lives": 1}],
+    ),
+    (Signed, Signed(ANN, 1), {"author": PLAIN_ANN, "number": 1}),
+    (Sealed, Sealed(ANN), {"theAuthor": PLAIN_ANN, "seen": [1]}),
+    (list[Sealed | None], [Sealed(ANN), None], [{"theAuthor": PLAIN_ANN, "seen": [1]}, None]),
+    (Framed, Framed(ANN), {"author": PLAIN_ANN}),
+    (tuple[Job, Author], (Job(1), ANN), [{"jobId": 1, "tags": []}, PLAIN_ANN]),
+    (Place, Place(fullName="x"), {"fullName": "x"}),
+    (list[Place], [Place(fullName="x")], [{"fullName": "x"}]),
+    (
+        Linked,
+        Linked(value=1, next=Linked(value=2)),
+        {"value": 1, "next": {"value": 2, "next": None}},
+    ),
+    (pydantic.AnyUrl, pydantic.AnyUrl("http://x/"), "http://x/"),
+    (pydantic.PositiveInt, 5, 5),
+    (dt.datetime | Author, dt.datetime(2020, 1, 2, tzinfo=dt.UTC), None),
+]
+
+
+@pytest.mark.parametrize(("type", "value", "plain"), MODELS, ids=lambda x: repr(x)[:40])
+def test_models_travel_both_ways(type: Any, value: Any, plain: Any) -> None:
+    made = Plain(type, "test")(value, "value")
+    if plain is not None:
+        tree = prepare(made, PLAIN_CBOR, "value")
+        assert msgspec.to_builtins(_without_tags(tree)) == plain
+    assert convert(made if plain is None else plain, type, "answer") == value
+
+
+def _without_tags(tree: Any) -> Any:
+    """A prepared tree with CBOR's sets as lists."""
+    if isinstance(tree, dict):
+        return {key: _without_tags(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_without_tags(item) for item in tree]
+    return tree.value if isinstance(tree, cbor2.CBORTag) else tree
+
+
+@pytest.mark.parametrize(
+    ("type", "answer", "message"),
+    [
+        (Author, {"fullName": 5}, r"not of type `Author`: .*valid string - at `\$\.fullName`$"),
+        (Author, 5, r"not of type `Author`: .*"),
+        (
+            list[Author],
+            [{}, {}],
+            r"`list\[.*Author\]`: Field required - at `\$\[0\]\.fullName`, and 1",
+        ),
+        (
+            Signed,
+            {"author": {}, "number": 1},
+            r"`Signed`: Field required - at `\$\.author\.fullName`",
+        ),
+        (Sealed, {"theAuthor": {}}, r"Field required - at `\$\.fullName` - at `\$\.theAuthor`"),
+        (Place, {"full_name": "x"}, r"`Place`: "),
+        (list[Pet], [{"kind": "cow"}], r"'kind' does not match .* - at `\$\[0\]`"),
+        (pydantic.PositiveInt, -1, "greater than 0"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_named(type: Any, answer: Any, message: str) -> None:
+    with pytest.raises(ProtocolError, match=r"^answer: .*" + message) as caught:
+        convert(answer, type, "answer")
+    assert "\n" not in str(caught.value) and "errors.pydantic.dev" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [
+        (Author, {"fullName": 5}),
+        (Author, Cat(lives=1)),
+        (Author, Author.model_construct(full_name=5)),
+        (Signed, Signed(ANN, "x")),  # type: ignore[arg-type]
+        (list[Author], [None]),
+        (Sealed, Sealed({"fullName": 5})),  # type: ignore[arg-type]
+        (Token, Token(token=pydantic.SecretStr("s3cr3t"))),
+    ],
+    ids=lambda x: repr(x)[:40],
+)
+@pytest.mark.parametrize("secret", [False, True])
+def test_a_model_that_does_not_fit_is_not_sent(type: Any, value: Any, secret: bool) -> None:
+    with pytest.raises(TypeError, match=r"^value(\.token)?: ") as caught:
+        made = Plain(type, "test", secret=secret)(value, "value")
+        prepare(made, PARAMS_JSON, "value")
+    assert "s3cr3t" not in str(caught.value)
+    assert not (secret and caught.value.__cause__)
+
+
+def test_secrets_of_params_are_in_no_text() -> None:
+    class Params(pydantic.BaseModel):
+        token: int
+
+    plain = Plain(Params, "params", secret=True)
+    for value in (
+        {"token": "s3cr3t"},
+        Params.model_construct(token="s3cr3t"),
+        Params.model_construct(token="x, input_type=s3cr3t"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            plain(value, "params")
+        assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    wrong = Job(cast("int", "s3cr3t"), cast("list[str]", [object()]))
+    with pytest.raises(TypeError) as caught:
+        Plain(Job, "params", secret=True)(wrong, "params")
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    cases: list[tuple[Any, Any]] = [
+        (Color, "s3cr3t - at `$x"),
+        (list[Color], ["s3cr3t"]),
+        (list[Pet], [{"kind": "s3cr3t"}]),
+        (list[Author], [{"fullName": ["s3cr3t"]}]),
+        (Author, {"fullName": b"s3cr3t\xff"}),
+    ]
+    for type, refused in cases:
+        with pytest.raises(TypeError, match=r"^params: ") as caught:
+            Plain(type, "params", secret=True)(refused, "params")
+        assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+
+
+class Tags(pydantic.BaseModel):
+    tags: set[int]
+
+
+class Labelled(msgspec.Struct):
+    tags: Tags
+
+
+def test_sets_in_models_stay_sets() -> None:
+    arrived = {"tags": ["$Set", [1]]}
+    for type, value, plain in (
+        (Tags, Tags(tags={1}), arrived),
+        (Labelled, Labelled(Tags(tags={1})), {"tags": arrived}),
+    ):
+        assert prepare(Plain(type, "test")(value, "value"), COMPAT_JSON, "value") == plain
+
+
+def test_params_are_json() -> None:
+    plain = Plain(Dog, "params", secret=True)
+    moment = dt.datetime(2020, 1, 2, tzinfo=dt.UTC)
+    assert plain(Dog(born=moment), "params") == {"kind": "dog", "born": "2020-01-02T00:00:00Z"}
+
+
+async def test_an_actor_of_models() -> None:
+    class Room(Actor[Author, Cat], name="sample"):
+        message: Event[Author]
+        changed: Event[list[Author] | None]
+        valued = event(Author)
+        jobs: Queue[Author, list[Cat]]
+
+        async def say(self, author: Author, *others: Author | None) -> list[Author]: ...
+
+    handle = FakeHandle([PLAIN_ANN])
+    room = Room._over(cast("ActorHandle", handle))
+    assert await room.say(ANN, None, ANN) == [ANN]
+    assert handle.calls == [("say", PLAIN_ANN, None, PLAIN_ANN)]
+    await room.send(Room.jobs, ANN)
+    assert handle.calls[-1] == ("jobs", PLAIN_ANN)
+    assert Room._plain_params(ANN) == PLAIN_ANN
+    assert Room._plain_input(Cat(lives=1)) == {"kind": "cat", "lives": 1}
+    assert Room.message.type is Author and Room.jobs.response == list[Cat]
+    handle.answer = [{"fullName": None}]
+    with pytest.raises(
+        ProtocolError, match=r"result of action 'say' of actor 'sample': .*`\$\[0\]"
+    ):
+        await room.say(ANN)
+
+
+def test_models_that_are_not_defined_yet_wait_for_their_use() -> None:
+    class Early(pydantic.BaseModel):
+        late: Late
+
+    class Room(Actor, name="sample"):
+        message = event(Early)
+
+        async def say(self) -> Early: ...
+
+    with pytest.raises(TypeError, match="Late"):
+        _ = Room.message.type
+
+    class Late(pydantic.BaseModel):
+        x: int
+
+    Early.model_rebuild(_types_namespace={"Late": Late})
+    assert Room.message.type is Early
+    assert convert({"late": {"x": 1}}, Early, "answer") == Early(late=Late(x=1))
+
+
+def test_pydantic_is_not_imported_for_others() -> None:
+    program = """
+        import dataclasses, sys
+        import rivet_anyio
+        from rivet_anyio import Actor, Event
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+        class Room(Actor[Point], name="room"):
+            moved: Event[list[Point]]
+            async def move(self, to: Point) -> Point: ...
+
+        assert Room.moved.type == list[Point]
+        Room._plain_params(Point(1))
+        from rivet_anyio.protocol.values import COMPAT_JSON, prepare
+        prepare(Point(1), COMPAT_JSON, "x")
+        assert not [name for name in sys.modules if name.startswith("pydantic")]
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
+
+
+# Types that nothing can be made of
+
+
+class Unknown:
+    pass
+
+
+UNKNOWN: list[Any] = [
+    *(Unknown, list[Unknown], dict[str, Unknown | None], tuple[int, Unknown], pathlib.Path),
+    *(dataclasses.make_dataclass("Holder", [("x", Unknown)]), collections.deque[int]),
+    *(list[Author | Unknown], tuple[Author, Unknown], tuple[Sealed, Place], tuple[Sealed, Unknown]),
+]
+
+
+def made(base: Any = Actor, **namespace: Any) -> Any:
+    """A class of this body."""
+    return types.new_class("Room", (base,), {"name": "sample"}, lambda body: body.update(namespace))
+
+
+@pytest.mark.parametrize("type", UNKNOWN, ids=str)
+def test_unknown_classes_are_refused_when_the_class_is_made(type: Any) -> None:
+    name = r"Unknown|Path|deque|Place|Sealed"
+
+    async def get(self: Any, x: Any) -> Any: ...
+
+    for place, body in (
+        (r"\.message", {"__annotations__": {"message": Event[type]}}),
+        (r"\.message", {"message": event(type)}),
+        (r"\.jobs", {"__annotations__": {"jobs": Queue[type, int]}}),
+        (r"\.jobs", {"jobs": queue(type, int)}),
+        (r"\.jobs", {"jobs": queue(int, type)}),
+        ("params of Room", {"base": Actor[type]}),
+        ("input of Room", {"base": Actor[Any, type]}),
+        (r"\.get, x", {"get": get}),
+    ):
+        get.__annotations__ = {"x": type}
+        with pytest.raises(TypeError, match=rf"{place}: .*({name})"):
+            made(**body)
+    get.__annotations__ = {"return": type}
+    with pytest.raises(TypeError, match=rf"\.get, return: .*({name})"):
+        made(get=get)
+
+
+@pytest.mark.parametrize("type", [*UNKNOWN, 5, "int", Job | Later, Linked | Unknown], ids=str)
+async def test_no_call_with_an_unknown_type_is_sent(type: Any) -> None:
+    async with Client("http://127.0.0.1:9", metadata_lookup=False) as client:
+        handle = client.probe.get_for_id("a")
+        conn = handle.connect()
+        for call in (
+            lambda: handle.action("echo", 1, type=type),
+            lambda: handle.echo(1, type=type),
+            lambda: handle.send_and_wait("jobs", 1, type=type),
+            lambda: conn.action("echo", 1, type=type),
+            lambda: conn.next_event("changed", type=type),
+        ):
+            with pytest.raises(TypeError, match=r"^type="):
+                await call()
+        with pytest.raises(TypeError, match=r"^type="):
+            conn.events("changed", type=type)
+
+
+def test_types_of_what_arrives_stay_types() -> None:
+    tag = cbor2.CBORTag(5, 1)
+    assert convert(tag, cbor2.CBORTag, "answer") is tag
+    assert convert([1, "x"], list[object], "answer") == [1, "x"]
+
+
+# undefined
+
+
+async def test_undefined_takes_the_place_of_any_argument() -> None:
+    class Room(Actor, name="sample"):
+        async def say(self, a: int = 1, b: list[Any] = ..., c: Job = ..., *d: int) -> None: ...
+
+    handle = FakeHandle()
+    room = Room._over(cast("ActorHandle", handle))
+    assert await call(room.say, UNDEFINED) == [UNDEFINED]
+    assert await call(room.say, 5, [1, UNDEFINED]) == [5, [1, UNDEFINED]]
+    assert await call(room.say, c=Job(1)) == [1, UNDEFINED, {"jobId": 1, "tags": []}]
+    assert await call(room.say, 1, ..., ..., 5) == [1, UNDEFINED, UNDEFINED, 5]
+    assert await call(room.say, 1) == [1]
+    with pytest.raises(TypeError, match=r"argument c of action 'say'.*Expected `int`, got `null`"):
+        await call(room.say, 1, [], Job(UNDEFINED))
+
+
+# Names that are refused
+
+
+def test_advice_where_nothing_is_declared() -> None:
+    actor: Any = sample(FakeHandle())
+    conn: Any = Sample._made(cast("ActorHandle", FakeHandle()), cast("Any", object()))
+    for name in ("close", "aclose", "dispose", "disconnect", "on", "once", "getOrCreate"):
+        for either in (actor, conn):
+            assert not hasattr(either, name)
+            with pytest.raises(AttributeError, match=rf"'Sample' .*{name!r}; .*\.action\({name!r}"):
+                getattr(either, name)
+    with pytest.raises(AttributeError, match=r"^'Sample' .* 'incremnt'; actions that the class"):
+        actor.incremnt  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^'Sample' has no attribute '_x'$"):
+        actor._x  # noqa: B018
+
+
+async def test_what_a_class_declares_is_an_action() -> None:
+    class Door(Actor, name="sample"):
+        on: Event[int]
+
+        async def close(self) -> int: ...
+
+        @action("dispose")
+        async def throw_away(self) -> int: ...
+
+    handle = FakeHandle(1)
+    door = Door._over(cast("ActorHandle", handle))
+    assert await door.close() == await door.throw_away() == 1
+    assert handle.calls == [("close",), ("dispose",)]
+    assert Door.on.server_name == "on"
+
+
+def test_a_forgotten_await_is_named() -> None:
+    with pytest.warns(RuntimeWarning, match=r"Sample\.get_count' was never awaited"):
+        cast("Any", sample(FakeHandle()).get_count)()

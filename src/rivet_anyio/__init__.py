@@ -26,8 +26,10 @@ from ._status import Status, StatusChange, StatusStream
 from ._typed import Actor
 from ._version import __version__
 from .protocol.management import ActorInfo
+from .protocol.objects import UNDEFINED
 
 __all__ = [
+    "UNDEFINED",
     "ActionCall",
     "Actor",
     "ActorAccessor",

@@ -1,18 +1,83 @@
-"""Actions by attribute: ``handle.increment(1)``, ``handle.math.add(1, 2)``."""
+"""Actions by attribute: ``handle.increment(1)``, ``handle.math.add(1, 2)``.
+
+Every attribute is an action, but for a few names: what Python's own protocols and users of other
+clients call would be sent to the actor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NoReturn, Protocol
 
-__all__ = ["ActionCall", "ActionCaller"]
+__all__ = [
+    "CLIENT_ADVICE",
+    "CONNECTION_ADVICE",
+    "HANDLE_ADVICE",
+    "ActionCall",
+    "ActionCaller",
+    "action_attribute",
+    "refuse_attribute",
+]
+
+
+def _everywhere(end: str, events: str, status: str) -> dict[str, str]:
+    """Advice for the names that are no actions anywhere."""
+    return {
+        **dict.fromkeys(("close", "aclose", "dispose", "disconnect"), end),
+        "on": f"events are iterated: {events}async for value in conn.events(name)",
+        "once": f"one event is awaited: {events}await conn.next_event(name)",
+        "getOrCreate": "write client.<actor>.get_or_create(key)",
+        "onOpen": f"entering the connection's block waits until it is open; {status}",
+        "onClose": status,
+        "onError": "errors are raised where you wait: by actions, streams of events, and the "
+        "connection's block",
+    }
+
+
+_CONNECTING = "async with handle.connect() as conn: "
+_STATUS = "async for change in conn.status_changes()"
+
+CLIENT_ADVICE: Mapping[str, str] = _everywhere(
+    "a client ends with its block: async with Client(...) as client",
+    _CONNECTING,
+    _CONNECTING + _STATUS,
+)
+HANDLE_ADVICE: Mapping[str, str] = {
+    **_everywhere(
+        "a handle has nothing to close; a connection ends with its block: "
+        "async with handle.connect() as conn",
+        _CONNECTING,
+        _CONNECTING + _STATUS,
+    ),
+    "events": f"events come over a connection: {_CONNECTING}conn.events(name)",
+    "next_event": f"events come over a connection: {_CONNECTING}await conn.next_event(name)",
+    "status": f"only a connection has a status: {_CONNECTING}conn.status",
+    "status_changes": f"only a connection has a status: {_CONNECTING}conn.status_changes()",
+    "wait_connected": f"only a connection has a status: {_CONNECTING}await conn.wait_connected()",
+}
+CONNECTION_ADVICE: Mapping[str, str] = {
+    **_everywhere(
+        "a connection ends with its block: async with handle.connect() as conn",
+        "",
+        f"the status is iterated: {_STATUS}",
+    ),
+    "fetch": "HTTP requests are the handle's: await handle.fetch(path)",
+    "stream": "HTTP requests are the handle's: async with handle.stream(path) as response",
+    "websocket": "other WebSockets are the handle's: async with handle.websocket(path) as ws",
+    "resolve": "read conn.actor_id, or await handle.resolve()",
+    "gateway_url": "await handle.gateway_url()",
+    "connect": "this is a connection; another one is made by handle.connect()",
+}
 
 
 class ActionCaller(Protocol):
     """What can call an action by its name."""
 
     @property
-    def action(self) -> Callable[..., Awaitable[Any]]:
+    def action(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         """Call an action: its name, its arguments, and ``type=``."""
         ...
 
@@ -20,30 +85,52 @@ class ActionCaller(Protocol):
 class ActionCall:
     """An action, not called yet; further attributes are joined to its name by dots."""
 
-    __slots__ = ("_caller", "_name")
+    __slots__ = ("_actor", "_caller", "_name")
 
-    def __init__(self, caller: ActionCaller, name: str) -> None:
+    def __init__(self, caller: ActionCaller, actor: str, name: str) -> None:
         self._caller = caller
+        self._actor = actor
         self._name = name
 
-    async def __call__(self, *args: Any, type: Any = Any) -> Any:
+    def __call__(self, *args: Any, type: Any = Any) -> Coroutine[Any, Any, Any]:
         """Call the action with positional arguments; `type` checks and converts the result."""
-        return await self._caller.action(self._name, *args, type=type)
+        call: Any = self._caller.action(self._name, *args, type=type)
+        # What Python's warning names when the await was forgotten.
+        call.__qualname__ = f"{self._actor}.{self._name}"
+        return call  # type: ignore[no-any-return]
+
+    # Frameworks ask before they call whether there will be something to await.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(__call__)
+    else:
+        __call__.__dict__["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
 
     def __getattr__(self, name: str) -> ActionCall:
         if name.startswith("__"):
             raise AttributeError(name)
-        return ActionCall(self._caller, f"{self._name}.{name}")
+        return ActionCall(self._caller, self._actor, f"{self._name}.{name}")
 
     def __repr__(self) -> str:
         return f"<action {self._name!r} of {self._caller!r}>"
 
 
-def action_attribute(caller: ActionCaller, name: str) -> ActionCall:
-    """What ``caller.name`` is; names that begin with an underscore are never actions here."""
-    if name.startswith("_"):
-        raise AttributeError(
-            f"{type(caller).__name__!r} has no attribute {name!r}; "
-            f"an action of this name is called by .action({name!r}, ...)"
-        )
-    return ActionCall(caller, name)
+def action_attribute(
+    caller: ActionCaller, actor: str, name: str, advice: Mapping[str, str]
+) -> ActionCall:
+    """What ``caller.name`` is; names that begin with an underscore are never actions here.
+
+    Raises:
+        AttributeError: for those, and for names that `advice` has something to say of.
+    """
+    if name.startswith("_") or name in advice:
+        way = f"an action of this name is called by .action({name!r}, ...)"
+        refuse_attribute(caller, name, advice, way)
+    return ActionCall(caller, actor, name)
+
+
+def refuse_attribute(
+    owner: object, name: str, advice: Mapping[str, str], way: str = ""
+) -> NoReturn:
+    """Raise `AttributeError` with the advice for this name, and the way to what it may mean."""
+    said = [f"{type(owner).__name__!r} has no attribute {name!r}", advice.get(name), way]
+    raise AttributeError("; ".join(filter(None, said)), name=name, obj=owner)

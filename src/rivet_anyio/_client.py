@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from keyword import iskeyword
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import httpx
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from ._actions import CLIENT_ADVICE, refuse_attribute
 from ._calls import Attempts
 from ._checks import (
     as_config_errors,
@@ -33,7 +35,7 @@ from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._scope import patience
 from ._target import Creation, Target, create_actor
-from ._typed import NOT_GIVEN, Interface
+from ._typed import NOT_GIVEN, Actor, Interface
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
@@ -191,7 +193,7 @@ class Client:
             params: Connection params, of the type that the class names.
             get_params: Awaited for the params before every attempt to connect.
         """
-        handle = interface._accessor(self).get(
+        handle = _accessor(self, interface, "get").get(
             key,
             params=interface._plain_params(params),
             get_params=interface._plain_get_params(get_params),
@@ -220,7 +222,7 @@ class Client:
             region: The datacenter a new actor lives in.
             pool: The pool a new actor runs in, instead of the client's.
         """
-        handle = interface._accessor(self).get_or_create(
+        handle = _accessor(self, interface, "get_or_create").get_or_create(
             key,
             params=interface._plain_params(params),
             get_params=interface._plain_get_params(get_params),
@@ -245,7 +247,7 @@ class Client:
 
         Cancellation: the actor may have been created.
         """
-        handle = await interface._accessor(self).create(
+        handle = await _accessor(self, interface, "create").create(
             key,
             params=interface._plain_params(params),
             get_params=interface._plain_get_params(get_params),
@@ -264,7 +266,7 @@ class Client:
         get_params: Callable[[], Awaitable[Params]] | None = None,
     ) -> A:
         """As `ActorAccessor.get_for_id`, for a typed actor."""
-        handle = interface._accessor(self).get_for_id(
+        handle = _accessor(self, interface, "get_for_id").get_for_id(
             actor_id,
             params=interface._plain_params(params),
             get_params=interface._plain_get_params(get_params),
@@ -280,16 +282,14 @@ class Client:
         page_size: int | None = None,
     ) -> ActorList:
         """As `ActorAccessor.list`, for a typed actor."""
-        return interface._accessor(self).list(
+        return _accessor(self, interface, "list").list(
             key=key, include_destroyed=include_destroyed, page_size=page_size
         )
 
     def __getattr__(self, name: str) -> ActorAccessor:
-        if name.startswith("_"):
-            raise AttributeError(
-                f"'Client' has no attribute {name!r}; "
-                f"actors of this name are accessed by .actor({name!r})"
-            )
+        if name.startswith("_") or name in CLIENT_ADVICE:
+            way = f"actors of this name are accessed by .actor({name!r})"
+            refuse_attribute(self, name, CLIENT_ADVICE, way)
         return self.actor(name)
 
     def __repr__(self) -> str:
@@ -329,6 +329,28 @@ class Client:
                 await self._own_http.aclose()
 
 
+def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) -> ActorAccessor:
+    """The actors that a class describes.
+
+    Raises:
+        TypeError: this is no such class; a name, say.
+    """
+    given: Any = interface
+    if isinstance(given, type) and issubclass(given, Actor):
+        return given._accessor(client)
+    name = given if isinstance(given, str) and given else "chatRoom"
+    is_attribute = name.isidentifier() and not iskeyword(name)
+    if is_attribute and isinstance(getattr(client, name, None), ActorAccessor):
+        actors = f"client.{name}"
+    else:
+        actors = f"client.actor({name!r})"
+    argument = {"get_for_id": "actor_id", "list": ""}.get(method, "key")
+    raise TypeError(
+        f"{method} of a client takes a class that describes an actor, not {given!r}; "
+        f"by the actor's name, write {actors}.{method}({argument})"
+    )
+
+
 class ActorAccessor:
     """The actors of one name: ``client.chatRoom``."""
 
@@ -338,6 +360,12 @@ class ActorAccessor:
 
     def __repr__(self) -> str:
         return f"<ActorAccessor {self._name!r}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            way = "actions are those of a handle, from get_or_create(key) or get(key)"
+            refuse_attribute(self, name, CLIENT_ADVICE, "" if name.startswith("_") else way)
 
     def get(
         self, key: Key = (), *, params: Any = None, get_params: GetParams | None = None

@@ -15,10 +15,10 @@ from weakref import ref
 
 import anyio
 
-from ._actions import ActionCall, action_attribute
+from ._actions import CONNECTION_ADVICE, ActionCall, action_attribute
 from ._calls import Attempts, explain, is_gone
 from ._checks import check_name
-from ._convert import convert
+from ._convert import check_result_type, convert
 from ._core import Core, actor_error
 from ._dial import Line, ParamsFailed, dial
 from ._ended import Ended, cause_of, delay_after, is_final
@@ -181,7 +181,7 @@ class Connection:
         return self._init.connection_id if self._init else None
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, name)
+        return action_attribute(self, self._target.name, name, CONNECTION_ADVICE)
 
     def __repr__(self) -> str:
         return f"<Connection to {self._handle!r} {self.status}>"
@@ -218,6 +218,7 @@ class Connection:
         Cancellation: a call that has not left is never sent; one that has may run.
         """
         name = check_name("action", name)
+        check_result_type(type)
         observer = self._core.observer
         if observer is None:
             return _loaded(await self._sender.call(name, args), type, name)
@@ -294,6 +295,7 @@ class Connection:
         """
         name = check_name("event", name)
         check_policies(buffer_size, overflow, gaps)
+        check_result_type(type)
         self._check_usable()
         buffer = EventBuffer(
             name,

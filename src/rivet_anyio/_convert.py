@@ -1,26 +1,330 @@
-"""``type=``: values into the user's types."""
+"""Values into the user's types and back: by msgspec, or by pydantic where a type is pydantic's.
+
+pydantic is never imported here: a type can only be pydantic's when the program imported it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
+import cbor2
 import msgspec
 
 from ._errors import ProtocolError
+from .protocol.objects import UNDEFINED, jsonable, plain_form
 
-__all__ = ["convert"]
+__all__ = ["Converter", "Misfit", "check_result_type", "convert", "converter_for"]
+
+_NATIVE = (bytes, bytearray, memoryview, dt.datetime)
+_SCALARS = (int, str, float, bool)
+
+
+class Misfit(ValueError):
+    """A value that is not of a type; says where in the value.
+
+    Attributes:
+        secretly: The same without anything of the value.
+    """
+
+    def __init__(self, text: str, secretly: str) -> None:
+        super().__init__(text)
+        self.secretly = secretly
+
+
+class Converter(Protocol):
+    """What converts between one type and plain values; `converter_for` makes it."""
+
+    def load(self, value: Any) -> Any:
+        """What arrived, as the type.
+
+        Raises:
+            Misfit: it is not of this type.
+        """
+        ...
+
+    def dump(self, value: Any, native: bool) -> Any:
+        """A value of the type, as it is sent.
+
+        Args:
+            value: The value; its plain form is taken, too.
+            native: Whether bytes and datetimes stay themselves; else they are as in JSON.
+
+        Raises:
+            Misfit: it is not of this type.
+            TypeError: something in it has no plain form.
+        """
+        ...
 
 
 def convert(value: Any, type: Any, what: str) -> Any:
-    """The value as `type`, by `msgspec.convert`; `Any` leaves it as it is.
+    """The value as `type`; `Any` leaves it as it is.
 
     Raises:
         ProtocolError: when the value is not of this type; `what` says where it came from.
+        TypeError: when nothing can be converted to this type.
     """
     if type is Any:
         return value
     try:
+        return converter_for(type).load(value)
+    except Misfit as exc:
+        raise ProtocolError(f"{what}: {exc}") from exc.__cause__
+
+
+def check_result_type(type: Any) -> None:
+    """Raise `TypeError` for a ``type=`` to which nothing can be converted."""
+    if type is not Any:
+        try:
+            converter_for(type)
+        except (TypeError, NameError) as exc:
+            raise TypeError(f"type={_name(type)}: {exc}") from exc
+
+
+def converter_for(type: Any) -> Converter:
+    """What converts this type.
+
+    Raises:
+        TypeError: nothing can be converted to it.
+        NameError: it names what is not defined yet.
+    """
+    try:
+        hash(type)
+    except TypeError:
+        return _new_converter(type)
+    return _known_converter(type)
+
+
+@lru_cache(1024)
+def _known_converter(type: Any) -> Converter:
+    return _new_converter(type)
+
+
+def _new_converter(type: Any) -> Converter:
+    if "pydantic" not in sys.modules or not any(map(_is_of_pydantic, _parts(type))):
+        return _ByMsgspec(type)
+    pydantic = sys.modules["pydantic"]
+    try:
+        return _ByPydantic(type, pydantic)
+    except pydantic.errors.PydanticSchemaGenerationError as exc:
+        # msgspec knows Structs and attrs classes, and leaves the models in them to pydantic.
+        try:
+            return _ByMsgspec(type, with_models=True)
+        except TypeError as why:
+            reason = str(exc).partition(". Set ")[0]
+            raise TypeError(
+                f"pydantic: {reason}; msgspec: {why}: use models and dataclasses only, or Structs "
+                "with models as their fields"
+            ) from None
+    except pydantic.errors.PydanticUserError as exc:
+        raise TypeError(_one_line(exc)) from exc
+
+
+def _parts(type: Any) -> Iterator[Any]:
+    """The classes that a type is made of, their fields' too, and what ``Annotated`` says of it."""
+    pending = [type]
+    seen: dict[int, Any] = {}
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        origin = get_origin(part)
+        if origin is Annotated:
+            yield from part.__metadata__
+            pending.append(part.__origin__)
+        elif origin is not None:
+            pending += [origin, *get_args(part)]
+        elif isinstance(part, type_):
+            yield part
+            if not _is_of_pydantic(part):
+                pending += _field_types(part)
+        else:
+            pending += [getattr(part, name) for name in _ALIASES if hasattr(part, name)]
+
+
+type_ = type
+_ALIASES = ("__value__", "__supertype__")
+"""Where ``type X = ...`` and ``NewType`` have what they stand for."""
+
+
+def _field_types(cls: type[Any]) -> list[Any]:
+    if not any(hasattr(cls, name) for name in _WITH_FIELDS):
+        return []
+    try:
+        return list(get_type_hints(cls, include_extras=True).values())
+    except (NameError, AttributeError, TypeError):
+        return []
+
+
+_WITH_FIELDS = (
+    *("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__"),
+    *("__total__", "_fields"),  # TypedDict, NamedTuple
+)
+
+
+def _is_of_pydantic(part: Any) -> bool:
+    """Whether this class, or this metadata of ``Annotated``, is for pydantic to interpret."""
+    if hasattr(part, "__get_pydantic_core_schema__") or hasattr(part, "__pydantic_validator__"):
+        return True
+    cls = part if isinstance(part, type) else type(part)
+    return cls.__module__.partition(".")[0] in ("pydantic", "pydantic_core", "annotated_types")
+
+
+class _ByMsgspec:
+    """Converts a type by msgspec, models of pydantic in it by pydantic."""
+
+    def __init__(self, type: Any, *, with_models: bool = False) -> None:
+        self._type = type
+        self._load_custom = _load_model if with_models else None
+        try:
+            msgspec.convert(None, type, dec_hook=_load_nothing)
+        except msgspec.ValidationError:
+            pass
+        # msgspec makes a list of a set, but sets have a form of their own; so have models' sets.
+        self._keeps_value = with_models
+        if type not in _SCALARS:
+            self._inspect(with_models)
+
+    def _inspect(self, with_models: bool) -> None:
+        """Look at all that the type is made of.
+
+        Raises:
+            TypeError: for a class that msgspec does not know.
+        """
+        # Only types that are no plain ones need it.
+        import msgspec.inspect as inspect
+
+        whole = inspect.type_info(self._type)
+        pending: list[Any] = [whole]
+        seen: set[int] = set()
+        while pending:
+            part = pending.pop()
+            match part:
+                case inspect.SetType() | inspect.FrozenSetType():
+                    self._keeps_value = True
+                case inspect.CustomType(cls=cls) if cls not in (object, cbor2.CBORTag):
+                    if not (with_models and _is_of_pydantic(cls)):
+                        raise TypeError(
+                            f"nothing says how a value becomes a `{cls.__qualname__}`: use a "
+                            "msgspec Struct, a dataclass, an attrs class or a pydantic model"
+                        )
+                case inspect.DataclassType(cls=cls) if with_models and _is_of_pydantic(cls):
+                    raise TypeError(f"`{cls.__qualname__}` is a dataclass of pydantic")
+                case _:
+                    pass
+            if isinstance(part, (tuple, list)):
+                pending += part
+            elif isinstance(part, msgspec.Struct) and id(part) not in seen:
+                seen.add(id(part))
+                pending += [getattr(part, name) for name in part.__struct_fields__]
+
+    def load(self, value: Any) -> Any:
+        try:
+            return msgspec.convert(value, self._type, dec_hook=self._load_custom)
         # Before 0.22, msgspec raises SystemError for an integer that is too large for a float.
-        return msgspec.convert(value, type)
-    except (msgspec.ValidationError, SystemError) as exc:
-        raise ProtocolError(f"{what}: {exc}") from exc
+        except (msgspec.ValidationError, SystemError) as exc:
+            raise Misfit(str(exc), _INVALID.sub("", str(exc))) from exc
+
+    def dump(self, value: Any, native: bool) -> Any:
+        has_undefined = False
+
+        def known(item: Any) -> Any:
+            nonlocal has_undefined
+            if item is UNDEFINED and native:
+                has_undefined = True
+                return None
+            return _known_form(item)
+
+        plain = msgspec.to_builtins(value, builtin_types=_NATIVE if native else (), enc_hook=known)
+        self.load(plain)
+        return value if native and (self._keeps_value or has_undefined) else plain
+
+
+def _known_form(item: Any) -> Any:
+    """What msgspec takes in place of an object that it does not know.
+
+    Raises:
+        TypeError: for what has no other form.
+    """
+    if isinstance(item, str):
+        return str.__str__(item)
+    if isinstance(item, int):
+        return int.__int__(item)
+    if isinstance(item, float):
+        return float.__float__(item)
+    if isinstance(item, Mapping):
+        return dict(item)
+    plain = plain_form(item)
+    if plain is item:
+        raise TypeError(f"a {type(item).__name__} has no plain form")
+    return plain
+
+
+def _load_nothing(cls: Any, value: Any) -> Any:
+    raise ValueError
+
+
+def _load_model(cls: Any, value: Any) -> Any:
+    """What msgspec calls for classes that it does not know."""
+    return converter_for(cls).load(value)
+
+
+class _ByPydantic:
+    """Converts a type by pydantic."""
+
+    def __init__(self, type: Any, pydantic: types.ModuleType) -> None:
+        self._type = type
+        self._errors = pydantic.ValidationError
+        self._adapter = pydantic.TypeAdapter(type)
+        if not getattr(self._adapter, "pydantic_complete", True):
+            self._adapter.rebuild(raise_errors=True)
+
+    def load(self, value: Any) -> Any:
+        try:
+            return self._adapter.validate_python(value)
+        except self._errors as exc:
+            what = f"not of type `{_name(self._type)}`"
+            text, secretly = _first(exc)
+            raise Misfit(f"{what}: {text}", f"{what}: {secretly}") from exc
+
+    def dump(self, value: Any, native: bool) -> Any:
+        valid = self.load(value)
+        try:
+            tree = self._adapter.dump_python(valid, mode="python", by_alias=True, warnings="error")
+            plain = jsonable(tree)
+        except ValueError as exc:
+            raise Misfit(_one_line(exc), f"not of type `{_name(self._type)}`") from exc
+        if native:
+            return plain
+        return msgspec.to_builtins(plain, builtin_types=(), enc_hook=_known_form)
+
+
+_INVALID = re.compile(
+    r"(?<=^Invalid enum value) .*(?= - at `|$)|(?<=^Invalid value) .*(?= - at `|$)"
+)
+
+
+def _first(error: Any) -> tuple[str, str]:
+    """The first of pydantic's complaints, written as msgspec writes its own; and without values."""
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
+    at = f" - at `${path}`" if path else ""
+    more = f", and {len(others)} more" if others else ""
+    return f"{first['msg']}{at}{more}", f"{first['type']}{at}{more}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _name(type: Any) -> str:
+    """A type as it is written."""
+    if isinstance(type, type_) and get_origin(type) is None:
+        return type.__qualname__
+    return repr(type)

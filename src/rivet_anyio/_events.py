@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_choice, check_size
-from ._convert import convert
+from ._convert import Converter, Misfit, converter_for
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
 
@@ -254,7 +254,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
         self._items = buffer.items
-        self._type = type
+        self._converter: Converter | None = None if type is Any else converter_for(type)
         self._what = f"event {buffer.name!r}"
         self._closed = False
         self._taken = 0
@@ -310,7 +310,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                 raise StopAsyncIteration from None
         self._taken += 1
         item = self._buffer.pop()
-        if type(item) is tuple and self._type is Any:  # as most are: one call less
+        if type(item) is tuple and self._converter is None:  # as most are: one call less
             return item[0]  # type: ignore[return-value]
         return self._delivered(item)
 
@@ -333,8 +333,11 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         value: Any = item
         if type(item) is tuple:
             value = item[0]
-            if self._type is not Any:
-                value = convert(value, self._type, self._what)
+            if self._converter is not None:
+                try:
+                    value = self._converter.load(value)
+                except Misfit as exc:
+                    raise ProtocolError(f"{self._what}: {exc}") from exc.__cause__
         elif isinstance(item, Unreadable):
             raise item.error
         elif isinstance(item, Gap) and self._buffer.raises_gaps:

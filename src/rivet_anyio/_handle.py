@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 import httpx
 import msgspec
 
-from ._actions import ActionCall, action_attribute
+from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
 from ._calls import Failed, call_actor, failed
 from ._checks import (
     check_flag,
@@ -22,7 +22,7 @@ from ._checks import (
     is_http_token,
 )
 from ._connection import Connection
-from ._convert import convert
+from ._convert import check_result_type, convert
 from ._core import Core, Server, error_of, is_from_gateway, signer
 from ._errors import ProtocolError
 from ._observe import Call, Subject, merged
@@ -89,7 +89,7 @@ class ActorHandle:
         return self._target.key
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, name)
+        return action_attribute(self, self._target.name, name, HANDLE_ADVICE)
 
     def __repr__(self) -> str:
         which = "by id" if self.key is None else f"key={list(self.key)!r}"
@@ -165,6 +165,7 @@ class ActorHandle:
         """
         path = action_path(name)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
+        check_result_type(type)
         observer = self._core.observer
         if observer is None:
             return await self._action(name, path, args, type, skip_ready_wait, _NO_CONTEXT)
@@ -237,6 +238,7 @@ class ActorHandle:
     ) -> QueueResult:
         queue = check_name("queue", queue)
         path = queue_path(queue)
+        check_result_type(type)
         timeout_ms = queue_timeout(timeout)
         observer = self._core.observer
         if observer is None:

@@ -6,7 +6,6 @@ annotations may name what is defined further down in the module.
 
 from __future__ import annotations
 
-import datetime as dt
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import (
@@ -24,7 +23,8 @@ from typing import (
 import msgspec
 
 from ._checks import check_name
-from ._convert import convert
+from ._convert import Converter, Misfit, convert, converter_for
+from .protocol.objects import UNDEFINED
 from .protocol.values import COMPAT_CBOR, prepare
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "Queue",
     "Rename",
     "action",
+    "check_now",
     "check_type",
     "event",
     "is_stub",
@@ -64,8 +65,8 @@ Rename = (
 )
 """As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
 
-_NATIVE = (bytes, bytearray, memoryview, dt.datetime)
 _SCALARS = (int, str, float, bool)
+_SECRET_FORM = msgspec.structs.replace(COMPAT_CBOR, secret=True)
 _SERVER_NAME = "__rivet_name__"
 
 
@@ -89,84 +90,85 @@ class Plain:
     Args:
         type: The annotation; `Any` lets every value through as it is.
         place: Where it stands, for messages.
-        native: Whether bytes and datetimes travel as themselves; else as msgspec writes JSON.
+        secret: Whether values are connection params: they travel as JSON, and no text repeats them.
     """
 
-    def __init__(self, type: Any, place: str, *, native: bool = True) -> None:
+    def __init__(self, type: Any, place: str, *, secret: bool = False) -> None:
         self._type = type
         self._place = place
-        self._native = _NATIVE if native else ()
-        self._has_sets: bool | None = None
+        self._secret = secret
+        self._converter: Converter | None = None
+
+    def check(self) -> None:
+        """Raise `TypeError` for a type that cannot be checked, `Unresolved` for one not yet."""
+        if self._converter is None:
+            self._converter = check_type(self._type, self._place)
 
     def __call__(self, value: Any, what: str) -> Any:
-        """The value as it travels.
+        """The value as it travels; `UNDEFINED` is of every type.
 
         Raises:
             TypeError: it is not of this type, or has no form; `what` says what the value is.
         """
         wanted = self._type
-        if wanted is Any or (wanted in _SCALARS and type(value) is wanted):
+        if wanted is Any or (wanted in _SCALARS and type(value) is wanted) or value is UNDEFINED:
             return value
-        if self._has_sets is None:
-            check_type(wanted, self._place)
-            self._has_sets = bool(self._native) and _contains_set(wanted)
+        self.check()
+        assert self._converter is not None
         try:
-            plain = msgspec.to_builtins(value, builtin_types=self._native)
+            return self._converter.dump(value, not self._secret)
+        except Misfit as exc:
+            if self._secret:
+                raise TypeError(f"{what}: {exc.secretly}") from None
+            raise TypeError(f"{what}: {exc}") from exc.__cause__
         except (TypeError, ValueError, RecursionError) as exc:
             # msgspec does not say where in the value it was.
-            prepare(value, COMPAT_CBOR, what)
-            raise TypeError(f"{what}: {exc}") from exc
-        try:
-            msgspec.convert(plain, wanted)
-        except (msgspec.ValidationError, SystemError) as exc:
-            raise TypeError(f"{what}: {exc}") from exc
-        # msgspec makes a list of a set, but sets have a form of their own.
-        return value if self._has_sets else plain
+            prepare(value, _SECRET_FORM if self._secret else COMPAT_CBOR, what)
+            raise TypeError(f"{what}: {exc}") from (None if self._secret else exc)
 
 
-def _contains_set(type: Any) -> bool:
-    """Whether there is a set anywhere in a type, its fields included."""
-    # Only typed actors need it, at their first use.
-    import msgspec.inspect
-
-    whole = msgspec.inspect.type_info(type)
-    pending: list[Any] = [whole]
-    seen: set[int] = set()
-    while pending:
-        part = pending.pop()
-        if isinstance(part, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)):
-            return True
-        if isinstance(part, tuple):
-            pending += part
-        elif isinstance(part, msgspec.Struct) and id(part) not in seen:
-            seen.add(id(part))
-            pending += [getattr(part, name) for name in part.__struct_fields__]
-    return False
+class Unresolved(TypeError):
+    """An annotation names what is not there at run time, or not yet."""
 
 
 def _types_of(annotated: Any, what: str) -> dict[str, Any]:
     """The types that the annotations of a function or a class stand for.
 
     Raises:
-        TypeError: for what means nothing at run time, or what msgspec cannot check.
+        Unresolved: for what means nothing at run time.
     """
     try:
         return get_type_hints(annotated, include_extras=True)
     except (NameError, AttributeError) as exc:
-        raise TypeError(
+        raise Unresolved(
             f"an annotation of {what} cannot be resolved: {exc}; "
             "what annotations name must be there in the module at run time"
         ) from exc
 
 
-def check_type(type: Any, what: str) -> None:
-    """Raise `TypeError` for what msgspec cannot check; `what` says where it stands."""
+def check_type(type: Any, what: str) -> Converter | None:
+    """What converts a type that stands at `what`; None for `Any`.
+
+    Raises:
+        TypeError: nothing can.
+        Unresolved: it names what is not there yet.
+    """
+    if type is Any:
+        return None
     try:
-        msgspec.convert(None, type)
-    except msgspec.ValidationError:
-        pass
-    except (TypeError, NameError) as exc:
+        return converter_for(type)
+    except NameError as exc:
+        raise Unresolved(f"{what}: {exc}") from exc
+    except TypeError as exc:
         raise TypeError(f"{what}: {exc}") from exc
+
+
+def check_now(check: Callable[[], object]) -> None:
+    """Check types when a class is made; those that name what comes later wait for their use."""
+    try:
+        check()
+    except Unresolved:
+        pass
 
 
 class Action:
@@ -202,6 +204,7 @@ class Action:
         )
         self._plain: list[Plain] | None = None
         self._result: Any = Any
+        check_now(self._resolved)
 
     def arguments(self, actor: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """What goes to the server for one call.
@@ -210,15 +213,10 @@ class Action:
             TypeError: the arguments do not fit the signature or its types.
         """
         values = self._bind(args, kwargs)
-        if self._plain is None:
-            types = _types_of(self._function, self.place)
-            for name, type_ in types.items():
-                check_type(type_, f"{self.place}, {name}")
-            self._plain = [Plain(types.get(p.name, Any), self.place) for p in self._parameters]
-            self._result = types.get("return", Any)
+        plain = self._resolved()
         last = len(self._parameters) - 1
         return [
-            self._plain[min(index, last)](value, self._argument(actor, index))
+            plain[min(index, last)](value, self._argument(actor, index))
             for index, value in enumerate(values)
         ]
 
@@ -231,28 +229,44 @@ class Action:
         what = f"result of action {self.server_name!r} of actor {actor!r}"
         return convert(output, self._result, what)
 
+    def _resolved(self) -> list[Plain]:
+        """What makes arguments plain, by position.
+
+        Raises:
+            TypeError: a type cannot be checked.
+        """
+        if self._plain is None:
+            types = _types_of(self._function, self.place)
+            for name, type_ in types.items():
+                check_type(type_, f"{self.place}, {name}")
+            self._plain = [Plain(types.get(p.name, Any), self.place) for p in self._parameters]
+            self._result = types.get("return", Any)
+        return self._plain
+
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """The values by position; defaults included, ``...`` left to the server."""
+        """The values by position, defaults included; ``...`` is left to the server.
+
+        What is left out before another argument is ``undefined``: JavaScript's own defaults stand
+        in for that, too.
+        """
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
         except TypeError as exc:
             raise TypeError(f"{self.place}(): {exc}") from None
         values: list[Any] = []
-        missing: str | None = None
+        left_out = 0
         for parameter in self._parameters:
             if parameter.kind is parameter.VAR_POSITIONAL:
                 given = list(bound.get(parameter.name, ()))
             else:
                 value = bound.get(parameter.name, parameter.default)
-                given = [] if value is ... else [value]
-            if given and missing is not None:
-                raise TypeError(
-                    f"{self.place}(): {missing!r} must be given where {parameter.name!r} is: "
-                    "arguments are positional, and its default is the server's"
-                )
-            if not given and missing is None:
-                missing = parameter.name
-            values += given
+                given = [value]
+                if value is ...:
+                    left_out += 1
+                    continue
+            if given:
+                values += [UNDEFINED] * left_out + given
+                left_out = 0
         return values
 
     def _argument(self, actor: str, index: int) -> str:
@@ -277,12 +291,15 @@ class ActorEvent(Generic[Owner_contra, T_co]):
         self.name = name
         self.server_name = server_name
         self._type = type
+        self._is_checked = False
+        check_now(lambda: self.type)
 
     @property
     def type(self) -> Any:
         """The type of its values."""
-        if self._type is _MISSING:
-            (self._type,) = _arguments(self.owner, self.name, 1)
+        if not self._is_checked:
+            (self._type,) = _checked_types(self.owner, self.name, (self._type,))
+            self._is_checked = True
         return self._type
 
     def __repr__(self) -> str:
@@ -305,7 +322,9 @@ class ActorQueue(Generic[Owner_contra, Body_contra, R_co]):
         self.name = name
         self.server_name = server_name
         self._types = (body, response)
+        self._is_checked = False
         self._plain: Plain | None = None
+        check_now(self._resolved)
 
     def plain(self, body: Any, actor: str) -> Any:
         """A message as it travels; a `TypeError` when it is not of the queue's type."""
@@ -319,24 +338,31 @@ class ActorQueue(Generic[Owner_contra, Body_contra, R_co]):
         return self._resolved()[1]
 
     def _resolved(self) -> tuple[Any, Any]:
-        if self._types[0] is _MISSING:
-            body, response = _arguments(self.owner, self.name, 2)
+        if not self._is_checked:
+            body, response = _checked_types(self.owner, self.name, self._types)
             self._types = (body, response)
+            self._is_checked = True
         return self._types
 
     def __repr__(self) -> str:
         return f"<queue {self.owner.__qualname__}.{self.name}>"
 
 
-def _arguments(owner: type[Any], name: str, count: int) -> tuple[Any, ...]:
-    """What stands in the brackets of ``name: Event[...]``."""
-    declaration = {"__annotations__": {name: owner.__annotations__[name]}}
-    alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
+def _checked_types(owner: type[Any], name: str, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types that were given by value, or those in the brackets of ``name: Event[...]``.
+
+    Raises:
+        TypeError: one cannot be checked.
+    """
     what = f"{owner.__qualname__}.{name}"
-    annotation = _types_of(alone, what)[name]
-    if get_origin(annotation) is ClassVar:
-        (annotation,) = get_args(annotation)
-    types = get_args(annotation) or (Any,) * count
+    types = given
+    if given[0] is _MISSING:
+        declaration = {"__annotations__": {name: owner.__annotations__[name]}}
+        alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
+        annotation = _types_of(alone, what)[name]
+        if get_origin(annotation) is ClassVar:
+            (annotation,) = get_args(annotation)
+        types = get_args(annotation) or (Any,) * len(given)
     for type_ in types:
         check_type(type_, what)
     return types

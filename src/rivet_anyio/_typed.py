@@ -20,12 +20,14 @@ from typing import (
     ClassVar,
     Generic,
     Literal,
+    NoReturn,
     Protocol,
     get_args,
     get_origin,
     overload,
 )
 
+from ._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
 from ._checks import check_name
 from ._convert import convert
 from ._errors import ClosedError
@@ -38,6 +40,7 @@ from ._members import (
     Plain,
     Queue,
     Rename,
+    check_now,
     is_stub,
     server_name_of,
 )
@@ -137,6 +140,20 @@ class Actor(Generic[Params, Input]):
             if cls is Actor and len(given) == 1:
                 given = (*given, Any)
             return super().__class_getitem__(given)
+
+        def __getattr__(self, name: str) -> Any:
+            self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        """Raise the `AttributeError` for what the class does not declare."""
+        is_handle = self.__dict__.get("_connection") is None
+        way = f"actions that the class does not declare are called by .action({name!r}, ...)"
+        refuse_attribute(
+            self,
+            name,
+            HANDLE_ADVICE if is_handle else CONNECTION_ADVICE,
+            "" if name.startswith("_") else way,
+        )
 
     def __init_subclass__(cls, *, name: str | None = None, rename: Rename | None = None) -> None:
         super().__init_subclass__()
@@ -460,8 +477,10 @@ def _declare_types(cls: type[Actor[Any, Any]]) -> None:
     for base in cls.__dict__.get("__orig_bases__", ()):
         if get_origin(base) is Actor:
             params, input = get_args(base)
-            cls._rivet_params = Plain(params, f"params of {cls.__qualname__}", native=False)
+            cls._rivet_params = Plain(params, f"params of {cls.__qualname__}", secret=True)
             cls._rivet_input = Plain(input, f"input of {cls.__qualname__}")
+            check_now(cls._rivet_params.check)
+            check_now(cls._rivet_input.check)
 
 
 def _declare_members(cls: type[Actor[Any, Any]]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 import msgspec
+import pydantic
 
 from rivet_anyio import Actor, Event, Queue, action, event, queue
 
@@ -22,6 +23,10 @@ class Result:
 
 class User(msgspec.Struct):
     token: str
+
+
+class Post(pydantic.BaseModel):
+    text: str
 
 
 class Counter(Actor, name="counter", rename="camel"):
@@ -61,3 +66,12 @@ class Lobby(Room, name="lobby"):
 
 class OnlyParams(Actor[User], name="only"):
     async def whoami(self) -> User: ...
+
+
+class Board(Actor[Post, list[Post]], name="board"):
+    posted: Event[Post]
+    changed: Event[Post | None]
+    plain = event(Post)
+    drafts: Queue[Post, list[Post]]
+
+    async def post(self, post: Post, after: Post | None = ..., limit: int = ...) -> list[Post]: ...

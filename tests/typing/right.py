@@ -10,6 +10,7 @@ from typing import Any, assert_type
 import httpx
 
 from rivet_anyio import (
+    UNDEFINED,
     ActorHandle,
     ActorInfo,
     ActorList,
@@ -22,7 +23,7 @@ from rivet_anyio import (
     StatusStream,
 )
 
-from .actors import Counter, Job, Lobby, OnlyParams, Result, Room, User
+from .actors import Board, Counter, Job, Lobby, OnlyParams, Post, Result, Room, User
 
 
 async def handles(client: Client) -> None:
@@ -129,3 +130,19 @@ async def either(room: Room) -> None:
 async def signature(counter: Counter) -> None:
     add: Callable[[float, float], Coroutine[Any, Any, float]] = counter.add
     await add(1, 2)
+
+
+async def models(client: Client) -> None:
+    board = client.get_or_create(Board, params=Post(text="x"), input=[Post(text="y")])
+    assert_type(board, Board)
+    assert_type(await board.post(Post(text="x")), list[Post])
+    await board.post(Post(text="x"), UNDEFINED, 5)
+    async with board.connect() as conn:
+        assert_type(conn.events(Board.posted), EventStream[Post])
+        assert_type(conn.events(Board.changed), EventStream[Post | None])
+        assert_type(conn.events(Board.plain), EventStream[Post])
+    result = await board.send_and_wait(Board.drafts, Post(text="x"))
+    assert_type(result, QueueResult[list[Post] | None])
+    handle = client.board.get()
+    assert_type(await handle.action("post", Post(text="x"), type=Post), Post)
+    await assert_type(handle.post(Post(text="x")), Coroutine[Any, Any, Any])

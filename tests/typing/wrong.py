@@ -7,7 +7,7 @@ from typing import assert_type
 
 from rivet_anyio import Actor, Client, Event, EventStream, action, event, queue
 
-from .actors import Counter, Job, Lobby, Result, Room, User
+from .actors import Board, Counter, Job, Lobby, Post, Result, Room, User
 
 
 async def actions(client: Client) -> None:
@@ -67,6 +67,19 @@ async def params_and_input(client: Client) -> None:
     await client.create(Room, input=5)  # wrong
     client.get(Room).connect(params=5)  # wrong
     client.get(Lobby, params=5)  # wrong
+
+
+async def models(client: Client) -> None:
+    client.get_or_create(Board, params=Job(1))  # wrong
+    board = client.get_or_create(Board)
+    await board.post({"text": "x"})  # wrong
+    await board.post(Post(text="x"), Post(text="y"), "5")  # wrong
+    text: str = await board.post(Post(text="x"))  # wrong
+    print(text)
+    await board.send(Board.drafts, Job(1))  # wrong
+    board.close()  # wrong
+    client.board.getOrCreate("key")  # wrong
+    client.board.get().post(Post(text="x"))  # wrong
 
 
 async def classes(client: Client) -> None:

@@ -5,6 +5,7 @@ imported but its errors. Each module tells one part of the protocol:
 
 - `keys`: actor keys as servers write them;
 - `values`: what Python values become on the way to JavaScript and back;
+- `objects`: what objects become, dataclasses and models among them;
 - `dialect`: what differs between server versions;
 - `bare`: the binary encoding's primitives;
 - `messages`: what client and server say to each other;

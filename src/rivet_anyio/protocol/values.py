@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
 import datetime as dt
+import decimal
 import enum
 import json
 import math
 import re
 import struct
+import uuid
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ import cbor2
 import msgspec
 
 from .._errors import ProtocolError
+from .objects import UNDEFINED, plain_form
 
 __all__ = [
     "COMPAT_CBOR",
@@ -64,7 +66,7 @@ class ValueForm(msgspec.Struct, frozen=True):
         name: For messages: where the value was to go.
         markers: Bytes and BigInt go as ``["$Uint8Array", base64]`` and ``["$BigInt", digits]``,
             and user arrays that look like markers get one more ``$``.
-        sets: Sets have a marker too, ``["$Set", items]``.
+        sets: Sets and ``undefined`` have markers too, ``["$Set", items]``, ``["$Undefined", 0]``.
         tags: CBOR tags are understood: datetimes, maps with any keys, sets and bytes.
         finite: NaN and the infinities have no form.
         secret: No value is repeated in messages.
@@ -111,7 +113,7 @@ def prepare(value: Any, form: ValueForm, where: str) -> Any:
 
     Args:
         value: None, bool, int, float, str, bytes, datetime (with a time zone), list, tuple, set,
-            dict, and enums, dataclasses and msgspec Structs of these.
+            dict, `UNDEFINED`, enums, and what `plain_form` makes one of these of.
         form: What the carrier can do.
         where: What the value is, for messages: ``"args"``.
 
@@ -156,11 +158,6 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
         return _datetime(value, form)
     if isinstance(value, Set):
         return _set(value, form, depth)
-    if isinstance(value, msgspec.Struct):
-        return _prepare(_struct_fields(value), form, depth)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return _prepare(fields, form, depth)
     if isinstance(value, cbor2.CBORTag) and form.tags:
         return cbor2.CBORTag(value.tag, _prepare(value.value, form, depth + 1))
     if isinstance(value, Mapping):
@@ -173,12 +170,34 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
         return _prepare(float(value), form, depth)
     if isinstance(value, (list, tuple)):
         return _array(value, form, depth)
-    _refuse(
-        value,
-        form,
-        "send None, bool, int, float, str, bytes, datetime, list, tuple, set, dict, "
-        "or a dataclass, Struct or enum of these",
-    )
+    if value is UNDEFINED:
+        return _undefined(value, form)
+    return _prepare(_plain(value, form), form, depth)
+
+
+def _plain(value: Any, form: ValueForm) -> Any:
+    """An object of another kind, one level of it as what it becomes."""
+    try:
+        plain = plain_form(value)
+    except TypeError as exc:
+        why = "" if form.secret or exc.__cause__ is None else f": {exc.__cause__}"
+        raise _Refused(f"{exc}{why}") from None
+    if plain is value:
+        _refuse(
+            value,
+            form,
+            "send None, bool, int, float, str, bytes, list, tuple, set, dict, a date or time, "
+            "UUID, Decimal, enum, or a dataclass, Struct, attrs class or pydantic model of these",
+        )
+    return plain
+
+
+def _undefined(value: Any, form: ValueForm) -> Any:
+    if form.sets:
+        return ["$Undefined", 0]
+    if form.tags:
+        return cbor2.undefined
+    _refuse(value, form, "send None" if form.secret else "send None, or use encoding='bare'")
 
 
 def _checked_text(text: str, form: ValueForm) -> str:
@@ -269,6 +288,11 @@ def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
 
 def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
     """A mapping with keys that are not all strings."""
+    named = {_name_of(key, form): item for key, item in value.items()}
+    if all(type(key) is str for key in named):
+        if len(named) < len(value):
+            raise _Refused("two of its keys are the same text")
+        return _mapping(named, form, depth - 1)
     if not form.tags:
         odd = next(key for key in value if type(key) is not str)
         raise _Refused(
@@ -282,6 +306,15 @@ def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any
     return cbor2.CBORTag(259, tree)
 
 
+def _name_of(key: Any, form: ValueForm) -> Any:
+    """Enums, dates, UUIDs and decimals are names of properties, as for msgspec."""
+    if isinstance(key, enum.Enum):
+        return _name_of(key.value, form)
+    if isinstance(key, (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)):
+        return key if isinstance(key, dt.datetime) else _plain(key, form)
+    return key
+
+
 def _prepare_at(value: Any, form: ValueForm, depth: int, segment: str) -> Any:
     try:
         return _prepare(value, form, depth)
@@ -292,22 +325,6 @@ def _prepare_at(value: Any, form: ValueForm, depth: int, segment: str) -> Any:
 
 def _segment(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
-
-
-def _struct_fields(value: msgspec.Struct) -> Any:
-    """One level of a msgspec Struct, as msgspec itself would write it."""
-    config = value.__struct_config__
-    pairs = [
-        (name, getattr(value, attribute))
-        for attribute, name in zip(
-            value.__struct_fields__, value.__struct_encode_fields__, strict=True
-        )
-    ]
-    if config.array_like:
-        tagged = [config.tag] if config.tag is not None else []
-        return [*tagged, *(item for _, item in pairs)]
-    fields = {name: item for name, item in pairs if item is not msgspec.UNSET}
-    return {config.tag_field: config.tag, **fields} if config.tag_field else fields
 
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:

@@ -7,13 +7,14 @@ A stream has two halves. The connection holds the `EventBuffer` and fills it; th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._backend import current_backend
 from ._convert import convert
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from ._log import logger
@@ -82,6 +83,7 @@ class EventBuffer:
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
         abandon: Callable[[EventBuffer], None],
+        check: Callable[[], None] | None = None,
         dropped: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
@@ -98,6 +100,7 @@ class EventBuffer:
         self._gaps = gaps
         self._unsubscribe = unsubscribe
         self._abandon = abandon
+        self._check = check
         self._tell_drop = dropped
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
@@ -182,6 +185,11 @@ class EventBuffer:
         """Whether a gap is raised rather than delivered."""
         return self._gaps == "raise"
 
+    def check(self) -> None:
+        """Raise when this is not the place where the connection may be used."""
+        if self._check is not None:
+            self._check()
+
     async def arrival(self) -> None:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
@@ -250,6 +258,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     from one stream: each event goes to one of them.
     """
 
+    _checkpoint_if_cancelled: Callable[[], Awaitable[None]]  # from the first wait on
+
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
         self._items = buffer.items
@@ -292,17 +302,22 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             ProtocolError: when this event cannot be read or is not of ``type=``; the stream
                 goes on.
             ActorError, TransportError: when the connection failed for good.
-            ClosedError: when this stream was closed, also by another task meanwhile.
+            ClosedError: when this stream was closed, also by another task meanwhile; and before
+                the connection's block was entered.
 
         Cancellation: safe, no event is lost.
         """
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items:
+            await self._checkpoint_if_cancelled()
+        else:
             await self._wait()
         self._taken += 1
         return self._delivered(self._buffer.pop())
 
     async def __anext__(self) -> T_co:
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items:
+            await self._checkpoint_if_cancelled()
+        else:
             try:
                 await self._wait()
             except anyio.EndOfStream:
@@ -316,6 +331,9 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     async def _wait(self) -> None:
         """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
+        buffer.check()
+        if not self._taken:
+            self._checkpoint_if_cancelled = current_backend().cancellation_check()
         if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
@@ -348,10 +366,10 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def close(self) -> None:
         """What `aclose` does; nothing in it waits."""
         if not self._closed:
+            self._buffer.unsubscribe()
             self._closed = True
             self._buffer.end(None)
             self._buffer.clear()
-            self._buffer.unsubscribe()
 
     def __del__(self) -> None:
         self._buffer.abandon()

@@ -56,6 +56,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """The tests that need a server, on every RivetKit that can be installed, in every encoding."""
+    install(session, "test")
+    session.run("pytest", "--all-versions", "tests/real", *session.posargs)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict and pyright."""
     install(session, "types")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import VERSIONS
+from tests.servers import CHECKED, VERSIONS
 
 # How long an example takes says something about the machine only.
 settings.register_profile(
@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="2.2.1",
         help="the RivetKit of the tests that take any one",
     )
+    parser.addoption(
+        "--all-versions",
+        action="store_true",
+        help="every RivetKit, in every encoding, not only those of the ordinary suite",
+    )
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")
@@ -28,4 +33,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--reconnects", type=int, default=200, help="of one connection")
     group.addoption(
         "--all-kills", action="store_true", help="also where a restart takes half a minute"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `--all-versions` runs."""
+    if config.getoption("--all-versions"):
+        return
+    left_out = [item for item in items if not _is_ordinary(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if _is_ordinary(item)]
+
+
+def _is_ordinary(item: pytest.Item) -> bool:
+    """Whether its server is one of `CHECKED`; of the slow 2.3 one encoding is enough."""
+    callspec = getattr(item, "callspec", None)
+    params = {} if callspec is None else callspec.params
+    version = params.get("server") or params.get("private_server") or CHECKED[0]
+    return version in CHECKED and (
+        not version.startswith("2.3.") or params.get("encoding", "bare") == "bare"
     )

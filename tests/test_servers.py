@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import VERSIONS, Server, ServerError, call, start_server
+from tests.servers import CHECKED, Server, ServerError, call, start_server
 from tests.servers._processes import alive, wait_gone
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=CHECKED)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with start_server(request.param) as server:
         yield server
@@ -57,7 +57,7 @@ def test_a_taken_port_is_an_error(server: Server) -> None:
     assert call(server.port, "probe", "answers", "echo", 1) == 1
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CHECKED)
 def test_kill_leaves_no_process(version: str) -> None:
     with start_server(version) as server:
         pids = server.pids()
@@ -67,7 +67,7 @@ def test_kill_leaves_no_process(version: str) -> None:
         assert server.pids() == []
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CHECKED)
 def test_what_the_ledger_acknowledged_survives_a_kill(version: str) -> None:
     if version.startswith("2.3."):
         pytest.skip("after a crash its engine hands out no old actors for 30 seconds")
@@ -78,7 +78,7 @@ def test_what_the_ledger_acknowledged_survives_a_kill(version: str) -> None:
         assert call(server.port, "ledger", "x", "log") == [0, 1, 2]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CHECKED)
 def test_servers_die_with_their_parent(version: str) -> None:
     script = (
         "import sys, time\n"
@@ -102,7 +102,7 @@ def test_servers_die_with_their_parent(version: str) -> None:
 
 def test_the_command_ends_everything() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", VERSIONS[-1]],
+        [sys.executable, "-m", "tests.servers", CHECKED[-1]],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

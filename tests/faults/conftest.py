@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from rivet_anyio import Client, Retry
-from tests.servers import VERSIONS, Server, start_server
+from tests.servers import CHECKED, Server, start_server
 
 from .proxy import Proxy, running_proxy
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="package", params=VERSIONS)
+@pytest.fixture(scope="package", params=CHECKED)
 def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Every version."""
     with start_server(request.param) as server:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Connection, ConnectionLostError, Gap, Retry, Status
-from tests.servers import VERSIONS, Server, start_server
+from tests.servers import CHECKED, Server, start_server
 
 from .proxy import Proxy, running_proxy
 from .stage import stage
@@ -20,7 +20,7 @@ ATTEMPTS = 100
 RETRY = Retry(initial=0.2, maximum=1.0)
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=CHECKED)
 def mortal(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that a test may kill."""
     with start_server(request.param) as server:

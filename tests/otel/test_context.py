@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 from rivet_anyio import Client
 from rivet_anyio.otel import OpenTelemetry
 from tests.peers.raw import INIT, Peer, serving, text
-from tests.servers import VERSIONS, Server, start_server
+from tests.servers import CHECKED, Server, start_server
 
 from .recording import Recording, id_of, in_header, parsed_head
 
@@ -35,7 +35,7 @@ REMOTE = SpanContext(
 )
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=CHECKED)
 def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == "2.2.1":
         yield request.getfixturevalue("server")

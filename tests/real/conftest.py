@@ -10,6 +10,8 @@ import pytest
 from rivet_anyio import Client
 from tests.servers import VERSIONS, Server, start_server
 
+ENCODINGS = ("bare", "cbor", "json")
+
 _numbers = itertools.count()
 
 
@@ -19,7 +21,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["bare", "cbor", "json"])
+@pytest.fixture(autouse=True)
+def creating(request: pytest.FixtureRequest) -> None:
+    """Whatever a test before this one did to the server, actors can be created."""
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").ensure_creates()
+
+
+@pytest.fixture(params=ENCODINGS)
 def encoding(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

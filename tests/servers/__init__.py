@@ -12,9 +12,10 @@ either backend, and from scripts.
 from ._http import call, get_or_create
 from ._install import InstallError, install
 from ._server import Server, ServerError, start_server
-from ._versions import VERSIONS
+from ._versions import CHECKED, VERSIONS
 
 __all__ = [
+    "CHECKED",
     "VERSIONS",
     "InstallError",
     "Server",

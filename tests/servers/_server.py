@@ -18,12 +18,14 @@ from . import _http, _processes
 from ._install import install
 from ._node import node
 from ._ports import Port, reserve_port
-from ._versions import SOURCES, sources
+from ._versions import SOURCES, program
 
 _READY_TIMEOUT = 120.0
 _STOP_TIMEOUT = 30.0
 _POLL = 0.05
 _PORT_ATTEMPTS = 5
+_CREATION_TIMEOUT = 30.0
+_CREATION_INTERVAL = 15.0
 
 # What would point a server at some other engine, make it talk to strangers or change how it logs.
 _SCRUBBED = ("RIVET", "_RIVET", "OTEL_", "NODE_", "LOG_LEVEL", "TEST_SERVER_")
@@ -38,13 +40,17 @@ class _PortTakenError(ServerError):
     """Somebody else was faster at the port."""
 
 
+class _NotReadyError(ServerError):
+    """The server runs, but no actor could be created in time."""
+
+
 def start_server(version: str, *, port: int | None = None) -> "Server":
     """Install the version if needed, start a server with empty storage, wait until it answers."""
     installation = install(version)
     for _ in range(_PORT_ATTEMPTS - 1):
         if port is not None:
             break
-        with contextlib.suppress(_PortTakenError):
+        with contextlib.suppress(_PortTakenError, _NotReadyError):
             return _start(version, installation, reserve_port())
     return _start(version, installation, reserve_port() if port is None else Port(port))
 
@@ -72,6 +78,7 @@ class Server:
         self._port = port
         self._token = secrets.token_hex(8)
         self._node: subprocess.Popen[bytes] | None = None
+        self._created = float("-inf")
         self._directory = Path(tempfile.mkdtemp(prefix="rivet-anyio-server-"))
         self._program = self._directory / "program"
         self._storage = self._directory / "storage"
@@ -100,7 +107,7 @@ class Server:
         printed = len(self._node_log())
         with self._log.open("ab") as log:
             self._node = subprocess.Popen(
-                [str(node()), "server.mjs"],
+                [str(node()), program(self.version)],
                 cwd=self._program,
                 env=self._environment(),
                 # Never written to: the server ends itself when this pipe breaks with this process.
@@ -114,6 +121,24 @@ class Server:
         except BaseException:
             self.kill()
             raise
+
+    def ensure_creates(self) -> None:
+        """Try to create an actor; if that fails, start anew, with empty storage.
+
+        On a busy machine the engine of 2.3.19 sometimes stops creating actors, for good. Answers
+        at once if the last success is less than 15 s old.
+        """
+        if not self._has_engine or time.monotonic() < self._created + _CREATION_INTERVAL:
+            return
+        key = secrets.token_hex(8)
+        try:
+            _http.call(self.port, "instance", key, "token", timeout=_CREATION_TIMEOUT)
+        except (OSError, http.client.HTTPException, _http.HttpError, ValueError):
+            self.kill()
+            shutil.rmtree(self._storage)
+            self._storage.mkdir()
+            self.start()
+        self._created = time.monotonic()
 
     def stop(self) -> None:
         """End all processes in an orderly way: what actors have to save is saved."""
@@ -177,7 +202,6 @@ class Server:
         self._program.mkdir()
         for source in (*SOURCES.glob("*.mjs"), SOURCES / "engine.sh"):
             shutil.copy(source, self._program)
-        shutil.copy(sources(self.version) / "server.mjs", self._program)
         (self._program / "node_modules").symlink_to(installation / "node_modules")
 
     def _environment(self) -> dict[str, str]:
@@ -230,7 +254,9 @@ class Server:
             if token != self._token or not self._is_own_engine():
                 raise self._failure("another server answers on its port", _PortTakenError)
             return
-        raise self._failure(f"it was not ready within {_READY_TIMEOUT:.0f} s: {problem}")
+        raise self._failure(
+            f"it was not ready within {_READY_TIMEOUT:.0f} s: {problem}", _NotReadyError
+        )
 
     def _is_own_engine(self) -> bool:
         # Rather than fail, 2.3 joins an engine that it finds on its port.

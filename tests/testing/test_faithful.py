@@ -17,7 +17,7 @@ import pytest
 
 from rivet_anyio import Client
 from rivet_anyio.testing import ActorServer
-from tests.servers import VERSIONS, Server, install, start_server
+from tests.servers import CHECKED, Server, install, start_server
 from tests.servers._node import node
 
 from .actors import ACTORS
@@ -27,7 +27,7 @@ ENCODINGS = ("bare", "cbor", "json")
 PATIENCE = 90
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=CHECKED)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with start_server(request.param) as server:
         yield server

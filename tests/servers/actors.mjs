@@ -152,6 +152,7 @@ function greeter({ actor }) {
     actions: {
       who: (c) => c.conn.state.name,
       greet: (c) => c.conn.send("welcome", { name: c.conn.state.name, number: 0 }),
+      kick: (c) => c.conn.disconnect("kicked"),
     },
   });
 }

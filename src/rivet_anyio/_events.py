@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import anyio
@@ -267,6 +268,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         self._what = f"event {buffer.name!r}"
         self._closed = False
         self._taken = 0
+        self._thread = -1  # where it is used, from the first wait on
 
     @property
     def name(self) -> str:
@@ -307,7 +309,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
         Cancellation: safe, no event is lost.
         """
-        if self._taken % _ITEMS_PER_CHECKPOINT and self._items:
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
             await self._checkpoint_if_cancelled()
         else:
             await self._wait()
@@ -315,7 +317,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         return self._delivered(self._buffer.pop())
 
     async def __anext__(self) -> T_co:
-        if self._taken % _ITEMS_PER_CHECKPOINT and self._items:
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
             await self._checkpoint_if_cancelled()
         else:
             try:
@@ -332,7 +334,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
         buffer.check()
-        if not self._taken:
+        if self._thread < 0:
+            self._thread = get_ident()
             self._checkpoint_if_cancelled = current_backend().cancellation_check()
         if buffer.items:
             await checkpoint()

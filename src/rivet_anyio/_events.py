@@ -259,7 +259,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     from one stream: each event goes to one of them.
     """
 
-    _checkpoint_if_cancelled: Callable[[], Awaitable[None]]  # from the first wait on
+    _cancellation: Callable[[], Awaitable[None] | None]  # from the first wait on
 
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
@@ -310,7 +310,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         Cancellation: safe, no event is lost.
         """
         if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
-            await self._checkpoint_if_cancelled()
+            if (cancelled := self._cancellation()) is not None:
+                await cancelled
         else:
             await self._wait()
         self._taken += 1
@@ -318,7 +319,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
-            await self._checkpoint_if_cancelled()
+            if (cancelled := self._cancellation()) is not None:
+                await cancelled
         else:
             try:
                 await self._wait()
@@ -336,7 +338,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         buffer.check()
         if self._thread < 0:
             self._thread = get_ident()
-            self._checkpoint_if_cancelled = current_backend().cancellation_check()
+            self._cancellation = current_backend().cancellation_check()
         if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:

@@ -82,8 +82,11 @@ class Backend(Protocol):
         """As `anyio.lowlevel.checkpoint_if_cancelled`."""
         ...
 
-    def cancellation_check(self) -> Callable[[], Awaitable[None]]:
-        """As `checkpoint_if_cancelled`, and faster when one task calls it again and again."""
+    def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
+        """A faster `checkpoint_if_cancelled`, for where one task calls it again and again.
+
+        It may return None, and then there is nothing to wait for.
+        """
         ...
 
     def stream(self, sock: socket.socket, data: bytes) -> ByteStream:

@@ -30,7 +30,7 @@ class AsyncioBackend:
     def runs_here(self) -> bool:
         return asyncio._get_running_loop() is self._loop
 
-    def cancellation_check(self) -> Callable[[], Awaitable[None]]:
+    def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
         if ScopeCheck.is_possible():
             return ScopeCheck(self._loop).run
         return self.checkpoint_if_cancelled
@@ -63,21 +63,21 @@ class ScopeCheck:
         names = ("_cancel_called", "_shield", "_parent_scope")
         return hasattr(anyio_backend, "_task_states") and all(hasattr(scope, n) for n in names)
 
-    async def run(self) -> None:
+    def run(self) -> Awaitable[None] | None:
         task = asyncio.current_task(self._loop)
         if task is not self._task or self._state is None:
             self._task = task
             self._state = anyio_backend._task_states.get(task) if task is not None else None
             if self._state is None:
-                return
+                return None
         scope = self._state.cancel_scope
         while scope is not None:
             if scope._cancel_called:
-                await checkpoint()
-                return
+                return checkpoint()
             if scope._shield:
-                return
+                return None
             scope = scope._parent_scope
+        return None
 
 
 class AsyncioWaiter:

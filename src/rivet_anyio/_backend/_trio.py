@@ -41,7 +41,7 @@ class TrioBackend:
         except RuntimeError:
             return False
 
-    def cancellation_check(self) -> Callable[[], Awaitable[None]]:
+    def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
         return trio.lowlevel.checkpoint_if_cancelled
 
     def waiter(self) -> TrioWaiter:

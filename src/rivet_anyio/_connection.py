@@ -7,6 +7,7 @@ exception.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
@@ -16,6 +17,7 @@ from weakref import ref
 import anyio
 
 from ._actions import CONNECTION_ADVICE, ActionCall, action_attribute
+from ._backend import Backend, check_loop
 from ._calls import Attempts, explain, is_gone
 from ._checks import check_name
 from ._convert import check_result_type, convert
@@ -84,6 +86,7 @@ class Connection:
         "_abandoned",
         "_attempt_observer",
         "_attempts",
+        "_backend",
         "_blocking",
         "_buffers",
         "_change",
@@ -142,6 +145,7 @@ class Connection:
         self._retry = retry or options.retry
         self._tasks = SilentTasks()
         self._entered = False
+        self._backend: Backend | None = None
         self._leaving = False
         self._first_settled = Signal()
         self._supervised = Signal()
@@ -271,7 +275,8 @@ class Connection:
         """The events of one name, subscribed from here on.
 
         The subscription is sent before every action that is called after this. Streams of one
-        name share it; closing the last one ends it.
+        name share it; closing the last one ends it. A stream that is made before the block is
+        entered also gets what the actor sends while the connection opens.
 
         Args:
             name: The event's name as the server knows it.
@@ -289,24 +294,26 @@ class Connection:
 
         Raises:
             ActorError, TransportError: the connection has failed for good.
-            ClosedError: outside the block.
+            ClosedError: after the block was left.
             TypeError: the name is not a string, or an argument has a wrong type.
             ValueError: the name is empty or has a lone surrogate, or an argument is out of range.
         """
         name = check_name("event", name)
         check_policies(buffer_size, overflow, gaps)
         check_result_type(type)
-        self._check_usable()
+        if self._entered:
+            self._check_usable()
         buffer = EventBuffer(
             name,
-            since=anyio.current_time(),
+            since=self._backend.time() if self._backend is not None else -math.inf,
             buffer_size=buffer_size,
             buffer_bytes=_BUFFER_BYTES,
             overflow=overflow,
             gaps=gaps,
             unsubscribe=self._unsubscribe,
             abandon=self._abandoned.append,
-            dropped=self._observer.dropped if self._observer is not None else None,
+            check=self._check_stream,
+            dropped=self._note_dropped if self._core.observer is not None else None,
         )
         self._sweep()
         buffers = self._buffers.setdefault(name, [])
@@ -340,7 +347,7 @@ class Connection:
 
         After the connection's end the stream delivers ``closed`` and ends.
         """
-        stream = StatusStream(self._change)
+        stream = StatusStream(self._change, self._check_loop)
         if not self._over:
             self._watchers.add(ref(stream, self._watchers.discard))
         return stream
@@ -373,10 +380,13 @@ class Connection:
     async def __aenter__(self) -> Connection:
         if self._entered:
             raise RuntimeError("a Connection can be entered once: call connect() again")
+        _ = self._core.http
+        self._backend = self._core.backend
+        assert self._backend is not None
         self._entered = True
         for wait in (Signal.wait, EventBuffer.arrival, StatusStream.receive):
             uninterrupted(wait)
-        self._sender.begin(codec_for(self._core.config.encoding, Dialect.PLAIN))
+        self._sender.begin(self._backend, codec_for(self._core.config.encoding, Dialect.PLAIN))
         if self._core.observer is not None:
             assert self._subject is not None
             self._observer = self._core.observer.connection(self._subject)
@@ -640,6 +650,7 @@ class Connection:
         buffers = self._buffers.get(buffer.name, [])
         if buffer not in buffers:
             return
+        self._check_loop()
         buffers.remove(buffer)
         if buffer in self._blocking:
             self._blocking.remove(buffer)
@@ -699,6 +710,20 @@ class Connection:
     def _check_usable(self) -> None:
         if not self._sender.is_open:
             raise self._closed_error()
+        self._check_loop()
+
+    def _check_stream(self) -> None:
+        if not self._entered:
+            raise self._closed_error()
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        if self._backend is not None and not self._over:
+            check_loop(self._backend, "this connection")
+
+    def _note_dropped(self, name: str) -> None:
+        if self._observer is not None:
+            self._observer.dropped(name)
 
     def _closed_error(self) -> BaseException:
         if self._failure is not None:

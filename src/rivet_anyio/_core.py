@@ -11,6 +11,7 @@ import anyio
 import httpx
 import msgspec
 
+from ._backend import Backend, check_loop, current_backend
 from ._config import ClientConfig
 from ._errors import (
     ActorError,
@@ -148,6 +149,7 @@ class Core:
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
         self.pumps: set[Pump] = set()  # of the open sockets
+        self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
         self._lookups: SharedRequests[Server] = SharedRequests()
@@ -156,6 +158,7 @@ class Core:
 
     def open(self, transport: HttpTransport) -> None:
         """The client's block has been entered."""
+        self.backend = current_backend()
         self._transport = transport
         self._used = True
 
@@ -167,10 +170,15 @@ class Core:
 
     @property
     def http(self) -> HttpTransport:
-        """The transport; a `ClosedError` outside the client's block."""
+        """The transport; a `ClosedError` outside the client's block.
+
+        In another event loop than the block's it is a `RuntimeError`.
+        """
         if self._transport is None:
             when = "after its block was left" if self._used else "before 'async with' entered it"
             raise ClosedError(f"the Client was used {when}")
+        assert self.backend is not None
+        check_loop(self.backend, "this Client")
         return self._transport
 
     def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:

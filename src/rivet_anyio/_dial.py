@@ -29,7 +29,14 @@ from .transport._framing import Close
 from .transport._http import HttpAnswer
 from .transport._upgrade import UpgradeRefused, upgrade
 
-__all__ = ["Line", "ParamsFailed", "close_as_error", "dial", "open_stream"]
+__all__ = [
+    "Line",
+    "ParamsFailed",
+    "close_as_error",
+    "close_as_loss",
+    "dial",
+    "open_stream",
+]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -160,8 +167,11 @@ async def open_stream(
 def close_as_error(close: Close) -> RivetError:
     """What a close frame means: an error of the server, or a loss with code and reason."""
     error = close_error(close.reason) if close.code != 1000 else None
-    if error is not None:
-        return error
+    return error or close_as_loss(close)
+
+
+def close_as_loss(close: Close) -> ConnectionLostError:
+    """What a close frame means whose reason is the actor's own."""
     reason = f": {close.reason}" if close.reason else ""
     code = None if close.code == 1005 else close.code
     return ConnectionLostError(

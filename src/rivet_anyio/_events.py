@@ -7,13 +7,15 @@ A stream has two halves. The connection holds the `EventBuffer` and fills it; th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._backend import current_backend
 from ._checks import check_choice, check_size
 from ._convert import Converter, Misfit, converter_for
 from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
@@ -83,6 +85,7 @@ class EventBuffer:
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
         abandon: Callable[[EventBuffer], None],
+        check: Callable[[], None] | None = None,
         dropped: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
@@ -99,6 +102,7 @@ class EventBuffer:
         self._gaps = gaps
         self._unsubscribe = unsubscribe
         self._abandon = abandon
+        self._check = check
         self._tell_drop = dropped
         self._arrival: anyio.Event | None = None
         self._departure: anyio.Event | None = None
@@ -183,6 +187,11 @@ class EventBuffer:
         """Whether a gap is raised rather than delivered."""
         return self._gaps == "raise"
 
+    def check(self) -> None:
+        """Raise when this is not the place where the connection may be used."""
+        if self._check is not None:
+            self._check()
+
     async def arrival(self) -> None:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
@@ -251,6 +260,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     from one stream: each event goes to one of them.
     """
 
+    _cancellation: Callable[[], Awaitable[None] | None]  # from the first wait on
+
     def __init__(self, buffer: EventBuffer, type: Any) -> None:
         self._buffer = buffer
         self._items = buffer.items
@@ -258,6 +269,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         self._what = f"event {buffer.name!r}"
         self._closed = False
         self._taken = 0
+        self._thread = -1  # where it is used, from the first wait on
 
     @property
     def name(self) -> str:
@@ -293,17 +305,24 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             ProtocolError: when this event cannot be read or is not of ``type=``; the stream
                 goes on.
             ActorError, TransportError: when the connection failed for good.
-            ClosedError: when this stream was closed, also by another task meanwhile.
+            ClosedError: when this stream was closed, also by another task meanwhile; and before
+                the connection's block was entered.
 
         Cancellation: safe, no event is lost.
         """
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
+            if (cancelled := self._cancellation()) is not None:
+                await cancelled
+        else:
             await self._wait()
         self._taken += 1
         return self._delivered(self._buffer.pop())
 
     async def __anext__(self) -> T_co:
-        if not (self._taken % _ITEMS_PER_CHECKPOINT and self._items):
+        if self._taken % _ITEMS_PER_CHECKPOINT and self._items and get_ident() == self._thread:
+            if (cancelled := self._cancellation()) is not None:
+                await cancelled
+        else:
             try:
                 await self._wait()
             except anyio.EndOfStream:
@@ -317,6 +336,10 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     async def _wait(self) -> None:
         """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
+        buffer.check()
+        if self._thread < 0:
+            self._thread = get_ident()
+            self._cancellation = current_backend().cancellation_check()
         if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
@@ -352,10 +375,10 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
     def close(self) -> None:
         """What `aclose` does; nothing in it waits."""
         if not self._closed:
+            self._buffer.unsubscribe()
             self._closed = True
             self._buffer.end(None)
             self._buffer.clear()
-            self._buffer.unsubscribe()
 
     def __del__(self) -> None:
         self._buffer.abandon()

@@ -41,6 +41,7 @@ class Incoming:
         "_abandoned",
         "_blocking",
         "_buffers",
+        "_early",
         "_observer",
         "_other",
         "_sender",
@@ -67,6 +68,7 @@ class Incoming:
         self._buffers = buffers
         self._blocking = blocking
         self._abandoned = abandoned
+        self._early = session.early
         self._sweep = sweep
         self._other = other
         self._observer = observer
@@ -92,7 +94,8 @@ class Incoming:
                 return
             name, item = message.name, _read(message, len(data))
         else:
-            self._other(message)
+            if message is not None:
+                self._other(message)
             return
         self.heard = True
         buffers = self._buffers[name]
@@ -105,14 +108,21 @@ class Incoming:
                 buffer.push(item)
 
     def full(self) -> anyio.Event | None:
-        """Tell the pump whether a blocking stream has room."""
+        """Tell the pump whether a blocking stream has room.
+
+        As long as there is, deliver what came before Init: the pump asks after every message, and
+        reads on only when all of that is delivered.
+        """
         if self._abandoned:
             self._sweep()
-        for buffer in self._blocking:
-            room = buffer.holds_reader()
-            if room is not None:
-                return room
-        return None
+        while True:
+            for buffer in self._blocking:
+                room = buffer.holds_reader()
+                if room is not None:
+                    return room
+            if not self._early or self._session.init is None:
+                return None
+            self.message(self._early.popleft())
 
 
 def _read(event: Event, size: int) -> Value | Unreadable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ._backend import Waiter, current_backend
+from ._backend import Backend, Waiter, check_loop
 from ._errors import ConnectionLostError
 from .protocol.encodings import Codec
 from .protocol.messages import Raw
@@ -40,6 +40,7 @@ class Sender:
     """
 
     __slots__ = (
+        "_backend",
         "_checkpoint_if_cancelled",
         "_closed_error",
         "codec",
@@ -53,6 +54,7 @@ class Sender:
     )
 
     codec: Codec
+    _backend: Backend
     new_waiter: Callable[[], Waiter]
     _checkpoint_if_cancelled: Callable[[], Awaitable[None]]
 
@@ -65,9 +67,9 @@ class Sender:
         self.issued = 0
         self.in_flight: dict[int, OutgoingCall] = {}
 
-    def begin(self, codec: Codec) -> None:
+    def begin(self, backend: Backend, codec: Codec) -> None:
         """Take calls from here on, in this event loop; `codec` is for those before any session."""
-        backend = current_backend()
+        self._backend = backend
         self.new_waiter = backend.waiter
         self._checkpoint_if_cancelled = backend.checkpoint_if_cancelled
         self.codec = codec
@@ -80,6 +82,7 @@ class Sender:
         """
         if not self.is_open:
             raise self._closed_error()
+        check_loop(self._backend, "this connection")
         await self._checkpoint_if_cancelled()
         call = OutgoingCall(self, self.issued, name, args)
         self.issued += 1

@@ -10,9 +10,10 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._backend import check_loop
 from ._checks import check_size, check_text
 from ._core import Core
-from ._dial import Line, ParamsFailed, close_as_error, dial
+from ._dial import Line, ParamsFailed, close_as_error, close_as_loss, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._log import logger
 from ._observe import AttemptObserver
@@ -30,6 +31,8 @@ __all__ = ["ActorWebSocket"]
 _MAX_BUFFERED_MESSAGES = 256
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001, 1005)
+_GATEWAY_CLOSE = 1011
+"""With it, RivetKit and its gateway name an error in the reason; other codes are the actor's."""
 
 
 class _Message:
@@ -106,6 +109,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     async def __aenter__(self) -> ActorWebSocket:
         if self._entered:
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
+        _ = self._core.http
         self._entered = True
         for wait in (Signal.wait, ActorWebSocket.receive):
             uninterrupted(wait)
@@ -124,10 +128,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 observer=observer,
             )
         except ParamsFailed as failed:
+            self._left = True
             if observer is not None:
                 observer.end(failed.error)
             raise failed.error from None
         except BaseException as exc:
+            self._left = True
             if observer is not None:
                 observer.end(exc)
             raise
@@ -202,13 +208,15 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
         Raises:
             anyio.EndOfStream: the peer closed with 1000, 1001 or no code.
-            ActorError: the gateway closed with an error.
-            ConnectionLostError: it closed with another code (see its `code`), or broke off.
+            ActorError: the server closed with code 1011 and named an error in the reason.
+            ConnectionLostError: the peer closed with another code (see `code` and `reason` of the
+                error), or the connection broke.
             ProtocolError: the peer broke the WebSocket protocol.
             ClosedError: outside the block, or after `aclose`.
 
         Cancellation: safe, no message is lost.
         """
+        self._check_entered()
         await checkpoint()
         while not self._messages:
             self._check_entered()
@@ -246,7 +254,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             TypeError: an argument has a wrong type.
             ValueError: for another code, or a longer reason.
 
-        Cancellation: the close frame may have been sent.
+        Cancellation: the socket is dropped, and the close frame may have been sent.
         """
         check_size("code", code, least=1000, most=4999)
         if code != 1000 and code < 3000:
@@ -257,13 +265,16 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._pump is None or self._finished.is_set():
             await checkpoint()
             return
+        self._check_loop()
         self._closed = True
         self._wake()
         self._pump.close(code, reason)
-        with anyio.move_on_after(self._core.options.close_timeout):
-            await self._finished.wait()
-        if not self._finished.is_set():
-            self._pump.drop()
+        try:
+            with anyio.move_on_after(self._core.options.close_timeout):
+                await self._finished.wait()
+        finally:
+            if not self._finished.is_set():
+                self._pump.drop()
 
     def message(self, data: str | bytes) -> None:
         """Take a message from the pump."""
@@ -279,7 +290,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         return self._departure
 
     async def _run(self) -> None:
-        assert self._pump is not None
+        assert self._pump is not None and self._line is not None
         self._core.pumps.add(self._pump)
         try:
             await self._pump.run()
@@ -297,6 +308,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             for message in self._unsettled:
                 message.settled.set()
             self._outbox.close()
+            await self._line.stream.aclose()
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer
@@ -314,10 +326,17 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._left or not self._entered:
             when = "after its block was left" if self._left else "before 'async with' entered it"
             raise ClosedError(f"the WebSocket was used {when}")
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        assert self._core.backend is not None
+        check_loop(self._core.backend, "this WebSocket")
 
     def _check_open(self) -> None:
         self._check_entered()
         assert self._pump is not None
+        if self._closed:
+            raise ClosedError("the WebSocket is closed")
         if self._pump.end is not None:
             raise self._end_error()
         if self._pump.closing:
@@ -326,7 +345,9 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     def _end_error(self) -> RivetError:
         assert self._pump is not None and self._pump.end is not None
         end = self._pump.end
-        return close_as_error(end) if isinstance(end, Close) else end
+        if not isinstance(end, Close):
+            return end
+        return close_as_error(end) if end.code == _GATEWAY_CLOSE else close_as_loss(end)
 
 
 def _check_text(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -50,7 +51,8 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
     256 changes that nobody took, the oldest are forgotten, and `dropped` counts them.
     """
 
-    def __init__(self, now: StatusChange) -> None:
+    def __init__(self, now: StatusChange, check_loop: Callable[[], None]) -> None:
+        self._check_loop = check_loop
         self._changes: deque[StatusChange] = deque([now])
         self._arrival = anyio.Event()
         self._ended = now.status is Status.CLOSED
@@ -77,6 +79,7 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
 
         Cancellation: safe, no change is lost.
         """
+        self._check_loop()
         await checkpoint()
         while not self._changes or self._closed:
             if self._closed:

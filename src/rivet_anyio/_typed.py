@@ -328,8 +328,8 @@ class Actor(Generic[Params, Input]):
         connect_timeout: float | None = None,
         close_timeout: float | None = None,
         retry: Retry | None = None,
-    ) -> AbstractAsyncContextManager[Self, None]:
-        """A connection to the actor: ``async with handle.connect() as conn``.
+    ) -> Self:
+        """A connection to the actor, open inside ``async with handle.connect() as conn``.
 
         `conn` has the same methods as the handle, and its actions go over the connection. Events
         and status are only there. Arguments and errors as `ActorHandle.connect`.
@@ -342,7 +342,19 @@ class Actor(Generic[Params, Input]):
             close_timeout=close_timeout,
             retry=retry,
         )
-        return _Connecting(self._made(self._handle, connection), connection)
+        return self._made(self._handle, connection)
+
+    async def __aenter__(self) -> Self:
+        await self._connected.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._connected.__aexit__(exc_type, exc, traceback)
 
     # What a connection has beside
 
@@ -450,26 +462,6 @@ class Actor(Generic[Params, Input]):
                 f"{member!r} is no {name} of {type(self).__qualname__}: "
                 f"give an attribute of the class that is declared as {kind.__name__[5:]}[...]"
             )
-
-
-class _Connecting(AbstractAsyncContextManager[A_co, None]):
-    """A connection that is not open yet, as a typed handle makes it."""
-
-    def __init__(self, actor: A_co, connection: Connection) -> None:
-        self._actor = actor
-        self._connection = connection
-
-    async def __aenter__(self) -> A_co:
-        await self._connection.__aenter__()
-        return self._actor
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.__aexit__(exc_type, exc, traceback)
 
 
 def _declare_types(cls: type[Actor[Any, Any]]) -> None:

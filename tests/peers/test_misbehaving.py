@@ -201,13 +201,12 @@ async def test_init_in_the_same_packet_as_the_101_and_events_behind_it() -> None
     "first",
     [
         response(0, 1),
-        text({"tag": "Event", "val": {"name": "e", "args": []}}),
         text({"tag": "Init", "val": {}}),
         text({"tag": "What", "val": {}}),
         frame(1, b"{"),
         frame(2, b"\xff\xfe"),
     ],
-    ids=["response", "event", "empty Init", "unknown tag", "no JSON", "no UTF-8"],
+    ids=["response", "empty Init", "unknown tag", "no JSON", "no UTF-8"],
 )
 async def test_something_else_than_init(first: bytes) -> None:
     async def handler(peer: Peer) -> None:

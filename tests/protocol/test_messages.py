@@ -394,14 +394,38 @@ def test_session_remembers_init() -> None:
     assert one.receive(INIT) == Init("a", "c") == one.init
 
 
-@pytest.mark.parametrize(
-    "early", [response(0), '{"body":{"tag":"Event","val":{"name":"e","args":[]}}}']
-)
-def test_nothing_but_errors_comes_before_init(early: str) -> None:
+def event(name: str) -> str:
+    return f'{{"body":{{"tag":"Event","val":{{"name":"{name}","args":[1]}}}}}}'
+
+
+def test_no_answer_comes_before_init() -> None:
     with pytest.raises(ProtocolError, match="before Init"):
-        session().receive(early)
+        session().receive(response(0))
     refusal = session().receive(error(None))
     assert isinstance(refusal, ServerError)
+
+
+def test_wanted_events_before_init_are_kept() -> None:
+    one = session()
+    for name in ("a", "b", "a"):
+        assert one.receive(event(name), {"a"}) is None
+    assert list(one.early) == [event("a"), event("a")]
+    one.receive(INIT)
+    assert one.receive(one.early.popleft(), {"a"}) == ("a", 1)
+
+
+@pytest.mark.parametrize("count, size", [(4096, 10), (64, 1024**2)])
+def test_events_before_init_are_bounded(count: int, size: int) -> None:
+    one = session()
+    data = event("e")
+    data += " " * (size - len(data))
+    size = len(data)
+    for _ in range(min(count, 64 * 1024**2 // size)):
+        assert one.receive(data, {"e"}) is None
+    with pytest.raises(ProtocolError, match="more than 4096 events or 64 MiB of them before Init"):
+        one.receive(data, {"e"})
+    for _ in range(5000):  # what nobody waits for takes no memory
+        assert one.receive(event("other"), {"e"}) is None
 
 
 @pytest.mark.parametrize("late", [response(2), error(2)])

@@ -20,6 +20,8 @@ export function buildActors({ actor, UserError, queue }) {
     chatRoom: chatRoom({ actor }),
     probe: probe({ actor, UserError }),
     guarded: guarded({ actor, UserError }),
+    greeter: greeter({ actor }),
+    presence: presence({ actor, UserError }),
     flaky: flaky({ actor }),
     brokenStart: brokenStart({ actor }),
     sleepy: sleepy({ actor }),
@@ -134,6 +136,58 @@ function guarded({ actor, UserError }) {
     },
     createConnState: (_c, params) => ({ user: params?.user ?? null }),
     actions: { me: (c) => ({ params: c.conn.params, state: c.conn.state }) },
+  });
+}
+
+// Greets whoever connects, before the client has heard anything else. Up to 2.2 a connection
+// cannot be sent to that early: `send` throws, and the connection is refused.
+function greeter({ actor }) {
+  return actor({
+    options,
+    createConnState: (_c, params) => ({ name: params?.name ?? "stranger" }),
+    onConnect(c, conn) {
+      for (let number = 1; number <= (conn.params?.greetings ?? 1); number++) {
+        conn.send("welcome", { name: conn.state.name, number, connections: c.conns.size });
+      }
+    },
+    actions: {
+      who: (c) => c.conn.state.name,
+      greet: (c) => c.conn.send("welcome", { name: c.conn.state.name, number: 0 }),
+      kick: (c) => c.conn.disconnect("kicked"),
+    },
+  });
+}
+
+// Notes every hook of every connection, calls over HTTP included, in order, and tells everybody
+// who comes and goes. `params.refuse` names the hook that refuses, `params.broken` one that fails.
+function presence({ actor, UserError }) {
+  const note = (c, hook, params) => {
+    c.state.hooks.push(`${hook} ${params?.name ?? "-"}`);
+    if (params?.broken === hook) throw new Error(`${hook} is broken`);
+    if (params?.refuse === hook) {
+      throw new UserError(`refused by ${hook}`, { code: "refused", metadata: { hook } });
+    }
+  };
+  return actor({
+    options,
+    createState: () => ({ hooks: [] }),
+    onBeforeConnect: (c, params) => note(c, "onBeforeConnect", params),
+    createConnState(c, params) {
+      note(c, "createConnState", params);
+      return { name: params?.name ?? "-" };
+    },
+    onConnect(c, conn) {
+      note(c, "onConnect", conn.params);
+      c.broadcast("came", conn.state.name);
+    },
+    onDisconnect(c, conn) {
+      note(c, "onDisconnect", conn.params);
+      c.broadcast("went", conn.state.name);
+    },
+    actions: {
+      hooks: (c) => c.state.hooks,
+      names: (c) => [...c.conns.values()].map((conn) => conn.state.name).sort(),
+    },
   });
 }
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from typing import Any, assert_type
 
 import httpx
@@ -55,7 +54,7 @@ async def handles(client: Client) -> None:
 
 async def connections(client: Client) -> None:
     counter = client.get(Counter)
-    assert_type(counter.connect(), AbstractAsyncContextManager[Counter, None])
+    assert_type(counter.connect(), Counter)
     async with counter.connect() as conn:
         assert_type(conn, Counter)
         assert_type(await conn.increment(1), int)

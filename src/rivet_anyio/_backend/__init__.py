@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-__all__ = ["Backend", "ByteStream", "Waiter", "current_backend", "in_trio"]
+__all__ = ["Backend", "ByteStream", "Waiter", "check_loop", "current_backend", "in_trio"]
 
 
 class Waiter(Protocol):
@@ -67,7 +67,11 @@ class Backend(Protocol):
     """What this library asks of an event loop."""
 
     def time(self) -> float:
-        """As `anyio.current_time`."""
+        """As `anyio.current_time`, outside tasks, too."""
+        ...
+
+    def runs_here(self) -> bool:
+        """Whether this is run by the event loop it was made in: by a task or by a callback."""
         ...
 
     def waiter(self) -> Waiter:
@@ -76,6 +80,13 @@ class Backend(Protocol):
 
     async def checkpoint_if_cancelled(self) -> None:
         """As `anyio.lowlevel.checkpoint_if_cancelled`."""
+        ...
+
+    def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
+        """A faster `checkpoint_if_cancelled`, for where one task calls it again and again.
+
+        It may return None, and then there is nothing to wait for.
+        """
         ...
 
     def stream(self, sock: socket.socket, data: bytes) -> ByteStream:
@@ -108,3 +119,13 @@ def current_backend() -> Backend:
     from ._asyncio import AsyncioBackend
 
     return AsyncioBackend()
+
+
+def check_loop(backend: Backend, what: str) -> None:
+    """Raise `RuntimeError` when this is not run by the event loop of `backend`."""
+    if not backend.runs_here():
+        raise RuntimeError(
+            f"{what} belongs to another event loop or thread: use it only in the event loop where "
+            "'async with' entered it. Make a Client for each event loop; another thread calls into "
+            "this one by anyio.from_thread.run"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 
 import trio
 from trio.lowlevel import (
@@ -26,12 +27,22 @@ _MAX_UNSENT = 1024 * 1024
 class TrioBackend:
     """See `Backend`."""
 
-    __slots__ = ("time",)
+    __slots__ = ("_token", "time")
 
     checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
 
     def __init__(self) -> None:
         self.time = trio.lowlevel.current_clock().current_time
+        self._token = trio.lowlevel.current_trio_token()
+
+    def runs_here(self) -> bool:
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
+        return trio.lowlevel.checkpoint_if_cancelled
 
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()

@@ -1,19 +1,25 @@
 """One WebSocket connection to an actor, from the server's first message on.
 
 The server speaks first: `Init`, or an error that refuses. Only then may the client say anything.
-A later `Init` means that the actor was moved: what was under way is lost.
+An actor that sends events from its ``onConnect`` hook sends them before `Init`: they are kept and
+count as if they had come right after it. A later `Init` means that the actor was moved: what was
+under way is lost.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Container
 
 from .._errors import ProtocolError
 from .encodings import Codec
-from .messages import ActionResponse, Delivery, Init, ServerError, ServerMessage
+from .messages import ActionResponse, Delivery, Event, Init, ServerError, ServerMessage
 from .values import shown
 
 __all__ = ["Session"]
+
+_EARLY_EVENTS = 4096
+_EARLY_BYTES = 64 * 1024 * 1024
 
 
 class Session:
@@ -22,14 +28,20 @@ class Session:
     Attributes:
         codec: How messages are written; after `Init` it speaks the server's dialect.
         init: The last one; None until the first came.
+        early: The messages of wanted events that came before the first `Init`, for `receive` to
+            read once more after it.
     """
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.init: Init | None = None
+        self.early: deque[bytes | str] = deque()
+        self._early_bytes = 0
 
-    def receive(self, data: bytes | str, wanted: Container[str] = ()) -> ServerMessage | Delivery:
-        """Read one message.
+    def receive(
+        self, data: bytes | str, wanted: Container[str] = ()
+    ) -> ServerMessage | Delivery | None:
+        """Read one message; None for an event before `Init`, which is kept if it is wanted.
 
         Args:
             data: A whole WebSocket message.
@@ -37,7 +49,8 @@ class Session:
                 `Delivery`, others and those whose arguments cannot be read as an `Event`.
 
         Raises:
-            ProtocolError: when it is no message, or not one that may come now.
+            ProtocolError: when it is no message, or not one that may come now; and when more than
+                4096 events or 64 MiB came before `Init`.
         """
         if self.init is not None:
             message = self.codec.read(data, wanted)
@@ -47,11 +60,24 @@ class Session:
             message = self.codec.server_message(data)
         if isinstance(message, Init):
             self.init = message
+        elif isinstance(message, Event):
+            if message.name in wanted:
+                self._keep(data)
+            return None
         elif not isinstance(message, ServerError):
             raise ProtocolError(f"the server sent {type(message).__name__} before Init")
         return message
 
-    def check_answer(self, message: ServerMessage, *, issued: int) -> None:
+    def _keep(self, data: bytes | str) -> None:
+        self._early_bytes += len(data)
+        if len(self.early) >= _EARLY_EVENTS or self._early_bytes > _EARLY_BYTES:
+            raise ProtocolError(
+                f"the server sent more than {_EARLY_EVENTS} events or "
+                f"{_EARLY_BYTES // 1024**2} MiB of them before Init"
+            )
+        self.early.append(data)
+
+    def check_answer(self, message: ServerMessage | None, *, issued: int) -> None:
         """Refuse an answer to what was not asked.
 
         Args:

@@ -273,7 +273,7 @@ async def test_hooks() -> None:
         async def on_destroy(self) -> None:
             seen.append("destroy")
 
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             seen.append(("connect", connection.is_http))
 
         async def on_disconnect(self, connection: ActorConnection) -> None:
@@ -292,11 +292,11 @@ async def test_hooks() -> None:
         await hooked.nap()
         await hooked.end()
         with anyio.fail_after(PATIENCE):
-            while "destroy" not in seen:
+            while "destroy" not in seen or seen.count("disconnect") < 3:
                 await anyio.lowlevel.checkpoint()
     assert seen[:3] == [("create", {"a": 1}, ("k",)), "wake", ("connect", False)]
     assert seen.count("wake") == 3 and seen.count("sleep") == 2
-    assert ("connect", True) in seen and seen.count("disconnect") == 1
+    assert ("connect", True) in seen and seen.count("disconnect") == 3
     assert seen[-1] == "destroy"
 
 
@@ -400,7 +400,7 @@ async def test_a_body_that_nobody_reads_to_its_end() -> None:
 
 async def test_refusals() -> None:
     class Guarded(Actor):
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             if connection.params != "please":
                 raise UserError("no", code="forbidden", metadata={"say": "please"})
 
@@ -712,7 +712,7 @@ async def test_other_ways_to_address_an_actor(options: ClientOptions) -> None:
 
 async def test_hooks_that_take_too_long() -> None:
     class Slow(Actor):
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             await anyio.sleep_forever()
 
     async def main() -> None:

@@ -99,17 +99,27 @@ class Actor:
     async def on_destroy(self) -> None:
         """Called when the actor is destroyed."""
 
-    async def on_connect(self, connection: ActorConnection) -> None:
+    async def on_before_connect(self, connection: ActorConnection) -> None:
         """Called for every connection before it is accepted, and for every call over HTTP.
 
-        Not for raw requests and raw WebSockets. It may take five seconds.
+        Not for raw requests and raw WebSockets. It may take five seconds. It stands for
+        RivetKit's ``onBeforeConnect`` and ``createConnState``.
 
         Look at ``connection.params``, set ``connection.state``; raise a `UserError` or an
         `ActorError` to refuse.
         """
 
+    async def on_connect(self, connection: ActorConnection) -> None:
+        """Called for every connection that was accepted, and for every call over HTTP.
+
+        The connection is one of ``context.connections``, but the client does not know yet that
+        it is connected. In 2.3 ``connection.send`` greets it, and what is raised here refuses it.
+        Up to 2.2 ``connection.send`` raises RuntimeError, and what is raised here closes the
+        connection with code 1000: the client sees a `ConnectionLostError`.
+        """
+
     async def on_disconnect(self, connection: ActorConnection) -> None:
-        """Called when a connection has ended."""
+        """Called when a connection has ended, and after every call over HTTP."""
 
     async def on_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a raw HTTP request (`ActorHandle.fetch`).

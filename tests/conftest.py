@@ -36,6 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_encoding: others only with --all-versions")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only `--all-versions` runs."""
     if config.getoption("--all-versions"):
@@ -50,6 +54,5 @@ def _is_ordinary(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     params = {} if callspec is None else callspec.params
     version = params.get("server") or params.get("private_server") or CHECKED[0]
-    return version in CHECKED and (
-        not version.startswith("2.3.") or params.get("encoding", "bare") == "bare"
-    )
+    one_encoding = version.startswith("2.3.") or item.get_closest_marker("one_encoding")
+    return version in CHECKED and (not one_encoding or params.get("encoding", "bare") == "bare")

@@ -268,6 +268,8 @@ class Ledger(Actor):
 
 
 class Worker(Actor):
+    queues = ("jobs", "stuck")
+
     def __init__(self) -> None:
         self.done: list[Any] = []
 

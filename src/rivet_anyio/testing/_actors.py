@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import httpx
 
@@ -74,6 +74,10 @@ class Actor:
     the internal error that RivetKit makes of it, and is logged with its traceback.
     """
 
+    queues: ClassVar[Collection[str] | None] = None
+    """The queues that the actor declares. RivetKit answers a message to any other as completed
+    and drops it, and so does the server then, with a warning. None: every queue exists."""
+
     _context: ActorContext | None = None
 
     @property
@@ -115,7 +119,8 @@ class Actor:
         The connection is one of ``context.connections``, but the client does not know yet that
         it is connected. In 2.3 ``connection.send`` greets it, and what is raised here refuses it.
         Up to 2.2 ``connection.send`` raises RuntimeError, and what is raised here closes the
-        connection with code 1000: the client sees a `ConnectionLostError`.
+        connection with code 1000: the client sees a `ConnectionLostError`. A call over HTTP is
+        then made all the same.
         """
 
     async def on_disconnect(self, connection: ActorConnection) -> None:

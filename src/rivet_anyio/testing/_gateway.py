@@ -154,8 +154,12 @@ class Gateway:
             self._host.log._append(
                 MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
             )
-            instance.mailbox.put(message)
-        if not wanted.wait:
+            is_declared = instance.has_queue(name)
+            if is_declared:
+                instance.mailbox.put(message)
+            else:
+                logger.warning("%s has no queue %r: its message is lost", instance.ref, name)
+        if not wanted.wait or not is_declared:
             return codec.queue_reply("completed", None, False)
         with move_on_after(ACTION_SECONDS):
             with move_on_after(wanted.timeout):
@@ -388,12 +392,22 @@ class _Caller:
         try:
             await self._instance.admit(self._connection)
             self._instance.connections[self._connection.id] = self._connection
-            await self._instance.welcome(self._connection)
+            await self._welcome()
         except BaseException:
             self._instance.connections.pop(self._connection.id, None)
             self._busy.__exit__(None, None, None)
             raise
         return self._connection
+
+    async def _welcome(self) -> None:
+        """Up to 2.2, what `Actor.on_connect` raises does not keep the call from being made."""
+        try:
+            await self._instance.welcome(self._connection)
+        except Exception:
+            if self._host.release.has_engine:
+                raise
+            del self._instance.connections[self._connection.id]
+            logger.exception("%s: on_connect failed", self._instance.ref)
 
     async def __aexit__(self, *exc: object) -> None:
         self._instance.connections.pop(self._connection.id, None)

@@ -157,6 +157,11 @@ class Instance:
             actor=seen.actor or self.specifier,
         )
 
+    def has_queue(self, name: str) -> bool:
+        """Whether the actor takes messages to this queue."""
+        declared = type(self.actor).queues
+        return declared is None or name in declared
+
     async def ready(self) -> None:
         """Start it unless it runs.
 

@@ -710,6 +710,86 @@ async def test_other_ways_to_address_an_actor(options: ClientOptions) -> None:
         assert answer.json() == {"output": "by URL"}
 
 
+async def test_a_stopped_actor_of_2_1_is_told_from_an_action_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both are answered with the same error; only a stopped actor's connection is left."""
+    caplog.set_level(logging.CRITICAL + 1, "rivet_anyio")
+
+    class Failing(Actor):
+        async def fail(self) -> None:
+            raise RuntimeError("on purpose")
+
+        async def nap(self) -> None:
+            self.context.sleep()
+
+    async with (
+        ActorServer({"failing": Failing}, version="2.1") as server,
+        server.client(retry=Retry(initial=0.01)) as client,
+    ):
+        failing = client.failing.get_or_create()
+        async with failing.connect() as conn:
+            changes = conn.status_changes()
+            assert (await changes.receive()).status is Status.CONNECTED
+            first = conn.connection_id
+            for _ in range(3):
+                with pytest.raises(ActorError, match="internal_error|Internal error"):
+                    await conn.fail()
+            # Once more, so that the last question has been answered.
+            with pytest.raises(ActorError):
+                await conn.fail()
+            assert conn.connection_id == first
+            await failing.nap()
+            with anyio.fail_after(PATIENCE):
+                with pytest.raises(ActorError) as caught:
+                    while True:
+                        await conn.nap()
+                assert caught.value.code == "internal_error"
+                assert (await changes.receive()).status is Status.DISCONNECTED
+                await conn.wait_connected()
+            assert conn.connection_id != first
+
+
+async def test_one_message_of_a_connection_after_the_other() -> None:
+    """On 2.1 and 2.2: also pings are answered meanwhile, and a client that leaves is seen."""
+
+    class Slow(Actor):
+        def __init__(self) -> None:
+            self.done: list[str] = []
+            self.go = anyio.Event()
+
+        async def wait(self) -> None:
+            await self.go.wait()
+            self.done.append("wait")
+
+        async def note(self, what: str) -> None:
+            self.done.append(what)
+
+        async def release(self) -> list[str]:
+            self.go.set()
+            return self.done
+
+    for version, expected in (
+        ("2.0", ["note", "wait"]),
+        ("2.1", ["wait", "note"]),
+        ("2.2", ["wait", "note"]),
+        ("2.3", ["note", "wait"]),
+    ):
+        async with ActorServer({"slow": Slow}, version=version) as server:
+            async with server.client(ping_interval=0.05, ping_timeout=0.5) as client:
+                slow = client.slow.get_or_create()
+                async with slow.connect() as conn, anyio.create_task_group() as tasks:
+                    changes = conn.status_changes()
+                    await changes.receive()
+                    tasks.start_soon(conn.wait)
+                    await server.wait_for(ActionCalled, action="wait")
+                    tasks.start_soon(conn.note, "note")
+                    with anyio.move_on_after(0.7):
+                        pytest.fail(f"the connection was lost: {await changes.receive()}")
+                    assert len(await slow.release()) == (version in ("2.0", "2.3"))
+                assert await slow.release() == expected
+
+
 async def test_hooks_that_take_too_long() -> None:
     class Slow(Actor):
         async def on_before_connect(self, connection: ActorConnection) -> None:

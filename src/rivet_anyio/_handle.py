@@ -178,7 +178,8 @@ class ActorHandle:
     async def send(self, queue: str, body: Any) -> None:
         """Put a message into one of the actor's queues.
 
-        Returns once it is stored. Queues came with RivetKit 2.1.
+        Returns once it is stored. RivetKit answers alike, and drops the message, when the actor
+        does not declare the queue. Queues came with RivetKit 2.1.
 
         Raises:
             ActorError: ``queue.full`` and others; ``feature.unsupported`` when the server has no
@@ -204,7 +205,8 @@ class ActorHandle:
             type: What to convert the response to.
 
         Returns:
-            The status, ``"completed"`` or ``"timedOut"``, and the response.
+            The status, ``"completed"`` or ``"timedOut"``, and the response. A queue that the actor
+            does not declare is answered at once with ``"completed"`` and no response.
 
         Raises:
             ActorError, ConnectError, ConnectionLostError, TypeError: as `send`.

@@ -394,6 +394,13 @@ async def a_queue_that_was_not_declared(client: Client, key: Key) -> Any:
     return await put(client, key, "noSuchQueue")
 
 
+@fact("ProtocolError", since="2.1")
+async def a_queue_that_was_not_declared_and_shall_answer(client: Client, key: Key) -> Any:
+    worker = client.worker.get_or_create(key)
+    said = await outcome(worker.send_and_wait("noSuchQueue", 1, type=dict[str, int]))
+    return said.partition(":")[0]
+
+
 # Raw requests
 
 

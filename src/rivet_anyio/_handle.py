@@ -260,6 +260,8 @@ class ActorHandle:
             response = reply.response.load() if reply.response is not None else None
             if reply.response is not None:
                 response = convert(response, type, f"response of queue {queue!r}")
+            elif reply.status == "completed":
+                _check_no_response(queue, type)
             return QueueResult(reply.status, response)
 
         return await call_actor(self._core, self._target, attempt)
@@ -451,6 +453,16 @@ class ActorHandle:
 
     def _skips(self, skip_ready_wait: bool | None) -> bool:
         return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait
+
+
+def _check_no_response(queue: str, type: Any) -> None:
+    try:
+        convert(None, type, f"response of queue {queue!r}")
+    except ProtocolError as error:
+        raise ProtocolError(
+            f"queue {queue!r} answered 'completed' without a response. If the actor does not "
+            "declare this queue, RivetKit has dropped the message: check the name"
+        ) from error
 
 
 def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:

@@ -14,6 +14,10 @@ settings.register_profile(
 settings.load_profile("patient")
 
 
+# The fixtures whose parameter is a version.
+_SERVERS = ("server", "private_server")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--server",
@@ -53,6 +57,6 @@ def _is_ordinary(item: pytest.Item) -> bool:
     """Whether its server is one of `CHECKED`; of the slow 2.3 one encoding is enough."""
     callspec = getattr(item, "callspec", None)
     params = {} if callspec is None else callspec.params
-    version = params.get("server") or params.get("private_server") or CHECKED[0]
+    version = next((params[name] for name in _SERVERS if params.get(name) in VERSIONS), CHECKED[0])
     one_encoding = version.startswith("2.3.") or item.get_closest_marker("one_encoding")
     return version in CHECKED and (not one_encoding or params.get("encoding", "bare") == "bare")

@@ -14,6 +14,10 @@ settings.register_profile(
 settings.load_profile("patient")
 
 
+# The fixtures whose parameter is a version.
+_SERVERS = ("server", "private_server")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--server",
@@ -36,6 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_encoding: others only with --all-versions")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only `--all-versions` runs."""
     if config.getoption("--all-versions"):
@@ -49,7 +57,6 @@ def _is_ordinary(item: pytest.Item) -> bool:
     """Whether its server is one of `CHECKED`; of the slow 2.3 one encoding is enough."""
     callspec = getattr(item, "callspec", None)
     params = {} if callspec is None else callspec.params
-    version = params.get("server") or params.get("private_server") or CHECKED[0]
-    return version in CHECKED and (
-        not version.startswith("2.3.") or params.get("encoding", "bare") == "bare"
-    )
+    version = next((params[name] for name in _SERVERS if params.get(name) in VERSIONS), CHECKED[0])
+    one_encoding = version.startswith("2.3.") or item.get_closest_marker("one_encoding")
+    return version in CHECKED and (not one_encoding or params.get("encoding", "bare") == "bare")

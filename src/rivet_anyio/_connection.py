@@ -47,6 +47,7 @@ from .protocol.lifecycle import (
     Opening,
     Verdict,
     is_farewell,
+    is_masked,
     judge,
     judge_opening,
     may_ask_again,
@@ -102,6 +103,7 @@ class Connection:
         "_init",
         "_leaving",
         "_lost_at",
+        "_may_mask_stops",
         "_observer",
         "_opened_at",
         "_over",
@@ -155,6 +157,7 @@ class Connection:
         self._changed = Signal()
         self._watchers: set[ref[StatusStream]] = set()
         self._session: Session | None = None
+        self._may_mask_stops = False
         self._refusal: ActorError | None = None
         self._init: Init | None = None
         self._opened_at = 0.0
@@ -525,6 +528,8 @@ class Connection:
             other=self._take,
             observer=self._observer,
         )
+        version = line.server.version
+        self._may_mask_stops = version is None or version.may_mask_stops
         sender = self._sender
         sender.codec = session.codec
         pump = sender.pump = Pump(
@@ -628,6 +633,8 @@ class Connection:
             if is_farewell(error):
                 # Once all calls are answered, that is.
                 self._sender.when_idle = self._desert
+            elif is_masked(error) and self._may_mask_stops:
+                self._sender.probe(self._desert)
             self._sender.refused(message.action_id, error)
         elif self._session is not None and self._session.init is None:
             self._refusal = error

@@ -195,7 +195,8 @@ class ActorHandle:
     async def send(self, queue: str, body: Any) -> None:
         """Put a message into one of the actor's queues.
 
-        Returns once it is stored. Queues came with RivetKit 2.1.
+        Returns once it is stored. RivetKit answers alike, and drops the message, when the actor
+        does not declare the queue. Queues came with RivetKit 2.1.
 
         Raises:
             ActorError: ``queue.full`` and others; ``feature.unsupported`` when the server has no
@@ -222,7 +223,8 @@ class ActorHandle:
             type: What to convert the response to.
 
         Returns:
-            The status, ``"completed"`` or ``"timedOut"``, and the response.
+            The status, ``"completed"`` or ``"timedOut"``, and the response. A queue that the actor
+            does not declare is answered at once with ``"completed"`` and no response.
 
         Raises:
             ActorError, ConnectError, ConnectionLostError, TypeError, ValueError: as `send`;
@@ -279,6 +281,8 @@ class ActorHandle:
             response = reply.response.load() if reply.response is not None else None
             if reply.response is not None:
                 response = convert(response, type, f"response of queue {queue!r}")
+            elif reply.status == "completed":
+                _check_no_response(queue, type)
             return QueueResult(reply.status, response)
 
         return await call_actor(self._core, self._target, attempt)
@@ -502,6 +506,16 @@ class ActorHandle:
 
     def _skips(self, skip_ready_wait: bool | None) -> bool:
         return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait
+
+
+def _check_no_response(queue: str, type: Any) -> None:
+    try:
+        convert(None, type, f"response of queue {queue!r}")
+    except ProtocolError as error:
+        raise ProtocolError(
+            f"queue {queue!r} answered 'completed' without a response. If the actor does not "
+            "declare this queue, RivetKit has dropped the message: check the name"
+        ) from error
 
 
 def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:

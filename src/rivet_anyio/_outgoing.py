@@ -10,13 +10,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ._backend import Backend, Waiter, check_loop
-from ._errors import ConnectionLostError
+from ._errors import ActorError, ConnectionLostError
 from .protocol.encodings import Codec
+from .protocol.lifecycle import is_masked
 from .protocol.messages import Raw
 from .transport._outbox import Outbox
 from .transport._pump import Pump
 
-__all__ = ["OutgoingCall", "OutgoingSubscription", "Sender"]
+__all__ = ["OutgoingCall", "OutgoingProbe", "OutgoingSubscription", "Sender"]
+
+
+_NO_SUCH_ACTION = "rivet-anyio: does this actor still run?"
 
 
 class Sender:
@@ -46,6 +50,7 @@ class Sender:
         "codec",
         "in_flight",
         "is_open",
+        "is_probing",
         "issued",
         "new_waiter",
         "outbox",
@@ -61,6 +66,7 @@ class Sender:
     def __init__(self, closed_error: Callable[[], BaseException]) -> None:
         self._closed_error = closed_error
         self.is_open = False
+        self.is_probing = False
         self.when_idle: Callable[[], None] | None = None
         self.outbox = Outbox()
         self.pump: Pump | None = None
@@ -111,6 +117,16 @@ class Sender:
     def subscribe(self, name: str, wanted: bool) -> None:
         """Ask for the events of this name, or for no more of them."""
         self.outbox.put(OutgoingSubscription(self, name, wanted))
+
+    def probe(self, when_stopped: Callable[[], None]) -> None:
+        """Find out whether the actor behind the connection still runs.
+
+        Args:
+            when_stopped: Called when it does not, and no call is in flight any more.
+        """
+        if not self.is_probing:
+            self.is_probing = True
+            self.outbox.put(OutgoingProbe(self, when_stopped))
 
     def session_opened(self, names: Iterable[str]) -> None:
         """Send what waited, after subscriptions to these names."""
@@ -204,6 +220,23 @@ class OutgoingCall:
     def fail(self, error: BaseException) -> None:
         self.error = error
         self.settled.set()
+
+
+class OutgoingProbe(OutgoingCall):
+    """A call of an action that cannot exist: an actor that has stopped has another answer."""
+
+    __slots__ = ("_when_stopped",)
+
+    def __init__(self, sender: Sender, when_stopped: Callable[[], None]) -> None:
+        super().__init__(sender, sender.issued, _NO_SUCH_ACTION, ())
+        sender.issued += 1
+        self._when_stopped = when_stopped
+
+    def fail(self, error: BaseException) -> None:
+        self._sender.is_probing = False
+        if isinstance(error, ActorError) and is_masked(error):
+            self._sender.when_idle = self._when_stopped
+        super().fail(error)
 
 
 class OutgoingSubscription:

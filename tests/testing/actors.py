@@ -112,7 +112,7 @@ class Probe(Actor):
 
 
 class Guarded(Actor):
-    async def on_connect(self, connection: ActorConnection) -> None:
+    async def on_before_connect(self, connection: ActorConnection) -> None:
         params = connection.params or {}
         if params.get("token") != "secret":
             raise UserError("not allowed", code="forbidden", metadata={"need": "secret"})
@@ -123,8 +123,61 @@ class Guarded(Actor):
         return {"params": connection.params, "state": connection.state}
 
 
-class Flaky(Actor):
+class Greeter(Actor):
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        connection.state = (connection.params or {}).get("name", "stranger")
+
     async def on_connect(self, connection: ActorConnection) -> None:
+        greetings = (connection.params or {}).get("greetings", 1)
+        for number in range(1, greetings + 1):
+            count = len(self.context.connections)
+            greeting = {"name": connection.state, "number": number, "connections": count}
+            connection.send("welcome", greeting)
+
+    async def who(self) -> Any:
+        return self.context.connection.state
+
+    async def greet(self) -> None:
+        connection = self.context.connection
+        connection.send("welcome", {"name": connection.state, "number": 0})
+
+
+class Presence(Actor):
+    """Here one hook stands for two of RivetKit's, so both names are noted."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def note(self, hook: str, params: Any) -> None:
+        params = params or {}
+        self.noted.append(f"{hook} {params.get('name', '-')}")
+        if params.get("broken") == hook:
+            raise RuntimeError(f"{hook} is broken")
+        if params.get("refuse") == hook:
+            raise UserError(f"refused by {hook}", code="refused", metadata={"hook": hook})
+
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        self.note("onBeforeConnect", connection.params)
+        self.note("createConnState", connection.params)
+        connection.state = (connection.params or {}).get("name", "-")
+
+    async def on_connect(self, connection: ActorConnection) -> None:
+        self.note("onConnect", connection.params)
+        self.context.broadcast("came", connection.state)
+
+    async def on_disconnect(self, connection: ActorConnection) -> None:
+        self.note("onDisconnect", connection.params)
+        self.context.broadcast("went", connection.state)
+
+    async def hooks(self) -> list[str]:
+        return self.noted
+
+    async def names(self) -> list[str]:
+        return sorted(connection.state for connection in self.context.connections)
+
+
+class Flaky(Actor):
+    async def on_before_connect(self, connection: ActorConnection) -> None:
         raise RuntimeError("broken hook")
 
     async def ping(self) -> str:
@@ -215,6 +268,8 @@ class Ledger(Actor):
 
 
 class Worker(Actor):
+    queues = ("jobs", "stuck")
+
     def __init__(self) -> None:
         self.done: list[Any] = []
 
@@ -232,6 +287,8 @@ ACTORS: dict[str, type[Actor]] = {
     "chatRoom": ChatRoom,
     "probe": Probe,
     "guarded": Guarded,
+    "greeter": Greeter,
+    "presence": Presence,
     "flaky": Flaky,
     "brokenStart": BrokenStart,
     "sleepy": Sleepy,

@@ -90,8 +90,8 @@ async def play(client: Client, script: Transcript, encoding: str, *, minor: int)
         client: A client of the server.
         script: Where what came back is noted.
         encoding: The client's encoding. Keys begin with it, so that three can play at once.
-        minor: Which version it is: 2.0 has no queues, 2.2 leaves connections of actors open that
-            are gone.
+        minor: Which version it is: 2.0 has no queues, 2.1 and 2.2 leave connections open whose
+            actor is gone.
     """
     await actions(client, script, encoding)
     await failures(client, script, encoding)
@@ -252,7 +252,7 @@ async def endings(client: Client, script: Transcript, prefix: str, minor: int) -
     async with probe.connect(retry=QUICK) as conn:
         changes = conn.status_changes()
         await script.try_("destroy", conn.destroy())
-        if minor == 2:
+        if minor in (1, 2):
             said = await _repeat(lambda: _refusal(conn), lambda said: said is not None)
             script.note("left open", said)
             await script.try_("after destruction", probe.echo("new"))

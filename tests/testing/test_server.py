@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -273,7 +274,7 @@ async def test_hooks() -> None:
         async def on_destroy(self) -> None:
             seen.append("destroy")
 
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             seen.append(("connect", connection.is_http))
 
         async def on_disconnect(self, connection: ActorConnection) -> None:
@@ -292,11 +293,11 @@ async def test_hooks() -> None:
         await hooked.nap()
         await hooked.end()
         with anyio.fail_after(PATIENCE):
-            while "destroy" not in seen:
+            while "destroy" not in seen or seen.count("disconnect") < 3:
                 await anyio.lowlevel.checkpoint()
     assert seen[:3] == [("create", {"a": 1}, ("k",)), "wake", ("connect", False)]
     assert seen.count("wake") == 3 and seen.count("sleep") == 2
-    assert ("connect", True) in seen and seen.count("disconnect") == 1
+    assert ("connect", True) in seen and seen.count("disconnect") == 3
     assert seen[-1] == "destroy"
 
 
@@ -400,7 +401,7 @@ async def test_a_body_that_nobody_reads_to_its_end() -> None:
 
 async def test_refusals() -> None:
     class Guarded(Actor):
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             if connection.params != "please":
                 raise UserError("no", code="forbidden", metadata={"say": "please"})
 
@@ -710,9 +711,90 @@ async def test_other_ways_to_address_an_actor(options: ClientOptions) -> None:
         assert answer.json() == {"output": "by URL"}
 
 
+async def test_a_stopped_actor_of_2_1_is_told_from_an_action_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both are answered with the same error; only a stopped actor's connection is left."""
+    caplog.set_level(logging.CRITICAL + 1, "rivet_anyio")
+
+    class Failing(Actor):
+        async def fail(self) -> None:
+            raise RuntimeError("on purpose")
+
+        async def nap(self) -> None:
+            self.context.sleep()
+
+    async with (
+        ActorServer({"failing": Failing}, version="2.1") as server,
+        server.client(retry=Retry(initial=0.01)) as client,
+    ):
+        failing = client.failing.get_or_create()
+        async with failing.connect() as conn:
+            changes = conn.status_changes()
+            assert (await changes.receive()).status is Status.CONNECTED
+            first = conn.connection_id
+            for _ in range(3):
+                with pytest.raises(ActorError, match="Internal error"):
+                    await conn.fail()
+            # Once more, so that the last question has been answered.
+            with pytest.raises(ActorError):
+                await conn.fail()
+            assert conn.connection_id == first
+            await failing.nap()
+            with anyio.fail_after(PATIENCE):
+                with pytest.raises(ActorError) as caught:
+                    while True:
+                        await conn.nap()
+                assert caught.value.code == "internal_error"
+                assert (await changes.receive()).status is Status.DISCONNECTED
+                await conn.wait_connected()
+            assert conn.connection_id != first
+
+
+async def test_one_message_of_a_connection_after_the_other() -> None:
+    """On 2.1 and 2.2; pings are answered meanwhile."""
+
+    class Slow(Actor):
+        def __init__(self) -> None:
+            self.done: list[str] = []
+            self.go = anyio.Event()
+
+        async def wait(self) -> None:
+            await self.go.wait()
+            self.done.append("wait")
+
+        async def note(self, what: str) -> None:
+            self.done.append(what)
+
+        async def release(self) -> list[str]:
+            self.go.set()
+            return self.done
+
+    async def play(version: str, in_order: bool) -> None:
+        async with (
+            ActorServer({"slow": Slow}, version=version) as server,
+            server.client() as client,
+        ):
+            slow = client.slow.get_or_create()
+            async with slow.connect() as conn, anyio.create_task_group() as tasks:
+                changes = conn.status_changes()
+                await changes.receive()
+                tasks.start_soon(conn.wait)
+                await server.wait_for(ActionCalled, where=lambda call: call.action == "wait")
+                tasks.start_soon(conn.note, "note")
+                with anyio.move_on_after(55):
+                    pytest.fail(f"the connection was lost: {await changes.receive()}")
+                assert await slow.release() == ([] if in_order else ["note"])
+            assert await slow.release() == (["wait", "note"] if in_order else ["note", "wait"])
+
+    for version in ("2.0", "2.1", "2.2", "2.3"):
+        in_order = version in ("2.1", "2.2")
+        await anyio.to_thread.run_sync(run_virtual, partial(play, version, in_order))
+
+
 async def test_hooks_that_take_too_long() -> None:
     class Slow(Actor):
-        async def on_connect(self, connection: ActorConnection) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             await anyio.sleep_forever()
 
     async def main() -> None:

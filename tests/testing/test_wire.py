@@ -144,6 +144,6 @@ def test_releases() -> None:
     assert release_of("2.3").version == "2.3.19"
     assert release_of("2.3.7").version == "2.3.7"
     assert (release_of("2.0").has_queues, release_of("2.2").has_queues) == (False, True)
-    for odd in ("", "2", "2.1", "3.0", "2.3.x", "v2.3"):
+    for odd in ("", "2", "2.4", "3.0", "2.3.x", "v2.3"):
         with pytest.raises(ConfigError, match="version is"):
             release_of(odd)

@@ -77,6 +77,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return not self._at_least(2, 2)
 
     @property
+    def may_mask_stops(self) -> bool:
+        """RivetKit 2.1 answers like any error of an actor's code that the actor has stopped."""
+        return self.release in (None, (2, 1))
+
+    @property
     def tells_keys_escaped_twice(self) -> bool:
         """RivetKit 2.0 takes a serialized key for one part, and escapes it when it tells it."""
         return not self._at_least(2, 1)

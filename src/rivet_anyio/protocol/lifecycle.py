@@ -16,6 +16,7 @@ __all__ = [
     "Verdict",
     "close_error",
     "code_error",
+    "is_masked",
     "is_refusal",
     "is_scheduling",
     "is_transient",
@@ -181,6 +182,15 @@ def is_farewell(error: ActorError) -> bool:
     answer like this from then on. 2.3 closes them or moves them to the actor's next start.
     """
     return (error.group, error.code) == _STOPPING and error.actor is None
+
+
+def is_masked(error: ActorError) -> bool:
+    """Whether an action's error may hide that nobody is behind its connection any more.
+
+    RivetKit 2.1 answers like this where 2.2 answers ``actor.stopping``, and when the actor's code
+    fails.
+    """
+    return (error.group, error.code) == ("rivetkit", "internal_error") and error.actor is None
 
 
 def is_refusal(error: ActorError) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import httpx
 
@@ -75,6 +75,10 @@ class Actor:
     the internal error that RivetKit makes of it, and is logged with its traceback.
     """
 
+    queues: ClassVar[Collection[str] | None] = None
+    """The queues that the actor declares. RivetKit answers a message to any other as completed
+    and drops it, and so does the server then, with a warning. None: every queue exists."""
+
     _context: ActorContext | None = None
 
     @property
@@ -100,17 +104,28 @@ class Actor:
     async def on_destroy(self) -> None:
         """Called when the actor is destroyed."""
 
-    async def on_connect(self, connection: ActorConnection) -> None:
+    async def on_before_connect(self, connection: ActorConnection) -> None:
         """Called for every connection before it is accepted, and for every call over HTTP.
 
-        Not for raw requests and raw WebSockets. It may take five seconds.
+        Not for raw requests and raw WebSockets. It may take five seconds. It stands for
+        RivetKit's ``onBeforeConnect`` and ``createConnState``.
 
         Look at ``connection.params``, set ``connection.state``; raise a `UserError` or an
         `ActorError` to refuse.
         """
 
+    async def on_connect(self, connection: ActorConnection) -> None:
+        """Called for every connection that was accepted, and for every call over HTTP.
+
+        The connection is one of ``context.connections``, but the client does not know yet that
+        it is connected. In 2.3 ``connection.send`` greets it, and what is raised here refuses it.
+        Up to 2.2 ``connection.send`` raises RuntimeError, and what is raised here closes the
+        connection with code 1000: the client sees a `ConnectionLostError`. A call over HTTP is
+        then made all the same.
+        """
+
     async def on_disconnect(self, connection: ActorConnection) -> None:
-        """Called when a connection has ended."""
+        """Called when a connection has ended, and after every call over HTTP."""
 
     async def on_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a raw HTTP request (`ActorHandle.fetch`).

@@ -154,8 +154,12 @@ class Gateway:
             self._host.log._append(
                 MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
             )
-            instance.mailbox.put(message)
-        if not wanted.wait:
+            is_declared = instance.has_queue(name)
+            if is_declared:
+                instance.mailbox.put(message)
+            else:
+                logger.warning("%s has no queue %r: its message is lost", instance.ref, name)
+        if not wanted.wait or not is_declared:
             return codec.queue_reply("completed", None, False)
         with move_on_after(ACTION_SECONDS):
             with move_on_after(wanted.timeout):
@@ -275,7 +279,9 @@ class Gateway:
         header = request.headers.get("x-rivet-conn-params")
         if header is not None and not header.isascii() and self._host.release.has_engine:
             header = None
-        return _Caller(instance, ActorConnection(id, instance.ref, _params(header), None))
+        return _Caller(
+            self._host, instance, ActorConnection(id, instance.ref, _params(header), None)
+        )
 
     def _params_offered(self, request: HttpRequest) -> Any:
         text = _after(offers_of(request), "rivet_conn_params.")
@@ -374,7 +380,8 @@ _STATUSES = {
 class _Caller:
     """A call over HTTP: a connection of its own, for as long as it takes."""
 
-    def __init__(self, instance: Instance, connection: ActorConnection) -> None:
+    def __init__(self, host: Host, instance: Instance, connection: ActorConnection) -> None:
+        self._host = host
         self._instance = instance
         self._connection = connection
         self._busy = instance.busy()
@@ -384,14 +391,27 @@ class _Caller:
         self._busy.__enter__()
         try:
             await self._instance.admit(self._connection)
+            self._instance.connections[self._connection.id] = self._connection
+            await self._welcome()
         except BaseException:
+            self._instance.connections.pop(self._connection.id, None)
             self._busy.__exit__(None, None, None)
             raise
-        self._instance.connections[self._connection.id] = self._connection
         return self._connection
 
+    async def _welcome(self) -> None:
+        """Up to 2.2, what `Actor.on_connect` raises does not keep the call from being made."""
+        try:
+            await self._instance.welcome(self._connection)
+        except Exception:
+            if self._host.release.has_engine:
+                raise
+            del self._instance.connections[self._connection.id]
+            logger.exception("%s: on_connect failed", self._instance.ref)
+
     async def __aexit__(self, *exc: object) -> None:
-        del self._instance.connections[self._connection.id]
+        self._instance.connections.pop(self._connection.id, None)
+        self._host.tasks.start_soon(self._instance.part, self._connection)
         self._busy.__exit__(None, None, None)
 
 

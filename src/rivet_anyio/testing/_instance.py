@@ -157,6 +157,11 @@ class Instance:
             actor=seen.actor or self.specifier,
         )
 
+    def has_queue(self, name: str) -> bool:
+        """Whether the actor takes messages to this queue."""
+        declared = type(self.actor).queues
+        return declared is None or name in declared
+
     async def ready(self) -> None:
         """Start it unless it runs.
 
@@ -237,15 +242,31 @@ class Instance:
             ActorError: when it does not, or takes too long.
             Exception: what the hook raised.
         """
+        await self._ask(connection, "on_before_connect")
+
+    async def welcome(self, connection: ActorConnection) -> None:
+        """Tell the actor about a connection that is one of its own now.
+
+        Raises:
+            ActorError: when the hook took too long.
+            Exception: what the hook raised.
+        """
+        connection._may_send = self._host.release.has_engine
+        try:
+            await self._ask(connection, "on_connect")
+        finally:
+            connection._may_send = True
+
+    async def _ask(self, connection: ActorConnection, hook: str) -> None:
         token = current_connection.set(connection)
         try:
             with move_on_after(HOOK_SECONDS):
-                await self.actor.on_connect(connection)
+                await getattr(self.actor, hook)(connection)
                 return
         finally:
             current_connection.reset(token)
         if self._host.release.has_engine:
-            raise ActorError("actor", "callback_timed_out", "on_connect took too long")
+            raise ActorError("actor", "callback_timed_out", f"{hook} took too long")
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
@@ -351,8 +372,8 @@ class Instance:
 
     def _let_go(self, *, closes: bool) -> None:
         """What becomes of connections: 2.3 keeps them while the actor sleeps, 2.0 closes them,
-        and 2.2 forgets them without a word."""
-        if self._host.release.minor == 2:
+        2.1 and 2.2 forget them without a word."""
+        if self._host.release.is_serial:
             self.connections.clear()
         elif closes:
             for connection in tuple(self.connections.values()):
@@ -374,8 +395,8 @@ class Instance:
 
 
 def not_found(release: Release, id: str | None = None) -> ActorError:
-    """What is said of an actor that is not there; 2.0 does not say it, and 2.2 names its id."""
-    if release.minor == 0:
+    """What is said of an actor that is not there; 2.0 and 2.1 do not say it, 2.2 names its id."""
+    if release.minor <= 1:
         return internal_error(release)
     if id is not None and not release.has_engine:
         hint = "(https://www.rivet.dev/docs/clients/javascript)"

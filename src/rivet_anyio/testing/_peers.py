@@ -64,6 +64,7 @@ class ActorConnection:
         self.params = params
         self.state: Any = None
         self._line = line
+        self._may_send = True
 
     def __repr__(self) -> str:
         return f"<ActorConnection {self.id} to {self.actor}>"
@@ -78,8 +79,11 @@ class ActorConnection:
 
         Raises:
             TypeError: when an argument cannot travel.
+            RuntimeError: in `Actor.on_connect`, up to RivetKit 2.2.
         """
         event = check_name("event", event)
+        if not self._may_send:
+            raise RuntimeError("Connection not connected yet")
         if self._line is not None:
             self._line.deliver(event, args, subscribed_only=False)
 

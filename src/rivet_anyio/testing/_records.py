@@ -76,7 +76,7 @@ class Connected(Record):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Record):
-    """A connection was refused: by `Actor.on_connect`, or because the test wanted it."""
+    """A connection was refused: by the actor's hooks, or because the test wanted it."""
 
     params: Any
     group: str

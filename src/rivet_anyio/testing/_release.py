@@ -17,7 +17,7 @@ class Release:
 
     Attributes:
         version: What ``/metadata`` says.
-        minor: Its second number: 0, 2 or 3.
+        minor: Its second number: 0, 1, 2 or 3.
         bare_version: The protocol version that its BARE messages are labelled with.
         dialect: How it writes values.
     """
@@ -33,13 +33,18 @@ class Release:
         return self.minor >= 3
 
     @property
+    def is_serial(self) -> bool:
+        """2.1 and 2.2 handle the messages of a connection strictly one after the other."""
+        return self.minor in (1, 2)
+
+    @property
     def has_queues(self) -> bool:
         """Queues came with 2.1."""
         return self.minor >= 1
 
 
-_NEWEST = {0: "2.0.33", 2: "2.2.1", 3: "2.3.19"}
-_BARE = {0: 2, 2: 3, 3: 4}
+_NEWEST = {0: "2.0.33", 1: "2.1.3", 2: "2.2.1", 3: "2.3.19"}
+_BARE = {0: 2, 1: 3, 2: 3, 3: 4}
 
 
 def release_of(version: str) -> Release:
@@ -51,7 +56,9 @@ def release_of(version: str) -> Release:
     found = re.fullmatch(r"2\.(\d+)(\.\d+)?", version)
     minor = int(found[1]) if found else -1
     if minor not in _NEWEST:
-        raise ConfigError(f"version is '2.0', '2.2', '2.3' or one like '2.3.19', not {version!r}")
+        raise ConfigError(
+            f"version is '2.0', '2.1', '2.2', '2.3' or one like '2.3.19', not {version!r}"
+        )
     return Release(
         version=version if found and found[2] else _NEWEST[minor],
         minor=minor,

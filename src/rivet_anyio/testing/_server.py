@@ -98,7 +98,8 @@ class ActorServer:
 
     Args:
         actors: Names of actors to classes derived from `Actor`, or to functions that make one.
-        version: The RivetKit version to play: ``"2.0"``, ``"2.2"``, ``"2.3"``, or a full one.
+        version: The RivetKit version to play: ``"2.0"``, ``"2.1"``, ``"2.2"``, ``"2.3"``, or a full
+            one.
         leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
         epoch: The date at which the server's clock begins; must have a time zone.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -42,6 +44,8 @@ class Session:
         self._fault = fault
         self._subscriptions: set[str] = set()
         self._generation = 0
+        self._waiting: deque[ActionRequest | SubscriptionRequest] = deque()
+        self._is_working = False
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -77,10 +81,16 @@ class Session:
                 return
             await instance.admit(connection)
         except Exception as error:
-            self._refuse(error)
+            self._refuse(error, "on_before_connect")
             return
         self._generation = instance.generation
         instance.connections[connection.id] = connection
+        try:
+            await instance.welcome(connection)
+        except Exception as error:
+            del instance.connections[connection.id]
+            self._refuse(error, "on_connect")
+            return
         self._record(Connected, connection.id, connection.params)
         self._line.send_message(self._codec.init(instance.ref.id, connection.id))
         try:
@@ -92,19 +102,22 @@ class Session:
             self._record(Disconnected, connection.id, line.code, line.reason, line.by_client)
             self._host.tasks.start_soon(instance.part, connection)
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: Exception, hook: str) -> None:
         """2.3 sends the error before it closes, 2.2 names it in the close frame, 2.0 its code."""
         release = self._host.release
         if isinstance(error, ActorError):
             seen = error
         else:
-            logger.error("%s: on_connect failed", self._instance.ref, exc_info=error)
+            logger.error("%s: %s failed", self._instance.ref, hook, exc_info=error)
             seen = internal_error(release)
             if release.has_engine:
                 seen = ActorError(seen.group, seen.code, str(error))
         self._record(Refused, self.connection.params, seen.group, seen.code)
         if release.has_engine:
             self._line.send_message(self._codec.error(seen, None))
+        elif hook == "on_connect":
+            self._line.close(1000, "`onConnect` failed")
+            self._host.tasks.start_soon(self._instance.part, self.connection)
         reason = seen.code if release.minor == 0 else f"{seen.group}.{seen.code}"
         self._line.close(1011, reason[:_REASON_BYTES])
 
@@ -122,13 +135,32 @@ class Session:
             logger.warning("%s: a message that is none: %.200r", self._instance.ref, data)
             self._line.close(1011, "actor.invalid_request")
             return
+        if self._host.release.is_serial:
+            self._waiting.append(message)
+            if not self._is_working:
+                await self._begin(self._work_off)
+        else:
+            await self._begin(partial(self._handle, message))
+
+    async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start it; as in JavaScript, it runs to its first await before anything else."""
+        begun = anyio.Event()
+        self._host.tasks.start_soon(_run, _FirstStep(work, begun.set))
+        await begun.wait()
+
+    async def _work_off(self) -> None:
+        self._is_working = True
+        try:
+            while self._waiting:
+                await self._handle(self._waiting.popleft())
+        finally:
+            self._is_working = False
+
+    async def _handle(self, message: ActionRequest | SubscriptionRequest) -> None:
         if isinstance(message, SubscriptionRequest):
             self._subscribe(message)
-            return
-        # As in JavaScript, an action runs to its first await before the next one begins.
-        begun = anyio.Event()
-        self._host.tasks.start_soon(_run, _FirstStep(lambda: self._act(message), begun.set))
-        await begun.wait()
+        else:
+            await self._act(message)
 
     def _subscribe(self, message: SubscriptionRequest) -> None:
         if message.subscribe:
@@ -163,11 +195,13 @@ class Session:
             return self._codec.error(internal_error(self._host.release), request.id)
 
     def _check_life(self) -> None:
-        """2.2 leaves connections open that lead to an actor which has stopped."""
-        instance = self._instance
-        is_same = instance.is_awake and instance.generation == self._generation
-        if self._host.release.minor == 2 and not is_same:
-            raise ActorError("actor", "stopping", "Actor stopping: Actor has shut down")
+        """2.1 and 2.2 leave connections open that lead to an actor which has stopped."""
+        instance, release = self._instance, self._host.release
+        if not release.is_serial or (instance.is_awake and instance.generation == self._generation):
+            return
+        if release.minor == 1:
+            raise internal_error(release)
+        raise ActorError("actor", "stopping", "Actor stopping: Actor has shut down")
 
     def _record(self, kind: Callable[..., Any], *fields: Any) -> None:
         self._host.log._append(kind(anyio.current_time(), self._instance.ref, *fields))

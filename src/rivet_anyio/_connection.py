@@ -58,6 +58,7 @@ _BUFFER_BYTES = 64 * 1024 * 1024
 _PATH = "/connect"
 _HELD_SECONDS = 2.0
 _EXPLAIN_SECONDS = 5.0
+_STOPPED_SECONDS = 5.0
 
 
 class Connection:
@@ -576,8 +577,9 @@ class Connection:
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
         if message.action_id is not None:
-            if is_farewell(error):
-                # Once all calls are answered, that is.
+            if is_farewell(error) and self._sender.pump is not None:
+                # Calls that wait are sent over the next session; those under way have some time.
+                self._sender.pump.stop_sending(_STOPPED_SECONDS)
                 self._sender.when_idle = self._desert
             self._sender.refused(message.action_id, error)
         elif self._session is not None and self._session.init is None:

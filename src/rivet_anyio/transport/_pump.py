@@ -193,10 +193,16 @@ class Pump:
         self._finish(ConnectionLostError("the connection was dropped"))
         self._stop()
 
+    def stop_sending(self, seconds: float) -> None:
+        """Take nothing from the outbox any more, and end after these seconds at the latest."""
+        self._opened = Signal()
+        self._stop_after(seconds)
+
     def give_up(self, error: RivetError) -> None:
-        """End because of this error: a close frame is the last that leaves."""
+        """End because of this error: a close frame leaves last, if the writer can write it soon."""
         self.close(1000, "")
         self._finish(error)
+        self._stop_after(_LAST_WORDS_SECONDS)
 
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
@@ -219,6 +225,10 @@ class Pump:
     def _stop(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
+
+    def _stop_after(self, seconds: float) -> None:
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, self._time() + seconds)
 
     def _finish(self, end: RivetError | Close) -> None:
         if self.end is None:

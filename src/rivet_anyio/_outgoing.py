@@ -32,6 +32,7 @@ class Sender:
         issued: How many calls there were; their ids are below.
         in_flight: Calls that were written and are not answered, by their ids.
         is_open: Whether calls are taken.
+        subscriptions: Those that wait to be written, by their events' names.
         new_waiter: Makes what a call waits with.
         when_idle: Called when no call is in flight any more.
 
@@ -49,6 +50,7 @@ class Sender:
         "new_waiter",
         "outbox",
         "pump",
+        "subscriptions",
         "when_idle",
     )
 
@@ -64,6 +66,7 @@ class Sender:
         self.pump: Pump | None = None
         self.issued = 0
         self.in_flight: dict[int, OutgoingCall] = {}
+        self.subscriptions: dict[str, OutgoingSubscription] = {}
 
     def begin(self, codec: Codec) -> None:
         """Take calls from here on, in this event loop; `codec` is for those before any session."""
@@ -107,15 +110,19 @@ class Sender:
 
     def subscribe(self, name: str, wanted: bool) -> None:
         """Ask for the events of this name, or for no more of them."""
-        self.outbox.put(OutgoingSubscription(self, name, wanted))
+        waiting = self.subscriptions.pop(name, None)
+        if waiting is not None and self.outbox.discard(waiting):
+            return  # it asks for the opposite, and the server has what is wanted already
+        item = self.subscriptions[name] = OutgoingSubscription(self, name, wanted)
+        self.outbox.put(item)
 
     def session_opened(self, names: Iterable[str]) -> None:
         """Send what waited, after subscriptions to these names."""
         assert self.pump is not None
         self.when_idle = None
         calls = [item for item in self.outbox.items if isinstance(item, OutgoingCall)]
-        subscriptions = [OutgoingSubscription(self, name, True) for name in names]
-        self.outbox.replace([*subscriptions, *calls])
+        self.subscriptions = {name: OutgoingSubscription(self, name, True) for name in names}
+        self.outbox.replace([*self.subscriptions.values(), *calls])
         self.pump.begin_sending()
 
     def session_lost(self, cause: BaseException | None) -> None:
@@ -214,6 +221,7 @@ class OutgoingSubscription:
         self._subscribe = subscribe
 
     def take(self) -> str | bytes | None:
+        self._sender.subscriptions.pop(self._name, None)
         return self._sender.codec.subscription_message(self._name, self._subscribe)
 
     def take_back(self) -> None:

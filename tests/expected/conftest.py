@@ -1,7 +1,7 @@
-"""Every test here runs on asyncio and on Trio, and leaves no task behind."""
+"""Every async test here runs on asyncio and on Trio."""
 
 from __future__ import annotations
 
-from tests.peers.conftest import no_environment, no_tasks_left
+from tests.peers.conftest import no_environment
 
-__all__ = ["no_environment", "no_tasks_left"]
+__all__ = ["no_environment"]

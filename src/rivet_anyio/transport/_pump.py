@@ -109,7 +109,7 @@ class Pump:
         self._ping_written = self._last_written
         self._written = self._ping_end = 0  # in bytes: so far, and when the last ping had left
         self._held = False
-        self._room: anyio.Event | None = None
+        self._pause: CancelScope | None = None
         self._scope: CancelScope | None = None
         self.end: RivetError | Close | None = None
 
@@ -185,8 +185,8 @@ class Pump:
         if self._close_frame is None:
             self._close_frame = Close(code, reason)
             self._outbox.wake()
-            if self._room is not None:
-                self._room.set()
+            if self._pause is not None:
+                self._pause.cancel()  # its event is the sink's, which waits with it again
 
     def drop(self) -> None:
         """End at once, without a word to the peer."""
@@ -236,7 +236,10 @@ class Pump:
             self._ended.set()
 
     async def _listen(self) -> None:
-        await self._read()
+        try:
+            await self._read()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self.give_up(_internal(error))
         await self._answer_close()
         self._stop()
 
@@ -290,14 +293,13 @@ class Pump:
         """Stop reading while a consumer holds us up; silence then is our own doing."""
         while (room := self._sink.full()) is not None and self._close_frame is None:
             self._held = True
-            self._room = room
             try:
                 # A stream that becomes garbage cannot say so from wherever it is collected.
-                with move_on_after(_ROOM_CHECK_SECONDS):
+                with move_on_after(_ROOM_CHECK_SECONDS) as self._pause:
                     await room.wait()
             finally:
                 self._held = False
-                self._room = None
+                self._pause = None
                 self.last_heard = self._time()
 
     async def _answer_close(self) -> None:
@@ -378,6 +380,13 @@ class Pump:
             self._close_sent.set()
 
     async def _keep_alive(self) -> None:
+        try:
+            await self._ping_when_silent()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self._finish(_internal(error))
+            self._stop()
+
+    async def _ping_when_silent(self) -> None:
         with move_on_after(self._opening_deadline - self._time()):
             await self._opened.wait()
         if not self._opened.is_set():

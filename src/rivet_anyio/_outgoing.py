@@ -193,7 +193,7 @@ class OutgoingCall:
         if codec.dialect is not self._dialect:
             try:
                 self._payload = codec.action_message(self.id, self.name, self._args)
-            except TypeError as exc:
+            except Exception as exc:  # it runs the code of its arguments
                 self.fail(exc)
                 return None
         self._sender.in_flight[self.id] = self

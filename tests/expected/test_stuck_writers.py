@@ -125,5 +125,7 @@ async def test_subscriptions_that_were_taken_back_do_not_wait() -> None:
         tasks.cancel_scope.cancel()
     wanted = {str(request["eventName"]): request["subscribe"] for request in asked}
     assert wanted.get("kept") and wanted.get("new")
-    assert not [name for name, is_wanted in wanted.items() if is_wanted and name not in ("kept", "new")]
+    assert not [
+        name for name, is_wanted in wanted.items() if is_wanted and name not in ("kept", "new")
+    ]
     assert len(asked) < 10, len(asked)

@@ -427,7 +427,7 @@ class Connection:
             if ended.opened:
                 first = None
                 failures = 0 if ended.held else failures
-                self._lose(cause, ended.last_heard)
+                self._lose(cause, ended.last_message)
             creates = self._target.creation is not None
             if is_final(ended, has_been_open=first is None, creates=creates):
                 raise cause
@@ -535,7 +535,7 @@ class Connection:
         return Ended(
             cause,
             opened,
-            last_heard=pump.last_heard,
+            last_message=pump.last_message,
             refused=self._refusal is not None,
             explained=is_explained,
             held=held,
@@ -548,7 +548,7 @@ class Connection:
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             assert self._sender.pump is not None
-            self._lose(moved, self._sender.pump.heard_before)
+            self._lose(moved, self._sender.pump.last_message)
         self._init = init
         now = self._opened_at = anyio.current_time()
         if self._observer is not None and self._attempt_observer is not None:
@@ -569,9 +569,9 @@ class Connection:
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
 
-    def _lose(self, cause: BaseException, last_heard: float) -> None:
+    def _lose(self, cause: BaseException, last_message: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = max(last_heard, self._opened_at)
+        self._lost_at = max(last_message, self._opened_at)
         self._sender.session_lost(cause)
 
     def _take_error(self, message: ServerError) -> None:

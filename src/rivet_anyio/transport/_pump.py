@@ -61,7 +61,7 @@ class Pump:
 
     Attributes:
         last_heard: When the last bytes came, in seconds of `anyio.current_time`.
-        heard_before: When those before them came.
+        last_message: When the last message came that the sink has taken.
         end: Why it ended: the peer's close frame, or what went wrong. None while it is open.
 
     Args:
@@ -104,7 +104,7 @@ class Pump:
         self._close_sent = Signal()
         self._is_idle = False
         self._rest: _Batch | None = None
-        self.heard_before = self.last_heard = self._last_written = self._time()
+        self.last_message = self.last_heard = self._last_written = self._time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
         self._written = self._ping_end = 0  # in bytes: so far, and when the last ping had left
@@ -255,13 +255,14 @@ class Pump:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            self.heard_before, self.last_heard = self.last_heard, self._time()
+            now = self.last_heard = self._time()
             try:
                 for frame in self._framer.receive(data):
                     if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
                         message(frame)
+                        self.last_message = now
                     if self.end is not None:
                         return
                     if full() is not None:

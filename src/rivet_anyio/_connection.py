@@ -448,6 +448,7 @@ class Connection:
             await self._retry.sleep(delay)
             self._attempts += 1
             self._set_status(Status.CONNECTING)
+            del ended, cause  # else they live, with their tracebacks, for as long as the next one
 
     async def _observed_attempt(self) -> Ended:
         if self._observer is None:

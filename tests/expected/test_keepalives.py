@@ -48,7 +48,12 @@ class Broken:
     def wrap(self, monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> None:
         original: Any = getattr(kind, name)
         if name == "unsent":
-            monkeypatch.setattr(kind, name, lambda stream: self._raise() or original(stream))
+
+            def unsent_bytes(stream: Any) -> Any:
+                self._raise()
+                return original(stream)
+
+            monkeypatch.setattr(kind, name, unsent_bytes)
             return
 
         async def call(stream: Any, *args: Any) -> Any:

@@ -104,7 +104,7 @@ async def test_an_argument_that_cannot_be_written_again(error: Exception, place:
             argument.error = error
             pause.over.set()
             with anyio.move_on_after(PATIENCE):
-                while len(outcomes) < len(names):
+                while len(outcomes) < len(names):  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     _check_innocent(outcomes)
@@ -151,11 +151,11 @@ async def test_calls_survive_a_subscription_that_cannot_be_written(
                 tasks.start_soon(call, outcomes, conn, name)
                 await anyio.wait_all_tasks_blocked()
             pause.over.set()
-            while peer.connections < 3 and not outcomes:
+            while peer.connections < 3 and not outcomes:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
             stream.close()
             with anyio.move_on_after(PATIENCE):
-                while len(outcomes) < len(INNOCENT):
+                while len(outcomes) < len(INNOCENT):  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     _check_innocent(outcomes)
@@ -195,7 +195,7 @@ async def test_a_subscription_that_cannot_be_written_ends_its_own_stream(
                 await anyio.wait_all_tasks_blocked()
             pause.over.set()
             with anyio.move_on_after(10):
-                while len(outcomes) <= len(INNOCENT) and peer.connections < 5:
+                while len(outcomes) <= len(INNOCENT) and peer.connections < 5:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
                 assert peer.connections == 2, "the connection was lost"
                 assert await healthy.receive() == "an event"

@@ -204,7 +204,9 @@ class Sleepy(Actor):
         self.context.sleep()
 
 
-async def outcomes_around(conn: Connection, callers: int, *work: object) -> list[Counter[str]]:
+async def outcomes_around(
+    conn: Connection, callers: int, name: str, *args: object
+) -> list[Counter[str]]:
     """What callers get that call one after the other, before and long after the actor sleeps."""
     outcomes: list[Counter[str]] = [Counter() for _ in range(callers)]
 
@@ -213,7 +215,7 @@ async def outcomes_around(conn: Connection, callers: int, *work: object) -> list
         after = 0
         while after < 3 and outcomes["stopping"] < GIVE_UP:
             try:
-                await conn.action(*work)  # type: ignore[arg-type]
+                await conn.action(name, *args)
                 after += outcomes["stopping"] or outcomes["lost"] or slept
                 outcomes["done"] += 1
             except ActorError as error:
@@ -226,10 +228,10 @@ async def outcomes_around(conn: Connection, callers: int, *work: object) -> list
         async with anyio.create_task_group() as tasks:
             for number in range(callers):
                 tasks.start_soon(caller, outcomes[number], number)
-            while not all(outcome["done"] for outcome in outcomes):
+            while not all(outcome["done"] for outcome in outcomes):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
             try:
-                await conn.action("end" if work == ("work",) else "sleepNow")
+                await conn.action("end" if name == "work" else "sleepNow")
             except (ActorError, ConnectionLostError):
                 pass  # its own answer may be lost
             slept = True

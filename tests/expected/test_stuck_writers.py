@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
@@ -24,10 +26,10 @@ def stopping(id: int) -> bytes:
     return text({"tag": "Error", "val": said})
 
 
-async def call(client_call: partial[object]) -> None:
+async def call(client_call: partial[Coroutine[Any, Any, Any]]) -> None:
     """Make a call whose outcome is of no interest."""
     try:
-        await client_call()  # type: ignore[misc]
+        await client_call()
     except (ActorError, ConnectionLostError):
         pass
 
@@ -71,7 +73,7 @@ async def test_a_session_ends_whose_writer_is_stuck(why: str, keepalive: float |
                     await anyio.wait_all_tasks_blocked()
                     stuck.set()
                     if why == "stopped":
-                        while not conn._sender.when_idle:
+                        while not conn._sender.when_idle:  # noqa: ASYNC110
                             await anyio.sleep(0.01)
                         given_up.cancel()  # the last call under way
         with anyio.fail_after(PATIENCE):

@@ -107,9 +107,9 @@ class Outbox:
         payloads: list[tuple[Outgoing, str | bytes]] = []
         rest = iter(taken)
         try:
-            for item in rest:
-                if (payload := item.take()) is not None:
-                    payloads.append((item, payload))
+            payloads.extend(
+                (item, payload) for item in rest if (payload := item.take()) is not None
+            )
         except BaseException:
             self.replace([*rest, *left])
             raise

@@ -70,6 +70,7 @@ _BUFFER_BYTES = 64 * 1024 * 1024
 _PATH = "/connect"
 _HELD_SECONDS = 2.0
 _EXPLAIN_SECONDS = 5.0
+_STOPPED_SECONDS = 5.0
 
 
 class Connection:
@@ -452,7 +453,7 @@ class Connection:
             if ended.opened:
                 first = None
                 failures = 0 if ended.held else failures
-                self._lose(cause, ended.last_heard)
+                self._lose(cause, ended.last_message)
             creates = self._target.creation is not None
             if is_final(ended, has_been_open=first is None, creates=creates):
                 raise cause
@@ -473,6 +474,7 @@ class Connection:
             await self._retry.sleep(delay)
             self._attempts += 1
             self._set_status(Status.CONNECTING)
+            del ended, cause  # else they live, with their tracebacks, for as long as the next one
 
     async def _observed_attempt(self) -> Ended:
         if self._observer is None:
@@ -567,7 +569,7 @@ class Connection:
         return Ended(
             cause,
             opened,
-            last_heard=pump.last_heard,
+            last_message=pump.last_message,
             refused=self._refusal is not None,
             opening=opening,
             explained=is_explained,
@@ -601,7 +603,7 @@ class Connection:
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             assert self._sender.pump is not None
-            self._lose(moved, self._sender.pump.heard_before)
+            self._lose(moved, self._sender.pump.last_message)
         self._init = init
         now = self._opened_at = anyio.current_time()
         if self._observer is not None and self._attempt_observer is not None:
@@ -622,16 +624,17 @@ class Connection:
         self._set_status(Status.CONNECTED)
         self._first_settled.set()
 
-    def _lose(self, cause: BaseException, last_heard: float) -> None:
+    def _lose(self, cause: BaseException, last_message: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
-        self._lost_at = max(last_heard, self._opened_at)
+        self._lost_at = max(last_message, self._opened_at)
         self._sender.session_lost(cause)
 
     def _take_error(self, message: ServerError) -> None:
         error = actor_error(message.body)
         if message.action_id is not None:
-            if is_farewell(error):
-                # Once all calls are answered, that is.
+            if is_farewell(error) and self._sender.pump is not None:
+                # Calls that wait are sent over the next session; those under way have some time.
+                self._sender.pump.stop_sending(_STOPPED_SECONDS)
                 self._sender.when_idle = self._desert
             elif is_masked(error) and self._may_mask_stops:
                 self._sender.probe(self._desert)

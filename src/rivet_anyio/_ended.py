@@ -23,7 +23,7 @@ class Ended(msgspec.Struct, frozen=True):
     Attributes:
         cause: Why.
         opened: Whether the server had said Init.
-        last_heard: When the last bytes came, where it had.
+        last_message: When the last message came, where it had.
         by_user: Whether the user's own `get_params` failed.
         refused: Whether the server sent an error in place of Init.
         opening: What an error that came in place of Init means.
@@ -34,7 +34,7 @@ class Ended(msgspec.Struct, frozen=True):
 
     cause: BaseException
     opened: bool
-    last_heard: float = 0.0
+    last_message: float = 0.0
     by_user: bool = False
     refused: bool = False
     opening: Opening = Opening.OTHER

@@ -49,7 +49,7 @@ class Gap:
     """The connection was away: events may be missing here.
 
     Attributes:
-        since: When the last bytes came before the loss, or when the stream was opened if that
+        since: When the last message came before the loss, or when the stream was opened if that
             was later, in seconds of `anyio.current_time`.
         until: When it was back, in seconds of `anyio.current_time`.
         attempts: How many attempts the reconnect took.

@@ -36,6 +36,7 @@ class Sender:
         issued: How many calls there were; their ids are below.
         in_flight: Calls that were written and are not answered, by their ids.
         is_open: Whether calls are taken.
+        subscriptions: Those that wait to be written, by their events' names.
         new_waiter: Makes what a call waits with.
         when_idle: Called when no call is in flight any more.
 
@@ -55,6 +56,7 @@ class Sender:
         "new_waiter",
         "outbox",
         "pump",
+        "subscriptions",
         "when_idle",
     )
 
@@ -72,6 +74,7 @@ class Sender:
         self.pump: Pump | None = None
         self.issued = 0
         self.in_flight: dict[int, OutgoingCall] = {}
+        self.subscriptions: dict[str, OutgoingSubscription] = {}
 
     def begin(self, backend: Backend, codec: Codec) -> None:
         """Take calls from here on, in this event loop; `codec` is for those before any session."""
@@ -116,7 +119,11 @@ class Sender:
 
     def subscribe(self, name: str, wanted: bool) -> None:
         """Ask for the events of this name, or for no more of them."""
-        self.outbox.put(OutgoingSubscription(self, name, wanted))
+        waiting = self.subscriptions.pop(name, None)
+        if waiting is not None and self.outbox.discard(waiting):
+            return  # it asks for the opposite, and the server has what is wanted already
+        item = self.subscriptions[name] = OutgoingSubscription(self, name, wanted)
+        self.outbox.put(item)
 
     def probe(self, when_stopped: Callable[[], None]) -> None:
         """Find out whether the actor behind the connection still runs.
@@ -133,8 +140,8 @@ class Sender:
         assert self.pump is not None
         self.when_idle = None
         calls = [item for item in self.outbox.items if isinstance(item, OutgoingCall)]
-        subscriptions = [OutgoingSubscription(self, name, True) for name in names]
-        self.outbox.replace([*subscriptions, *calls])
+        self.subscriptions = {name: OutgoingSubscription(self, name, True) for name in names}
+        self.outbox.replace([*self.subscriptions.values(), *calls])
         self.pump.begin_sending()
 
     def session_lost(self, cause: BaseException | None) -> None:
@@ -205,7 +212,7 @@ class OutgoingCall:
         if codec.dialect is not self._dialect:
             try:
                 self._payload = codec.action_message(self.id, self.name, self._args)
-            except TypeError as exc:
+            except Exception as exc:  # it runs the code of its arguments
                 self.fail(exc)
                 return None
         self._sender.in_flight[self.id] = self
@@ -250,6 +257,7 @@ class OutgoingSubscription:
         self._subscribe = subscribe
 
     def take(self) -> str | bytes | None:
+        self._sender.subscriptions.pop(self._name, None)
         return self._sender.codec.subscription_message(self._name, self._subscribe)
 
     def take_back(self) -> None:

@@ -45,7 +45,7 @@ if sys.platform == "linux":
         """As `ByteStream.unsent`. (tcp(7): SIOCOUTQ, which is TIOCOUTQ)"""
         try:
             answer = fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4))
-        except OSError:
+        except (OSError, ValueError):  # it is closed: a ValueError for -1
             return 0
         return int.from_bytes(answer, sys.byteorder)
 

@@ -93,7 +93,10 @@ class Outbox:
         return True
 
     def take(self) -> list[tuple[Outgoing, str | bytes]]:
-        """What to write next: up to the high-water mark, at least one message if there is any."""
+        """What to write next: up to the high-water mark, at least one message if there is any.
+
+        When an item raises, it is gone, and what was to be taken after it waits on.
+        """
         taken = self._items
         left: dict[Outgoing, None] = {}
         if self._bytes > HIGH_WATER:
@@ -101,7 +104,16 @@ class Outbox:
         self._items = left
         self._bytes = sum(item.size for item in left) if left else 0
         self._tell_room()
-        return [(item, payload) for item in taken if (payload := item.take()) is not None]
+        payloads: list[tuple[Outgoing, str | bytes]] = []
+        rest = iter(taken)
+        try:
+            payloads.extend(
+                (item, payload) for item in rest if (payload := item.take()) is not None
+            )
+        except BaseException:
+            self.replace([*rest, *left])
+            raise
+        return payloads
 
     def wake(self) -> None:
         """Let `filled` return although nothing was put."""

@@ -61,7 +61,7 @@ class Pump:
 
     Attributes:
         last_heard: When the last bytes came, in seconds of `anyio.current_time`.
-        heard_before: When those before them came.
+        last_message: When the last message came that the sink has taken.
         end: Why it ended: the peer's close frame, or what went wrong. None while it is open.
 
     Args:
@@ -104,12 +104,12 @@ class Pump:
         self._close_sent = Signal()
         self._is_idle = False
         self._rest: _Batch | None = None
-        self.heard_before = self.last_heard = self._last_written = self._time()
+        self.last_message = self.last_heard = self._last_written = self._time()
         self._pings = self._unsent_pings = 0
         self._ping_written = self._last_written
         self._written = self._ping_end = 0  # in bytes: so far, and when the last ping had left
         self._held = False
-        self._room: anyio.Event | None = None
+        self._pause: CancelScope | None = None
         self._scope: CancelScope | None = None
         self.end: RivetError | Close | None = None
 
@@ -185,18 +185,24 @@ class Pump:
         if self._close_frame is None:
             self._close_frame = Close(code, reason)
             self._outbox.wake()
-            if self._room is not None:
-                self._room.set()
+            if self._pause is not None:
+                self._pause.cancel()  # its event is the sink's, which waits with it again
 
     def drop(self) -> None:
         """End at once, without a word to the peer."""
         self._finish(ConnectionLostError("the connection was dropped"))
         self._stop()
 
+    def stop_sending(self, seconds: float) -> None:
+        """Take nothing from the outbox any more, and end after these seconds at the latest."""
+        self._opened = Signal()
+        self._stop_after(seconds)
+
     def give_up(self, error: RivetError) -> None:
-        """End because of this error: a close frame is the last that leaves."""
+        """End because of this error: a close frame leaves last, if the writer can write it soon."""
         self.close(1000, "")
         self._finish(error)
+        self._stop_after(_LAST_WORDS_SECONDS)
 
     async def run(self) -> RivetError | Close:
         """Pump until the connection ends; returns its `end`.
@@ -220,13 +226,20 @@ class Pump:
         if self._scope is not None:
             self._scope.cancel()
 
+    def _stop_after(self, seconds: float) -> None:
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, self._time() + seconds)
+
     def _finish(self, end: RivetError | Close) -> None:
         if self.end is None:
             self.end = end
             self._ended.set()
 
     async def _listen(self) -> None:
-        await self._read()
+        try:
+            await self._read()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self.give_up(_internal(error))
         await self._answer_close()
         self._stop()
 
@@ -242,13 +255,14 @@ class Pump:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            self.heard_before, self.last_heard = self.last_heard, self._time()
+            now = self.last_heard = self._time()
             try:
                 for frame in self._framer.receive(data):
                     if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
                         message(frame)
+                        self.last_message = now
                     if self.end is not None:
                         return
                     if full() is not None:
@@ -280,14 +294,13 @@ class Pump:
         """Stop reading while a consumer holds us up; silence then is our own doing."""
         while (room := self._sink.full()) is not None and self._close_frame is None:
             self._held = True
-            self._room = room
             try:
                 # A stream that becomes garbage cannot say so from wherever it is collected.
-                with move_on_after(_ROOM_CHECK_SECONDS):
+                with move_on_after(_ROOM_CHECK_SECONDS) as self._pause:
                     await room.wait()
             finally:
                 self._held = False
-                self._room = None
+                self._pause = None
                 self.last_heard = self._time()
 
     async def _answer_close(self) -> None:
@@ -368,6 +381,13 @@ class Pump:
             self._close_sent.set()
 
     async def _keep_alive(self) -> None:
+        try:
+            await self._ping_when_silent()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self._finish(_internal(error))
+            self._stop()
+
+    async def _ping_when_silent(self) -> None:
         with move_on_after(self._opening_deadline - self._time()):
             await self._opened.wait()
         if not self._opened.is_set():

@@ -434,6 +434,10 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
         return _as_map([_revive(item, markers, depth) for item in tree])
     if kind is cbor2.CBORTag:
         return cbor2.CBORTag(tree.tag, _revive(tree.value, markers, depth))
+    if kind is tuple:  # what a tag holds cannot be changed
+        return [_revive(item, markers, depth) for item in tree]
+    if isinstance(tree, Mapping):
+        return {key: _revive(item, markers, depth) for key, item in tree.items()}
     return tree
 
 
@@ -543,7 +547,7 @@ def _read_set(items: Any, immutable: bool) -> Any:
 
 
 def _read_pairs(items: Any, immutable: bool) -> Any:
-    if type(items) is not list or len(items) % 2:
+    if not isinstance(items, (list, tuple)) or len(items) % 2:
         raise ValueError("a key without a value")
     keys = items[::2]
     if all(type(key) is str for key in keys):

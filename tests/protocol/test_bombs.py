@@ -12,7 +12,9 @@ from rivet_anyio.protocol.values import (
     COMPAT_CBOR,
     PLAIN_CBOR,
     dump_cbor,
+    dump_json,
     load_cbor,
+    load_json,
     prepare,
     revive,
 )
@@ -109,3 +111,19 @@ def test_one_item_and_nothing_else(text: str) -> None:
 def test_equal_items_are_no_collision() -> None:
     data = b"\xd9\x01\x02\x99\x03\xe8" + b"\x82\x00\x00" * 1000
     assert revive(load_cbor(data), PLAIN_CBOR) == {(0, 0)}
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b"[[]]"])
+def test_the_limit_holds_in_json(item: bytes) -> None:
+    def text(count: int) -> bytes:
+        return b"[" + b",".join([item] * count) + b"]"
+
+    assert len(load_json(text(20_000))) == 20_000
+    for data in (text(200_000), text(200_000).decode()):
+        with pytest.raises(ProtocolError, match="arrays, maps and tags"):
+            load_json(data)
+
+
+def test_brackets_in_json_strings_are_no_arrays() -> None:
+    value = ["[{" * 100_000, '"[\\"' * 50_000]
+    assert load_json(dump_json(value)) == value

@@ -668,10 +668,27 @@ def _check_density(data: bytes) -> None:
         return
     for count, _ in enumerate(_heads(data, _TO_CONTAINER)):
         if count == most:
-            raise ProtocolError(
-                f"a message of {len(data)} bytes with more than {most} arrays, maps and tags: "
-                "it would take too much memory"
-            )
+            raise _too_dense(len(data), most)
+
+
+def _check_json_density(data: bytes) -> None:
+    most = _FREE_CONTAINERS + len(data) // _BYTES_PER_CONTAINER
+    if data.count(b"[") + data.count(b"{") <= most:
+        return
+    length = len(data)
+    data = _JSON_STRING.sub(b"", data)
+    if data.count(b"[") + data.count(b"{") > most:
+        raise _too_dense(length, most)
+
+
+_JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+def _too_dense(length: int, most: int) -> ProtocolError:
+    return ProtocolError(
+        f"a message of {length} bytes with more than {most} arrays, maps and tags: "
+        "it would take too much memory"
+    )
 
 
 def _with_pairs(data: bytes) -> bytes:
@@ -759,8 +776,10 @@ def load_json(data: bytes | str) -> Any:
     """The tree of a JSON text, for `revive`.
 
     Raises:
-        ProtocolError: when the text is not JSON.
+        ProtocolError: when the text is not JSON, or holds too many small arrays and objects.
     """
+    if len(data) > _FREE_CONTAINERS:
+        _check_json_density(data if isinstance(data, bytes) else data.encode())
     try:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:

@@ -205,7 +205,7 @@ def json(data: bytes) -> None:
 
 # What reading costs
 
-_REPEATED_LENGTH = 100_000
+_REPEATED_LENGTH = 40_000
 _MEMORY = 20_000_000
 _MEMORY_PER_BYTE = 60
 _SECONDS = 5.0

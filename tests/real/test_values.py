@@ -50,11 +50,13 @@ class Values:
         self.random = random.Random(seed)
 
     def integer(self) -> int:
-        return self.random.randrange(-(2**53), 2**53 + 1) >> self.random.randrange(53)
+        value: int = self.random.randrange(-(2**53), 2**53 + 1) >> self.random.randrange(53)
+        return value
 
     def bigint(self) -> int:
         size = self.random.choice([54, 60, 62, 63, 64, 65, 128, 1000])
-        return (2**size + self.random.getrandbits(size - 1)) * self.random.choice([1, -1])
+        value: int = 2**size + self.random.getrandbits(size - 1)
+        return self.random.choice([value, -value])
 
     def ordinary(self) -> float:
         make: Callable[[], float] = self.random.choice(

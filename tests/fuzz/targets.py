@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +19,7 @@ from rivet_anyio._convert import convert
 from rivet_anyio._core import error_of
 from rivet_anyio._dial import close_as_error
 from rivet_anyio._errors import again
+from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
 from rivet_anyio.protocol.lifecycle import (
@@ -200,6 +203,55 @@ def json(data: bytes) -> None:
     _messages("json", data)
 
 
+# What reading costs
+
+_REPEATED_LENGTH = 40_000
+_MEMORY = 20_000_000
+_MEMORY_PER_BYTE = 60
+_SECONDS = 5.0
+"""Much more than any input of this length takes, and much less than what grows with its square."""
+
+
+def costs(data: bytes) -> None:
+    """Values: one item many times, in a list, a set, and as the keys of a map."""
+    if not data:
+        return
+    many = _REPEATED_LENGTH // len(data)
+    counted = many.to_bytes(4, "big")
+    numbered = b"".join(data + b"\x1a" + number.to_bytes(4, "big") for number in range(many))
+    for value in (
+        b"\x9a" + counted + data * many,
+        b"\xd9\x01\x02\x9a" + counted + data * many,
+        b"\xba" + counted + (data + b"\x00") * many,
+        b"\xba" + counted + numbered,
+        b"\x9f" + numbered + b"\xff",
+        b"[" + b",".join([data] * many) + b"]",
+        b'["$Set",[' + b",".join([data] * many) + b"]]",
+    ):
+        for encoding in ("bare", "json"):
+            body = value
+            if encoding == "bare":
+                body = b"\x04\x00" + bare_data(value)
+            _bounded(partial(_messages_of, encoding, body), len(body))
+
+
+def _messages_of(encoding: Encoding, body: bytes) -> None:
+    _read(partial(codec_for(encoding, Dialect.COMPAT).action_output, body))
+
+
+def _bounded(read: Callable[[], None], length: int) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        read()
+        seconds = time.process_time() - began
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < _MEMORY + _MEMORY_PER_BYTE * length, (peak, length)
+    assert seconds < _SECONDS, (seconds, length)
+
+
 # HTTP
 
 _STATUSES = (200, 400, 401, 403, 404, 409, 429, 500, 502, 503)
@@ -379,6 +431,23 @@ TARGETS: dict[str, Target] = {
         Target("bare", bare, _seeds_of("bare")),
         Target("cbor", cbor, _seeds_of("cbor")),
         Target("json", json, _seeds_of("json")),
+        Target(
+            "costs",
+            costs,
+            (
+                b"\xa0",
+                b"\xa1\x00\xf7",
+                b"\xe0",
+                b"\xd9\x01\x02\x80",
+                b"\xd9\x01\x03\xa1\x01\x02",
+                b"\xc1\x1a\x65\x93\x7d\x25",
+                b"\xc2\x49" + b"\x01" * 9,
+                b"\xf9\x3c\x00",
+                b"\x82\x67$BigInt\x6277",
+                b'{"":[]}',
+                b'["$Set",[]]',
+            ),
+        ),
         Target("http_errors", http_errors, (*_ERRORS, b"\xff\xff\n".join(_ERRORS))),
         Target("management", management, (_METADATA, _ONE, _PAGE)),
         Target(

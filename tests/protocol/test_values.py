@@ -29,6 +29,7 @@ from rivet_anyio.protocol.values import (
     dump_ascii_json,
     dump_cbor,
     dump_json,
+    javascript_numbers,
     load_cbor,
     load_json,
     prepare,
@@ -135,8 +136,11 @@ def test_json(value: Any, form: ValueForm, text: str) -> None:
 @pytest.mark.parametrize("form", ALL_FORMS, ids=name_of)
 @pytest.mark.parametrize("value", [2**32, -(2**32) - 1, 2**53, -(2**53)])
 def test_integers_up_to_2_53_are_numbers(value: int, form: ValueForm) -> None:
-    tree = prepare(value, form, "value")
-    assert type(tree) is float and tree == value
+    if form.rounds:
+        assert dump(prepare(value, form, "value"), form) == f"{value}e0".encode()
+    else:
+        tree = prepare(value, form, "value")
+        assert type(tree) is float and tree == value
     back = there_and_back(value, form)
     assert type(back) is int and back == value
 
@@ -422,3 +426,86 @@ def test_sets_of_what_cannot_be_hashed_are_lists(text: str) -> None:
 def test_a_bigint_is_decimal_digits(content: object) -> None:
     with pytest.raises(ProtocolError, match="BigInt"):
         revive(["$BigInt", content], COMPAT_CBOR)
+
+
+# Numbers that RivetKit 2.3 reads
+
+
+def as_serde_reads(text: str) -> float:
+    """serde_json's way to read a number that is no integer."""
+    mantissa, _, power = text.lstrip("-").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    assert int(whole + fraction) < 2**64
+    value, exponent = float(int(whole + fraction)), int(power or 0) - len(fraction)
+    while exponent < -308:
+        value, exponent = value / 1e308, exponent + 308
+    value = value / float(f"1e{-exponent}") if exponent < 0 else value * float(f"1e{exponent}")
+    return -value if text.startswith("-") else value
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-1e6, 1e6)
+    | st.integers(2**32, 2**53)
+    | st.integers(-(2**53), -(2**32) - 1)
+)
+def test_numbers_arrive_exactly_or_are_refused(value: float) -> None:
+    for form, write in ((COMPAT_JSON, dump_json), (PARAMS_JSON, dump_ascii_json)):
+        try:
+            text = write(prepare(value, form, "args"))
+        except TypeError as error:
+            assert isinstance(value, float) and "would not arrive exactly" in str(error)
+            assert (repr(value) in str(error)) is not form.secret
+            return
+        written = text if isinstance(text, str) else text.decode()
+        for found in (float(written), as_serde_reads(written)):
+            assert found == value and math.copysign(1, found) == math.copysign(1, value)
+
+
+def test_a_float_that_cannot_arrive_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^args\[1\]\.x: the float 0\.9654801388982029 .*bare"):
+        prepare([0, {"x": 0.9654801388982029}], COMPAT_JSON, "args")
+    assert prepare(0.9654801388982029, PLAIN_JSON, "args") == 0.9654801388982029
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("18446744073709552000", 2.0**64),
+        ("-123456789012345680000", -1.2345678901234568e20),
+        ("9007199254740992", 2**53),
+        ('{"a":[18446744073709552000,"18446744073709552000",7]}', None),
+    ],
+)
+def test_long_integers_of_javascript_are_floats(text: str, value: object) -> None:
+    if value is None:
+        value = {"a": [2.0**64, "18446744073709552000", 7]}
+    for data in (text, text.encode()):
+        found = javascript_numbers(load_json(data), data)
+        assert found == value and type(found) is type(value)
+
+
+class Suit(enum.StrEnum):
+    HEARTS = "hearts"
+
+
+class Loud(str):
+    def __str__(self) -> str:
+        return self.upper()
+
+
+@pytest.mark.parametrize("form", ALL_FORMS, ids=name_of)
+def test_a_subclass_of_str_is_a_str(form: ValueForm) -> None:
+    value = {Suit.HEARTS: Suit.HEARTS, Loud("k"): [Loud("v")], Colour.RED: 1}
+    tree = prepare(value, form, "args")
+    assert tree == {"hearts": "hearts", "k": ["v"], "red": 1}
+    assert all(type(text) is str for text in (*tree, tree["hearts"], tree["k"][0]))
+    with pytest.raises(TypeError, match="two of its keys are the same text"):
+        prepare({Colour.RED: 1, "red": 2}, form, "args")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_params_are_printable(text: str) -> None:
+    written = dump_ascii_json(prepare({text: [text]}, PARAMS_JSON, "params"))
+    assert written.isascii() and written.isprintable()
+    assert load_json(written) == {text: [text]}

@@ -80,7 +80,12 @@ function chatRoom({ actor }) {
 function probe({ actor, UserError }) {
   return actor({
     options,
+    createVars: () => ({ remembered: new Map() }),
     actions: {
+      remember(c, name, v) {
+        c.vars.remembered.set(name, v);
+      },
+      recall: (c, name) => c.vars.remembered.get(name),
       echo: (_c, v) => v,
       args: (_c, ...args) => args,
       describe: (_c, v) => describe(v),

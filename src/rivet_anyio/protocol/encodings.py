@@ -37,6 +37,7 @@ from .values import (
     ValueForm,
     dump_cbor,
     dump_json,
+    javascript_numbers,
     load_cbor,
     load_json,
     prepare,
@@ -379,25 +380,30 @@ class JsonCodec:
         return dump_json(_subscription(name, subscribe)).decode()
 
     def server_message(self, data: bytes | str) -> ServerMessage:
-        return _message_from_tree(load_json(data), self._form, data)
+        return _message_from_tree(self._load(data), self._form, data)
 
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
-        return _read_tree(load_json(data), self._form, data, wanted)
+        return _read_tree(self._load(data), self._form, data, wanted)
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         return dump_json({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(load_json(body), body).get("output"), self._form)
+        return RawTree(_map(self._load(body), body).get("output"), self._form)
 
     def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
         return dump_json(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
 
     def queue_reply(self, body: bytes) -> QueueReply:
-        return _queue_reply_from_tree(load_json(body), self._form, body)
+        return _queue_reply_from_tree(self._load(body), self._form, body)
 
     def error_body(self, body: bytes) -> ErrorBody:
-        return _error_from_tree(load_json(body), self._form, body)
+        return _error_from_tree(self._load(body), self._form, body)
+
+    def _load(self, data: bytes | str) -> Any:
+        tree = load_json(data)
+        # The runtime of 2.3 is no JavaScript: it writes floats so that they cannot be mistaken.
+        return javascript_numbers(tree, data) if self.dialect is Dialect.PLAIN else tree
 
     @property
     def _form(self) -> ValueForm:

@@ -16,18 +16,20 @@ import binascii
 import datetime as dt
 import decimal
 import enum
+import io
 import json
 import math
 import re
 import struct
 import uuid
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import cbor2
 import msgspec
 
 from .._errors import ProtocolError
+from .numbers import exact_number
 from .objects import UNDEFINED, plain_form
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "dump_ascii_json",
     "dump_cbor",
     "dump_json",
+    "javascript_numbers",
     "load_cbor",
     "load_json",
     "prepare",
@@ -69,6 +72,7 @@ class ValueForm(msgspec.Struct, frozen=True):
         sets: Sets and ``undefined`` have markers too, ``["$Set", items]``, ``["$Undefined", 0]``.
         tags: CBOR tags are understood: datetimes, maps with any keys, sets and bytes.
         finite: NaN and the infinities have no form.
+        rounds: Numbers are read by the 2.3 runtime's JSON reader; see `numbers`.
         secret: No value is repeated in messages.
     """
 
@@ -77,6 +81,7 @@ class ValueForm(msgspec.Struct, frozen=True):
     sets: bool
     tags: bool
     finite: bool
+    rounds: bool = False
     secret: bool = False
 
 
@@ -92,10 +97,18 @@ PLAIN_JSON = ValueForm(
     "the json encoding of this server", markers=True, sets=False, tags=False, finite=True
 )
 """RivetKit up to 2.2 in json encoding."""
-COMPAT_JSON = ValueForm("the json encoding", markers=True, sets=True, tags=False, finite=True)
+COMPAT_JSON = ValueForm(
+    "the json encoding", markers=True, sets=True, tags=False, finite=True, rounds=True
+)
 """RivetKit 2.3 in json encoding."""
 PARAMS_JSON = ValueForm(
-    "connection params", markers=False, sets=False, tags=False, finite=True, secret=True
+    "connection params",
+    markers=False,
+    sets=False,
+    tags=False,
+    finite=True,
+    rounds=True,
+    secret=True,
 )
 """Connection params: plain JSON in every version; they often hold tokens."""
 
@@ -138,7 +151,7 @@ def _prepare(value: Any, form: ValueForm, depth: int) -> Any:
     if kind is float:
         if form.finite and not math.isfinite(value):
             _refuse(value, form, "send None, or use encoding='bare'")
-        return value
+        return _exact(value, form) if form.rounds else value
     if depth >= MAX_DEPTH:
         raise _Refused(f"nested deeper than {MAX_DEPTH} levels")
     if kind is list or kind is tuple:
@@ -163,7 +176,7 @@ def _other(value: Any, form: ValueForm, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, form, depth)
     if isinstance(value, str):
-        return _checked_text(str(value), form)
+        return _checked_text(str.__str__(value), form)
     if isinstance(value, int):
         return _prepare(int(value), form, depth)
     if isinstance(value, float):
@@ -214,7 +227,7 @@ def _wide_integer(value: int, form: ValueForm) -> Any:
     if -_SAFE <= value <= _SAFE:
         # A 64-bit CBOR integer would arrive as BigInt, and the 2.3 runtime makes one of
         # every JSON integer of this size.
-        return float(value)
+        return msgspec.Raw(f"{value}e0".encode()) if form.rounds else float(value)
     if form.markers:
         try:
             return ["$BigInt", str(value)]
@@ -223,6 +236,16 @@ def _wide_integer(value: int, form: ValueForm) -> Any:
     if form.tags:
         return value
     _refuse(value, form, "its integers end at 2**53")
+
+
+def _exact(value: float, form: ValueForm) -> Any:
+    found = exact_number(value)
+    if found is None:
+        hint = "send it as text" if form.secret else "use encoding='bare', or send it as text"
+        raise _Refused(
+            f"the float{_repeated(value, form)} would not arrive exactly in {form.name}: {hint}"
+        )
+    return found
 
 
 def _bytes(value: bytes, form: ValueForm) -> Any:
@@ -273,7 +296,13 @@ def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
     depth += 1
     for key in value:
         if type(key) is not str:
-            return _other_mapping(value, form, depth)
+            keys = [_name_of(key, form) for key in value]
+            if not all(type(key) is str for key in keys):
+                return _other_mapping(value, form, depth)
+            if len(set(keys)) < len(keys):
+                raise _Refused("two of its keys are the same text")
+            value = dict(zip(keys, value.values(), strict=True))
+            break
     tree: dict[str, Any] = {}
     for key, item in value.items():
         if not key.isascii():
@@ -288,13 +317,8 @@ def _mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
 
 def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any:
     """A mapping with keys that are not all strings."""
-    named = {_name_of(key, form): item for key, item in value.items()}
-    if all(type(key) is str for key in named):
-        if len(named) < len(value):
-            raise _Refused("two of its keys are the same text")
-        return _mapping(named, form, depth - 1)
     if not form.tags:
-        odd = next(key for key in value if type(key) is not str)
+        odd = next(key for key in value if type(_name_of(key, form)) is not str)
         raise _Refused(
             f"the key {odd!r} is not a string and {form.name} has no other keys: "
             "use string keys, or encoding='bare'"
@@ -307,9 +331,11 @@ def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any
 
 
 def _name_of(key: Any, form: ValueForm) -> Any:
-    """Enums, dates, UUIDs and decimals are names of properties, as for msgspec."""
+    """The name of a property that a key stands for, as for msgspec; other keys as they are."""
     if isinstance(key, enum.Enum):
         return _name_of(key.value, form)
+    if isinstance(key, str):
+        return str.__str__(key)
     if isinstance(key, (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)):
         return key if isinstance(key, dt.datetime) else _plain(key, form)
     return key
@@ -400,28 +426,26 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
                 ]
         return tree
     if kind is dict:
-        for key, item in tree.items():
-            if type(item) not in _AS_THEY_ARE or type(key) is not str:
-                return _revive_mapping(tree, markers, depth)
+        for item in tree.values():
+            if type(item) not in _AS_THEY_ARE:
+                return {
+                    key: item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
+                    for key, item in tree.items()
+                }
         return tree
     if tree is cbor2.undefined:
         return None
     if kind is _SetItems:
         return _as_set([_revive(item, markers, depth) for item in tree])
-    if kind is tuple:
-        return tuple(_revive(item, markers, depth) for item in tree)
+    if kind is _Pairs:
+        return _as_map([_revive(item, markers, depth) for item in tree])
     if kind is cbor2.CBORTag:
         return cbor2.CBORTag(tree.tag, _revive(tree.value, markers, depth))
+    if kind is tuple:  # what a tag holds cannot be changed
+        return [_revive(item, markers, depth) for item in tree]
+    if isinstance(tree, Mapping):
+        return {key: _revive(item, markers, depth) for key, item in tree.items()}
     return tree
-
-
-def _revive_mapping(tree: dict[Any, Any], markers: bool, depth: int) -> dict[Any, Any]:
-    return {
-        key if type(key) is str else _hashable(_revive(key, markers, depth)): (
-            item if type(item) in _AS_THEY_ARE else _revive(item, markers, depth)
-        )
-        for key, item in tree.items()
-    }
 
 
 def _marker(name: str, content: Any, depth: int) -> Any:
@@ -446,13 +470,66 @@ def _marker(name: str, content: Any, depth: int) -> Any:
 def _as_set(items: list[Any]) -> Any:
     """A set, or the list of its items where Python cannot hash one of them."""
     try:
-        return {_hashable(item) for item in items}
+        hashables = [_hashable(item) for item in items]
+        _check_hashes(hashables)
+        return set(hashables)
     except (TypeError, RuntimeError):  # cbor2 raises the latter for what it cannot hash
         return items
 
 
+def _as_key(tree: Any) -> Any:
+    """A key of a map: a tuple for a list, a frozenset for a set, tuples of two for a dict."""
+    if isinstance(tree, dict):
+        tree = list(tree.items())
+    if isinstance(tree, list):
+        return tuple(_as_key(item) for item in tree)
+    return frozenset(tree) if isinstance(tree, set) else tree
+
+
+def _as_map(pairs: list[Any]) -> dict[Any, Any]:
+    """A dict of keys and values that take turns."""
+    try:
+        keys = [_as_key(key) for key in pairs[::2]]
+        _check_hashes(keys)
+        return dict(zip(keys, pairs[1::2], strict=True))
+    except (TypeError, RuntimeError) as exc:
+        raise ProtocolError(f"Python has no hash for the key of a map: {exc}") from exc
+
+
+_MOST_ALIKE = 64
+"""How many different keys may share a hash. 34 floats do, and 17 integers of 64 bits."""
+
+
+def _check_hashes(keys: list[Any]) -> None:
+    """Refuse keys that were chosen to have the same hash.
+
+    Each would be compared with all others. Only numbers, and what is made of them, can be chosen
+    so: the hashes of texts and bytes are secret.
+    """
+    if len(keys) - len(set(map(hash, keys))) <= _MOST_ALIKE:
+        return
+    by_hash: dict[int, list[Any]] = {}
+    for key in keys:
+        alike = by_hash.setdefault(hash(key), [])
+        if key not in alike:
+            alike.append(key)
+            if len(alike) > _MOST_ALIKE:
+                raise ProtocolError(
+                    f"more than {_MOST_ALIKE} of the {len(keys)} keys of one Map or Set have the "
+                    "same hash in Python: somebody chose them to cost time"
+                )
+
+
 class _SetItems(list[Any]):
     """The items of a CBOR set, not yet revived."""
+
+    __slots__ = ()
+
+
+class _Pairs(list[Any]):
+    """Keys and values of a CBOR map by turns, not yet revived: not all keys are strings."""
+
+    __slots__ = ()
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -473,11 +550,22 @@ _TYPED_ARRAYS = {
 
 
 def _read_set(items: Any, immutable: bool) -> Any:
-    return frozenset(items) if immutable else _SetItems(items)
+    return _SetItems(items)
+
+
+def _read_pairs(items: Any, immutable: bool) -> Any:
+    if not isinstance(items, (list, tuple)) or len(items) % 2:
+        raise ValueError("a key without a value")
+    keys = items[::2]
+    if all(type(key) is str for key in keys):
+        return dict(zip(keys, items[1::2], strict=True))
+    return _Pairs(items)
 
 
 def _read_date(seconds: Any, immutable: bool) -> Any:
-    if isinstance(seconds, float) and math.isnan(seconds):
+    if type(seconds) is not int and type(seconds) is not float:
+        raise ValueError("a date that is not a number")
+    if math.isnan(seconds):
         return None
     return _EPOCH + dt.timedelta(milliseconds=round(seconds * 1000))
 
@@ -488,8 +576,7 @@ def _read_untouched(value: Any, immutable: bool) -> Any:
 
 def _reader_of_typed_array(code: str) -> Any:
     def read(data: Any, immutable: bool) -> Any:
-        numbers = [number for (number,) in struct.iter_unpack(code, data)]
-        return tuple(numbers) if immutable else numbers
+        return [number for (number,) in struct.iter_unpack(code, data)]
 
     return read
 
@@ -501,16 +588,21 @@ def _reader_of_tag(tag: int) -> Any:
     return read
 
 
+_PAIRS = 0x52495645
+"""The tag that `_with_pairs` gives to maps; nothing else uses it."""
+_PAIRS_HEAD = b"\xda" + _PAIRS.to_bytes(4, "big")
+
 _SEMANTIC_DECODERS: dict[int, Any] = {
     # cbor2 would build regular expressions, decimals, addresses and cyclic structures from
     # these; JavaScript sends none of them on purpose.
-    **{tag: _reader_of_tag(tag) for tag in (4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256)},
-    **{tag: _reader_of_tag(tag) for tag in (260, 261, 1004, 43000)},
+    **{tag: _reader_of_tag(tag) for tag in (0, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100)},
+    **{tag: _reader_of_tag(tag) for tag in (256, 260, 261, 1004, 43000, 55799)},
     1: _read_date,
     64: _read_untouched,
     **{tag: _reader_of_typed_array(code) for tag, code in _TYPED_ARRAYS.items()},
     258: _read_set,
     259: _read_untouched,
+    _PAIRS: _read_pairs,
 }
 
 
@@ -523,17 +615,157 @@ def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """The tree of a CBOR item, for `revive`.
 
     Raises:
-        ProtocolError: when the bytes are no CBOR item.
+        ProtocolError: when the bytes are not one CBOR item, or hold too many small ones.
     """
+    if len(data) > _FREE_CONTAINERS:
+        _check_density(data)
     try:
-        return cbor2.loads(
-            data,
+        try:
+            return _load_cbor(data, max_depth)
+        except cbor2.CBORError:
+            # Perhaps a map has a key that is no string: cbor2 refuses those, since their hashes
+            # can be chosen. An array of keys and values is built without hashes.
+            return _load_cbor(_with_pairs(data), 2 * max_depth)
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise ProtocolError(f"not CBOR: {exc} in {quote(data)}") from exc
+
+
+def _load_cbor(data: bytes, max_depth: int) -> Any:
+    if b"\xff" in data:
+        file = io.BytesIO(data)
+        decoder = cbor2.CBORDecoder(
+            file,
             semantic_decoders=_SEMANTIC_DECODERS,
             max_depth=max_depth,
             str_errors="strict",
+            strict_hashable_types=True,
         )
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as exc:
-        raise ProtocolError(f"not CBOR: {exc} in {quote(data)}") from exc
+        tree = decoder.decode()
+        rest = len(data) - file.tell()
+        if rest:
+            raise ValueError(f"{rest} bytes left over")
+        return tree
+    # As the only item of an array that 0xff ends: `loads` does not say what it left over, and is
+    # faster than a decoder.
+    items = cbor2.loads(
+        b"\x9f%b\xff" % data,
+        semantic_decoders=_SEMANTIC_DECODERS,
+        max_depth=max_depth + 1,
+        str_errors="strict",
+        strict_hashable_types=True,
+    )
+    if len(items) != 1:
+        raise ValueError(f"{len(items)} items in the place of one")
+    return items[0]
+
+
+_FREE_CONTAINERS = 65_536
+_BYTES_PER_CONTAINER = 8
+"""A message may hold this many arrays, maps, tags and simple values, and one more for each so
+many bytes: Python needs up to 100 times the memory that CBOR needs for a small one."""
+
+_CONTAINERS = bytes((*range(0x80, 0xDC), *range(0xE0, 0xF4), 0xF8))
+
+
+def _check_density(data: bytes) -> None:
+    """Refuse a message of many tiny containers."""
+    most = _FREE_CONTAINERS + len(data) // _BYTES_PER_CONTAINER
+    # Not more than there are bytes that look like one, also within texts and numbers.
+    if len(data) - len(data.translate(None, _CONTAINERS)) <= most:
+        return
+    for count, _ in enumerate(_heads(data, _TO_CONTAINER)):
+        if count == most:
+            raise _too_dense(len(data), most)
+
+
+def _check_json_density(data: bytes) -> None:
+    most = _FREE_CONTAINERS + len(data) // _BYTES_PER_CONTAINER
+    if data.count(b"[") + data.count(b"{") <= most:
+        return
+    length = len(data)
+    data = _JSON_STRING.sub(b"", data)
+    if data.count(b"[") + data.count(b"{") > most:
+        raise _too_dense(length, most)
+
+
+_JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+def _too_dense(length: int, most: int) -> ProtocolError:
+    return ProtocolError(
+        f"a message of {length} bytes with more than {most} arrays, maps and tags: "
+        "it would take too much memory"
+    )
+
+
+def _with_pairs(data: bytes) -> bytes:
+    """The same item with an array of keys and values in the place of every map."""
+    parts: list[bytes] = []
+    kept = 0
+    for at, end in _heads(data, _TO_MAP):
+        short = data[at] & 0x1F
+        parts.append(data[kept:at])
+        if short == _WITHOUT_END:
+            parts.append(_PAIRS_HEAD + b"\x9f")
+        else:
+            count = short if short < 24 else int.from_bytes(data[at + 1 : end], "big")
+            parts.append(_PAIRS_HEAD + b"\x9b" + (2 * count).to_bytes(8, "big"))
+        kept = end
+    parts.append(data[kept:])
+    return b"".join(parts)
+
+
+_WITHOUT_END = 31
+
+
+def _heads(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Where the heads are that `skipped` does not skip; up to the first that is malformed."""
+    at = 0
+    while True:
+        found = skipped.match(data, at)
+        assert found is not None
+        at = found.end()
+        if at == len(data):
+            return
+        kind, short = data[at] & 0xE0, data[at] & 0x1F
+        end = at + 1 + (1 << short - 24 if 24 <= short < 28 else 0)
+        if kind < 0x40 or end > len(data) or 28 <= short < _WITHOUT_END:
+            return
+        if kind >= 0x80:
+            yield at, end
+            at = end
+        else:
+            at = end + int.from_bytes(data[at + 1 : end], "big")
+            if at > len(data) or end == at:
+                return
+
+
+def _skipping(*classes: dict[int, bytes]) -> re.Pattern[bytes]:
+    """Skips strings of up to 23 bytes and what begins with these bytes, by what comes behind."""
+    skipped = [
+        b"[%b].{%d}" % (b"".join(kinds[length] for kinds in classes), length)
+        for length in (0, 1, 2, 4, 8)
+    ]
+    texts = [b"[\\x%02x\\x%02x].{%d}" % (0x40 + n, 0x60 + n, n) for n in range(1, 24)]
+    return re.compile(b"(?:" + b"|".join((*skipped, *texts)) + b")*+", re.DOTALL)
+
+
+_LEAVES = {
+    0: rb"\x00-\x17\x20-\x37\x40\x60\xf4-\xf7\x5f\x7f\xff",
+    1: rb"\x18\x38",
+    2: rb"\x19\x39\xf9",
+    4: rb"\x1a\x3a\xfa",
+    8: rb"\x1b\x3b\xfb",
+}
+_ARRAYS_AND_TAGS = {
+    0: rb"\x80-\x97\x9f\xc0-\xd7\xe0-\xf3",
+    1: rb"\x98\xd8\xf8",
+    2: rb"\x99\xd9",
+    4: rb"\x9a\xda",
+    8: rb"\x9b\xdb",
+}
+_TO_CONTAINER = _skipping(_LEAVES)
+_TO_MAP = _skipping(_LEAVES, _ARRAYS_AND_TAGS)
 
 
 def dump_json(tree: Any) -> bytes:
@@ -542,20 +774,48 @@ def dump_json(tree: Any) -> bytes:
 
 
 def dump_ascii_json(tree: Any) -> str:
-    """A prepared tree as JSON in ASCII, for headers."""
-    return json.dumps(tree, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    """A prepared tree as JSON in printable ASCII, for headers."""
+    text = dump_json(tree).decode()
+    return re.sub(r"[^ -~]+", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def load_json(data: bytes | str) -> Any:
     """The tree of a JSON text, for `revive`.
 
     Raises:
-        ProtocolError: when the text is not JSON.
+        ProtocolError: when the text is not JSON, or holds too many small arrays and objects.
     """
+    if len(data) > _FREE_CONTAINERS:
+        _check_json_density(data if isinstance(data, bytes) else data.encode())
     try:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(f"not JSON: {exc} in {quote(data)}") from exc
+
+
+def javascript_numbers(tree: Any, text: bytes | str) -> Any:
+    """The tree of a JSON text that JavaScript wrote: an integer beyond 2**53 is a float.
+
+    JavaScript writes no more than the digits that tell a number from its neighbours, and zeros.
+    """
+    digits = (text.encode() if isinstance(text, str) else text).translate(_DIGITS_ALONE)
+    return _javascript_numbers(tree, 0) if _LONG in digits else tree
+
+
+_DIGITS_ALONE = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_LONG = b"0" * len(str(_SAFE))
+
+
+def _javascript_numbers(tree: Any, depth: int) -> Any:
+    kind = type(tree)
+    if kind is int:
+        return float(tree) if _SAFE < abs(tree) < 2**1023 else tree
+    if depth <= MAX_DEPTH + 3:  # `revive` refuses what is deeper; messages are maps in maps
+        if kind is list:
+            return [_javascript_numbers(item, depth + 1) for item in tree]
+        if kind is dict:
+            return {key: _javascript_numbers(item, depth + 1) for key, item in tree.items()}
+    return tree
 
 
 def shown(value: Any) -> str:

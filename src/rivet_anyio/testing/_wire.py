@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from .._errors import ActorError, ProtocolError
 from ..protocol import bare
 from ..protocol.dialect import Dialect, Encoding
@@ -297,6 +299,8 @@ class _Json:
     def __init__(self, release: Release) -> None:
         self._tells_actor = release.bare_version >= 4
         self._form = COMPAT_JSON if release.dialect is Dialect.COMPAT else PLAIN_JSON
+        # Servers write floats as they are; it is their reader that rounds.
+        self._written = msgspec.structs.replace(self._form, rounds=False)
 
     def client_message(self, data: bytes | str) -> ClientMessage:
         return _message_from_tree(load_json(data), self._form)
@@ -348,7 +352,7 @@ class _Json:
         return fields
 
     def _value(self, value: Any, where: str) -> Any:
-        return prepare(_like_json_stringify(value), self._form, where)
+        return prepare(_like_json_stringify(value), self._written, where)
 
 
 def _for_http(value: Any, form: ValueForm) -> Any:

@@ -1,0 +1,129 @@
+"""No value costs more than a small multiple of its length, in time or in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rivet_anyio import ProtocolError
+from rivet_anyio.protocol.values import (
+    COMPAT_CBOR,
+    PLAIN_CBOR,
+    dump_cbor,
+    dump_json,
+    load_cbor,
+    load_json,
+    prepare,
+    revive,
+)
+
+from .bombs import BOMBS
+
+_MEMORY_PER_BYTE = 60
+_SECONDS = 60
+"""Each takes 1 s at most; what grows with the square of the length takes minutes."""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.protocol.bombs", name, str(_MEMORY_PER_BYTE)],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "count, item",
+    [
+        (65_535, "a0"),
+        (65_535, "80"),
+        (65_535, "e0"),
+        (60_000, "820102"),
+    ],
+)
+def test_many_small_containers_are_read(count: int, item: str) -> None:
+    data = b"\x9a" + count.to_bytes(4, "big") + bytes.fromhex(item) * count
+    assert len(revive(load_cbor(data), COMPAT_CBOR)) == count
+
+
+def test_texts_and_bytes_are_not_taken_for_containers() -> None:
+    value = [
+        "日本語" * 100_000,
+        "ü" * 100,
+        b"\x80" * 1_000_000,
+        [0.1] * 50_000,
+        {"é": ["ß"] * 40_000},
+    ]
+    assert load_cbor(dump_cbor(value)) == value
+
+
+def test_the_limit_of_containers_is_named() -> None:
+    data = b"\x9a\x00\x02\x00\x00" + b"\xa0" * 0x20000
+    with pytest.raises(ProtocolError, match=r"131077 bytes with more than 81920 arrays"):
+        load_cbor(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "one", None: "yes", "text": {"a": [1]}},
+        {(1, (2, 3)): {-1: {2.5: None}}},
+        dict.fromkeys(range(1000), "x"),
+        dict.fromkeys((2**64 + n for n in range(300)), 0),
+        {n * 2.0**40: [{n: n}] for n in range(300)},
+        {b"\xff": 1, 2: "\xff"},
+    ],
+    ids=repr,
+)
+def test_maps_of_other_keys(value: dict[object, object]) -> None:
+    assert revive(load_cbor(dump_cbor(prepare(value, PLAIN_CBOR, "v"))), PLAIN_CBOR) == value
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("a1 a1 61 61 01 03", {(("a", 1),): 3}),
+        ("a1 d90102 82 01 02 03", {frozenset({1, 2}): 3}),
+        ("a1 82 01 82 02 03 04", {(1, (2, 3)): 4}),
+        ("bf 01 02 ff", {1: 2}),
+        ("a1 f6 a1 f5 81 f4", {None: {True: [False]}}),
+        ("a2 01 02 01 03", {1: 3}),
+    ],
+)
+def test_keys_of_other_kinds(text: str, value: object) -> None:
+    assert revive(load_cbor(bytes.fromhex(text)), PLAIN_CBOR) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["0102", "01ff", "81 01 ff", "f6 f6", "a0 00", "ff", "", "a1 01 02 03"]
+)
+def test_one_item_and_nothing_else(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        load_cbor(bytes.fromhex(text))
+
+
+def test_equal_items_are_no_collision() -> None:
+    data = b"\xd9\x01\x02\x99\x03\xe8" + b"\x82\x00\x00" * 1000
+    assert revive(load_cbor(data), PLAIN_CBOR) == {(0, 0)}
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b"[[]]"])
+def test_the_limit_holds_in_json(item: bytes) -> None:
+    def text(count: int) -> bytes:
+        return b"[" + b",".join([item] * count) + b"]"
+
+    assert len(load_json(text(20_000))) == 20_000
+    for data in (text(200_000), text(200_000).decode()):
+        with pytest.raises(ProtocolError, match="arrays, maps and tags"):
+            load_json(data)
+
+
+def test_brackets_in_json_strings_are_no_arrays() -> None:
+    value = ["[{" * 100_000, '"[\\"' * 50_000]
+    assert load_json(dump_json(value)) == value

@@ -146,14 +146,19 @@ async def test_calls_survive_a_subscription_that_cannot_be_written(
         ):
             peer.lose.set()
             await pause.began.wait()
-            stream = conn.events("refused")
+            stream = None
+            try:
+                stream = conn.events("refused")
+            except type(error):
+                pass  # as good: it fails where it was asked for
             for name in INNOCENT:
                 tasks.start_soon(call, outcomes, conn, name)
                 await anyio.wait_all_tasks_blocked()
             pause.over.set()
             while peer.connections < 3 and not outcomes:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
-            stream.close()
+            if stream is not None:
+                stream.close()
             with anyio.move_on_after(PATIENCE):
                 while len(outcomes) < len(INNOCENT):  # noqa: ASYNC110
                     await anyio.sleep(0.01)

@@ -146,14 +146,19 @@ async def test_calls_survive_a_subscription_that_cannot_be_written(
         ):
             peer.lose.set()
             await pause.began.wait()
-            stream = conn.events("refused")
+            stream = None
+            try:
+                stream = conn.events("refused")
+            except type(error):
+                pass  # as good: it fails where it was asked for
             for name in INNOCENT:
                 tasks.start_soon(call, outcomes, conn, name)
                 await anyio.wait_all_tasks_blocked()
             pause.over.set()
             while peer.connections < 3 and not outcomes:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
-            stream.close()
+            if stream is not None:
+                stream.close()
             with anyio.move_on_after(PATIENCE):
                 while len(outcomes) < len(INNOCENT):  # noqa: ASYNC110
                     await anyio.sleep(0.01)
@@ -180,6 +185,7 @@ async def test_a_subscription_that_cannot_be_written_ends_its_own_stream(
             anyio.create_task_group() as tasks,
         ):
             raised: Exception | None = None
+            event = None
             peer.lose.set()
             await pause.began.wait()
             if when == "connected":
@@ -197,13 +203,15 @@ async def test_a_subscription_that_cannot_be_written_ends_its_own_stream(
             with anyio.move_on_after(10):
                 while len(outcomes) <= len(INNOCENT) and peer.connections < 5:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
-                assert peer.connections == 2, "the connection was lost"
-                assert await healthy.receive() == "an event"
-                if raised is None:
-                    try:
-                        await stream.receive()
-                    except Exception as error:
-                        raised = error
+                if peer.connections == 2:
+                    event = await healthy.receive()
+                    if raised is None:
+                        try:
+                            await stream.receive()
+                        except Exception as error:
+                            raised = error
             tasks.cancel_scope.cancel()
+    assert peer.connections == 2, "the connection was lost"
+    assert event == "an event"
     _check_innocent(outcomes)
     assert isinstance(raised, LookupError)

@@ -140,7 +140,6 @@ REDIRECT = (
 
 
 @pytest.mark.parametrize("kind", ["put", "find", "action", "send", "send_and_wait"])
-@pytest.mark.xfail(strict=True, reason="a redirect does not name its Location (repeat)")
 async def test_a_redirect_names_where_it_leads(kind: str) -> None:
     async with using(kind) as (wire, client):
         wire.answer(kind, REDIRECT)
@@ -158,7 +157,6 @@ async def test_a_redirect_of_a_handshake(kind: str) -> None:
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 @pytest.mark.parametrize("is_readable", [True, False])
-@pytest.mark.xfail(strict=True, reason="the error does not name metadata_lookup=False (repeat)")
 async def test_metadata_that_is_refused(status: str, is_readable: bool) -> None:
     """A gateway may let nobody see it."""
     answer = refusal("auth", "no", status) if is_readable else whole(b"<h1>no</h1>", status=status)

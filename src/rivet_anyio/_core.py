@@ -235,7 +235,7 @@ class Core:
         """Cancel the block after so many seconds, ``connect_timeout`` for None; yields them."""
         seconds = self.options.connect_timeout if seconds is None else seconds
         with anyio.move_on_after(seconds):
-            yield seconds
+            yield float(seconds)
 
     async def _look_up(self) -> Server:
         self._server = server = await self._find_server()

@@ -163,6 +163,7 @@ class ActorHandle:
 
         Cancellation: the action may have run.
         """
+        name = check_name("action", name)
         path = action_path(name)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_result_type(type)

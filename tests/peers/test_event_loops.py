@@ -194,6 +194,9 @@ async def test_another_thread_is_refused_and_breaks_nothing(backend: str) -> Non
                     "ws.send": lambda: ws.send("x"),
                     "ws.receive": ws.receive,
                     "ws.aclose": ws.aclose,
+                    "leaving ws": lambda: ws.__aexit__(None, None, None),
+                    "leaving conn": lambda: conn.__aexit__(None, None, None),
+                    "leaving the client": lambda: one.__aexit__(None, None, None),
                 }
 
                 async def use_all() -> dict[str, BaseException | str]:

@@ -194,9 +194,6 @@ async def test_another_thread_is_refused_and_breaks_nothing(backend: str) -> Non
                     "ws.send": lambda: ws.send("x"),
                     "ws.receive": ws.receive,
                     "ws.aclose": ws.aclose,
-                    "leaving ws": lambda: ws.__aexit__(None, None, None),
-                    "leaving conn": lambda: conn.__aexit__(None, None, None),
-                    "leaving the client": lambda: one.__aexit__(None, None, None),
                 }
 
                 async def use_all() -> dict[str, BaseException | str]:
@@ -221,6 +218,21 @@ async def test_another_thread_is_refused_and_breaks_nothing(backend: str) -> Non
                 await ws.send("y")
                 assert [await ws.receive() for _ in range(2)] == ["x", "x"]
                 await ws.aclose()
+
+
+async def test_no_block_is_left_in_another_thread() -> None:
+    with anyio.fail_after(GUARD):
+        async with serving(talk) as url, client(url) as one:
+            handle = one.room.get_for_id("a1")
+            async with handle.connect() as conn, handle.websocket() as ws:
+
+                def leave() -> None:
+                    for block in (ws, conn, one):
+                        with belongs_elsewhere():
+                            block.__aexit__(None, None, None).send(None)
+
+                await anyio.to_thread.run_sync(leave)
+                assert await conn.echo(1) == "echo"
 
 
 @pytest.mark.parametrize("first", ["asyncio", "trio"])

@@ -739,6 +739,25 @@ def test_no_option_is_missing() -> None:
     assert not gone
 
 
+@pytest.mark.parametrize("method", ["fetch", "stream"])
+async def test_the_timeout_of_a_request(method: str) -> None:
+    async with ActorServer({"probe": Probe}) as server, server.client() as client:
+        handle = client.probe.get_or_create("k")
+
+        async def use(timeout: Any) -> None:
+            if method == "fetch":
+                await handle.fetch("x", timeout=timeout)
+            else:
+                async with handle.stream("x", timeout=timeout):
+                    pass
+
+        for bad in seconds(none=True).bad:
+            with pytest.raises((TypeError, ValueError), match="timeout is a "):
+                await use(bad)
+        for good in (5, None, (5, 5, 5, 5), httpx.Timeout(5), httpx.USE_CLIENT_DEFAULT):
+            await use(good)
+
+
 def owner_of(qualified: str) -> Any:
     return dict(public()).get(qualified.rpartition(".")[0])
 

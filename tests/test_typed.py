@@ -298,9 +298,9 @@ def test_stubs_that_cannot_be_actions() -> None:
             async def get(self, x: int) -> int:
                 return 2 * x
 
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="must not be empty"):
         action("")
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="must not be empty"):
 
         class Nameless(Actor, name=""):
             pass

@@ -75,18 +75,21 @@ def check_name(kind: str, name: object) -> str:
     """The name of an action, an event, a queue or an actor: not empty; as a plain str."""
     if type(name) is str and name and name.isascii():  # as most are: one call less
         return name
-    text = check_text(f"the {kind}'s name", name)
-    if not text:
-        raise ValueError(f"the {kind}'s name is not empty")
-    return text
+    return _filled(f"the {kind}'s name", name)
 
 
 def check_label(what: str, value: Any) -> str:
     """The name of a place: not empty, without control characters; as a plain str."""
+    text = _filled(what, value)
+    _refuse_control_characters(what, text)
+    return text
+
+
+def _filled(what: str, value: Any) -> str:
+    """As `check_text`, and not empty."""
     text = check_text(what, value)
     if not text:
-        raise ValueError(f"{what} is not empty")
-    _refuse_control_characters(what, text)
+        raise ValueError(f"{what} must not be empty")
     return text
 
 

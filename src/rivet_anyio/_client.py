@@ -14,6 +14,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from ._actions import CLIENT_ADVICE, refuse_attribute
+from ._backend import check_loop
 from ._calls import Attempts
 from ._checks import (
     as_config_errors,
@@ -25,7 +26,6 @@ from ._checks import (
     check_route,
     check_seconds,
     check_size,
-    check_text,
 )
 from ._config import resolve_config
 from ._core import Core, Options
@@ -321,6 +321,8 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        assert self._core.backend is not None
+        check_loop(self._core.backend, "this Client")
         self._core.close()
         if self._own_http is not None:
             seconds = patience(self._core.options.close_timeout, exc_type)
@@ -458,9 +460,7 @@ class ActorAccessor:
             TypeError: the id is not a string.
             ValueError: the id is empty, or no URL can carry it.
         """
-        actor_id = check_text("the actor's id", actor_id)
-        if not actor_id:
-            raise ValueError("the actor's id is not empty")
+        actor_id = check_label("the actor's id", actor_id)
         check_route("the actor's id", actor_id)
         target = Target(self._name, actor_id=actor_id)
         return ActorHandle(self._core, target, params=params, get_params=get_params)

@@ -411,6 +411,8 @@ class Connection:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        assert self._backend is not None
+        check_loop(self._backend, "this connection")
         await self._leave(patience(self._close_timeout, exc_type))
 
     # What a session tells

@@ -235,7 +235,7 @@ class Core:
         """Cancel the block after so many seconds, ``connect_timeout`` for None; yields them."""
         seconds = self.options.connect_timeout if seconds is None else seconds
         with anyio.move_on_after(seconds):
-            yield seconds
+            yield float(seconds)
 
     async def _look_up(self) -> Server:
         self._server = server = await self._find_server()
@@ -432,7 +432,7 @@ def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
 
     From 2.3 on actors sign their answers. Up to 2.2 they do not, and what looks like an error of
     the gateway can be their own. Where the version is not known, or an older actor runs behind a
-    newer gateway, the label tells: older actors label errors as text or not at all.
+    newer gateway, the label decides: older actors label errors as text or not at all.
     """
     if signer(headers) is not None:
         return False

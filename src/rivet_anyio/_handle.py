@@ -163,6 +163,7 @@ class ActorHandle:
 
         Cancellation: the action may have run.
         """
+        name = check_name("action", name)
         path = action_path(name)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_result_type(type)
@@ -316,7 +317,8 @@ class ActorHandle:
             ConnectError: nothing was sent.
             ConnectionLostError: the request may have arrived.
             TypeError: an argument has a wrong type.
-            ValueError: the path, the method or a header cannot be sent.
+            ValueError: the path, the method or a header cannot be sent, or `timeout` is not more
+                than 0.
 
         Cancellation: the request may have arrived.
         """
@@ -342,6 +344,9 @@ class ActorHandle:
             raise TypeError(f"method is an HTTP method, not {method!r}")
         if not is_http_token(method):
             raise ValueError(f"method is an HTTP method, not {method!r}")
+        timeout = options.get("timeout")
+        if not isinstance(timeout, (tuple, httpx.Timeout, type(httpx.USE_CLIENT_DEFAULT))):
+            check_seconds("timeout", timeout, none=True)
         given = dict(check_headers(headers))
         return self._stream(request_path(path), method, given, skip_ready_wait, options)
 

@@ -160,6 +160,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         traceback: TracebackType | None,
     ) -> None:
         assert self._pump is not None and self._line is not None
+        self._check_loop()
         self._left = True
         self._wake()
         self._pump.close()
@@ -186,7 +187,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if not isinstance(item, (str, bytes)):
             raise TypeError(f"a WebSocket message is str or bytes, not {item!r:.60}")
         if isinstance(item, str):
-            _check_text(item)
+            item = check_text("a WebSocket message", item)
         self._check_open()
         await self._outbox.room()
         self._check_open()
@@ -348,13 +349,3 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if not isinstance(end, Close):
             return end
         return close_as_error(end) if end.code == _GATEWAY_CLOSE else close_as_loss(end)
-
-
-def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as exc:
-            raise ValueError(
-                f"text that has no UTF-8, at index {exc.start}: {exc.reason}"
-            ) from None

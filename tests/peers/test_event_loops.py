@@ -220,6 +220,21 @@ async def test_another_thread_is_refused_and_breaks_nothing(backend: str) -> Non
                 await ws.aclose()
 
 
+async def test_no_block_is_left_in_another_thread() -> None:
+    with anyio.fail_after(GUARD):
+        async with serving(talk) as url, client(url) as one:
+            handle = one.room.get_for_id("a1")
+            async with handle.connect() as conn, handle.websocket() as ws:
+
+                def leave() -> None:
+                    for block in (ws, conn, one):
+                        with belongs_elsewhere():
+                            block.__aexit__(None, None, None).send(None)
+
+                await anyio.to_thread.run_sync(leave)
+                assert await conn.echo(1) == "echo"
+
+
 @pytest.mark.parametrize("first", ["asyncio", "trio"])
 @pytest.mark.parametrize("second", ["asyncio", "trio"])
 async def test_a_client_of_an_event_loop_that_has_ended(first: str, second: str) -> None:

@@ -339,7 +339,7 @@ def test_undefined_in_cbor_is_that_of_cbor() -> None:
 
 @pytest.mark.parametrize("form", [PLAIN_JSON, PARAMS_JSON], ids=name_of)
 def test_undefined_is_refused_where_it_has_no_form(form: ValueForm) -> None:
-    with pytest.raises(TypeError, match=r"v\[0\]\.a: .* has no form for "):
+    with pytest.raises(TypeError, match=r"v\[0\]\.a: .* has no form for UNDEFINED: "):
         prepare([{"a": UNDEFINED}], form, "v")
 
 

@@ -274,6 +274,29 @@ async def test_errors_of_the_gateway() -> None:
         assert len(server.log.of(ActionCalled)) == 4
 
 
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
+@pytest.mark.parametrize("group", ["guard", "actor", "envoy"])
+async def test_what_the_actor_says_like_a_gateway_is_its_own(version: str, group: str) -> None:
+    asked: list[ActorConnection] = []
+
+    class Mimic(Actor):
+        async def on_before_connect(self, conn: ActorConnection) -> None:
+            if conn.params is not None:
+                asked.append(conn)
+                raise ActorError(group, "actor_ready_timeout", "mine")
+
+        async def fail(self) -> None:
+            raise ActorError(group, "actor_ready_timeout", "mine")
+
+    async with ActorServer({"mimic": Mimic}, version=version) as server, server.client() as client:
+        with pytest.raises(ActorError, match="mine"):
+            await client.mimic.get_or_create("a").fail()
+        assert len(server.log.of(ActionCalled)) == 1
+        with pytest.raises(ActorError, match="mine"):
+            await client.mimic.get_or_create("a", params={}).fail()
+        assert len(asked) == 1
+
+
 async def test_delayed_actions() -> None:
     async with ActorServer(ACTORS) as server, server.client() as client:
         counter = client.counter.get_or_create("c")

@@ -105,7 +105,7 @@ async def test_actions(recwarn: pytest.WarningsRecorder) -> None:
 def test_actions_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match="async def"):
         action("x")(print)  # type: ignore[type-var]
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match="must not be empty"):
         action("")
 
     class Twice(Actor):

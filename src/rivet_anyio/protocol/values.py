@@ -102,7 +102,7 @@ COMPAT_JSON = ValueForm(
 )
 """RivetKit 2.3 in json encoding."""
 PARAMS_JSON = ValueForm(
-    "connection params",
+    "the JSON of connection params",
     markers=False,
     sets=False,
     tags=False,
@@ -354,8 +354,8 @@ def _segment(key: str) -> str:
 
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:
-    kind = type(value).__name__
-    raise _Refused(f"{form.name} has no form for {kind}{_repeated(value, form)}: {hint}")
+    what = "UNDEFINED" if value is UNDEFINED else type(value).__name__ + _repeated(value, form)
+    raise _Refused(f"{form.name} has no form for {what}: {hint}")
 
 
 def _repeated(value: Any, form: ValueForm) -> str:

@@ -131,8 +131,8 @@ class Gateway:
         except ReplyLost:
             return None
         except Exception as error:
-            if isinstance(error, ActorError) and error.group == "guard":
-                raise
+            if isinstance(error, ActorError) and error.group == "guard" and error.actor is None:
+                raise  # the gateway's own
             return self._error(instance, codec, failure(instance, path, error))
         return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
 

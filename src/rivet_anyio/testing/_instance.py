@@ -199,7 +199,7 @@ class Instance:
         scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
         token = current_connection.set(connection)
         try:
-            with self._living(scope):
+            with self._living(scope), self._signing():
                 return await getattr(self.actor, method)(*args)
         finally:
             current_connection.reset(token)
@@ -228,6 +228,14 @@ class Instance:
                 yield
         finally:
             del calls[scope]
+
+    @contextmanager
+    def _signing(self) -> Generator[None]:
+        """Sign the errors of the actor's own code, which may be in the words of a gateway."""
+        try:
+            yield
+        except ActorError as error:
+            raise self.signed(error) from error.__cause__
 
     def timed_out(self) -> ActorError:
         """What is said of an action that took too long."""
@@ -260,7 +268,7 @@ class Instance:
     async def _ask(self, connection: ActorConnection, hook: str) -> None:
         token = current_connection.set(connection)
         try:
-            with move_on_after(HOOK_SECONDS):
+            with move_on_after(HOOK_SECONDS), self._signing():
                 await getattr(self.actor, hook)(connection)
                 return
         finally:

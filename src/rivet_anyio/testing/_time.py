@@ -163,7 +163,10 @@ def run_virtual(
         return anyio.run(main, *args, backend="asyncio", backend_options=own)
     detector = _DeadlockDetector()
     own["instruments"] = [*own.get("instruments", ()), detector]
-    return anyio.run(_watched, detector, main, args, backend="trio", backend_options=own)
+    import trio
+
+    # `anyio.run` passes no options to Trio before AnyIO 4.14.
+    return trio.run(_watched, detector, main, args, **own)
 
 
 async def _watched(

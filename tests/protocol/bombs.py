@@ -55,6 +55,36 @@ def _big_ints(count: int) -> bytes:
     return b",".join(b'["$BigInt","%d"]' % (_PRIME * (n + 9)) for n in range(count))
 
 
+def _far_apart(bits: int = 14) -> list[int]:
+    """Integers with different hashes, each of which meets many others in a dict's table.
+
+    When all of a hash is used up, the slot after ``i`` is ``5 * i + 1``. The first integers take
+    the beginning of that cycle, and the others come to it through slots that are taken.
+    """
+    size = 1 << bits
+    cycle = [0]
+    while len(cycle) < size:
+        cycle.append((5 * cycle[-1] + 1) % size)
+    place = [0] * size
+    for at, slot in enumerate(cycle):
+        place[slot] = at
+    chosen = cycle[: size // 2]
+    number = size
+    while len(chosen) < size * 2 // 3:
+        number += 1
+        slot, perturb = number % size, number
+        while perturb and place[slot] < len(chosen):
+            perturb >>= 5
+            slot = (5 * slot + perturb + 1) % size
+        if place[slot] < len(chosen) // 3:
+            chosen.append(number)
+    return chosen
+
+
+def _integers(numbers: list[int]) -> list[bytes]:
+    return [b"\x1a" + number.to_bytes(4, "big") for number in numbers]
+
+
 def _times(item: bytes, length: int = 4 * _MEBIBYTE) -> bytes:
     count = length // len(item)
     return _head(0x80, count) + item * count
@@ -77,6 +107,21 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "arrays in a set in json": lambda: b'["$Set",[[' + _big_ints(40_000).replace(
         b"],[", b"]],[["
     ) + b"]]]",
+    "map of integers far apart": lambda: _times(_map(_integers(_far_apart()))),
+    "map of few integers far apart": lambda: _times(_map(_integers(_far_apart(10)))),
+    "set of integers far apart": lambda: _times(_set(_integers(_far_apart()))),
+    "map of floats far apart": lambda: _times(
+        _map([b"\xfb" + struct.pack(">d", number) for number in _far_apart()])
+    ),
+    "map of BigInts far apart": lambda: _times(
+        _map([_bignum(number + _PRIME * 9) for number in _far_apart()])
+    ),
+    "map of pairs far apart": lambda: _times(
+        _map([item for number in _integers(_far_apart()) for item in (number, number)])
+    ),
+    "set far apart in json": lambda: b"[" + b",".join(
+        [b'["$Set",%b]' % str(_far_apart()).encode()] * 16
+    ) + b"]",
     "date of bytes": lambda: b"\xc1" + _head(0x40, 4 * _MEBIBYTE) + bytes(4 * _MEBIBYTE),
     "date of a list": lambda: b"\xc1" + _times(b"\x00"),
     "date of a bignum": lambda: b"\xc1" + _bignum(2 ** (8 * 4 * _MEBIBYTE) - 1),

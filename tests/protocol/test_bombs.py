@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from rivet_anyio.protocol.values import (
 
 from .bombs import BOMBS
 
+_RANDOM = random.Random(1)
 _MEMORY_PER_BYTE = 60
 _SECONDS = 60
 """Each takes 1 s at most; what grows with the square of the length takes minutes."""
@@ -36,6 +39,8 @@ def test_bomb(name: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    if "far apart" in name:
+        assert done.stdout == ("list\n" if "few" in name else "refused\n")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,46 @@ def test_one_item_and_nothing_else(text: str) -> None:
 def test_equal_items_are_no_collision() -> None:
     data = b"\xd9\x01\x02\x99\x03\xe8" + b"\x82\x00\x00" * 1000
     assert revive(load_cbor(data), PLAIN_CBOR) == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [_RANDOM.getrandbits(64) for _ in range(50_000)],
+        range(50_000),
+        range(-150_000, 0, 3),
+        [1000 * n for n in range(50_000)],
+        [(37 * n + 1_700_000_000_000 << 22) + (n % 7 << 12) for n in range(50_000)],
+        [_RANDOM.random() for _ in range(50_000)],
+        [n / 2**17 for n in range(100_000)],
+        [n << 44 for n in range(87_000)],
+        [(n // 200, n % 200) for n in range(50_000)],
+        [*range(5000), *(2**61 - 1 + n for n in range(5000)), *map(str, range(5000))],
+    ],
+    ids=lambda keys: str(keys[-1]),
+)
+def test_many_keys_keep_their_order(keys: list[Any]) -> None:
+    value = dict.fromkeys(keys, 0)
+    read = revive(load_cbor(dump_cbor(prepare([value, set(keys)], PLAIN_CBOR, "v"))), PLAIN_CBOR)
+    assert read == [value, set(keys)]
+    assert list(read[0]) == list(value)
+
+
+def test_a_set_fills_its_table_as_expected() -> None:
+    numbers = [_RANDOM.getrandbits(64) >> _RANDOM.randrange(40) << 7 for _ in range(5000)]
+    hashes = list(dict.fromkeys(map(hash, numbers)))
+    table: list[int | None] = [None] * (1 << (2 * len(hashes)).bit_length())
+    for found in hashes:
+        slot, perturb = found % len(table), found % 2**64
+        while True:
+            tried = range(slot, slot + 10 if slot + 10 <= len(table) else slot + 1)
+            free = next((at for at in tried if table[at] is None), None)
+            if free is not None:
+                table[free] = found
+                break
+            perturb >>= 5
+            slot = (5 * slot + perturb + 1) % len(table)
+    assert list(map(hash, set(dict.fromkeys(hashes)))) == [at for at in table if at is not None]
 
 
 @pytest.mark.parametrize("item", [b"[]", b"{}", b"[[]]"])

@@ -21,6 +21,7 @@ import json
 import math
 import re
 import struct
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
@@ -471,7 +472,9 @@ def _as_set(items: list[Any]) -> Any:
     """A set, or the list of its items where Python cannot hash one of them."""
     try:
         hashables = [_hashable(item) for item in items]
-        _check_hashes(hashables)
+        if _check_hashes(hashables, for_set=True):
+            # The table of a set of a dict has its final size from the beginning, also in copies.
+            return set(dict.fromkeys(hashables))
         return set(hashables)
     except (TypeError, RuntimeError):  # cbor2 raises the latter for what it cannot hash
         return items
@@ -500,24 +503,172 @@ _MOST_ALIKE = 64
 """How many different keys may share a hash. 34 floats do, and 17 integers of 64 bits."""
 
 
-def _check_hashes(keys: list[Any]) -> None:
-    """Refuse keys that were chosen to have the same hash.
+_FREE_KEYS = 1024
+"""Up to so many keys that are no texts, no choice of keys costs much more than reading them."""
 
-    Each would be compared with all others. Only numbers, and what is made of them, can be chosen
-    so: the hashes of texts and bytes are secret.
+_STEPS_PER_KEY = 32
+"""How many places may be taken, on average, where a key is tried after all of its hash is used up.
+13 are for multiples of large powers of two, none for most keys."""
+
+
+def _check_hashes(keys: list[Any], *, for_set: bool = False) -> bool:
+    """Refuse keys that were chosen to be slow in Python's dicts and sets.
+
+    Keys with the same hash are each compared with all others, and keys with other hashes can be
+    chosen so that each is tried in thousands of slots of the table. Only numbers, and what is made
+    of them, can be chosen so: the hashes of texts and bytes are secret.
+
+    Returns:
+        Whether the keys are so many that all slots were counted.
     """
-    if len(keys) - len(set(map(hash, keys))) <= _MOST_ALIKE:
-        return
-    by_hash: dict[int, list[Any]] = {}
-    for key in keys:
-        alike = by_hash.setdefault(hash(key), [])
-        if key not in alike:
-            alike.append(key)
-            if len(alike) > _MOST_ALIKE:
-                raise ProtocolError(
-                    f"more than {_MOST_ALIKE} of the {len(keys)} keys of one Map or Set have the "
-                    "same hash in Python: somebody chose them to cost time"
-                )
+    if len(keys) > _FREE_KEYS:
+        texts = list(map(type, keys)).count(str)
+        if len(keys) - texts > _FREE_KEYS:
+            _check_probes(keys, for_set)
+            return True
+    if len(keys) - len(set(map(hash, keys))) > _MOST_ALIKE:
+        _without_equals(keys, list(map(hash, keys)))
+    return False
+
+
+def _without_equals(keys: list[Any], hashes: list[int]) -> list[int]:
+    """The hashes of the keys, without those of keys that are equal to one before.
+
+    Raises:
+        ProtocolError: when too many different keys have the same hash.
+    """
+    repeats = bytearray(len(keys))
+    alike: list[Any] = []
+    last = None
+    # Sorted, since a dict of the hashes could be slow itself.
+    for at in sorted(range(len(keys)), key=hashes.__getitem__):
+        if hashes[at] != last:
+            last = hashes[at]
+            alike = []
+        if keys[at] in alike:
+            repeats[at] = 1
+            continue
+        alike.append(keys[at])
+        if len(alike) > _MOST_ALIKE:
+            raise ProtocolError(
+                f"more than {_MOST_ALIKE} of the {len(keys)} keys of one Map or Set have the "
+                "same hash in Python: somebody chose them to cost time"
+            )
+    return [found for found, repeated in zip(hashes, repeats, strict=True) if not repeated]
+
+
+def _check_probes(keys: list[Any], for_set: bool) -> None:
+    """Fill tables as CPython does, and count the attempts to place a key.
+
+    A dict grows to twice its size when two thirds of its slots are taken, and puts its keys into
+    the new table in their order.
+
+    The first 13 attempts are not counted: each uses 5 more bits of the hash. From then on, all keys
+    take the same way through the table.
+    """
+    hashes = list(map(hash, keys))
+    bits = _bits_of_dict(len(hashes))
+    if _has_repeats(hashes, bits):
+        hashes = _without_equals(keys, hashes)
+        bits = _bits_of_dict(len(hashes))
+        _place(hashes, bits)
+    while (usable := (1 << bits) // 3) > _FREE_KEYS:
+        bits -= 1
+        _place(hashes[:usable], bits)
+    if for_set:
+        _place_in_set(hashes)
+
+
+def _bits_of_dict(count: int) -> int:
+    return (3 * count - 1).bit_length() - 1
+
+
+def _has_repeats(hashes: list[int], bits: int) -> bool:
+    """Put keys into the table of a dict, as `_place`; stop where a hash is met again."""
+    mask = (1 << bits) - 1
+    table: list[int | None] = [None] * (mask + 1)
+    left = _STEPS_PER_KEY * len(hashes)
+    for found in hashes:
+        slot = found & mask
+        if table[slot] is not None:
+            perturb = found & _HASH_BITS
+            while (other := table[slot]) is not None:
+                if other == found:
+                    return True
+                perturb >>= 5
+                slot = (5 * slot + perturb + 1) & mask
+                if not perturb:
+                    left -= 1
+                    if left < 0:
+                        raise _slow_keys(len(hashes))
+        table[slot] = found
+    return False
+
+
+def _place(hashes: list[int], bits: int) -> None:
+    """Put different keys into the table of a dict.
+
+    Args:
+        hashes: The hashes of the keys.
+        bits: The size of the table is 2 to the power of this.
+
+    Raises:
+        ProtocolError: when it takes too many attempts.
+    """
+    mask = (1 << bits) - 1
+    table = bytearray(mask + 1)
+    left = _STEPS_PER_KEY * len(hashes)
+    for found in hashes:
+        slot = found & mask
+        if table[slot]:
+            perturb = found & _HASH_BITS
+            while perturb and table[slot]:
+                perturb >>= 5
+                slot = (5 * slot + perturb + 1) & mask
+            while table[slot]:
+                slot = (5 * slot + 1) & mask
+                left -= 1
+                if left < 0:
+                    raise _slow_keys(len(hashes))
+        table[slot] = 1
+
+
+_HASH_BITS = (1 << sys.hash_info.width) - 1
+_LINEAR = 10
+"""A set tries so many slots in a row, and then jumps."""
+
+
+def _place_in_set(hashes: list[int]) -> None:
+    """Put different keys into the table of a set that is made of a dict; as `_place`."""
+    size = 1 << (2 * len(hashes)).bit_length()
+    mask = size - 1
+    table = bytearray(size)
+    left = _STEPS_PER_KEY * len(hashes)
+    for found in hashes:
+        slot = found & mask
+        if table[slot]:
+            perturb = found & _HASH_BITS
+            while table[slot]:
+                # In the last few slots, one is tried.
+                if slot + _LINEAR <= size:
+                    free = table.find(0, slot, slot + _LINEAR)
+                    if free >= 0:
+                        slot = free
+                        break
+                perturb >>= 5
+                slot = (5 * slot + perturb + 1) & mask
+                if not perturb:
+                    left -= 1
+                    if left < 0:
+                        raise _slow_keys(len(hashes))
+        table[slot] = 1
+
+
+def _slow_keys(count: int) -> ProtocolError:
+    return ProtocolError(
+        f"{count} keys of one Map or Set need more than {_STEPS_PER_KEY} attempts each to find "
+        "their place in Python's table: somebody chose them to cost time"
+    )
 
 
 class _SetItems(list[Any]):

@@ -283,8 +283,9 @@ def _text(exc: BaseException) -> str:
     """What an exception says; better, what the system says below it; else what it is."""
     text, seen = "", exc
     while True:
-        is_errno = isinstance(seen, OSError) and not isinstance(seen, (ssl.SSLError, socket.gaierror))
-        if is_errno and seen.errno:
+        # What TLS and the resolver number is no errno.
+        is_errno = not isinstance(seen, (ssl.SSLError, socket.gaierror))
+        if is_errno and isinstance(seen, OSError) and seen.errno:
             return f"{type(exc).__name__}: [Errno {seen.errno}] {os.strerror(seen.errno)}"
         text = text or str(seen)
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None

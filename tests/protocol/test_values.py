@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rivet_anyio import ProtocolError
+from rivet_anyio.protocol.numbers import exact_number
 from rivet_anyio.protocol.values import (
     COMPAT_CBOR,
     COMPAT_JSON,
@@ -292,6 +293,11 @@ moments = st.datetimes(
 hashables = st.integers(-10, 10) | text
 
 
+def has_exact_text(value: Any) -> bool:
+    """Whether a float is one of the nearly all that RivetKit 2.3 reads exactly."""
+    return not isinstance(value, float) or exact_number(value) is not None
+
+
 def nested(leaves: st.SearchStrategy[Any], keys: st.SearchStrategy[Any]) -> Any:
     return st.recursive(
         leaves,
@@ -315,9 +321,15 @@ CARRIED = {
     "plain-json": (PLAIN_JSON, nested(plain | big | st.binary(max_size=8), text)),
     "compat-json": (
         COMPAT_JSON,
-        nested(plain | big | st.binary(max_size=8) | st.sets(hashables, max_size=3), text),
+        nested(
+            plain.filter(has_exact_text)
+            | big
+            | st.binary(max_size=8)
+            | st.sets(hashables, max_size=3),
+            text,
+        ),
     ),
-    "params-json": (PARAMS_JSON, nested(plain, text)),
+    "params-json": (PARAMS_JSON, nested(plain.filter(has_exact_text), text)),
 }
 
 
@@ -335,7 +347,7 @@ def test_not_finite_there_and_back(form: ValueForm) -> None:
     assert math.isnan(there_and_back(math.nan, form))
 
 
-@given(nested(plain, text))
+@given(nested(plain.filter(has_exact_text), text))
 def test_params_are_ascii(value: Any) -> None:
     written = dump_ascii_json(prepare(value, PARAMS_JSON, "params"))
     assert written.isascii()

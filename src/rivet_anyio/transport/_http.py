@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
@@ -281,7 +282,9 @@ def _text(exc: BaseException) -> str:
     """What an exception says; better, what the system says below it; else what it is."""
     text, seen = "", exc
     while True:
-        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+        # An SSLError has a number of OpenSSL's as its errno.
+        is_system = not isinstance(seen, ssl.SSLError)
+        if is_system and isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
             return f"{type(exc).__name__}: [Errno {seen.errno}] {os.strerror(seen.errno)}"
         text = text or str(seen)
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None

@@ -390,9 +390,10 @@ class _Caller:
         await self._instance.ready()
         self._busy.__enter__()
         try:
-            await self._instance.admit(self._connection)
-            self._instance.connections[self._connection.id] = self._connection
-            await self._welcome()
+            with self._instance.signing():
+                await self._instance.admit(self._connection)
+                self._instance.connections[self._connection.id] = self._connection
+                await self._welcome()
         except BaseException:
             self._instance.connections.pop(self._connection.id, None)
             self._busy.__exit__(None, None, None)

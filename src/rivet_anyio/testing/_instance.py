@@ -199,7 +199,7 @@ class Instance:
         scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
         token = current_connection.set(connection)
         try:
-            with self._living(scope), self._signing():
+            with self._living(scope), self.signing():
                 return await getattr(self.actor, method)(*args)
         finally:
             current_connection.reset(token)
@@ -230,7 +230,7 @@ class Instance:
             del calls[scope]
 
     @contextmanager
-    def _signing(self) -> Generator[None]:
+    def signing(self) -> Generator[None]:
         """Sign the errors of the actor's own code, which may be in the words of a gateway."""
         try:
             yield
@@ -268,7 +268,7 @@ class Instance:
     async def _ask(self, connection: ActorConnection, hook: str) -> None:
         token = current_connection.set(connection)
         try:
-            with move_on_after(HOOK_SECONDS), self._signing():
+            with move_on_after(HOOK_SECONDS):
                 await getattr(self.actor, hook)(connection)
                 return
         finally:

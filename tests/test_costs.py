@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio._events import EventBuffer, Overflow
+from rivet_anyio._connection.events import EventBuffer, Overflow
+from rivet_anyio._http.upgrade import upgrade
+from rivet_anyio._websocket.frames import RFC6455Framer
+from rivet_anyio._websocket.outbox import Outbox
 from rivet_anyio.protocol import encodings
 from rivet_anyio.protocol.values import revive_arguments
-from rivet_anyio.transport._frames import RFC6455Framer
-from rivet_anyio.transport._outbox import Outbox
-from rivet_anyio.transport._upgrade import upgrade
 
 from .peers.raw import Peer, frame, serving, text
 
@@ -169,4 +169,4 @@ async def test_an_upgraded_stream_is_read_and_written_without_httpcore() -> None
                 assert await stream.read(100) == b"right behind"
                 await stream.write(b"there")
                 assert await stream.read(100) == b"back"
-            assert type(stream).__module__.startswith("rivet_anyio._backend.")
+            assert type(stream).__module__.startswith("rivet_anyio._io.stream.")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivet_anyio import ConnectError
-from rivet_anyio._shared import SharedRequests
+from rivet_anyio._gateway.shared import SharedRequests
 
 GUARD = 60
 BACKENDS = ["asyncio", "trio"]

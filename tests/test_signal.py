@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from rivet_anyio._signal import Signal
+from rivet_anyio._io.waiting import Signal
 
 
 async def test_everybody_who_waits_is_woken() -> None:

@@ -2,7 +2,9 @@
 
 from ._actions import ActionCall
 from ._client import ActorAccessor, ActorList, Client
-from ._connection import Connection
+from ._connection.connection import Connection
+from ._connection.events import EventStream, Gap
+from ._connection.status import Status, StatusChange, StatusStream
 from ._errors import (
     ActorError,
     ActorSpecifier,
@@ -16,14 +18,12 @@ from ._errors import (
     RivetError,
     TransportError,
 )
-from ._events import EventStream, Gap
 from ._handle import ActorHandle
-from ._members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
 from ._queues import QueueResult
+from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
-from ._socket import ActorWebSocket
-from ._status import Status, StatusChange, StatusStream
-from ._typed import Actor
+from ._typed.actor import Actor
+from ._typed.members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
 from ._version import __version__
 from .protocol.management import ActorInfo
 from .protocol.objects import UNDEFINED

@@ -14,8 +14,6 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from ._actions import CLIENT_ADVICE, refuse_attribute
-from ._backend import check_loop
-from ._calls import Attempts
 from ._checks import (
     as_config_errors,
     check_flag,
@@ -28,21 +26,23 @@ from ._checks import (
     check_size,
 )
 from ._config import resolve_config
-from ._core import Core, Options
 from ._errors import ActorError
+from ._gateway.call import Attempts
+from ._gateway.context import Core, Options
+from ._gateway.resolve import Creation, Target, create_actor
 from ._handle import ActorHandle, GetParams
+from ._http.borrowed import HttpTransport, new_http_client
+from ._io.stream import check_loop
+from ._io.tasks import patience
 from ._observe import Observer, check_observer
 from ._retry import Retry
-from ._scope import patience
-from ._target import Creation, Target, create_actor
-from ._typed import NOT_GIVEN, Actor, Interface
+from ._typed.actor import NOT_GIVEN, Actor, Interface
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
 from .protocol.lifecycle import may_ask_again
 from .protocol.management import ActorInfo, parse_actors
 from .protocol.values import COMPAT_CBOR, prepare
-from .transport._http import HttpTransport, new_http_client
 
 __all__ = ["ActorAccessor", "ActorList", "Client"]
 

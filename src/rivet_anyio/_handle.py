@@ -10,7 +10,6 @@ import httpx
 import msgspec
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
-from ._calls import Failed, call_actor, failed
 from ._checks import (
     check_flag,
     check_function,
@@ -21,15 +20,17 @@ from ._checks import (
     check_size,
     is_http_token,
 )
-from ._connection import Connection
+from ._connection.connection import Connection
 from ._convert import check_result_type, convert
-from ._core import Core, Server, error_of, is_from_gateway, signer
 from ._errors import ProtocolError
+from ._gateway.call import Failed, call_actor, failed
+from ._gateway.context import Core, Server, error_of, is_from_gateway, signer
+from ._gateway.resolve import Target
+from ._http.borrowed import HttpAnswer, is_packed, retry_after, translated
 from ._observe import Call, Subject, merged
 from ._queues import QueueResult, check_queues, queue_timeout
+from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
-from ._socket import ActorWebSocket
-from ._target import Target
 from .protocol.addressing import (
     HEADER_ACTOR,
     HEADER_ENCODING,
@@ -46,7 +47,6 @@ from .protocol.addressing import (
     queue_path,
     request_path,
 )
-from .transport._http import HttpAnswer, is_packed, retry_after, translated
 
 __all__ = ["ActorHandle", "GetParams"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
 from ._checks import check_seconds
-from ._core import Server
 from ._errors import ActorError
+from ._gateway.context import Server
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

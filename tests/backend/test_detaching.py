@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio._backend import ByteStream
-from rivet_anyio.transport import _detach
-from rivet_anyio.transport._upgrade import UpgradedStream, upgrade
+from rivet_anyio._http import takeover as _detach
+from rivet_anyio._http.upgrade import UpgradedStream, upgrade
+from rivet_anyio._io.stream import ByteStream
 from tests.peers.raw import Peer, play_along, serving
 
 SECONDS = 30

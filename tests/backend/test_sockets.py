@@ -14,7 +14,7 @@ import pytest
 from anyio import to_thread
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._backend import ByteStream, current_backend
+from rivet_anyio._io.stream import ByteStream, current_backend
 
 SECONDS = 30
 LONG = 8 * 1024 * 1024

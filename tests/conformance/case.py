@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rivet_anyio.transport._framing import Close, Frame
+from rivet_anyio._websocket.framing import Close, Frame
 
 from .wire import Sent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rivet_anyio.transport._framing import Close, Ping, Pong
+from rivet_anyio._websocket.framing import Close, Ping, Pong
 
 from .case import CUT, Group, Violation, case
 from .wire import Sent, binary, close, close_body, more, ping, pong, text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rivet_anyio.transport._framing import Close, Ping
+from rivet_anyio._websocket.framing import Close, Ping
 
 from .case import CUT, Case, Group, Violation, case
 from .wire import Sent, Width, binary, close, more, ping, text

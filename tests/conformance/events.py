@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rivet_anyio.transport._framing import Frame
+from rivet_anyio._websocket.framing import Frame
 
 from .case import Case, Violation
 from .wire import Sent, text

@@ -10,7 +10,7 @@ from wsproto.events import BytesMessage, CloseConnection, Message, TextMessage
 from wsproto.events import Ping as WsPing
 from wsproto.events import Pong as WsPong
 
-from rivet_anyio.transport._framing import Close, Frame, FramingError, Ping, Pong
+from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 
 __all__ = ["WsprotoFramer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from rivet_anyio.transport._framing import Close, Ping
+from rivet_anyio._websocket.framing import Close, Ping
 
 from .case import CUT, OPEN, Case, End, Violation
 from .memory import Step, pongs

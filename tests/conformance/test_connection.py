@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from rivet_anyio import Client, Connection, ConnectionLostError, ProtocolError, Retry, Status
-from rivet_anyio.transport._framing import Close
+from rivet_anyio._websocket.framing import Close
 
 from ..peers.conftest import no_tasks_left
 from .case import Case, Outcome, Violation

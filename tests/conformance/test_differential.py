@@ -17,7 +17,7 @@ from websockets.frames import Frame as TheirFrame
 from websockets.frames import Opcode
 from websockets.protocol import Protocol, Side, State
 
-from rivet_anyio.transport._framing import Close, Frame, Framer, FramingError, Ping, Pong
+from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError, Ping, Pong
 
 from .framers import FRAMERS, FramerUnderTest
 from .streams import streams

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from rivet_anyio.transport._framing import Close, Frame, Framer, FramingError
+from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError
 
 from .case import OPEN, Case, Outcome, Violation
 from .framers import FRAMERS, FramerUnderTest

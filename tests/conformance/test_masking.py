@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rivet_anyio.transport._masking import apply_mask_slowly, fastest_mask
+from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
 
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from rivet_anyio import Client, ConnectionLostError, ProtocolError
-from rivet_anyio.transport._framing import Close, Frame, FramingError
+from rivet_anyio._websocket.framing import Close, Frame, FramingError
 
 from ..peers.conftest import no_tasks_left
 from .case import OPEN, Case, Outcome, Violation

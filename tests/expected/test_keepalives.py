@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Retry, RivetError, Status
-from rivet_anyio._backend._asyncio import AsyncioSocket
-from rivet_anyio._backend._common import unsent
-from rivet_anyio._backend._trio import TrioSocket
-from rivet_anyio.transport._upgrade import UpgradedStream
+from rivet_anyio._http.upgrade import UpgradedStream
+from rivet_anyio._io.asyncio import AsyncioSocket
+from rivet_anyio._io.socket import unsent
+from rivet_anyio._io.trio import TrioSocket
 from tests.peers.raw import Peer, frame, response, serving
 
 PATIENCE = 30

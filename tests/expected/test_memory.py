@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Connection, Retry, Status
-from rivet_anyio.transport._pump import Pump
+from rivet_anyio._websocket.connection import Pump
 from tests.peers.raw import INIT, Peer, close, serving, text
 
 PATIENCE = 30

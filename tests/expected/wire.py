@@ -16,13 +16,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from rivet_anyio import (
-    Client,
-    ConnectError,
-    ConnectionLostError,
-    ProtocolError,
-    RivetError,
-)
+from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from tests.peers.raw import INIT, Peer, serving, text
 
 GUARD = 60.0

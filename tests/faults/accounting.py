@@ -12,13 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rivet_anyio import (
-    ActorError,
-    ConnectError,
-    Gap,
-    Status,
-    StatusChange,
-)
+from rivet_anyio import ActorError, ConnectError, Gap, Status, StatusChange
 
 __all__ = ["Call", "Fate", "History", "violations"]
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, EventOverflowError
-from rivet_anyio.transport._outbox import HIGH_WATER
+from rivet_anyio._websocket.outbox import HIGH_WATER
 
 from .leftovers import held, nothing_left_since
 from .proxy import Proxy

@@ -16,9 +16,11 @@ from trio.testing import MockClock
 
 from rivet_anyio import ActorError, Client, ProtocolError, RivetError
 from rivet_anyio._convert import convert
-from rivet_anyio._core import error_of
-from rivet_anyio._dial import close_as_error
 from rivet_anyio._errors import again
+from rivet_anyio._gateway.context import error_of
+from rivet_anyio._gateway.open import close_as_error
+from rivet_anyio._http.borrowed import HttpAnswer
+from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
@@ -41,8 +43,6 @@ from rivet_anyio.protocol.messages import (
     ServerError,
 )
 from rivet_anyio.protocol.session import Session
-from rivet_anyio.transport._framing import Close, Frame, FramingError, Ping, Pong
-from rivet_anyio.transport._http import HttpAnswer
 
 from ..conformance.framers import FRAMERS
 from ..conformance.table import CASES

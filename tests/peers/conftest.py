@@ -11,7 +11,7 @@ import pytest
 import sniffio
 import trio
 
-from rivet_anyio.transport import _upgrade
+from rivet_anyio._http import upgrade as _upgrade
 
 
 def _running_tasks() -> set[Any]:

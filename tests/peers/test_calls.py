@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from rivet_anyio import Client, ClosedError, ConnectionLostError, Retry, Status
-from rivet_anyio.transport._outbox import HIGH_WATER
+from rivet_anyio._websocket.outbox import HIGH_WATER
 
 from .raw import INIT, Peer, frame, play_along, response, serving, text, upgrade_only
 

@@ -10,7 +10,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from rivet_anyio import ActorWebSocket, Client, ConnectionLostError
-from rivet_anyio._backend._common import knows_unsent
+from rivet_anyio._io.socket import knows_unsent
 
 from .raw import Peer, frame, response, serving
 

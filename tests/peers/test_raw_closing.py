@@ -9,13 +9,7 @@ import anyio
 import pytest
 from anyio.abc import AnyByteReceiveStream
 
-from rivet_anyio import (
-    ActorError,
-    ActorWebSocket,
-    Client,
-    ClosedError,
-    ConnectionLostError,
-)
+from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, ConnectionLostError
 
 from .raw import Handler, Peer, close, serving
 

@@ -17,7 +17,7 @@ from rivet_anyio import (
     Gap,
     ProtocolError,
 )
-from rivet_anyio._events import EventBuffer, Unreadable, check_policies
+from rivet_anyio._connection.events import EventBuffer, Unreadable, check_policies
 
 GUARD = 60
 

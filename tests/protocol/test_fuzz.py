@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rivet_anyio import Client, ConfigError, ProtocolError
+from rivet_anyio._websocket.framing import Close, Ping, Pong
 from rivet_anyio.protocol.addressing import parse_endpoint_url
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
@@ -32,7 +33,6 @@ from rivet_anyio.protocol.messages import (
 )
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
-from rivet_anyio.transport._framing import Close, Ping, Pong
 
 from ..conformance.framers import FRAMERS, FramerUnderTest
 from ..fuzz.hostile import HOSTILE

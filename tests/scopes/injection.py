@@ -18,9 +18,9 @@ import trio
 from httpcore._backends.anyio import AnyIOStream
 from httpcore._backends.trio import TrioStream
 
-from rivet_anyio._backend._asyncio import AsyncioSocket
-from rivet_anyio._backend._trio import TrioSocket
-from rivet_anyio.transport._upgrade import UpgradedStream
+from rivet_anyio._http.upgrade import UpgradedStream
+from rivet_anyio._io.asyncio import AsyncioSocket
+from rivet_anyio._io.trio import TrioSocket
 
 __all__ = ["MEANS", "PLACES", "cancelled_at", "live_tasks", "undisturbed"]
 

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, EventStream
-from rivet_anyio._backend import current_backend
-from rivet_anyio._backend._asyncio import ScopeCheck
+from rivet_anyio._io.asyncio import ScopeCheck
+from rivet_anyio._io.stream import current_backend
 from tests.peers.raw import Peer, serving, text
 
 GUARD = 60

@@ -10,10 +10,10 @@ import pytest
 from trio.testing import MockClock
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio.transport._frames import RFC6455Framer
-from rivet_anyio.transport._framing import Close
-from rivet_anyio.transport._outbox import Outbox
-from rivet_anyio.transport._pump import Pump
+from rivet_anyio._websocket.connection import Pump
+from rivet_anyio._websocket.frames import RFC6455Framer
+from rivet_anyio._websocket.framing import Close
+from rivet_anyio._websocket.outbox import Outbox
 
 INTERVAL = 20.0
 TIMEOUT = 10.0

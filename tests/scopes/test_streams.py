@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, Client, ClosedError, EventOverflowError, Retry, Status
-from rivet_anyio._events import Overflow
+from rivet_anyio._connection.events import Overflow
 from tests.faults.proxy import Proxy
 
 from .injection import undisturbed

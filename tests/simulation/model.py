@@ -28,7 +28,7 @@ from rivet_anyio import (
     StatusStream,
     TransportError,
 )
-from rivet_anyio._events import Gaps, Overflow
+from rivet_anyio._connection.events import Gaps, Overflow
 from rivet_anyio.testing import ActorServer, Network
 from tests.faults.accounting import Call, Fate
 from tests.scopes.injection import live_tasks

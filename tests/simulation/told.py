@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rivet_anyio import Gap, StatusChange
-from rivet_anyio._events import Gaps, Overflow
+from rivet_anyio._connection.events import Gaps, Overflow
 from tests.faults.accounting import Appended, Call, History
 
 from .ledger import Store

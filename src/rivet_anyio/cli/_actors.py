@@ -99,7 +99,7 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
     """
 
     async def main(output: Output) -> None:
-        from .._names import actor_names
+        from .._gateway.management import actor_names
 
         found: list[ActorInfo] = []
         async with common.client() as client:

@@ -10,19 +10,13 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from .._core import Core, Server, error_of
-from .._dial import open_stream
-from .._errors import (
-    ActorError,
-    ConnectError,
-    ConnectionLostError,
-    ProtocolError,
-    RivetError,
-)
+from .._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._gateway.context import Core, Server, error_of
+from .._gateway.open import open_stream
+from .._http.borrowed import HttpAnswer
 from ..protocol.addressing import join_url, same_host
 from ..protocol.dialect import ServerVersion
 from ..protocol.management import Metadata, parse_metadata
-from ..transport._http import HttpAnswer
 from ._check_network import DEFAULT_PORT, is_reachable
 from ._findings import Findings, Stop
 from ._json import parse_json

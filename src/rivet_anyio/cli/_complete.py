@@ -50,7 +50,7 @@ def _ask(params: dict[str, Any], incomplete: str) -> list[str]:
     import anyio
 
     from .._client import Client
-    from .._names import actor_names
+    from .._gateway.management import actor_names
 
     found: list[str] = []
 

@@ -6,13 +6,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._errors import (
-    ActorError,
-    ConfigError,
-    ConnectError,
-    ConnectionLostError,
-    ProtocolError,
-)
+from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
 from ._exit import Exit
 from ._json import json_text
 from ._output import tell

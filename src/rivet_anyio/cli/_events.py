@@ -16,8 +16,8 @@ from ._options import Common, Target, common_options, seconds_option, target_opt
 from ._output import Output
 
 if TYPE_CHECKING:
-    from .._connection import Connection
-    from .._events import EventStream, Gap
+    from .._connection.connection import Connection
+    from .._connection.events import EventStream, Gap
 
 __all__ = ["events_command"]
 
@@ -77,9 +77,9 @@ def events_command(
 
 async def _follow(connection: Connection, stream: EventStream[Any], printer: _Printer) -> None:
     """Print events until there were enough, or the connection failed for good."""
+    from .._connection.events import Gap
+    from .._connection.status import Status
     from .._errors import ProtocolError
-    from .._events import Gap
-    from .._status import Status
 
     while True:
         try:
@@ -97,7 +97,7 @@ async def _follow(connection: Connection, stream: EventStream[Any], printer: _Pr
 
 async def _tell_status(connection: Connection, output: Output) -> None:
     """Tell how the connection fares, once for each loss."""
-    from .._status import Status
+    from .._connection.status import Status
 
     lost = False
     async for change in connection.status_changes():

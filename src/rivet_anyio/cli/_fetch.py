@@ -118,7 +118,7 @@ async def _copy(
     include: bool,
 ) -> None:
     """Write the body as it comes; as JSON, whole and with what belongs to it."""
-    from ..transport._http import translated
+    from .._http.borrowed import translated
 
     if output.wants_json:
         with translated():

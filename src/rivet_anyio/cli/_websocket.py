@@ -17,7 +17,7 @@ from ._options import Common, Target, common_options, seconds_option, target_opt
 from ._output import Output, printable
 
 if TYPE_CHECKING:
-    from .._socket import ActorWebSocket
+    from .._raw_websocket import ActorWebSocket
 
 __all__ = ["websocket_command"]
 

@@ -15,7 +15,7 @@ import httpx
 from .._checks import check_seconds
 from .._client import Client
 from .._errors import ConfigError
-from .._names import actor_names
+from .._gateway.management import actor_names
 from ._description import ActorShape, RegistryShape
 from ._typescript import describe_typescript
 from ._writer import write_module

@@ -6,8 +6,8 @@ import keyword
 import re
 from collections.abc import Iterable, Sequence
 
-from .._members import renamed
-from .._typed import RESERVED
+from .._typed.actor import RESERVED
+from .._typed.members import renamed
 from ._description import (
     ActionShape,
     ActorShape,

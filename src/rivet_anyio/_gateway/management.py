@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._client import Client
-from .protocol.management import parse_names
+from .._client import Client
+from ..protocol.management import parse_names
 
 __all__ = ["actor_names"]
 

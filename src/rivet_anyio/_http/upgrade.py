@@ -17,11 +17,11 @@ import anyio
 import httpx
 from anyio import CancelScope, move_on_after
 
-from .._backend import ByteStream
-from .._backend._common import broke, unsent
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._detach import detach, innermost
-from ._http import SecretUrl, is_packed, retry_after, send_streaming, translated
+from .._io.socket import broke, unsent
+from .._io.stream import ByteStream
+from .borrowed import SecretUrl, is_packed, retry_after, send_streaming, translated
+from .takeover import detach, innermost
 
 __all__ = ["UpgradeRefused", "UpgradedStream", "upgrade"]
 

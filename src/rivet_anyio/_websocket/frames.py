@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from itertools import chain
 
-from ._framing import Close, Frame, FramingError, Ping, Pong
-from ._masking import fastest_mask
+from .framing import Close, Frame, FramingError, Ping, Pong
+from .masking import fastest_mask
 
 __all__ = ["RFC6455Framer"]
 

@@ -16,34 +16,28 @@ from weakref import ref
 
 import anyio
 
-from ._actions import CONNECTION_ADVICE, ActionCall, action_attribute
-from ._backend import Backend, check_loop
-from ._calls import Attempts, explain, is_gone
-from ._checks import check_name
-from ._convert import check_result_type, convert
-from ._core import Core, actor_error
-from ._dial import Line, ParamsFailed, dial
-from ._ended import Ended, cause_of, delay_after, is_final
-from ._errors import (
-    ActorError,
-    ClosedError,
-    ConnectionLostError,
-    again,
-)
-from ._events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies, only_event
-from ._incoming import Incoming
-from ._log import logger
-from ._observe import AttemptObserver, Call, ConnectionObserver
-from ._outgoing import Sender
-from ._queues import QueueResult
-from ._retry import Retry
-from ._scope import SilentTasks, is_cancelled, patience, uninterrupted
-from ._signal import Signal
-from ._status import Status, StatusChange, StatusStream
-from ._target import Target
-from .protocol.dialect import Dialect
-from .protocol.encodings import codec_for
-from .protocol.lifecycle import (
+from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
+from .._checks import check_name
+from .._convert import check_result_type, convert
+from .._errors import ActorError, ClosedError, ConnectionLostError, again
+from .._gateway.call import Attempts, explain, is_gone
+from .._gateway.context import Core, actor_error
+from .._gateway.open import Line, ParamsFailed, dial
+from .._gateway.resolve import Target
+from .._http.upgrade import UpgradeRefused
+from .._io.stream import Backend, check_loop
+from .._io.tasks import SilentTasks, is_cancelled, patience, uninterrupted
+from .._io.waiting import Signal
+from .._log import logger
+from .._observe import AttemptObserver, Call, ConnectionObserver
+from .._queues import QueueResult
+from .._retry import Retry
+from .._websocket.connection import Pump
+from .._websocket.frames import RFC6455Framer
+from .._websocket.framing import Close
+from ..protocol.dialect import Dialect
+from ..protocol.encodings import codec_for
+from ..protocol.lifecycle import (
     Opening,
     Verdict,
     is_farewell,
@@ -52,15 +46,16 @@ from .protocol.lifecycle import (
     judge_opening,
     may_ask_again,
 )
-from .protocol.messages import Init, Raw, ServerError
-from .protocol.session import Session
-from .transport._frames import RFC6455Framer
-from .transport._framing import Close
-from .transport._pump import Pump
-from .transport._upgrade import UpgradeRefused
+from ..protocol.messages import Init, Raw, ServerError
+from ..protocol.session import Session
+from .events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies, only_event
+from .outcome import Ended, cause_of, delay_after, is_final
+from .receiving import Incoming
+from .sending import Sender
+from .status import Status, StatusChange, StatusStream
 
 if TYPE_CHECKING:
-    from ._handle import ActorHandle
+    from .._handle import ActorHandle
 
 __all__ = ["Connection"]
 

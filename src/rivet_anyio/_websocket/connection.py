@@ -15,12 +15,12 @@ import anyio
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
-from .._backend import ByteStream, current_backend
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._scope import uninterrupted
-from .._signal import Signal
-from ._framing import Close, Frame, Framer, FramingError, Ping, Pong
-from ._outbox import HIGH_WATER, Outbox, Outgoing
+from .._io.stream import ByteStream, current_backend
+from .._io.tasks import uninterrupted
+from .._io.waiting import Signal
+from .framing import Close, Frame, Framer, FramingError, Ping, Pong
+from .outbox import HIGH_WATER, Outbox, Outgoing
 
 __all__ = ["Pump", "Sink"]
 

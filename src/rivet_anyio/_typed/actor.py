@@ -27,12 +27,15 @@ from typing import (
     overload,
 )
 
-from ._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
-from ._checks import check_name
-from ._convert import convert
-from ._errors import ClosedError
-from ._events import EventStream, Gap, Gaps, Overflow, only_event
-from ._members import (
+from .._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
+from .._checks import check_name
+from .._connection.events import EventStream, Gap, Gaps, Overflow, only_event
+from .._connection.status import Status, StatusStream
+from .._convert import convert
+from .._errors import ClosedError
+from .._queues import QueueResult
+from .._retry import Retry
+from .members import (
     Action,
     ActorEvent,
     ActorQueue,
@@ -44,9 +47,6 @@ from ._members import (
     is_stub,
     server_name_of,
 )
-from ._queues import QueueResult
-from ._retry import Retry
-from ._status import Status, StatusStream
 
 if TYPE_CHECKING:
     from typing import Self
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import TypeVar
 
-    from ._client import ActorAccessor, Client
-    from ._connection import Connection
-    from ._handle import ActorHandle
-    from ._socket import ActorWebSocket
+    from .._client import ActorAccessor, Client
+    from .._connection.connection import Connection
+    from .._handle import ActorHandle
+    from .._raw_websocket import ActorWebSocket
 
     Params = TypeVar("Params", default=Any)
     Input = TypeVar("Input", default=Any)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._errors import ClosedError
+from .._errors import ClosedError
 
 __all__ = ["Status", "StatusChange", "StatusStream"]
 

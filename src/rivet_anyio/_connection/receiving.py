@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import anyio
 
-from ._errors import ProtocolError
-from ._events import EventBuffer, Unreadable, Value
-from ._observe import ConnectionObserver
-from ._outgoing import Sender
-from .protocol.messages import ActionResponse, Event, Init, ServerError
-from .protocol.session import Session
+from .._errors import ProtocolError
+from .._observe import ConnectionObserver
+from ..protocol.messages import ActionResponse, Event, Init, ServerError
+from ..protocol.session import Session
+from .events import EventBuffer, Unreadable, Value
+from .sending import Sender
 
 __all__ = ["Incoming"]
 

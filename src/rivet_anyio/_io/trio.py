@@ -16,7 +16,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ._common import FIRST_READ, WritableSocket, broke, knows_unsent, next_read
+from .socket import FIRST_READ, WritableSocket, broke, knows_unsent, next_read
 
 __all__ = ["TrioBackend", "TrioSocket"]
 

@@ -16,14 +16,14 @@ from typing import Any, Generic, TypeVar
 import anyio
 import msgspec
 
-from ._core import Core, Server, call_error, is_from_gateway
-from ._errors import ActorError, RivetError
-from ._log import logger
-from ._retry import Retry
-from ._target import Target, find_by_id
-from .protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
-from .protocol.management import scheduling_error
-from .transport._http import HttpAnswer, retry_after
+from .._errors import ActorError, RivetError
+from .._http.borrowed import HttpAnswer, retry_after
+from .._log import logger
+from .._retry import Retry
+from ..protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
+from ..protocol.management import scheduling_error
+from .context import Core, Server, call_error, is_from_gateway
+from .resolve import Target, find_by_id
 
 __all__ = ["Attempts", "Failed", "call_actor", "explain", "failed", "is_gone"]
 

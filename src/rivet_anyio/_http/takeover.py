@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from .._backend import ByteStream, current_backend
+from .._io.stream import ByteStream, current_backend
 
 __all__ = ["detach", "innermost"]
 

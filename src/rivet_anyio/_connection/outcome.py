@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ._dial import close_as_error
-from ._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from ._retry import Retry
-from .protocol.lifecycle import Opening, code_error, is_refusal
-from .transport._framing import Close
+from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
+from .._gateway.open import close_as_error
+from .._retry import Retry
+from .._websocket.framing import Close
+from ..protocol.lifecycle import Opening, code_error, is_refusal
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
 

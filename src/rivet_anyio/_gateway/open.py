@@ -10,24 +10,18 @@ from typing import Any
 import anyio
 from anyio import CancelScope
 
-from ._backend import ByteStream
-from ._core import Core, Server, error_of
-from ._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from ._observe import AttemptObserver, merged
-from ._scope import is_cancelled
-from ._target import Target
-from .protocol.addressing import (
-    actor_url,
-    fits_subprotocol,
-    join_url,
-    params_json,
-    subprotocols,
-)
-from .protocol.dialect import Encoding
-from .protocol.lifecycle import close_error
-from .transport._framing import Close
-from .transport._http import HttpAnswer
-from .transport._upgrade import UpgradeRefused, upgrade
+from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._http.borrowed import HttpAnswer
+from .._http.upgrade import UpgradeRefused, upgrade
+from .._io.stream import ByteStream
+from .._io.tasks import is_cancelled
+from .._observe import AttemptObserver, merged
+from .._websocket.framing import Close
+from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
+from ..protocol.dialect import Encoding
+from ..protocol.lifecycle import close_error
+from .context import Core, Server, error_of
+from .resolve import Target
 
 __all__ = [
     "Line",

@@ -14,8 +14,8 @@ import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
-from ._backend import in_trio
-from ._signal import Signal
+from .stream import in_trio
+from .waiting import Signal
 
 __all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience", "uninterrupted"]
 

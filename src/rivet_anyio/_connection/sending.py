@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ._backend import Backend, Waiter, check_loop
-from ._errors import ActorError, ConnectionLostError
-from .protocol.encodings import Codec
-from .protocol.lifecycle import is_masked
-from .protocol.messages import Raw
-from .transport._outbox import Outbox
-from .transport._pump import Pump
+from .._errors import ActorError, ConnectionLostError
+from .._io.stream import Backend, Waiter, check_loop
+from .._websocket.connection import Pump
+from .._websocket.outbox import Outbox
+from ..protocol.encodings import Codec
+from ..protocol.lifecycle import is_masked
+from ..protocol.messages import Raw
 
 __all__ = ["OutgoingCall", "OutgoingProbe", "OutgoingSubscription", "Sender"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from .._backend import Waiter
-from .._signal import Signal
+from .._io.stream import Waiter
+from .._io.waiting import Signal
 
 __all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
 

@@ -22,10 +22,10 @@ from typing import (
 
 import msgspec
 
-from ._checks import check_name
-from ._convert import Converter, Misfit, convert, converter_for
-from .protocol.objects import UNDEFINED
-from .protocol.values import COMPAT_CBOR, prepare
+from .._checks import check_name
+from .._convert import Converter, Misfit, convert, converter_for
+from ..protocol.objects import UNDEFINED
+from ..protocol.values import COMPAT_CBOR, prepare
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

@@ -15,11 +15,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._backend import current_backend
-from ._checks import check_choice, check_size
-from ._convert import Converter, Misfit, converter_for
-from ._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
-from ._log import logger
+from .._checks import check_choice, check_size
+from .._convert import Converter, Misfit, converter_for
+from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
+from .._io.stream import current_backend
+from .._log import logger
 
 __all__ = [
     "EventBuffer",

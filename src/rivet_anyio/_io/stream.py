@@ -113,10 +113,10 @@ def in_trio() -> bool:
 def current_backend() -> Backend:
     """That of the event loop which runs here."""
     if in_trio():
-        from ._trio import TrioBackend
+        from .trio import TrioBackend
 
         return TrioBackend()
-    from ._asyncio import AsyncioBackend
+    from .asyncio import AsyncioBackend
 
     return AsyncioBackend()
 

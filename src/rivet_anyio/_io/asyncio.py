@@ -10,7 +10,7 @@ from typing import Any
 from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint
 
-from ._common import FIRST_READ, WritableSocket, broke, next_read
+from .socket import FIRST_READ, WritableSocket, broke, next_read
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
 

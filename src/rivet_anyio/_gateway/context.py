@@ -11,9 +11,8 @@ import anyio
 import httpx
 import msgspec
 
-from ._backend import Backend, check_loop, current_backend
-from ._config import ClientConfig
-from ._errors import (
+from .._config import ClientConfig
+from .._errors import (
     ActorError,
     ActorSpecifier,
     ClosedError,
@@ -23,11 +22,13 @@ from ._errors import (
     ProtocolError,
     RivetError,
 )
-from ._observe import Observer, Subject, subject_at
-from ._retry import Retry
-from ._shared import SharedRequests
-from ._version import __version__
-from .protocol.addressing import (
+from .._http.borrowed import HttpAnswer, HttpTransport
+from .._io.stream import Backend, check_loop, current_backend
+from .._observe import Observer, Subject, subject_at
+from .._retry import Retry
+from .._version import __version__
+from .._websocket.connection import Pump
+from ..protocol.addressing import (
     HEADER_ERROR,
     HEADER_RAY,
     HEADER_TOKEN,
@@ -37,13 +38,12 @@ from .protocol.addressing import (
     same_host,
     without_credentials,
 )
-from .protocol.dialect import Dialect, ServerVersion
-from .protocol.encodings import Codec, codec_for, error_from_json
-from .protocol.management import ActorInfo, Metadata, parse_metadata
-from .protocol.messages import ErrorBody
-from .protocol.values import quote
-from .transport._http import HttpAnswer, HttpTransport
-from .transport._pump import Pump
+from ..protocol.dialect import Dialect, ServerVersion
+from ..protocol.encodings import Codec, codec_for, error_from_json
+from ..protocol.management import ActorInfo, Metadata, parse_metadata
+from ..protocol.messages import ErrorBody
+from ..protocol.values import quote
+from .shared import SharedRequests
 
 __all__ = [
     "Core",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ._core import Core, Server
-from ._errors import ActorError, ConnectError, ConnectionLostError
-from .protocol.management import (
+from .._errors import ActorError, ConnectError, ConnectionLostError
+from ..protocol.management import (
     ActorInfo,
     creation_body,
     encode_input,
@@ -15,6 +14,7 @@ from .protocol.management import (
     parse_actor,
     parse_actors,
 )
+from .context import Core, Server
 
 __all__ = ["Creation", "Target", "create_actor", "find_by_id"]
 

@@ -10,21 +10,21 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._backend import check_loop
 from ._checks import check_size, check_text
-from ._core import Core
-from ._dial import Line, ParamsFailed, close_as_error, close_as_loss, dial
 from ._errors import ClosedError, ConnectionLostError, RivetError
+from ._gateway.context import Core
+from ._gateway.open import Line, ParamsFailed, close_as_error, close_as_loss, dial
+from ._gateway.resolve import Target
+from ._io.stream import check_loop
+from ._io.tasks import SilentTasks, is_cancelled, patience, uninterrupted
+from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
-from ._scope import SilentTasks, is_cancelled, patience, uninterrupted
-from ._signal import Signal
-from ._target import Target
+from ._websocket.connection import Pump
+from ._websocket.frames import RFC6455Framer
+from ._websocket.framing import Close
+from ._websocket.outbox import Outbox
 from .protocol.addressing import websocket_path
-from .transport._frames import RFC6455Framer
-from .transport._framing import Close
-from .transport._outbox import Outbox
-from .transport._pump import Pump
 
 __all__ = ["ActorWebSocket"]
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from ._errors import again
+from .._errors import again
 
 __all__ = ["SharedRequests"]
 

@@ -1,0 +1,1 @@
+"""One connection to one actor, for as long as its block lasts."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS, waiting and tasks: the only place that knows asyncio and Trio."""

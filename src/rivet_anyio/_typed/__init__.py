@@ -1,0 +1,1 @@
+"""Actors described by a class."""

@@ -1,1 +1,0 @@
-"""The only place that touches httpx and streams of bytes."""

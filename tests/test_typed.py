@@ -43,7 +43,7 @@ from rivet_anyio import (
 )
 from rivet_anyio._convert import convert
 from rivet_anyio._handle import ActorHandle
-from rivet_anyio._typed.members import Plain
+from rivet_anyio._typed.plain import Plain
 from rivet_anyio.protocol.values import COMPAT_JSON, PARAMS_JSON, PLAIN_CBOR, prepare
 
 T = TypeVar("T")

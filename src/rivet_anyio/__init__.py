@@ -19,11 +19,11 @@ from ._errors import (
     TransportError,
 )
 from ._handle import ActorHandle
-from ._queues import QueueResult
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
 from ._typed.actor import Actor
 from ._typed.members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
+from ._types import QueueResult
 from ._version import __version__
 from .protocol.management import ActorInfo
 from .protocol.objects import UNDEFINED

@@ -27,16 +27,18 @@ from ._checks import (
 )
 from ._config import resolve_config
 from ._errors import ActorError
-from ._gateway.call import Attempts
-from ._gateway.context import Core, Options
+from ._gateway.attempts import Attempts
+from ._gateway.context import Core
 from ._gateway.resolve import Creation, Target, create_actor
-from ._handle import ActorHandle, GetParams
+from ._gateway.server import Options
+from ._handle import ActorHandle
 from ._http.borrowed import HttpTransport, new_http_client
 from ._io.stream import check_loop
 from ._io.tasks import patience
 from ._observe import Observer, check_observer
 from ._retry import Retry
-from ._typed.actor import NOT_GIVEN, Actor, Interface
+from ._typed.actor import Actor, Interface
+from ._types import NOT_GIVEN, GetParams
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -24,13 +24,17 @@ from ._connection.connection import Connection
 from ._convert import check_result_type, convert
 from ._errors import ProtocolError
 from ._gateway.call import Failed, call_actor, failed
-from ._gateway.context import Core, Server, error_of, is_from_gateway, signer
+from ._gateway.context import Core
+from ._gateway.errors import error_of, is_from_gateway, signer
+from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.resolve import Target
-from ._http.borrowed import HttpAnswer, is_packed, retry_after, translated
+from ._gateway.server import Server
+from ._http.borrowed import is_packed, retry_after, translated
+from ._http.transport import HttpAnswer
 from ._observe import Call, Subject, merged
-from ._queues import QueueResult, check_queues, queue_timeout
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
+from ._types import GetParams, QueueResult
 from .protocol.addressing import (
     HEADER_ACTOR,
     HEADER_ENCODING,
@@ -48,12 +52,10 @@ from .protocol.addressing import (
     request_path,
 )
 
-__all__ = ["ActorHandle", "GetParams"]
+__all__ = ["ActorHandle"]
 
 T = TypeVar("T")
 
-GetParams = Callable[[], Awaitable[Any]]
-"""Returns connection params; awaited before every attempt to connect."""
 
 _NO_CONTEXT: Mapping[str, str] = {}
 

@@ -13,7 +13,8 @@ from anyio.lowlevel import checkpoint
 from ._checks import check_size, check_text
 from ._errors import ClosedError, ConnectionLostError, RivetError
 from ._gateway.context import Core
-from ._gateway.open import Line, ParamsFailed, close_as_error, close_as_loss, dial
+from ._gateway.errors import close_as_error, close_as_loss
+from ._gateway.open import Line, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
 from ._io.tasks import SilentTasks, is_cancelled, patience, uninterrupted

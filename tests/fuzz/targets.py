@@ -17,9 +17,8 @@ from trio.testing import MockClock
 from rivet_anyio import ActorError, Client, ProtocolError, RivetError
 from rivet_anyio._convert import convert
 from rivet_anyio._errors import again
-from rivet_anyio._gateway.context import error_of
-from rivet_anyio._gateway.open import close_as_error
-from rivet_anyio._http.borrowed import HttpAnswer
+from rivet_anyio._gateway.errors import close_as_error, error_of
+from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from rivet_anyio import Actor, ActorEvent, ActorQueue, ConfigError, ConnectError
-from rivet_anyio._typed.members import check_type
+from rivet_anyio._typed.plain import check_type
 from rivet_anyio.stubs import stubs_from_server, stubs_from_typescript
 from tests.servers._node import node
 

@@ -20,8 +20,9 @@ from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
 from .._checks import check_name
 from .._convert import check_result_type, convert
 from .._errors import ActorError, ClosedError, ConnectionLostError, again
-from .._gateway.call import Attempts, explain, is_gone
-from .._gateway.context import Core, actor_error
+from .._gateway.attempts import Attempts
+from .._gateway.call import explain, is_gone
+from .._gateway.context import Core
 from .._gateway.open import Line, ParamsFailed, dial
 from .._gateway.resolve import Target
 from .._http.upgrade import UpgradeRefused
@@ -30,8 +31,8 @@ from .._io.tasks import SilentTasks, is_cancelled, patience, uninterrupted
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver, Call, ConnectionObserver
-from .._queues import QueueResult
 from .._retry import Retry
+from .._types import QueueResult
 from .._websocket.connection import Pump
 from .._websocket.frames import RFC6455Framer
 from .._websocket.framing import Close
@@ -46,7 +47,7 @@ from ..protocol.lifecycle import (
     judge_opening,
     may_ask_again,
 )
-from ..protocol.messages import Init, Raw, ServerError
+from ..protocol.messages import Init, Raw, ServerError, actor_error
 from ..protocol.session import Session
 from .events import EventBuffer, EventStream, Gap, Gaps, Overflow, check_policies, only_event
 from .outcome import Ended, cause_of, delay_after, is_final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from .._gateway.open import close_as_error
+from .._gateway.errors import close_as_error
 from .._retry import Retry
 from .._websocket.framing import Close
 from ..protocol.lifecycle import Opening, code_error, is_refusal

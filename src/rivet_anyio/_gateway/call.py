@@ -10,25 +10,23 @@ What such a server answers is trusted only as far as the management API confirms
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-import anyio
 import msgspec
 
 from .._errors import ActorError, RivetError
-from .._http.borrowed import HttpAnswer, retry_after
-from .._log import logger
-from .._retry import Retry
+from .._http.borrowed import retry_after
+from .._http.transport import HttpAnswer
 from ..protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
 from ..protocol.management import scheduling_error
-from .context import Core, Server, call_error, is_from_gateway
+from .attempts import Attempts
+from .context import Core
+from .errors import call_error, is_from_gateway
 from .resolve import Target, find_by_id
+from .server import Server
 
-__all__ = ["Attempts", "Failed", "call_actor", "explain", "failed", "is_gone"]
+__all__ = ["Failed", "call_actor", "explain", "failed", "is_gone"]
 
-_MAX_ATTEMPTS = 10
-_MAX_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -63,39 +61,6 @@ def failed(answer: HttpAnswer, server: Server) -> Failed[Any]:
         is_from_gateway(server, headers),
         retry_after=retry_after(headers),
     )
-
-
-class Attempts:
-    """Counts attempts against a budget of 10 and of 60 seconds.
-
-    Args:
-        retry: Whose `random`, `sleep` and, for ``Retry-After``, `maximum` to use.
-    """
-
-    def __init__(self, retry: Retry) -> None:
-        self._backoff = replace(retry, initial=0.1, maximum=2.0)
-        self._maximum = retry.maximum
-        self._count = 0
-        self._until = anyio.current_time() + _MAX_SECONDS
-
-    async def wait(
-        self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
-    ) -> None:
-        """Wait before the next attempt; raises `error` when there is none.
-
-        Args:
-            error: What the last attempt met.
-            at_once: The first time without a delay.
-            retry_after: Seconds that the server asked to wait, or None.
-        """
-        self._count += 1
-        if self._count >= _MAX_ATTEMPTS or anyio.current_time() > self._until:
-            raise error
-        delay = 0.0 if at_once and self._count == 1 else self._backoff.delay(self._count)
-        if retry_after is not None:
-            delay = max(delay, min(retry_after, self._maximum))
-        logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
-        await self._backoff.sleep(delay)
 
 
 async def call_actor(

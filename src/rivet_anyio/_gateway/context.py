@@ -3,18 +3,16 @@ on who it is."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import anyio
 import httpx
-import msgspec
 
 from .._config import ClientConfig
 from .._errors import (
     ActorError,
-    ActorSpecifier,
     ClosedError,
     ConfigError,
     ConnectError,
@@ -22,16 +20,12 @@ from .._errors import (
     ProtocolError,
     RivetError,
 )
-from .._http.borrowed import HttpAnswer, HttpTransport
+from .._http.borrowed import HttpTransport
+from .._http.transport import HttpAnswer
 from .._io.stream import Backend, check_loop, current_backend
 from .._observe import Observer, Subject, subject_at
-from .._retry import Retry
-from .._version import __version__
 from .._websocket.connection import Pump
 from ..protocol.addressing import (
-    HEADER_ERROR,
-    HEADER_RAY,
-    HEADER_TOKEN,
     Endpoint,
     join_url,
     parse_endpoint_url,
@@ -39,96 +33,14 @@ from ..protocol.addressing import (
     without_credentials,
 )
 from ..protocol.dialect import Dialect, ServerVersion
-from ..protocol.encodings import Codec, codec_for, error_from_json
+from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo, Metadata, parse_metadata
-from ..protocol.messages import ErrorBody
 from ..protocol.values import quote
+from .errors import call_error, error_of
+from .server import Options, Server
 from .shared import SharedRequests
 
-__all__ = [
-    "Core",
-    "Options",
-    "Server",
-    "actor_error",
-    "call_error",
-    "error_of",
-    "is_from_gateway",
-    "signer",
-]
-
-_PROXY_FAILED = (502, 503, 504)
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How connections behave; times in seconds, sizes in bytes."""
-
-    connect_timeout: float
-    close_timeout: float
-    ping_interval: float | None
-    ping_timeout: float | None
-    max_message_size: int
-    retry: Retry
-    skip_ready_wait: bool
-
-
-class Server:
-    """The server that requests go to, and how it is spoken to.
-
-    Attributes:
-        endpoint: Its URL, namespace and token.
-        headers: The configured headers that it may see.
-        version: What ``/metadata`` said, None where it was not asked or did not answer.
-        codec: Writes and reads what goes over plain HTTP.
-    """
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        headers: tuple[tuple[str, str], ...],
-        version: ServerVersion | None,
-        codec: Codec,
-    ) -> None:
-        self.endpoint = endpoint
-        self.headers = headers
-        self.version = version
-        self.codec = codec
-
-    @property
-    def dialect(self) -> Dialect:
-        """How values are written, as far as is known."""
-        return self.codec.dialect
-
-    def skips(self, skip_ready_wait: bool) -> bool:
-        """Whether to skip waiting until an actor is ready, when that is asked for."""
-        known = self.version is None or self.version.has_skip_ready_wait
-        return skip_ready_wait and known
-
-    def actor_headers(self) -> dict[str, str]:
-        """The headers of a request to an actor."""
-        headers = self._headers()
-        if self.endpoint.token is not None:
-            headers[HEADER_TOKEN] = self.endpoint.token
-        return headers
-
-    def management_headers(self, *, has_body: bool) -> dict[str, str]:
-        """The headers of a request to the management API."""
-        headers = self._headers()
-        if self.endpoint.token is not None:
-            headers["Authorization"] = f"Bearer {self.endpoint.token}"
-        if has_body:
-            headers["Content-Type"] = "application/json"
-        return headers
-
-    def _headers(self) -> dict[str, str]:
-        return {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.headers)}
-
-    def learn(self, answer: HttpAnswer) -> None:
-        """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
-        if self.version is None and self.codec.encoding != "bare":
-            ray = HEADER_RAY in answer.headers
-            self.codec.dialect = Dialect.COMPAT if ray else Dialect.PLAIN
-        elif self.version is None and HEADER_RAY not in answer.headers:
-            self.codec.dialect = Dialect.PLAIN
+__all__ = ["Core"]
 
 
 class Core:
@@ -322,120 +234,3 @@ def _metadata_refused(endpoint: Endpoint, answer: HttpAnswer) -> RivetError:
         actor=error.actor,
         ray_id=error.ray_id,
     )
-
-
-def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
-    """The error in an answer that is none of success.
-
-    The gateway and the management API write JSON in every encoding, and servers up to 2.2 label
-    every error ``text/plain``: the codec is tried where the label does not say JSON.
-
-    Raises:
-        ProtocolError: when there is no error in it.
-    """
-    ray_id = answer.headers.get(HEADER_RAY)
-    is_json = "application/json" in answer.headers.get("content-type", "")
-    readers = [error_from_json]
-    if codec is not None and not is_json:
-        readers.insert(0, codec.error_body)
-    for read in readers:
-        try:
-            body = read(answer.body)
-        except ProtocolError:
-            continue
-        actor = signer(answer.headers)
-        if actor is None and HEADER_ERROR in answer.headers:
-            # The actor's host names the actor that it does not have.
-            body = msgspec.structs.replace(body, actor=None)
-        return actor_error(body, ray_id, actor)
-    group, dot, code = answer.headers.get(HEADER_ERROR, "").partition(".")
-    if dot:
-        return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
-    raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
-
-
-def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
-    """As `error_of`, for an answer that a proxy may have given in place of the server.
-
-    Raises:
-        ConnectError: a proxy wants credentials, and passed nothing on.
-        ConnectionLostError: a proxy did not get the server's answer.
-        ProtocolError: when there is no error in it.
-    """
-    try:
-        return error_of(answer, codec)
-    except ProtocolError as unreadable:
-        if answer.status == 407:
-            raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
-        if answer.status in _PROXY_FAILED:
-            raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
-        if 300 <= answer.status < 400:
-            raise ProtocolError(
-                f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
-                "give Client the endpoint that the server redirects to"
-            ) from None
-        raise
-
-
-def _target_of(answer: HttpAnswer) -> str:
-    """Where a redirect leads to, without what may be a secret in it."""
-    location = answer.headers.get("location")
-    if location is None:
-        return ""
-    try:
-        parts = urlsplit(location)
-        place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
-        return f" to {place.geturl()!r:.200}"
-    except ValueError:
-        return ""
-
-
-def actor_error(
-    body: ErrorBody, ray_id: str | None = None, actor: ActorSpecifier | None = None
-) -> ActorError:
-    """The exception for an error as the server described it.
-
-    Metadata that cannot be read is left out, and a note says so.
-    """
-    metadata = note = None
-    if body.metadata is not None:
-        try:
-            metadata = body.metadata.load()
-        except ProtocolError as unreadable:
-            note = f"its metadata cannot be read: {unreadable}"
-    error = ActorError(
-        body.group,
-        body.code,
-        body.message,
-        metadata=metadata,
-        actor=body.actor or actor,
-        ray_id=ray_id,
-    )
-    if note is not None:
-        error.add_note(note)
-    return error
-
-
-def signer(headers: Mapping[str, str]) -> ActorSpecifier | None:
-    """The actor instance that gave an answer; servers since 2.3 say which.
-
-    Neither the gateway nor the actor's host signs what it says in an actor's place.
-    """
-    id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
-    if not id or not generation.isdecimal() or len(generation) > 18:
-        return None
-    return ActorSpecifier(id, int(generation), headers.get("x-rivet-actor-key"))
-
-
-def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
-    """Whether the error in an answer came from before the actor's code.
-
-    From 2.3 on actors sign their answers. Up to 2.2 they do not, and what looks like an error of
-    the gateway can be their own. Where the version is not known, or an older actor runs behind a
-    newer gateway, the label decides: older actors label errors as text or not at all.
-    """
-    if signer(headers) is not None:
-        return False
-    if server.version is not None and not server.version.signs_answers:
-        return False
-    return HEADER_ERROR in headers or "application/" in headers.get("content-type", "")

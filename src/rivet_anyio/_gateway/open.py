@@ -10,27 +10,20 @@ from typing import Any
 import anyio
 from anyio import CancelScope
 
-from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._http.borrowed import HttpAnswer
+from .._errors import ConnectError, ProtocolError
+from .._http.transport import HttpAnswer
 from .._http.upgrade import UpgradeRefused, upgrade
 from .._io.stream import ByteStream
 from .._io.tasks import is_cancelled
 from .._observe import AttemptObserver, merged
-from .._websocket.framing import Close
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.dialect import Encoding
-from ..protocol.lifecycle import close_error
-from .context import Core, Server, error_of
+from .context import Core
+from .errors import error_of
 from .resolve import Target
+from .server import Server
 
-__all__ = [
-    "Line",
-    "ParamsFailed",
-    "close_as_error",
-    "close_as_loss",
-    "dial",
-    "open_stream",
-]
+__all__ = ["Line", "ParamsFailed", "dial", "open_stream"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -156,20 +149,3 @@ async def open_stream(
                 str(refused), status=refused.status, retry_after=refused.retry_after
             ) from None
         raise error from refused
-
-
-def close_as_error(close: Close) -> RivetError:
-    """What a close frame means: an error of the server, or a loss with code and reason."""
-    error = close_error(close.reason) if close.code != 1000 else None
-    return error or close_as_loss(close)
-
-
-def close_as_loss(close: Close) -> ConnectionLostError:
-    """What a close frame means whose reason is the actor's own."""
-    reason = f": {close.reason}" if close.reason else ""
-    code = None if close.code == 1005 else close.code
-    return ConnectionLostError(
-        f"the server closed the connection with {close.code}{reason}",
-        code=code,
-        reason=close.reason,
-    )

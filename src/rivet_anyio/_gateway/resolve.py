@@ -14,7 +14,8 @@ from ..protocol.management import (
     parse_actor,
     parse_actors,
 )
-from .context import Core, Server
+from .context import Core
+from .server import Server
 
 __all__ = ["Creation", "Target", "create_actor", "find_by_id"]
 

@@ -23,9 +23,9 @@ from .._errors import (
     ProtocolError,
     RivetError,
 )
+from .transport import HttpAnswer
 
 __all__ = [
-    "HttpAnswer",
     "HttpTransport",
     "SecretUrl",
     "is_packed",
@@ -67,28 +67,6 @@ class SecretUrl(httpx.URL):
 
     def __repr__(self) -> str:
         return f"SecretUrl({str(self)!r})"
-
-
-class HttpAnswer:
-    """A whole answer: status, headers and body.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The headers, looked up without regard to case.
-        body: The decoded body.
-    """
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is one of success."""
-        return 200 <= self.status < 300
 
 
 class HttpTransport:

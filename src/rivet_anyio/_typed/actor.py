@@ -33,20 +33,20 @@ from .._connection.events import EventStream, Gap, Gaps, Overflow, only_event
 from .._connection.status import Status, StatusStream
 from .._convert import convert
 from .._errors import ClosedError
-from .._queues import QueueResult
 from .._retry import Retry
+from .._types import NOT_GIVEN, QueueResult
 from .members import (
     Action,
     ActorEvent,
     ActorQueue,
     Event,
-    Plain,
     Queue,
     Rename,
     check_now,
     is_stub,
     server_name_of,
 )
+from .plain import Plain
 
 if TYPE_CHECKING:
     from typing import Self
@@ -67,23 +67,13 @@ else:
     Params = TypeVar("Params")
     Input = TypeVar("Input")
 
-__all__ = ["NOT_GIVEN", "RESERVED", "Actor", "Interface"]
+__all__ = ["RESERVED", "Actor", "Interface"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 A_co = TypeVar("A_co", covariant=True)
 Params_contra = TypeVar("Params_contra", contravariant=True)
 Input_contra = TypeVar("Input_contra", contravariant=True)
-
-
-class _NotGiven:
-    """Stands for an argument that was not given, where None is a value."""
-
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-NOT_GIVEN: Any = _NotGiven()
 
 
 class Interface(Protocol[A_co, Params_contra, Input_contra]):

@@ -11,9 +11,11 @@ import anyio
 import httpx
 
 from .._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._gateway.context import Core, Server, error_of
+from .._gateway.context import Core
+from .._gateway.errors import error_of
 from .._gateway.open import open_stream
-from .._http.borrowed import HttpAnswer
+from .._gateway.server import Server
+from .._http.transport import HttpAnswer
 from ..protocol.addressing import join_url, same_host
 from ..protocol.dialect import ServerVersion
 from ..protocol.management import Metadata, parse_metadata

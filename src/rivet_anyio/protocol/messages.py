@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .._errors import ActorSpecifier
+from .._errors import ActorError, ActorSpecifier, ProtocolError
 from .values import ValueForm, load_cbor, revive, revive_arguments
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RawTree",
     "ServerError",
     "ServerMessage",
+    "actor_error",
 ]
 
 
@@ -112,3 +113,29 @@ class QueueReply(msgspec.Struct, frozen=True):
 
     status: str
     response: Raw | None = None
+
+
+def actor_error(
+    body: ErrorBody, ray_id: str | None = None, actor: ActorSpecifier | None = None
+) -> ActorError:
+    """The exception for an error as the server described it.
+
+    Metadata that cannot be read is left out, and a note says so.
+    """
+    metadata = note = None
+    if body.metadata is not None:
+        try:
+            metadata = body.metadata.load()
+        except ProtocolError as unreadable:
+            note = f"its metadata cannot be read: {unreadable}"
+    error = ActorError(
+        body.group,
+        body.code,
+        body.message,
+        metadata=metadata,
+        actor=body.actor or actor,
+        ray_id=ray_id,
+    )
+    if note is not None:
+        error.add_note(note)
+    return error

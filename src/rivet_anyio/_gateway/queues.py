@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from .._checks import check_seconds
+from .._errors import ActorError
+from .server import Server
 
-from ._checks import check_seconds
-from ._errors import ActorError
-from ._gateway.context import Server
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
-    R_co = TypeVar("R_co", covariant=True, default=Any)
-else:
-    from typing import TypeVar
-
-    R_co = TypeVar("R_co", covariant=True)
-
-__all__ = ["QueueResult", "check_queues", "queue_timeout"]
+__all__ = ["check_queues", "queue_timeout"]
 
 
-_NOTHING: Any = None
 _LONGEST_TIMEOUT = 2_147_483
 """Node.js takes a longer timer for one of 1 ms, so that RivetKit 2.2 times out at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueResult(Generic[R_co]):
-    """What became of a queue message.
-
-    Attributes:
-        status: ``"completed"``, ``"timedOut"``, or what a newer server says.
-        response: What the actor completed the message with, or None.
-    """
-
-    status: str
-    response: R_co = _NOTHING
 
 
 def queue_timeout(timeout: float | None) -> int | None:

@@ -1,0 +1,51 @@
+"""How often a request is attempted, and how long to wait between two attempts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from .._errors import ActorError
+from .._log import logger
+from .._retry import Retry
+
+__all__ = ["Attempts"]
+
+
+_MAX_ATTEMPTS = 10
+
+_MAX_SECONDS = 60.0
+
+
+class Attempts:
+    """Counts attempts against a budget of 10 and of 60 seconds.
+
+    Args:
+        retry: Whose `random`, `sleep` and, for ``Retry-After``, `maximum` to use.
+    """
+
+    def __init__(self, retry: Retry) -> None:
+        self._backoff = replace(retry, initial=0.1, maximum=2.0)
+        self._maximum = retry.maximum
+        self._count = 0
+        self._until = anyio.current_time() + _MAX_SECONDS
+
+    async def wait(
+        self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
+    ) -> None:
+        """Wait before the next attempt; raises `error` when there is none.
+
+        Args:
+            error: What the last attempt met.
+            at_once: The first time without a delay.
+            retry_after: Seconds that the server asked to wait, or None.
+        """
+        self._count += 1
+        if self._count >= _MAX_ATTEMPTS or anyio.current_time() > self._until:
+            raise error
+        delay = 0.0 if at_once and self._count == 1 else self._backoff.delay(self._count)
+        if retry_after is not None:
+            delay = max(delay, min(retry_after, self._maximum))
+        logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
+        await self._backoff.sleep(delay)

@@ -1,0 +1,138 @@
+"""What answers and close frames that are errors raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .._errors import (
+    ActorError,
+    ActorSpecifier,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    RivetError,
+)
+from .._http.transport import HttpAnswer
+from .._websocket.framing import Close
+from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
+from ..protocol.encodings import Codec, error_from_json
+from ..protocol.lifecycle import close_error
+from ..protocol.messages import actor_error
+from ..protocol.values import quote
+from .server import Server
+
+__all__ = ["call_error", "close_as_error", "close_as_loss", "error_of", "is_from_gateway", "signer"]
+
+
+_PROXY_FAILED = (502, 503, 504)
+
+
+def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
+    """The error in an answer that is none of success.
+
+    The gateway and the management API write JSON in every encoding, and servers up to 2.2 label
+    every error ``text/plain``: the codec is tried where the label does not say JSON.
+
+    Raises:
+        ProtocolError: when there is no error in it.
+    """
+    ray_id = answer.headers.get(HEADER_RAY)
+    is_json = "application/json" in answer.headers.get("content-type", "")
+    readers = [error_from_json]
+    if codec is not None and not is_json:
+        readers.insert(0, codec.error_body)
+    for read in readers:
+        try:
+            body = read(answer.body)
+        except ProtocolError:
+            continue
+        actor = signer(answer.headers)
+        if actor is None and HEADER_ERROR in answer.headers:
+            # The actor's host names the actor that it does not have.
+            body = msgspec.structs.replace(body, actor=None)
+        return actor_error(body, ray_id, actor)
+    group, dot, code = answer.headers.get(HEADER_ERROR, "").partition(".")
+    if dot:
+        return ActorError(group, code, answer.body[:200].decode(errors="replace"), ray_id=ray_id)
+    raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
+
+
+def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
+    """As `error_of`, for an answer that a proxy may have given in place of the server.
+
+    Raises:
+        ConnectError: a proxy wants credentials, and passed nothing on.
+        ConnectionLostError: a proxy did not get the server's answer.
+        ProtocolError: when there is no error in it.
+    """
+    try:
+        return error_of(answer, codec)
+    except ProtocolError as unreadable:
+        if answer.status == 407:
+            raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
+        if answer.status in _PROXY_FAILED:
+            raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
+        if 300 <= answer.status < 400:
+            raise ProtocolError(
+                f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
+                "give Client the endpoint that the server redirects to"
+            ) from None
+        raise
+
+
+def _target_of(answer: HttpAnswer) -> str:
+    """Where a redirect leads to, without what may be a secret in it."""
+    location = answer.headers.get("location")
+    if location is None:
+        return ""
+    try:
+        parts = urlsplit(location)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        return f" to {place.geturl()!r:.200}"
+    except ValueError:
+        return ""
+
+
+def signer(headers: Mapping[str, str]) -> ActorSpecifier | None:
+    """The actor instance that gave an answer; servers since 2.3 say which.
+
+    Neither the gateway nor the actor's host signs what it says in an actor's place.
+    """
+    id, generation = headers.get("x-rivet-actor"), headers.get("x-rivet-actor-generation", "")
+    if not id or not generation.isdecimal() or len(generation) > 18:
+        return None
+    return ActorSpecifier(id, int(generation), headers.get("x-rivet-actor-key"))
+
+
+def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
+    """Whether the error in an answer came from before the actor's code.
+
+    From 2.3 on actors sign their answers. Up to 2.2 they do not, and what looks like an error of
+    the gateway can be their own. Where the version is not known, or an older actor runs behind a
+    newer gateway, the label decides: older actors label errors as text or not at all.
+    """
+    if signer(headers) is not None:
+        return False
+    if server.version is not None and not server.version.signs_answers:
+        return False
+    return HEADER_ERROR in headers or "application/" in headers.get("content-type", "")
+
+
+def close_as_error(close: Close) -> RivetError:
+    """What a close frame means: an error of the server, or a loss with code and reason."""
+    error = close_error(close.reason) if close.code != 1000 else None
+    return error or close_as_loss(close)
+
+
+def close_as_loss(close: Close) -> ConnectionLostError:
+    """What a close frame means whose reason is the actor's own."""
+    reason = f": {close.reason}" if close.reason else ""
+    code = None if close.code == 1005 else close.code
+    return ConnectionLostError(
+        f"the server closed the connection with {close.code}{reason}",
+        code=code,
+        reason=close.reason,
+    )

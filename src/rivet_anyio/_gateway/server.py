@@ -1,0 +1,86 @@
+"""The server that a client talks to, and what its version means for requests."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .._http.transport import HttpAnswer
+from .._retry import Retry
+from .._version import __version__
+from ..protocol.addressing import HEADER_RAY, HEADER_TOKEN, Endpoint
+from ..protocol.dialect import Dialect, ServerVersion
+from ..protocol.encodings import Codec
+
+__all__ = ["Options", "Server"]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How connections behave; times in seconds, sizes in bytes."""
+
+    connect_timeout: float
+    close_timeout: float
+    ping_interval: float | None
+    ping_timeout: float | None
+    max_message_size: int
+    retry: Retry
+    skip_ready_wait: bool
+
+
+class Server:
+    """The server that requests go to, and how it is spoken to.
+
+    Attributes:
+        endpoint: Its URL, namespace and token.
+        headers: The configured headers that it may see.
+        version: What ``/metadata`` said, None where it was not asked or did not answer.
+        codec: Writes and reads what goes over plain HTTP.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        headers: tuple[tuple[str, str], ...],
+        version: ServerVersion | None,
+        codec: Codec,
+    ) -> None:
+        self.endpoint = endpoint
+        self.headers = headers
+        self.version = version
+        self.codec = codec
+
+    @property
+    def dialect(self) -> Dialect:
+        """How values are written, as far as is known."""
+        return self.codec.dialect
+
+    def skips(self, skip_ready_wait: bool) -> bool:
+        """Whether to skip waiting until an actor is ready, when that is asked for."""
+        known = self.version is None or self.version.has_skip_ready_wait
+        return skip_ready_wait and known
+
+    def actor_headers(self) -> dict[str, str]:
+        """The headers of a request to an actor."""
+        headers = self._headers()
+        if self.endpoint.token is not None:
+            headers[HEADER_TOKEN] = self.endpoint.token
+        return headers
+
+    def management_headers(self, *, has_body: bool) -> dict[str, str]:
+        """The headers of a request to the management API."""
+        headers = self._headers()
+        if self.endpoint.token is not None:
+            headers["Authorization"] = f"Bearer {self.endpoint.token}"
+        if has_body:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def _headers(self) -> dict[str, str]:
+        return {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.headers)}
+
+    def learn(self, answer: HttpAnswer) -> None:
+        """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
+        if self.version is None and self.codec.encoding != "bare":
+            ray = HEADER_RAY in answer.headers
+            self.codec.dialect = Dialect.COMPAT if ray else Dialect.PLAIN
+        elif self.version is None and HEADER_RAY not in answer.headers:
+            self.codec.dialect = Dialect.PLAIN

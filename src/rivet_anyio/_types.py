@@ -1,0 +1,47 @@
+"""Small types that several parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
+
+__all__ = ["NOT_GIVEN", "GetParams", "QueueResult"]
+
+_NOTHING: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueResult(Generic[R_co]):
+    """What became of a queue message.
+
+    Attributes:
+        status: ``"completed"``, ``"timedOut"``, or what a newer server says.
+        response: What the actor completed the message with, or None.
+    """
+
+    status: str
+    response: R_co = _NOTHING
+
+
+GetParams = Callable[[], Awaitable[Any]]
+"""Returns connection params; awaited before every attempt to connect."""
+
+
+class _NotGiven:
+    """Stands for an argument that was not given, where None is a value."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+NOT_GIVEN: Any = _NotGiven()

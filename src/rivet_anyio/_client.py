@@ -34,7 +34,7 @@ from ._gateway.server import Options
 from ._handle import ActorHandle
 from ._http.borrowed import HttpTransport, new_http_client
 from ._io.stream import check_loop
-from ._io.tasks import patience
+from ._io.tasks import close_seconds
 from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._typed.actor import Actor, Interface
@@ -327,7 +327,7 @@ class Client:
         check_loop(self._core.backend, "this Client")
         self._core.close()
         if self._own_http is not None:
-            seconds = patience(self._core.options.close_timeout, exc_type)
+            seconds = close_seconds(self._core.options.close_timeout, exc_type)
             deadline = anyio.current_time() + seconds
             with CancelScope(shield=True, deadline=deadline):
                 await self._own_http.aclose()

@@ -174,3 +174,9 @@ def again(error: BaseException) -> BaseException:
         return error
     twin.__cause__ = error.__cause__
     return twin
+
+
+def outside_block(what: str, *, entered: bool) -> ClosedError:
+    """The error for something that was used before or after its ``async with`` block."""
+    when = "after its block was left" if entered else "before 'async with' entered it"
+    return ClosedError(f"{what} was used {when}")

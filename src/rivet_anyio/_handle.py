@@ -21,6 +21,7 @@ from ._checks import (
     is_http_token,
 )
 from ._connection.connection import Connection
+from ._connection.link import Link
 from ._convert import check_result_type, convert
 from ._errors import ProtocolError
 from ._gateway.call import Failed, call_actor, failed
@@ -444,7 +445,7 @@ class ActorHandle:
             get_params: Awaited before every attempt for the params to use.
             skip_ready_wait: As for `action`.
             connect_timeout: Seconds that one attempt may take; None takes the client's.
-            close_timeout: Seconds that the goodbye may take; None takes the client's.
+            close_timeout: Seconds that the closing handshake may take; None takes the client's.
             retry: Backoff between attempts; None takes the client's.
 
         Raises:
@@ -460,17 +461,18 @@ class ActorHandle:
         params_json(params)
         if params is None and get_params is None:
             params, get_params = self._params, self._get_params
-        return Connection(
-            self,
+        options = self._core.options
+        link = Link(
             self._core,
             self._target,
             params=params,
             get_params=get_params,
             skip_ready_wait=self._skips(skip_ready_wait),
-            connect_timeout=connect_timeout,
-            close_timeout=close_timeout,
-            retry=retry,
+            connect_timeout=options.connect_timeout if connect_timeout is None else connect_timeout,
+            close_timeout=options.close_timeout if close_timeout is None else close_timeout,
+            retry=retry or options.retry,
         )
+        return Connection(link, self)
 
     async def _post(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
@@ -11,20 +10,21 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_size, check_text
-from ._errors import ClosedError, ConnectionLostError, RivetError
+from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
 from ._gateway.context import Core
 from ._gateway.errors import close_as_error, close_as_loss
-from ._gateway.open import Line, ParamsFailed, dial
+from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
-from ._io.tasks import SilentTasks, is_cancelled, patience, uninterrupted
+from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted
 from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
-from ._websocket.connection import Pump
+from ._types import GetParams
+from ._websocket.connection import State, WebSocketConnection
 from ._websocket.frames import RFC6455Framer
 from ._websocket.framing import Close
-from ._websocket.outbox import Outbox
+from ._websocket.outbox import Outbox, capacity
 from .protocol.addressing import websocket_path
 
 __all__ = ["ActorWebSocket"]
@@ -55,12 +55,15 @@ class _Message:
         self.has_left = True
         self.settled.set()
 
+    def fail(self, error: Exception) -> None:
+        self.settled.set()
+
 
 class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     """A WebSocket to an actor's ``onWebSocket``, open inside its ``async with`` block.
 
     Text messages are str, binary ones bytes. Messages that come while nobody receives are
-    buffered, 256 of them or 4 MiB; then the socket is not read until there is room again.
+    buffered, 256 of them or 4 MiB; then the socket is not read until there is capacity again.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         path: str,
         *,
         params: Any,
-        get_params: Callable[[], Awaitable[Any]] | None,
+        get_params: GetParams | None,
         skip_ready_wait: bool,
         max_message_size: int,
     ) -> None:
@@ -83,8 +86,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._max_message_size = max_message_size
         self._tasks = SilentTasks()
         self._entered = False
-        self._pump: Pump | None = None
-        self._line: Line | None = None
+        self._socket: WebSocketConnection | None = None
+        self._opened: OpenSocket | None = None
         self._outbox = Outbox()
         self._unsettled: set[_Message] = set()
         self._finished = Signal()
@@ -92,19 +95,19 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._closed = False
         self._messages: deque[str | bytes] = deque()
         self._bytes = 0
-        self._arrival: anyio.Event | None = None
-        self._departure: anyio.Event | None = None
+        self._arrival: Signal | None = None
+        self._departure: Signal | None = None
 
     @property
     def close_code(self) -> int | None:
         """The close code the peer sent, None while it has sent none (or a close without one)."""
-        end = self._pump.end if self._pump else None
+        end = self._socket.end if self._socket else None
         return end.code if isinstance(end, Close) and end.code != 1005 else None
 
     @property
     def close_reason(self) -> str:
         """The close reason the peer sent, empty while it has sent none."""
-        end = self._pump.end if self._pump else None
+        end = self._socket.end if self._socket else None
         return end.reason if isinstance(end, Close) else ""
 
     async def __aenter__(self) -> ActorWebSocket:
@@ -112,12 +115,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         _ = self._core.http
         self._entered = True
-        for wait in (Signal.wait, ActorWebSocket.receive):
-            uninterrupted(wait)
+        uninterrupted(ActorWebSocket.receive)
         options = self._core.options
         observer = self._observer()
         try:
-            self._line = await dial(
+            self._opened = await dial(
                 self._core,
                 self._target,
                 self._path,
@@ -140,18 +142,18 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise
         if observer is not None:
             observer.end(None)
-        self._pump = Pump(
-            self._line.stream,
+        self._socket = WebSocketConnection(
+            self._opened.stream,
             RFC6455Framer(self._max_message_size),
             self._outbox,
             self,
             ping_interval=options.ping_interval,
             ping_timeout=options.ping_timeout,
         )
-        self._pump.begin_sending()
+        self._socket.start_sending()
         await self._tasks.enter()
         self._tasks.start(self._run)
-        logger.info("raw WebSocket to actor %s is open", self._line.actor_id)
+        logger.info("raw WebSocket to actor %s is open", self._opened.actor_id)
         return self
 
     async def __aexit__(
@@ -160,16 +162,16 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._pump is not None and self._line is not None
+        assert self._socket is not None and self._opened is not None
         self._check_loop()
         self._left = True
         self._wake()
-        self._pump.close()
+        seconds = close_seconds(self._core.options.close_timeout, exc_type)
+        self._socket.close(seconds=seconds)
         try:
-            seconds = patience(self._core.options.close_timeout, exc_type)
             await self._tasks.leave(self._finished, seconds)
         finally:
-            await self._line.stream.aclose()
+            await self._opened.stream.aclose()
 
     async def send(self, item: str | bytes) -> None:
         """Send one message: str as text, bytes as binary.
@@ -190,13 +192,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if isinstance(item, str):
             item = check_text("a WebSocket message", item)
         self._check_open()
-        await self._outbox.room()
+        await capacity(self._outbox)
         self._check_open()
-        assert self._pump is not None
+        assert self._socket is not None
         message = _Message(item)
         self._unsettled.add(message)
         try:
-            self._pump.send(message)
+            self._socket.send(message)
             await message.settled.wait()
         finally:
             self._unsettled.discard(message)
@@ -225,12 +227,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             if self._closed:
                 raise ClosedError("the WebSocket is closed")
             if self._finished.is_set():
-                assert self._pump is not None
-                end = self._pump.end
+                assert self._socket is not None
+                end = self._socket.end
                 if isinstance(end, Close) and end.code in _GOOD_CLOSES:
                     raise anyio.EndOfStream
                 raise self._end_error()
-            self._arrival = self._arrival or anyio.Event()
+            self._arrival = self._arrival or Signal()
             await self._arrival.wait()
         if self._left or self._closed:
             raise ClosedError("the WebSocket is closed")
@@ -264,53 +266,52 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         check_text("reason", reason)
         if len(reason.encode()) > 123:
             raise ValueError(f"reason has at most 123 bytes of UTF-8, not {len(reason.encode())}")
-        if self._pump is None or self._finished.is_set():
+        if self._socket is None or self._finished.is_set():
             await checkpoint()
             return
         self._check_loop()
         self._closed = True
         self._wake()
-        self._pump.close(code, reason)
+        self._socket.close(code, reason, seconds=self._core.options.close_timeout)
         try:
-            with anyio.move_on_after(self._core.options.close_timeout):
-                await self._finished.wait()
-        finally:
-            if not self._finished.is_set():
-                self._pump.drop()
+            await self._finished.wait()
+        except BaseException:
+            self._socket.drop()
+            raise
 
     def message(self, data: str | bytes) -> None:
-        """Take a message from the pump."""
+        """Take a message from the socket."""
         self._messages.append(data)
         self._bytes += len(data)
         self._wake()
 
-    def full(self) -> anyio.Event | None:
-        """Tell the pump whether there is room."""
-        if len(self._messages) < _MAX_BUFFERED_MESSAGES and self._bytes < _MAX_BUFFERED_BYTES:
-            return None
-        self._departure = self._departure or anyio.Event()
-        return self._departure
+    def is_full(self) -> bool:
+        """Whether there is no capacity for another message."""
+        return len(self._messages) >= _MAX_BUFFERED_MESSAGES or self._bytes >= _MAX_BUFFERED_BYTES
+
+    def notify_when_free(self, signal: Signal) -> None:
+        """Set the signal when there is capacity again."""
+        self._departure = signal
 
     async def _run(self) -> None:
-        assert self._pump is not None and self._line is not None
-        self._core.pumps.add(self._pump)
+        assert self._socket is not None and self._opened is not None
+        self._core.sockets.add(self._socket)
+        cancelled = ConnectionLostError("the WebSocket's task was cancelled from outside")
         try:
-            await self._pump.run()
-        except anyio.get_cancelled_exc_class():
-            if is_cancelled():
-                raise
-            # asyncio lets anybody cancel a task, and that must not reach the user's body.
-            self._pump.give_up(ConnectionLostError("the WebSocket's task was cancelled"))
+            with foreign_cancellation(cancelled):
+                await self._socket.run()
+        except ConnectionLostError:
+            pass  # the socket's end says so
         finally:
-            self._core.pumps.discard(self._pump)
+            self._core.sockets.discard(self._socket)
             self._finished.set()
             self._wake()
             if not self._left and not self._closed:
-                logger.info("the raw WebSocket ended: %s", self._pump.end)
+                logger.info("the raw WebSocket ended: %s", self._socket.end)
             for message in self._unsettled:
                 message.settled.set()
             self._outbox.close()
-            await self._line.stream.aclose()
+            await self._opened.stream.aclose()
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer
@@ -326,8 +327,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     def _check_entered(self) -> None:
         if self._left or not self._entered:
-            when = "after its block was left" if self._left else "before 'async with' entered it"
-            raise ClosedError(f"the WebSocket was used {when}")
+            raise outside_block("the WebSocket", entered=self._entered)
         self._check_loop()
 
     def _check_loop(self) -> None:
@@ -336,17 +336,17 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     def _check_open(self) -> None:
         self._check_entered()
-        assert self._pump is not None
+        assert self._socket is not None
         if self._closed:
             raise ClosedError("the WebSocket is closed")
-        if self._pump.end is not None:
+        if self._socket.end is not None:
             raise self._end_error()
-        if self._pump.closing:
+        if self._socket.state is not State.OPEN:
             raise ClosedError("the WebSocket is closed")
 
     def _end_error(self) -> RivetError:
-        assert self._pump is not None and self._pump.end is not None
-        end = self._pump.end
+        assert self._socket is not None and self._socket.end is not None
+        end = self._socket.end
         if not isinstance(end, Close):
             return end
         return close_as_error(end) if end.code == _GATEWAY_CLOSE else close_as_loss(end)

@@ -113,5 +113,5 @@ async def test_where_it_is_not_possible(what: str, monkeypatch: pytest.MonkeyPat
         Client(url, encoding="json", metadata_lookup=False) as client,
         client.probe.get_for_id("a1").connect() as conn,
     ):
-        assert isinstance(conn._sender.pump and conn._sender.pump._stream, UpgradedStream)
+        assert isinstance(conn._link.socket and conn._link.socket._stream, UpgradedStream)
         assert await conn.action("here") == "here"

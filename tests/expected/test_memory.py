@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Connection, Retry, Status
-from rivet_anyio._websocket.connection import Pump
+from rivet_anyio._websocket.connection import WebSocketConnection
 from tests.peers.raw import INIT, Peer, close, serving, text
 
 PATIENCE = 30
@@ -50,7 +50,7 @@ class Unavailable:
 def alive() -> Counter[str]:
     """How many errors, tracebacks and sockets there are, by their types."""
     gc.collect()
-    kinds = (BaseException, types.TracebackType, Pump)
+    kinds = (BaseException, types.TracebackType, WebSocketConnection)
     return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds))
 
 

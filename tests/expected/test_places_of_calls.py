@@ -167,9 +167,6 @@ async def test_calls_survive_a_subscription_that_cannot_be_written(
 
 
 @pytest.mark.parametrize("when", ["connected", "away"])
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the connection is lost again and again"
-)
 async def test_a_subscription_that_cannot_be_written_ends_its_own_stream(
     when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ async def test_a_session_ends_whose_writer_is_stuck(why: str, keepalive: float |
                     await anyio.wait_all_tasks_blocked()
                     stuck.set()
                     if why == "stopped":
-                        while not conn._sender.when_idle:  # noqa: ASYNC110
+                        while not conn._link.state._is_stopped:  # noqa: ASYNC110
                             await anyio.sleep(0.01)
                         given_up.cancel()  # the last call under way
         with anyio.fail_after(PATIENCE):

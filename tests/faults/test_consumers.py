@@ -104,13 +104,13 @@ async def test_a_peer_that_stops_reading(proxy: Proxy, key: list[str]) -> None:
                     await proxy.until(lambda proxy: proxy.is_paused)
                     # Once nobody can go on, all buffers of the kernel are full.
                     await anyio.wait_all_tasks_blocked()
-                    waiting = conn._sender.outbox.items
+                    waiting = conn._link.state.outbox.items
                     assert 0 < sum(item.size for item in waiting) < HIGH_WATER + size + 100
-                    assert 0 < len(conn._sender.in_flight) < callers / 2
+                    assert 0 < len(conn._link.state.in_flight) < callers / 2
                     assert settled == 0
                     tasks.cancel_scope.cancel()
-                assert conn._sender.outbox.items == ()
-                assert conn._sender.in_flight == {}
+                assert conn._link.state.outbox.items == ()
+                assert conn._link.state.in_flight == {}
                 left_at = anyio.current_time()
             assert 0.9 < anyio.current_time() - left_at < 20
         proxy.resume()

@@ -44,7 +44,7 @@ async def test_a_server_that_is_killed_in_the_middle_of_everything(
                     for _ in range(5):
                         await workload.progress()
                     # It may still be on its way back from the last time.
-                    while not conn._sender.in_flight:
+                    while not conn._link.state.in_flight:
                         await workload.progress()
                     await anyio.to_thread.run_sync(mortal.kill)
                     await anyio.to_thread.run_sync(mortal.start)

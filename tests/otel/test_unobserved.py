@@ -90,8 +90,8 @@ def calls_of_one_event(conn: Connection) -> list[str]:
         elif event == "c_call":
             called.append(argument.__qualname__)
 
-    assert conn._sender.pump is not None
-    sink = conn._sender.pump._sink
+    assert conn._link.socket is not None
+    sink = conn._link.socket._sink
     sink.message(EVENT)  # the first event of a stream may make what the others share
     # Finalizers of what other tests left are no part of it.
     gc.collect()

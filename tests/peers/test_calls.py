@@ -66,7 +66,7 @@ async def test_a_call_on_a_connection_that_just_ended_waits_for_the_next() -> No
             Client(url, encoding="json", metadata_lookup=False, retry=SOON) as client,
             client.probe.get_for_id("a1").connect() as conn,
         ):
-            pump = conn._sender.pump
+            pump = conn._link.socket
             assert pump is not None
             leave.set()
             while pump.end is None:
@@ -106,7 +106,7 @@ async def test_a_call_before_the_connection_is_open() -> None:
                     await done.wait()
 
             tasks.start_soon(enter)
-            while not conn._entered:
+            while not conn._link.state.is_open:
                 await checkpoint()
             tasks.start_soon(call)
             await anyio.wait_all_tasks_blocked()
@@ -225,7 +225,7 @@ async def test_senders_that_wait_for_room_when_the_peer_dies() -> None:
             for number in range(10):
                 tasks.start_soon(send, number)
             await anyio.wait_all_tasks_blocked()
-            assert len(ws._outbox._turns) > 5
+            assert len(ws._outbox._waiters) > 5
             leave.set()
     assert sorted(lost) == list(range(10))
 

@@ -45,7 +45,7 @@ def connection(client: Client) -> Connection:
 @pytest.fixture(autouse=True)
 def time_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was merely slow has not held."""
-    monkeypatch.setattr("rivet_anyio._connection.connection._HELD_SECONDS", math.inf)
+    monkeypatch.setattr("rivet_anyio._connection.link._HEALTHY_SECONDS", math.inf)
 
 
 async def meet(

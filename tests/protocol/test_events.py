@@ -18,6 +18,7 @@ from rivet_anyio import (
     ProtocolError,
 )
 from rivet_anyio._connection.events import EventBuffer, Unreadable, check_policies
+from rivet_anyio._io.waiting import Signal
 
 GUARD = 60
 
@@ -38,7 +39,7 @@ class Source:
             abandon=self.abandoned.append,
             **policies,
         )
-        self.stream: EventStream[Any] = EventStream(self.buffer, type)
+        self.stream: EventStream[Any] = EventStream(self.buffer, type, "event 'e'")
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         assert buffer is self.buffer
@@ -114,23 +115,25 @@ async def test_bytes_are_bounded_too() -> None:
 async def test_overflow_block() -> None:
     source = Source(overflow="block")
     source.push(1, 2)
-    assert source.buffer.holds_reader() is None
+    assert not source.buffer.is_full
     source.push(3)
-    room = source.buffer.holds_reader()
-    assert room is not None and not room.is_set()
+    assert source.buffer.is_full
+    free = Signal()
+    source.buffer.notify_when_free(free)
     assert await source.stream.receive() == 1
-    assert room.is_set() and source.buffer.holds_reader() is None
+    assert free.is_set() and not source.buffer.is_full
     source.push(4)
-    room = source.buffer.holds_reader()
-    assert room is not None
+    assert source.buffer.is_full
+    free = Signal()
+    source.buffer.notify_when_free(free)
     await source.stream.aclose()
-    assert room.is_set() and source.buffer.holds_reader() is None
+    assert free.is_set() and not source.buffer.is_full
 
 
 async def test_a_forgotten_stream_gives_its_subscription_back() -> None:
     source = Source(overflow="block")
     source.push(1, 2, 3)
-    assert source.buffer.holds_reader() is not None
+    assert source.buffer.is_full
     del source.stream
     gc.collect()
     assert source.abandoned == [source.buffer]

@@ -304,7 +304,7 @@ async def test_cancelled_at_every_step_inside(
                 gc.collect()
                 await scoped.echo("sweeps up")
                 await scoped.echo("leaves after what was swept up")
-                assert scoped._buffers == {} and not scoped._sender.outbox.items
+                assert scoped._link.state.buffers == {} and not scoped._link.state.outbox.items
 
 
 class TestMany:

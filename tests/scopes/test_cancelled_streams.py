@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import Client, EventStream
+from rivet_anyio import ActorError, Client, EventStream
 from rivet_anyio._io.asyncio import ScopeCheck
 from rivet_anyio._io.stream import current_backend
 from tests.peers.raw import Peer, serving, text
@@ -52,7 +52,7 @@ async def full_stream(kind: str) -> AsyncIterator[Any]:
             if kind == "statuses":
                 statuses = conn.status_changes()
                 for _ in range(COUNT):
-                    conn._set_status(conn.status)
+                    conn._link.state.reported(ActorError("a", "b"))
                 await statuses.receive()
                 yield statuses
             else:

@@ -89,7 +89,7 @@ import sys
 import anyio
 import trio
 
-import rivet_anyio._backend._trio as ours
+import rivet_anyio._io.trio as ours
 from rivet_anyio import Client
 
 endpoint, doing, key = sys.argv[1:]

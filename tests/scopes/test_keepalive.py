@@ -10,7 +10,8 @@ import pytest
 from trio.testing import MockClock
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._websocket.connection import Pump
+from rivet_anyio._io.waiting import Signal
+from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.framing import Close
 from rivet_anyio._websocket.outbox import Outbox
@@ -72,13 +73,17 @@ class Ears:
     """A sink that is never full, or always."""
 
     def __init__(self) -> None:
-        self.room: anyio.Event | None = None
+        self.full = False
+        self.signal = Signal()
 
     def message(self, data: str | bytes) -> None:
         pass
 
-    def full(self) -> anyio.Event | None:
-        return self.room
+    def is_full(self) -> bool:
+        return self.full
+
+    def notify_when_free(self, signal: Signal) -> None:
+        self.signal = signal
 
 
 class Large:
@@ -95,6 +100,9 @@ class Large:
     def sent(self) -> None:
         pass
 
+    def fail(self, error: Exception) -> None:
+        raise AssertionError("it can be written") from error
+
 
 class Run:
     """A pump that runs, and when and how it ended."""
@@ -103,7 +111,7 @@ class Run:
         self.line = Line()
         self.ears = Ears()
         self.outbox = Outbox()
-        self.pump = Pump(
+        self.socket = WebSocketConnection(
             self.line,
             RFC6455Framer(1000),
             self.outbox,
@@ -114,16 +122,20 @@ class Run:
         self.began = anyio.current_time()
         self.lived = math.nan
 
+    def put(self, item: Large) -> None:
+        self.outbox.put(item)
+        self.socket.notify()
+
     async def __call__(self) -> None:
-        self.pump.begin_sending()
-        await self.pump.run()
+        self.socket.start_sending()
+        await self.socket.run()
         self.lived = anyio.current_time() - self.began
 
 
 async def test_silence_from_the_beginning() -> None:
     run = Run()
     await run()
-    assert isinstance(run.pump.end, ConnectionLostError)
+    assert isinstance(run.socket.end, ConnectionLostError)
     assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
     assert [at - run.began for at in run.line.writes] == pytest.approx([INTERVAL], abs=0.01)
 
@@ -138,7 +150,7 @@ async def test_silence_after_the_last_byte(last_words: float) -> None:
         for part in [0.37] * int(whole) + [rest]:
             await anyio.sleep(part * INTERVAL)
             run.line.say(PONG)
-    assert isinstance(run.pump.end, ConnectionLostError)
+    assert isinstance(run.socket.end, ConnectionLostError)
     assert run.lived == pytest.approx(last_words * INTERVAL + INTERVAL + TIMEOUT, abs=0.01)
 
 
@@ -151,8 +163,8 @@ async def test_pongs_keep_it_alive() -> None:
             await anyio.sleep(0.9 * TIMEOUT)
             if len(run.line.writes) > pings:
                 run.line.say(PONG)
-        assert run.pump.end is None
-        run.pump.drop()
+        assert run.socket.end is None
+        run.socket.drop()
     assert len(run.line.writes) > 50
 
 
@@ -165,8 +177,8 @@ async def test_a_loop_that_was_blocked_is_no_dead_peer(clock: MockClock) -> None
         run.line.say(PONG)
         clock.jump(10 * TIMEOUT)
         await anyio.sleep(1)
-        assert run.pump.end is None
-        run.pump.drop()
+        assert run.socket.end is None
+        run.socket.drop()
 
 
 async def test_a_ping_that_was_held_up_has_its_time(clock: MockClock) -> None:
@@ -179,11 +191,11 @@ async def test_a_ping_that_was_held_up_has_its_time(clock: MockClock) -> None:
         assert run.line.writes == []
         clock.jump(5 * TIMEOUT)
         await anyio.sleep(0.9 * TIMEOUT)
-        assert run.pump.end is None
+        assert run.socket.end is None
         run.line.say(PONG)
         await anyio.sleep(0.9 * TIMEOUT)
-        assert run.pump.end is None
-        run.pump.drop()
+        assert run.socket.end is None
+        run.socket.drop()
 
 
 async def test_a_ping_behind_a_long_message_has_its_time() -> None:
@@ -192,27 +204,27 @@ async def test_a_ping_behind_a_long_message_has_its_time() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         for _ in range(20):
-            run.outbox.put(Large())
+            run.put(Large())
         await anyio.sleep(INTERVAL + 6 * TIMEOUT)
-        assert run.pump.end is None
+        assert run.socket.end is None
         run.line.say(PONG)
-        run.pump.drop()
+        run.socket.drop()
 
 
 async def test_a_ping_behind_what_the_system_holds_has_its_time() -> None:
     """The system took the message and the ping at once, and the peer's takes it slowly."""
     run = Run()
     run.line.unconfirmed = Large.size
-    run.outbox.put(Large())
+    run.put(Large())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await anyio.sleep(INTERVAL - 1)
         while run.line.unconfirmed > 0:
             await anyio.sleep(0.7 * TIMEOUT)
             run.line.unconfirmed -= Large.size // 10
-        assert run.pump.end is None
+        assert run.socket.end is None
         confirmed = anyio.current_time()
-    assert isinstance(run.pump.end, ConnectionLostError)
+    assert isinstance(run.socket.end, ConnectionLostError)
     late = anyio.current_time() - confirmed
     assert late == pytest.approx(TIMEOUT, abs=TIMEOUT / 4 + 0.01)
 
@@ -223,8 +235,8 @@ async def test_what_is_written_behind_a_ping_gives_it_no_time() -> None:
         tasks.start_soon(run)
         await anyio.sleep(INTERVAL + 1)
         assert len(run.line.writes) == 1
-        while run.pump.end is None:
-            run.outbox.put(Large())
+        while run.socket.end is None:
+            run.put(Large())
             await anyio.sleep(TIMEOUT / 10)
     assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
 
@@ -232,7 +244,7 @@ async def test_what_is_written_behind_a_ping_gives_it_no_time() -> None:
 async def test_a_peer_whose_system_stopped_taking_has_no_time() -> None:
     run = Run()
     run.line.unconfirmed = Large.size
-    run.outbox.put(Large())
+    run.put(Large())
     await run()
     assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
 
@@ -240,9 +252,9 @@ async def test_a_peer_whose_system_stopped_taking_has_no_time() -> None:
 async def test_a_peer_that_stopped_reading_has_not() -> None:
     run = Run()
     run.line.write_seconds = math.inf
-    run.outbox.put(Large())
+    run.put(Large())
     await run()
-    assert isinstance(run.pump.end, ConnectionLostError)
+    assert isinstance(run.socket.end, ConnectionLostError)
     assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
 
 
@@ -250,14 +262,14 @@ async def test_a_consumer_that_holds_the_reader_stops_the_clock() -> None:
     run = Run()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        run.ears.room = anyio.Event()
+        run.ears.full = True
         run.line.say(b"\x82\x00")
         await anyio.sleep(100 * INTERVAL)
-        assert run.pump.end is None and run.line.writes == []
-        room, run.ears.room = run.ears.room, None
-        room.set()
+        assert run.socket.end is None and run.line.writes == []
+        run.ears.full = False
+        run.ears.signal.set()
         released = anyio.current_time()
-    assert isinstance(run.pump.end, ConnectionLostError)
+    assert isinstance(run.socket.end, ConnectionLostError)
     assert run.lived == pytest.approx(released - run.began + INTERVAL + TIMEOUT, abs=INTERVAL / 4)
 
 
@@ -266,9 +278,9 @@ async def test_no_pings_once_closing() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await anyio.sleep(1)
-        run.pump.close(1000, "")
+        run.socket.close(1000, "", seconds=math.inf)
         await anyio.sleep(10 * INTERVAL)
-        assert run.pump.end is None
+        assert run.socket.end is None
         run.line.say(b"\x88\x02\x03\xe8")
-    assert run.pump.end == Close(1000, "")
+    assert run.socket.end == Close(1000, "")
     assert len(run.line.writes) == 1

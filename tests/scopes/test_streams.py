@@ -80,7 +80,7 @@ class TestEnds:
                 gc.collect()
                 # It would overflow twice over if anybody still listened.
                 await conn.emitMany("n", 10)
-                assert conn._buffers == {}
+                assert conn._link.state.buffers == {}
                 fresh = conn.events("n")
                 await conn.emit("n", "fresh")
                 assert await fresh.receive() == "fresh"
@@ -93,7 +93,7 @@ class TestEnds:
                     conn.events(f"never-{number}")
                 gc.collect()
                 assert await conn.echo(1) == 1
-                assert conn._buffers == {}
+                assert conn._link.state.buffers == {}
 
     async def test_closed_under_an_iteration(self, client: Client, key: list[str]) -> None:
         outcomes = []
@@ -185,7 +185,7 @@ class TestEnds:
                     tasks.cancel_scope.cancel()
                 await conn.emit("n", 5)
                 assert got == [0]
-                assert conn._buffers == {}
+                assert conn._link.state.buffers == {}
 
 
 SECRET = "s3cr3t-t0ken"

@@ -19,6 +19,7 @@ from .._checks import check_choice, check_size
 from .._convert import Converter, Misfit, converter_for
 from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from .._io.stream import current_backend
+from .._io.waiting import Signal
 from .._log import logger
 
 __all__ = [
@@ -103,9 +104,9 @@ class EventBuffer:
         self._unsubscribe = unsubscribe
         self._abandon = abandon
         self._check = check
-        self._tell_drop = dropped
-        self._arrival: anyio.Event | None = None
-        self._departure: anyio.Event | None = None
+        self._note_drop = dropped
+        self._arrival: Signal | None = None
+        self._departure: Signal | None = None
 
     def push(self, item: Value | Unreadable) -> None:
         """Take an event."""
@@ -114,7 +115,7 @@ class EventBuffer:
         size = item[1]
         if (
             self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
-        ) and self._is_full(size):
+        ) and self._has_no_capacity(size):
             if self._overflow == "raise":
                 self._count_drop()
                 self.end(
@@ -157,7 +158,7 @@ class EventBuffer:
             self.ended = True
             self.end_error = error
             self._wake()
-            self._tell_departure()
+            self._notify_departure()
 
     def pop(self) -> Value | Unreadable | Gap:
         """The oldest item; the caller knows that there is one."""
@@ -166,21 +167,28 @@ class EventBuffer:
             self.byte_count -= item[1]
             self.event_count -= 1
             if self._departure is not None:
-                self._tell_departure()
+                self._notify_departure()
         return item
 
     def clear(self) -> None:
         """Forget what is held."""
         self.items.clear()
         self.event_count = self.byte_count = 0
-        self._tell_departure()
+        self._notify_departure()
 
-    def holds_reader(self) -> anyio.Event | None:
-        """With ``overflow="block"`` and a full buffer, an event that is set on departure."""
-        if self._overflow != "block" or self.ended or not self._is_full(0):
-            return None
-        self._departure = self._departure or anyio.Event()
-        return self._departure
+    @property
+    def can_block(self) -> bool:
+        """Whether the reader pauses while this is full."""
+        return self._overflow == "block"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no capacity for another event."""
+        return not self.ended and self._has_no_capacity(0)
+
+    def notify_when_free(self, signal: Signal) -> None:
+        """Set the signal when there may be capacity again."""
+        self._departure = signal
 
     @property
     def raises_gaps(self) -> bool:
@@ -195,7 +203,7 @@ class EventBuffer:
     async def arrival(self) -> None:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
-            self._arrival = self._arrival or anyio.Event()
+            self._arrival = self._arrival or Signal()
             await self._arrival.wait()
 
     def unsubscribe(self) -> None:
@@ -207,7 +215,7 @@ class EventBuffer:
         if not self.ended:
             self._abandon(self)
 
-    def _is_full(self, size: int) -> bool:
+    def _has_no_capacity(self, size: int) -> bool:
         if self.event_count >= self._buffer_size:
             return True
         return self.event_count > 0 and self.byte_count + size > self._buffer_bytes
@@ -215,7 +223,7 @@ class EventBuffer:
     def _drop_oldest(self, size: int) -> None:
         """Make room; the gaps among what is dropped stay, as one."""
         lost: Gap | None = None
-        while self.event_count and self._is_full(size):
+        while self.event_count and self._has_no_capacity(size):
             item = self.pop()
             if isinstance(item, Gap):
                 lost = _merged(lost, item)
@@ -228,8 +236,8 @@ class EventBuffer:
 
     def _count_drop(self) -> None:
         self.dropped += 1
-        if self._tell_drop is not None:
-            self._tell_drop(self.name)
+        if self._note_drop is not None:
+            self._note_drop(self.name)
         if self.dropped == 1 and self._overflow != "raise":
             logger.warning("events %r: buffer overflow, events are dropped", self.name)
 
@@ -238,7 +246,7 @@ class EventBuffer:
             self._arrival.set()
             self._arrival = None
 
-    def _tell_departure(self) -> None:
+    def _notify_departure(self) -> None:
         if self._departure is not None:
             self._departure.set()
             self._departure = None
@@ -262,11 +270,11 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
 
     _cancellation: Callable[[], Awaitable[None] | None]  # from the first wait on
 
-    def __init__(self, buffer: EventBuffer, type: Any) -> None:
+    def __init__(self, buffer: EventBuffer, type: Any, what: str) -> None:
         self._buffer = buffer
         self._items = buffer.items
         self._converter: Converter | None = None if type is Any else converter_for(type)
-        self._what = f"event {buffer.name!r}"
+        self._what = what
         self._closed = False
         self._taken = 0
         self._thread = -1  # where it is used, from the first wait on

@@ -28,7 +28,8 @@ class Ended(msgspec.Struct, frozen=True):
         refused: Whether the server sent an error in place of Init.
         opening: What an error that came in place of Init means.
         explained: Whether the management API told why the actor does not start.
-        held: Whether the connection was of use, so that backoff starts over.
+        healthy: Whether the actor sent something or the connection lasted, so that backoff
+            starts over.
         close_code: The code of the peer's close frame, if there was one.
     """
 
@@ -39,7 +40,7 @@ class Ended(msgspec.Struct, frozen=True):
     refused: bool = False
     opening: Opening = Opening.OTHER
     explained: bool = False
-    held: bool = False
+    healthy: bool = False
     close_code: int | None = None
 
     @property

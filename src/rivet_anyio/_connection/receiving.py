@@ -1,128 +1,119 @@
-"""What a session hears: events go to their streams, answers to calls, the rest to the connection.
-
-An object of its own because events pass here at any rate: each look at an attribute of
-`Connection` costs several times as much, for its ``__getattr__``.
-"""
+"""What one socket receives: events go to their streams, answers to their calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import anyio
-
-from .._errors import ProtocolError
-from .._observe import ConnectionObserver
-from ..protocol.messages import ActionResponse, Event, Init, ServerError
+from .._errors import ActorError, ProtocolError
+from .._io.waiting import Signal
+from .._log import logger
+from .._observe import AttemptObserver
+from .._websocket.connection import WebSocketConnection
+from ..protocol.messages import ActionResponse, Event, Init, ServerError, actor_error
 from ..protocol.session import Session
-from .events import EventBuffer, Unreadable, Value
-from .sending import Sender
+from .events import Unreadable, Value
+from .state import ConnectionState
 
-__all__ = ["Incoming"]
+__all__ = ["Receiver"]
 
 
-class Incoming:
-    """The sink of one session's pump.
+class Receiver:
+    """The sink of one socket.
 
     Attributes:
-        heard: Whether the actor has said anything since it opened the connection.
-
-    Args:
-        session: What reads messages.
-        sender: Hears of answers.
-        buffers: Who waits for events, by their names.
-        blocking: Those of them that may stop the reader.
-        abandoned: Streams that became garbage wait here, for `sweep`.
-        sweep: Unsubscribes those.
-        other: Takes every other message.
-        observer: Hears of events.
+        received: Whether the actor has sent anything after Init.
+        refusal: The error that the server sent in place of Init.
+        socket: The socket; to be set before the first message.
     """
 
-    __slots__ = (
-        "_abandoned",
-        "_blocking",
-        "_buffers",
-        "_early",
-        "_observer",
-        "_other",
-        "_sender",
-        "_session",
-        "_sweep",
-        "heard",
-    )
+    __slots__ = ("_attempt", "_early", "_session", "_state", "received", "refusal", "socket")
+
+    socket: WebSocketConnection
 
     def __init__(
-        self,
-        session: Session,
-        sender: Sender,
-        *,
-        buffers: dict[str, list[EventBuffer]],
-        blocking: list[EventBuffer],
-        abandoned: list[EventBuffer],
-        sweep: Callable[[], None],
-        other: Callable[[Init | ServerError], None],
-        observer: ConnectionObserver | None,
+        self, state: ConnectionState, session: Session, attempt: AttemptObserver | None
     ) -> None:
-        self.heard = False
+        self.received = False
+        self.refusal: ActorError | None = None
+        self._state = state
         self._session = session
-        self._sender = sender
-        self._buffers = buffers
-        self._blocking = blocking
-        self._abandoned = abandoned
         self._early = session.early
-        self._sweep = sweep
-        self._other = other
-        self._observer = observer
+        self._attempt = attempt
 
     def message(self, data: str | bytes) -> None:
-        """Take a message from the pump."""
-        if self._abandoned:
-            self._sweep()
-        message = self._session.receive(data, self._buffers)
+        """Take one message."""
+        state = self._state
+        if state.abandoned:
+            state.reap()
+        message = self._session.receive(data, state.buffers)
         item: Value | Unreadable
         # In the order of how often they come.
         if isinstance(message, tuple):
             name, value = message
             item = (value, len(data))
         elif isinstance(message, ActionResponse):
-            self.heard = True
-            if not self._sender.answered(message.id, message.output):
-                self._session.check_answer(message, issued=self._sender.issued)
+            self.received = True
+            if not state.answered(message.id, message.output):
+                self._session.check_answer(message, issued=state.issued)
             return
         elif isinstance(message, Event):
-            self.heard = True
-            if message.name not in self._buffers:
+            self.received = True
+            if message.name not in state.buffers:
                 return
             name, item = message.name, _read(message, len(data))
         else:
             if message is not None:
-                self._other(message)
+                self._take_other(message)
             return
-        self.heard = True
-        buffers = self._buffers[name]
-        if self._observer is not None:
-            self._observer.event(name)
+        self.received = True
+        buffers = state.buffers[name]
+        if state.observer is not None:
+            state.observer.event(name)
         if len(buffers) == 1:
             buffers[0].push(item)
         else:
             for buffer in tuple(buffers):  # one that overflows leaves them
                 buffer.push(item)
 
-    def full(self) -> anyio.Event | None:
-        """Tell the pump whether a blocking stream has room.
+    def is_full(self) -> bool:
+        """Whether a stream with ``overflow="block"`` is full.
 
-        As long as there is, deliver what came before Init: the pump asks after every message, and
+        While none is, deliver what came before Init: the socket asks after every message, and
         reads on only when all of that is delivered.
         """
-        if self._abandoned:
-            self._sweep()
+        state = self._state
+        if state.abandoned:
+            state.reap()
         while True:
-            for buffer in self._blocking:
-                room = buffer.holds_reader()
-                if room is not None:
-                    return room
+            if state.blocking and any(buffer.is_full for buffer in state.blocking):
+                return True
             if not self._early or self._session.init is None:
-                return None
+                return False
             self.message(self._early.popleft())
+
+    def notify_when_free(self, signal: Signal) -> None:
+        """Set the signal when a stream that is full has capacity again."""
+        for buffer in self._state.blocking:
+            if buffer.is_full:
+                buffer.notify_when_free(signal)
+
+    def _take_other(self, message: Init | ServerError) -> None:
+        """Take Init, or an error."""
+        state = self._state
+        self._session.check_answer(message, issued=state.issued)
+        if isinstance(message, Init):
+            logger.info("connected to actor %s, attempt %d", message.actor_id, state.attempts + 1)
+            if self._attempt is not None:
+                self._attempt.end(None)
+            socket = self.socket
+            state.opened(message, socket.keepalive.last_received, socket.last_message)
+            return
+        error = actor_error(message.body)
+        if message.action_id is not None:
+            state.refused(message.action_id, error)
+        elif self._session.init is None:
+            self.refusal = error
+        else:
+            logger.warning("the actor reported an error: %s.%s", error.group, error.code)
+            state.reported(error)
 
 
 def _read(event: Event, size: int) -> Value | Unreadable:

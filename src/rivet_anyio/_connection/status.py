@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._errors import ClosedError
+from .._io.waiting import Signal
 
 __all__ = ["Status", "StatusChange", "StatusStream"]
 
@@ -54,7 +55,7 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
     def __init__(self, now: StatusChange, check_loop: Callable[[], None]) -> None:
         self._check_loop = check_loop
         self._changes: deque[StatusChange] = deque([now])
-        self._arrival = anyio.Event()
+        self._arrival = Signal()
         self._ended = now.status is Status.CLOSED
         self._closed = False
         self.dropped = 0
@@ -87,7 +88,7 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
             if self._ended:
                 raise anyio.EndOfStream
             if self._arrival.is_set():
-                self._arrival = anyio.Event()
+                self._arrival = Signal()
             await self._arrival.wait()
         return self._changes.popleft()
 

@@ -34,7 +34,14 @@ class Attempts:
     async def wait(
         self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
     ) -> None:
-        """Wait before the next attempt; raises `error` when there is none.
+        """Wait before the next attempt; raises as `next_delay`."""
+        delay = self.next_delay(error, at_once=at_once, retry_after=retry_after)
+        await self._backoff.sleep(delay)
+
+    def next_delay(
+        self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
+    ) -> float:
+        """Seconds until the next attempt; raises `error` when there is none.
 
         Args:
             error: What the last attempt met.
@@ -48,4 +55,4 @@ class Attempts:
         if retry_after is not None:
             delay = max(delay, min(retry_after, self._maximum))
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
-        await self._backoff.sleep(delay)
+        return delay

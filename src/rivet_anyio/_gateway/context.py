@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Protocol
 from urllib.parse import unquote
 
 import anyio
@@ -13,18 +14,17 @@ import httpx
 from .._config import ClientConfig
 from .._errors import (
     ActorError,
-    ClosedError,
     ConfigError,
     ConnectError,
     ConnectionLostError,
     ProtocolError,
     RivetError,
+    outside_block,
 )
 from .._http.borrowed import HttpTransport
 from .._http.transport import HttpAnswer
 from .._io.stream import Backend, check_loop, current_backend
 from .._observe import Observer, Subject, subject_at
-from .._websocket.connection import Pump
 from ..protocol.addressing import (
     Endpoint,
     join_url,
@@ -43,8 +43,20 @@ from .shared import SharedRequests
 __all__ = ["Core"]
 
 
+class Droppable(Protocol):
+    """An open socket."""
+
+    def drop(self) -> None:
+        """End it at once."""
+        ...
+
+
 class Core:
-    """The inside of a client."""
+    """The inside of a client.
+
+    Attributes:
+        sockets: The open WebSockets, which end with the client's block.
+    """
 
     def __init__(
         self,
@@ -60,7 +72,7 @@ class Core:
         self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
-        self.pumps: set[Pump] = set()  # of the open sockets
+        self.sockets: set[Droppable] = set()
         self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
@@ -77,8 +89,8 @@ class Core:
     def close(self) -> None:
         """The client's block has been left: its sockets are of no more use."""
         self._transport = None
-        for pump in tuple(self.pumps):
-            pump.drop()
+        for socket in tuple(self.sockets):
+            socket.drop()
 
     @property
     def http(self) -> HttpTransport:
@@ -87,8 +99,7 @@ class Core:
         In another event loop than the block's it is a `RuntimeError`.
         """
         if self._transport is None:
-            when = "after its block was left" if self._used else "before 'async with' entered it"
-            raise ClosedError(f"the Client was used {when}")
+            raise outside_block("the Client", entered=self._used)
         assert self.backend is not None
         check_loop(self.backend, "this Client")
         return self._transport

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-import anyio
 from anyio import CancelScope
 
 from .._errors import ConnectError, ProtocolError
 from .._http.transport import HttpAnswer
 from .._http.upgrade import UpgradeRefused, upgrade
 from .._io.stream import ByteStream
-from .._io.tasks import is_cancelled
+from .._io.tasks import foreign_cancellation
 from .._observe import AttemptObserver, merged
+from .._types import GetParams
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.dialect import Encoding
 from .context import Core
@@ -23,7 +23,7 @@ from .errors import error_of
 from .resolve import Target
 from .server import Server
 
-__all__ = ["Line", "ParamsFailed", "dial", "open_stream"]
+__all__ = ["OpenSocket", "ParamsFailed", "dial", "open_stream"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -36,7 +36,7 @@ class ParamsFailed(Exception):
         self.error = error
 
 
-class Line:
+class OpenSocket:
     """An open WebSocket, and whom it leads to."""
 
     __slots__ = ("actor_id", "server", "stream")
@@ -54,11 +54,11 @@ async def dial(
     *,
     encoding: Encoding,
     params: Any,
-    get_params: Callable[[], Awaitable[Any]] | None,
+    get_params: GetParams | None,
     skip_ready_wait: bool,
     deadline: float,
     observer: AttemptObserver | None = None,
-) -> Line:
+) -> OpenSocket:
     """Get the params, find the actor, and open a WebSocket to it.
 
     Args:
@@ -87,19 +87,16 @@ async def dial(
         stream = await open_stream(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context
         )
-        return Line(stream, server, actor_id)
+        return OpenSocket(stream, server, actor_id)
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
 
 
-async def _ask(get_params: Callable[[], Awaitable[Any]]) -> Any:
+async def _ask(get_params: GetParams) -> Any:
     try:
-        return await get_params()
+        with foreign_cancellation(ConnectError("get_params was cancelled from outside")):
+            return await get_params()
     except Exception as exc:
         raise ParamsFailed(exc) from exc
-    except anyio.get_cancelled_exc_class() as exc:
-        if is_cancelled():
-            raise
-        raise ParamsFailed(ConnectError("get_params was cancelled from outside")) from exc
 
 
 async def open_stream(

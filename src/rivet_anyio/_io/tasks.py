@@ -7,7 +7,8 @@ inside keep what goes wrong to themselves and return.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -17,27 +18,33 @@ from anyio.abc import TaskGroup
 from .stream import in_trio
 from .waiting import Signal
 
-__all__ = ["LEAVE_CANCELLED_SECONDS", "SilentTasks", "is_cancelled", "patience", "uninterrupted"]
+__all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "uninterrupted"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LEAVE_CANCELLED_SECONDS = 1.0
-"""How long a goodbye may take when the scope is left by cancellation."""
+_LEAVE_CANCELLED_SECONDS = 1.0
+"""How long a closing handshake may take when the scope is left by cancellation."""
 
 
-def patience(close_timeout: float, exc_type: type[BaseException] | None) -> float:
-    """Seconds that a goodbye may take, given how the block ends."""
+def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) -> float:
+    """Seconds that a closing handshake may take, given how the block ends."""
     if exc_type is None or issubclass(exc_type, Exception):
         return close_timeout
-    return min(close_timeout, LEAVE_CANCELLED_SECONDS)
+    return min(close_timeout, _LEAVE_CANCELLED_SECONDS)
 
 
-def is_cancelled() -> bool:
-    """Whether a cancel scope around this task has been cancelled.
+@contextmanager
+def foreign_cancellation(error: Exception) -> Generator[None]:
+    """Raise this error in place of a cancellation that no cancel scope asked for.
 
-    A cancellation without one comes from elsewhere: from a future that somebody cancelled, say.
+    asyncio lets anybody cancel a task or a future, and that must not reach the user's body.
     """
-    return anyio.current_effective_deadline() == -math.inf
+    try:
+        yield
+    except anyio.get_cancelled_exc_class() as exc:
+        if anyio.current_effective_deadline() == -math.inf:
+            raise
+        raise error from exc
 
 
 def uninterrupted(function: F) -> F:

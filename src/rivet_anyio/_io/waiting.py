@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import anyio
 from anyio.lowlevel import checkpoint
+
+from .stream import Waiter, current_backend
 
 __all__ = ["Signal"]
 
@@ -11,11 +12,11 @@ __all__ = ["Signal"]
 class Signal:
     """As `anyio.Event`, which takes a microsecond and a kilobyte to make on asyncio."""
 
-    __slots__ = ("_event", "_is_set")
+    __slots__ = ("_is_set", "_waiters")
 
     def __init__(self) -> None:
-        self._event: anyio.Event | None = None
         self._is_set = False
+        self._waiters: dict[Waiter, None] | None = None
 
     def is_set(self) -> bool:
         """Whether `set` has been called."""
@@ -24,15 +25,20 @@ class Signal:
     def set(self) -> None:
         """Wake everybody who waits, and let nobody wait any more."""
         self._is_set = True
-        event, self._event = self._event, None
-        if event is not None:
-            event.set()
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            waiter.set()
 
     async def wait(self) -> None:
         """Return when `set` has been called."""
         if self._is_set:
             await checkpoint()
             return
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+        waiters = self._waiters = self._waiters or {}
+        waiter = current_backend().waiter()
+        waiters[waiter] = None
+        try:
+            await waiter.wait()
+        except BaseException:
+            waiters.pop(waiter, None)
+            raise

@@ -404,15 +404,14 @@ class Actor(Generic[Params, Input]):
             ClosedError: this is a handle and no connection, or its block was left.
         """
         self._check_member(event, ActorEvent)
-        stream = self._connected.events(
+        return self._connected._link.events(
             event.server_name,
-            type=event.type,
+            event.type,
             buffer_size=buffer_size,
             overflow=overflow,
             gaps=gaps,
+            what=f"event {event.server_name!r} of actor {self.name!r}",
         )
-        stream._what = f"event {event.server_name!r} of actor {self.name!r}"
-        return stream
 
     async def next_event(self, event: ActorEvent[Self, T]) -> T:
         """Wait for one event, subscribed for just as long. Errors as `Connection.next_event`.

@@ -1,12 +1,25 @@
-"""One open WebSocket: a task that reads, a task that writes, a task that keeps it alive.
+"""One open WebSocket: a task that reads, a task that writes, a task that watches the deadlines.
 
 None of the three ever raises: the first thing that ends the connection is kept as its `end`, and
 the three return. Only the writer waits for the socket, so a cancelled caller leaves no half frame
-behind: what a caller writes itself it writes in one step, and what did not fit is the writer's.
+behind: what a caller writes itself it writes in one step, and the writer writes what did not fit.
+
+The states, and who leaves each of them:
+
+| state   | what may leave                  | what ends it                              |
+|---------|---------------------------------|-------------------------------------------|
+| OPENING | pings and pongs                 | `start_sending`, its deadline             |
+| OPEN    | everything                      | `close`, `fail`, a close frame, bad bytes |
+| CLOSING | what was begun, the close frame | the peer's close frame, its deadline      |
+| ENDED   | nothing                         |                                           |
+
+`drop`, a broken socket and a peer that is gone lead to ENDED from every state. Whoever begins to
+close sets the deadline, and the watching task keeps it, whether the writer can write or not.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -16,23 +29,22 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._io.stream import ByteStream, current_backend
+from .._io.stream import ByteStream, Waiter, current_backend
 from .._io.tasks import uninterrupted
 from .._io.waiting import Signal
-from .framing import Close, Frame, Framer, FramingError, Ping, Pong
+from .framing import Close, Framer, FramingError, Ping, Pong
+from .keepalive import Due, Keepalive
 from .outbox import HIGH_WATER, Outbox, Outgoing
 
-__all__ = ["Pump", "Sink"]
+__all__ = ["Sink", "State", "WebSocketConnection"]
 
 _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024
 _FRAMES_PER_CHECKPOINT = 64
-_ROOM_CHECK_SECONDS = 0.5
-_LATE_CHECKPOINTS = 4
-_TICK = 0.001
-"""Seconds to a deadline that count as none: clocks and sums of floats are not exact."""
-_LAST_WORDS_SECONDS = 1.0
-"""After a failed write, how long the peer's own explanation is waited for."""
+_PAUSE_CHECK_SECONDS = 0.5
+CLOSE_FRAME_SECONDS = 1.0
+"""How long a close frame may take to leave when nothing else is waited for, and how long the
+peer's own explanation may take after a failed write."""
 
 
 class Sink(Protocol):
@@ -42,9 +54,22 @@ class Sink(Protocol):
         """Take one message; a `RivetError` from here ends the connection."""
         ...
 
-    def full(self) -> anyio.Event | None:
-        """None while there is room, else an event that is set when there may be again."""
+    def is_full(self) -> bool:
+        """Whether reading must pause."""
         ...
+
+    def notify_when_free(self, signal: Signal) -> None:
+        """Set the signal when reading may go on."""
+        ...
+
+
+class State(enum.Enum):
+    """See the module."""
+
+    OPENING = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    ENDED = enum.auto()
 
 
 class _Batch(NamedTuple):
@@ -53,27 +78,28 @@ class _Batch(NamedTuple):
     writes: list[bytes | Iterator[bytes]]
     items: list[Outgoing]
     pings: int
-    is_last: bool
+    has_close: bool
 
 
-class Pump:
+class WebSocketConnection:
     """Moves messages between a byte stream, an outbox and a sink.
 
     Attributes:
-        last_heard: When the last bytes came, in seconds of `anyio.current_time`.
+        state: See the module.
+        end: Why it ended: the peer's close frame, or an error. None until that is known.
         last_message: When the last message came that the sink has taken.
-        end: Why it ended: the peer's close frame, or what went wrong. None while it is open.
+        keepalive: When bytes came.
 
     Args:
         stream: What frames travel on.
         framer: Frames to bytes and back.
-        outbox: Where outgoing messages wait; nothing is taken from it before `begin_sending`.
+        outbox: Where outgoing messages wait; nothing is taken from it before `start_sending`.
         sink: Where incoming messages go.
         ping_interval: Seconds of silence after which a ping is sent; None: never.
         ping_timeout: Seconds after a ping without any byte from the peer that mean it is gone;
             None: never.
-        opening_deadline: The time of `anyio.current_time` by which `begin_sending` must have been
-            called; `inf`: no matter when.
+        opening_deadline: The time of `anyio.current_time` by which `start_sending` must have been
+            called.
     """
 
     def __init__(
@@ -85,55 +111,57 @@ class Pump:
         *,
         ping_interval: float | None,
         ping_timeout: float | None,
-        opening_deadline: float = float("inf"),
+        opening_deadline: float = math.inf,
     ) -> None:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
-        uninterrupted(self.send)  # marks the function, for all pumps
+        uninterrupted(self.send)  # marks the function, for all connections
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
         self._sink = sink
-        self._ping_interval = ping_interval
-        self._ping_timeout = ping_timeout
-        self._opening_deadline = opening_deadline
-        self._opened = Signal()
-        self._ended = Signal()
-        self._control: list[Frame] = []
-        self._close_frame: Close | None = None
-        self._close_sent = Signal()
-        self._is_idle = False
-        self._rest: _Batch | None = None
-        self.last_message = self.last_heard = self._last_written = self._time()
-        self._pings = self._unsent_pings = 0
-        self._ping_written = self._last_written
-        self._written = self._ping_end = 0  # in bytes: so far, and when the last ping had left
-        self._held = False
-        self._pause: CancelScope | None = None
-        self._scope: CancelScope | None = None
+        now = self._time()
+        self.state = State.OPENING
         self.end: RivetError | Close | None = None
+        self.last_message = now
+        self.keepalive = Keepalive(ping_interval, ping_timeout, now)
+        self._pings = 0
+        self._deadline = opening_deadline  # of OPENING, then of CLOSING
+        self._retirement: RivetError | None = None
+        self._control: list[Ping | Pong] = []
+        self._close_frame: Close | None = None
+        self._close_sent = False
+        self._rest: _Batch | None = None
+        self._written = 0
+        self._last_written = now
+        self._idle_writer: Waiter | None = None
+        self._alarm: Waiter | None = None  # of the task that watches the deadlines
+        self._paused: Signal | None = None  # while the sink is full
+        self._ended = Signal()
+        self._scope: CancelScope | None = None
 
-    @property
-    def closing(self) -> bool:
-        """Whether the close handshake has begun from this side."""
-        return self._close_frame is not None
+    # What others ask of it
 
-    def begin_sending(self) -> None:
-        """Let the writer take from the outbox."""
-        self._opened.set()
+    def start_sending(self) -> None:
+        """Let messages leave."""
+        if self.state is State.OPENING:
+            self.state = State.OPEN
+            self._deadline = math.inf
+            self._wake_watcher()
         batch = self._next_batch() if self._is_free() else None
-        if batch is not None and batch.writes:
+        if batch is None:
+            self.notify()
+        elif batch.writes:
             self._write_batch_now(batch)
-        else:
-            self._outbox.wake()
 
     def send(self, item: Outgoing) -> None:
-        """Write a message: at once if nothing stands in the way, else when its turn comes.
+        """Write a message: at once if nothing stands in the way, else after what waits.
 
         Nothing in it can be cancelled: what cannot be written at once is left to the writer.
         """
-        if not self._outbox.is_empty or item.size > HIGH_WATER or not self._is_free():
+        if not self._outbox.is_idle or item.size > HIGH_WATER or not self._is_free():
             self._outbox.put(item)
+            self.notify()
             return
         payload = item.take()
         if payload is None:
@@ -143,21 +171,194 @@ class Pump:
         if not written:
             item.take_back()
             self._outbox.put(item)
+            self.notify()
         elif written == len(frame):
             item.sent()
         else:
             self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))
 
+    def notify(self) -> None:
+        """Tell the writer that there is something to write."""
+        writer, self._idle_writer = self._idle_writer, None
+        if writer is not None:
+            writer.set()
+
+    def retire(self, error: RivetError, *, seconds: float) -> None:
+        """Take no message from the outbox any more, and fail with this error in `seconds`."""
+        if self.state is State.OPEN and self._retirement is None:
+            self._retirement = error
+            self._deadline = self._time() + seconds
+            self._wake_watcher()
+
+    def close(self, code: int = 1000, reason: str = "", *, seconds: float) -> None:
+        """Begin the closing handshake, which may take `seconds`; nothing else leaves any more."""
+        if self.state in (State.OPENING, State.OPEN):
+            self.state = State.CLOSING
+            self._close_frame = Close(code, reason)
+            self._deadline = math.inf
+            self.notify()
+            if self._paused is not None:
+                self._paused.set()
+        self._hurry(seconds)
+
+    def fail(self, error: RivetError, code: int = 1000) -> None:
+        """End because of this error; a close frame is the last that leaves, if it can."""
+        self._finish(error)
+        self.close(code, "", seconds=CLOSE_FRAME_SECONDS)
+
+    def drop(self) -> None:
+        """End at once; the peer gets no close frame."""
+        self._finish(ConnectionLostError("the connection was dropped"))
+        self._stop()
+
+    async def run(self) -> RivetError | Close:
+        """Read, write and watch until the connection ends; returns its `end`.
+
+        Cancellation: drops everything at once, without a close frame.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._scope = tasks.cancel_scope
+                if self.state is State.ENDED:
+                    self._scope.cancel()
+                # The reader is resumed most often, and that costs less in a task of its own than
+                # at the end of a long chain of calls.
+                tasks.start_soon(uninterrupted(self._listen))
+                tasks.start_soon(uninterrupted(self._watch))
+                await self._write()
+                if self.end is not None:
+                    self._stop()
+        except BaseException:
+            self._finish(ConnectionLostError("the connection's task was cancelled"))
+            raise
+        finally:
+            self.state = State.ENDED
+        # Nobody said why: one of the tasks was cancelled from outside.
+        self._finish(ConnectionLostError("the connection was dropped"))
+        assert self.end is not None
+        return self.end
+
+    # Ending
+
+    def _finish(self, end: RivetError | Close) -> None:
+        if self.end is None:
+            self.end = end
+            self._ended.set()
+
+    def _stop(self) -> None:
+        self.state = State.ENDED
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _hurry(self, seconds: float) -> None:
+        """Let the deadline be no later than this."""
+        self._deadline = min(self._deadline, self._time() + seconds)
+        self._wake_watcher()
+
+    # Reading
+
+    async def _listen(self) -> None:
+        try:
+            await self._read()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self._finish(_internal(error))
+        if self.state is State.CLOSING and not self._close_sent:
+            self._hurry(CLOSE_FRAME_SECONDS)  # the writer stops everything when it has left
+        else:
+            self._stop()
+
+    async def _read(self) -> None:
+        frames = 0
+        message, is_full = self._sink.message, self._sink.is_full
+        while self.end is None:
+            try:
+                data = await self._stream.read(_READ_SIZE)
+            except ConnectionLostError as lost:
+                self._finish(lost)
+                return
+            if not data:
+                self._finish(ConnectionLostError("the peer went away without a close frame"))
+                return
+            now = self._time()
+            self.keepalive.received(now)
+            try:
+                for frame in self._framer.receive(data):
+                    if isinstance(frame, tuple):
+                        self._take_control(frame)
+                    elif self._close_frame is None:
+                        message(frame)
+                        self.last_message = now
+                    if self.end is not None:
+                        return
+                    if is_full():
+                        await self._pause()
+                    frames += 1
+                    if frames % _FRAMES_PER_CHECKPOINT == 0:
+                        await checkpoint()
+            except FramingError as error:
+                self.fail(ProtocolError(str(error)), error.close_code)
+            except ProtocolError as error:
+                self.fail(error, 1002)
+            except Exception as error:  # a fault of ours must not leave as a group
+                self.fail(_internal(error), 1011)
+
+    def _take_control(self, frame: Ping | Pong | Close) -> None:
+        if isinstance(frame, Ping):
+            self._control = [f for f in self._control if not isinstance(f, Pong)]
+            self._control.append(Pong(frame.payload))
+            self.notify()
+        elif isinstance(frame, Close):
+            self._control.clear()
+            self._finish(frame)
+            code = 1000 if frame.code == 1005 else frame.code
+            self.close(code, "", seconds=CLOSE_FRAME_SECONDS)
+
+    async def _pause(self) -> None:
+        """Stop reading while the sink is full; silence then is our own doing."""
+        try:
+            while self._close_frame is None and self._sink.is_full():
+                signal = self._paused = Signal()
+                self._sink.notify_when_free(signal)
+                # A stream that becomes garbage cannot say so from wherever it is collected.
+                with move_on_after(_PAUSE_CHECK_SECONDS):
+                    await signal.wait()
+        finally:
+            self._paused = None
+            self.keepalive.resumed(self._time())
+
+    # Writing
+
+    async def _write(self) -> None:
+        try:
+            while not self._close_sent:
+                batch = self._rest or self._next_batch()
+                if batch.writes:
+                    await self._write_all(batch.writes)
+                    self._rest = None
+                    self._note_left(batch)
+                else:
+                    waiter = self._idle_writer = self._waiter()
+                    await waiter.wait()
+        except ConnectionLostError as lost:
+            with move_on_after(CLOSE_FRAME_SECONDS):
+                await self._ended.wait()
+            self._finish(lost)
+            self._stop()
+        except Exception as error:  # a fault of ours must not leave as a group
+            self._finish(_internal(error))
+            self._stop()
+        finally:
+            self._idle_writer = None
+
     def _is_free(self) -> bool:
         """Whether the writer has nothing to do, and others may write."""
         return (
-            self._is_idle
+            self._idle_writer is not None
+            and self.state is State.OPEN
             and self._stream.writes_now
-            and self.end is None
             and self._rest is None
             and not self._control
-            and self._close_frame is None
-            and self._opened.is_set()
+            and self._retirement is None
         )
 
     def _write_batch_now(self, batch: _Batch) -> None:
@@ -178,159 +379,7 @@ class Pump:
 
     def _leave_to_writer(self, batch: _Batch) -> None:
         self._rest = batch
-        self._outbox.wake()
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Begin the close handshake: what waits in the outbox is not sent any more."""
-        if self._close_frame is None:
-            self._close_frame = Close(code, reason)
-            self._outbox.wake()
-            if self._pause is not None:
-                self._pause.cancel()  # its event is the sink's, which waits with it again
-
-    def drop(self) -> None:
-        """End at once, without a word to the peer."""
-        self._finish(ConnectionLostError("the connection was dropped"))
-        self._stop()
-
-    def stop_sending(self, seconds: float) -> None:
-        """Take nothing from the outbox any more, and end after these seconds at the latest."""
-        self._opened = Signal()
-        self._stop_after(seconds)
-
-    def give_up(self, error: RivetError) -> None:
-        """End because of this error: a close frame leaves last, if the writer can write it soon."""
-        self.close(1000, "")
-        self._finish(error)
-        self._stop_after(_LAST_WORDS_SECONDS)
-
-    async def run(self) -> RivetError | Close:
-        """Pump until the connection ends; returns its `end`.
-
-        Cancellation: drops everything at once, without a close frame.
-        """
-        async with anyio.create_task_group() as tasks:
-            self._scope = tasks.cancel_scope
-            # The reader is resumed most often, and that costs less in a task of its own than at
-            # the end of a long chain of calls.
-            tasks.start_soon(uninterrupted(self._listen))
-            tasks.start_soon(uninterrupted(self._keep_alive))
-            await self._write()
-            if self.end is not None:  # the close frame has left, and no answer is waited for
-                self._stop()
-        if self.end is None:
-            self.end = ConnectionLostError("the connection was dropped")
-        return self.end
-
-    def _stop(self) -> None:
-        if self._scope is not None:
-            self._scope.cancel()
-
-    def _stop_after(self, seconds: float) -> None:
-        if self._scope is not None:
-            self._scope.deadline = min(self._scope.deadline, self._time() + seconds)
-
-    def _finish(self, end: RivetError | Close) -> None:
-        if self.end is None:
-            self.end = end
-            self._ended.set()
-
-    async def _listen(self) -> None:
-        try:
-            await self._read()
-        except Exception as error:  # a fault of ours must not leave as a group
-            self.give_up(_internal(error))
-        await self._answer_close()
-        self._stop()
-
-    async def _read(self) -> None:
-        frames = 0
-        message, full = self._sink.message, self._sink.full
-        while self.end is None:
-            try:
-                data = await self._stream.read(_READ_SIZE)
-            except ConnectionLostError as lost:
-                self._finish(lost)
-                return
-            if not data:
-                self._finish(ConnectionLostError("the peer went away without a close frame"))
-                return
-            now = self.last_heard = self._time()
-            try:
-                for frame in self._framer.receive(data):
-                    if isinstance(frame, tuple):
-                        self._take_control(frame)
-                    elif self._close_frame is None:
-                        message(frame)
-                        self.last_message = now
-                    if self.end is not None:
-                        return
-                    if full() is not None:
-                        await self._wait_for_room()
-                    frames += 1
-                    if frames % _FRAMES_PER_CHECKPOINT == 0:
-                        await checkpoint()
-            except FramingError as error:
-                self.close(error.close_code, "")
-                self._finish(ProtocolError(str(error)))
-            except ProtocolError as error:
-                self.close(1002, "")
-                self._finish(error)
-            except Exception as error:  # a fault of ours must not leave as a group
-                self.close(1011, "")
-                self._finish(_internal(error))
-
-    def _take_control(self, frame: Ping | Pong | Close) -> None:
-        if isinstance(frame, Ping):
-            self._control = [f for f in self._control if not isinstance(f, Pong)]
-            self._control.append(Pong(frame.payload))
-            self._outbox.wake()
-        elif isinstance(frame, Close):
-            self._control.clear()
-            self.close(1000 if frame.code == 1005 else frame.code, "")
-            self._finish(frame)
-
-    async def _wait_for_room(self) -> None:
-        """Stop reading while a consumer holds us up; silence then is our own doing."""
-        while (room := self._sink.full()) is not None and self._close_frame is None:
-            self._held = True
-            try:
-                # A stream that becomes garbage cannot say so from wherever it is collected.
-                with move_on_after(_ROOM_CHECK_SECONDS) as self._pause:
-                    await room.wait()
-            finally:
-                self._held = False
-                self._pause = None
-                self.last_heard = self._time()
-
-    async def _answer_close(self) -> None:
-        """Let a close frame leave, if the writer still can."""
-        if self._close_frame is not None:
-            with move_on_after(_LAST_WORDS_SECONDS):
-                await self._close_sent.wait()
-
-    async def _write(self) -> None:
-        try:
-            while not self._close_sent.is_set():
-                batch = self._rest or self._next_batch()
-                if batch.writes:
-                    await self._write_all(batch.writes)
-                    self._rest = None
-                    self._note_left(batch)
-                else:
-                    self._is_idle = True
-                    try:
-                        await self._outbox.filled(self._waiter())
-                    finally:
-                        self._is_idle = False
-        except ConnectionLostError as lost:
-            with move_on_after(_LAST_WORDS_SECONDS):
-                await self._ended.wait()
-            self._finish(lost)
-            self._stop()
-        except Exception as error:  # a fault of ours must not leave as a group
-            self._finish(_internal(error))
-            self._stop()
+        self.notify()
 
     def _next_batch(self) -> _Batch:
         """What to write next."""
@@ -345,13 +394,13 @@ class Pump:
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
-        elif self._opened.is_set():
+        elif self.state is State.OPEN and self._retirement is None:
             encode = self._framer.encode
             for item, payload in self._outbox.take():
                 items.append(item)
                 if len(payload) <= _WRITE_SIZE:
                     parts.append(encode(payload))
-                else:  # a piece for each write, so that it is never held twice
+                else:  # a piece for each write, so that it is never in memory twice
                     if parts:
                         writes.append(b"".join(parts))
                         parts = []
@@ -372,103 +421,73 @@ class Pump:
 
     def _note_left(self, batch: _Batch) -> None:
         if batch.pings:
-            self._unsent_pings -= batch.pings
-            self._ping_written = self._last_written
-            self._ping_end = self._written
+            self.keepalive.ping_left(batch.pings, self._last_written, self._written)
         for item in batch.items:
             item.sent()
-        if batch.is_last:
-            self._close_sent.set()
+        if batch.has_close:
+            self._close_sent = True
 
-    async def _keep_alive(self) -> None:
+    # Watching the deadlines
+
+    async def _watch(self) -> None:
         try:
-            await self._ping_when_silent()
+            while self.state is not State.ENDED:
+                seconds = self._keep_deadlines(self._time())
+                if seconds > 0:
+                    waiter = self._alarm = self._waiter()
+                    with move_on_after(seconds):
+                        await waiter.wait()
+                    self._alarm = None
+                else:
+                    await checkpoint()
         except Exception as error:  # a fault of ours must not leave as a group
             self._finish(_internal(error))
             self._stop()
 
-    async def _ping_when_silent(self) -> None:
-        with move_on_after(self._opening_deadline - self._time()):
-            await self._opened.wait()
-        if not self._opened.is_set():
-            self._finish(ConnectError("the server did not open the connection in time"))
-            self._stop()
-            return
-        if self._ping_interval is None:
-            return
-        while True:
-            if self._held or self._close_frame is not None:
-                await anyio.sleep(self._ping_interval / 4)
-                continue
-            left = self.last_heard + self._ping_interval - self._time()
-            if left > _TICK:
-                await anyio.sleep(left)
-                continue
-            if self._ping_timeout is None:
-                if not self._unsent_pings:
-                    self._ping()
-                await anyio.sleep(self._ping_interval)
-                continue
-            asked = self._time()
-            self._ping()
-            if not await self._heard_since(asked, self._ping_interval, self._ping_timeout):
-                self._finish(
-                    ConnectionLostError(
-                        f"the peer sent nothing for {self._ping_timeout} s after a ping"
-                    )
+    def _keep_deadlines(self, now: float) -> float:
+        """Do what is due; return the seconds until something else may be."""
+        left = self._deadline - now
+        if left <= 0:
+            self._miss_deadline()
+            return 0.0
+        if self.state is not State.OPEN:
+            return left
+        if self._paused is not None:
+            return min(left, self.keepalive.interval / 4)
+        due = self.keepalive.check(
+            now,
+            written=self._written,
+            last_written=self._last_written,
+            unsent=self._stream.unsent,
+        )
+        if due is Due.PING:
+            self._pings += 1
+            self._control.append(Ping(self._pings.to_bytes(4, "big")))
+            self.notify()
+        elif due is Due.GONE:
+            self._finish(
+                ConnectionLostError(
+                    f"the peer sent nothing for {self.keepalive.timeout} s after a ping"
                 )
-                self._stop()
-                return
+            )
+            self._stop()
+        return min(left, due) if isinstance(due, float) else 0.0
 
-    def _ping(self) -> None:
-        self._pings += 1
-        self._unsent_pings += 1
-        self._control.append(Ping(self._pings.to_bytes(4, "big")))
-        self._outbox.wake()
+    def _miss_deadline(self) -> None:
+        if self.state is State.OPEN:
+            assert self._retirement is not None
+            self.fail(self._retirement)
+            return
+        if self.state is State.OPENING:
+            self._finish(ConnectError("the server did not open the connection in time"))
+        else:
+            self._finish(ConnectionLostError("the connection was not closed in time"))
+        self._stop()
 
-    async def _heard_since(self, asked: float, interval: float, timeout: float) -> bool:
-        """Whether a byte comes in time, counted from the last progress of what is written.
-
-        So a ping that waits behind a long message has time, here or in the system's buffers, and a
-        peer that stopped reading has not.
-        """
-        late = 0
-        queued, under_way = _Growth(), _Growth()
-        while self.last_heard < asked:
-            if self._held or self._close_frame is not None:
-                return True
-            arrived = self._written - self._stream.unsent()
-            if self._unsent_pings:
-                since = max(asked, self._last_written, queued.last(arrived, self._time()))
-            else:
-                grown = under_way.last(min(arrived, self._ping_end), self._time())
-                since = max(self._ping_written, grown)
-            left = since + timeout - self._time()
-            if left > _TICK:
-                late = 0
-                await anyio.sleep(min(left, interval, timeout / 4))
-            elif late < _LATE_CHECKPOINTS:
-                # Something may have blocked the whole event loop: let the others catch up.
-                late += 1
-                await checkpoint()
-            else:
-                return False
-        return True
-
-
-class _Growth:
-    """When a number was last seen to have grown."""
-
-    def __init__(self) -> None:
-        self._number: int | None = None
-        self._time = -math.inf
-
-    def last(self, number: int, now: float) -> float:
-        """Look at it; never, `-inf`, if it has not grown since the first look."""
-        if self._number is not None and number > self._number:
-            self._time = now
-        self._number = number
-        return self._time
+    def _wake_watcher(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.set()
 
 
 def _internal(error: Exception) -> RivetError:

@@ -1,14 +1,17 @@
-"""Messages on their way out, from the callers who wait to the one task that writes."""
+"""Messages on their way out, from the callers who wait to the one task that writes.
+
+Nothing here awaits but `capacity`, which waits for its caller's turn.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
-from .._io.stream import Waiter
 from .._io.waiting import Signal
 
-__all__ = ["HIGH_WATER", "Outbox", "Outgoing"]
+__all__ = ["HIGH_WATER", "Outbox", "Outgoing", "capacity"]
 
 HIGH_WATER = 64 * 1024
 """Bytes that may wait before callers have to."""
@@ -34,68 +37,66 @@ class Outgoing(Protocol):
         """Called when all its bytes were handed to the operating system."""
         ...
 
+    def fail(self, error: Exception) -> None:
+        """Called when `take` raised: it will not be sent."""
+        ...
+
 
 class Outbox:
-    """A queue with a high-water mark, and two events: something to write, room for more."""
+    """A queue with a high-water mark, and with the callers who wait for capacity."""
+
+    __slots__ = ("_bytes", "_items", "_waiters")
 
     def __init__(self) -> None:
         # A dict in order of arrival: what a cancelled caller takes back may be anywhere in it.
         self._items: dict[Outgoing, None] = {}
         self._bytes = 0
-        self._is_filled = False
-        self._writer: Waiter | None = None  # when it waits for something to write
-        self._turns: deque[Signal] = deque()  # of those who wait for room
+        self._waiters: deque[Signal] = deque()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits to be written, and nobody for room."""
-        return not self._items and not self._turns
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be written, and nobody for capacity."""
+        return not self._items and not self._waiters
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether callers have to wait for `capacity`."""
+        return self._bytes >= HIGH_WATER or bool(self._waiters)
 
     @property
     def items(self) -> tuple[Outgoing, ...]:
-        """What waits, the next one first."""
+        """What waits to be written, in order."""
         return tuple(self._items)
 
     @property
-    def is_full(self) -> bool:
-        """Whether callers have to wait for `room`."""
-        return self._bytes >= HIGH_WATER or bool(self._turns)
+    def waiters(self) -> deque[Signal]:
+        """The callers who wait for capacity, in order."""
+        return self._waiters
 
     def put(self, item: Outgoing) -> None:
-        """Append, whatever waits already; see `room`."""
+        """Append, without regard to capacity."""
         self._items[item] = None
         self._bytes += item.size
-        self._tell_room()
-        if not self._is_filled:
-            self.wake()
+        self.notify()
 
-    def replace(self, items: list[Outgoing]) -> None:
-        """Let these wait, in this order, instead of what does."""
-        self._items = dict.fromkeys(items)
-        self._bytes = sum(item.size for item in items)
-        if items:
-            self.wake()
-        self._tell_room()
-
-    def close(self) -> None:
-        """Forget what waits, and let all of those in who wait for room: they find it closed."""
-        self.replace([])
-        for turn in self._turns:
-            turn.set()
+    def put_first(self, items: Iterable[Outgoing]) -> None:
+        """Let these be written before everything that waits."""
+        self._items = {**dict.fromkeys(items), **self._items}
+        self._bytes = sum(item.size for item in self._items)
 
     def discard(self, item: Outgoing) -> bool:
-        """Take something back; False when it has been written or never was there."""
+        """Take something back; False when it does not wait here."""
         if item not in self._items:
             return False
         del self._items[item]
         self._bytes -= item.size
-        self._tell_room()
+        self.notify()
         return True
 
     def take(self) -> list[tuple[Outgoing, str | bytes]]:
         """What to write next: up to the high-water mark, at least one message if there is any.
 
-        When an item raises, it is gone, and what was to be taken after it waits on.
+        An item that cannot be written fails alone.
         """
         taken = self._items
         left: dict[Outgoing, None] = {}
@@ -103,52 +104,44 @@ class Outbox:
             taken, left = _split(self._items)
         self._items = left
         self._bytes = sum(item.size for item in left) if left else 0
-        self._tell_room()
-        payloads: list[tuple[Outgoing, str | bytes]] = []
-        rest = iter(taken)
-        try:
-            payloads.extend(
-                (item, payload) for item in rest if (payload := item.take()) is not None
-            )
-        except BaseException:
-            self.replace([*rest, *left])
-            raise
-        return payloads
-
-    def wake(self) -> None:
-        """Let `filled` return although nothing was put."""
-        self._is_filled = True
-        if self._writer is not None:
-            self._writer.set()
-
-    async def filled(self, waiter: Waiter) -> None:
-        """Wait, with this new waiter, until something was put, or `wake` called."""
-        if not self._is_filled:
-            self._writer = waiter
+        self.notify()
+        written = []
+        for item in taken:
             try:
-                await waiter.wait()
-            finally:
-                self._writer = None
-        self._is_filled = False
+                payload = item.take()
+            except Exception as error:
+                item.fail(error)
+                continue
+            if payload is not None:
+                written.append((item, payload))
+        return written
 
-    async def room(self) -> None:
-        """Wait until less waits than the high-water mark; first come, first served."""
-        if not self.is_full:
-            return
-        turn = Signal()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            self._turns.remove(turn)
-            self._tell_room()
-            raise
-        self._turns.remove(turn)
+    def close(self) -> None:
+        """Forget what waits, and let every caller who waits for capacity go on."""
+        self._items = {}
+        self._bytes = 0
+        for waiter in self._waiters:
+            waiter.set()
 
-    def _tell_room(self) -> None:
-        """Let the first one in; what it puts lets the next one in, if there still is room."""
-        if self._turns and self._bytes < HIGH_WATER:
-            self._turns[0].set()
+    def notify(self) -> None:
+        """Let the first waiter go on, if there is capacity; its `put` notifies the next."""
+        if self._waiters and self._bytes < HIGH_WATER:
+            self._waiters[0].set()
+
+
+async def capacity(outbox: Outbox) -> None:
+    """Wait until less than the high-water mark waits to be written; first come, first served."""
+    if not outbox.must_wait:
+        return
+    waiter = Signal()
+    outbox.waiters.append(waiter)
+    try:
+        await waiter.wait()
+    except BaseException:
+        outbox.waiters.remove(waiter)
+        outbox.notify()
+        raise
+    outbox.waiters.remove(waiter)
 
 
 def _split(items: dict[Outgoing, None]) -> tuple[dict[Outgoing, None], dict[Outgoing, None]]:

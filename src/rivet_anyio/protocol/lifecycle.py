@@ -175,7 +175,7 @@ def judge_opening(error: ActorError, *, has_engine: bool, in_message: bool = Fal
     return Opening.NOT_READY if from_gateway or (group, code) == _STOPPING else Opening.REFUSED
 
 
-def is_farewell(error: ActorError) -> bool:
+def is_stopped(error: ActorError) -> bool:
     """Whether an action's error says that nobody is behind its connection any more.
 
     RivetKit 2.1 and 2.2 keep the connections of an actor that went to sleep or was destroyed, and

@@ -1,0 +1,361 @@
+"""The supervisor of a connection: one socket after another, until the block is left or it fails.
+
+It is the only part of a connection that runs in the background. It never raises: what ends the
+connection goes to the state, and everybody who waits learns it from there.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+
+from .._checks import check_name
+from .._convert import check_result_type
+from .._errors import ActorError, ConnectionLostError
+from .._gateway.attempts import Attempts
+from .._gateway.call import explain, is_gone
+from .._gateway.context import Core
+from .._gateway.open import OpenSocket, ParamsFailed, dial
+from .._gateway.resolve import Target
+from .._http.upgrade import UpgradeRefused
+from .._io.stream import Backend, check_loop
+from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted
+from .._io.waiting import Signal
+from .._log import logger
+from .._observe import AttemptObserver, Subject
+from .._retry import Retry
+from .._types import GetParams
+from .._websocket.connection import WebSocketConnection
+from .._websocket.frames import RFC6455Framer
+from .._websocket.framing import Close
+from ..protocol.dialect import Dialect
+from ..protocol.encodings import codec_for
+from ..protocol.lifecycle import Opening, Verdict, judge, judge_opening, may_ask_again
+from ..protocol.messages import Raw
+from ..protocol.session import Session
+from .events import EventBuffer, EventStream, Gaps, Overflow, check_policies
+from .outcome import Ended, cause_of, delay_after
+from .receiving import Receiver
+from .sending import call_action
+from .state import ConnectionState, Phase
+from .status import StatusStream
+
+__all__ = ["Link"]
+
+_PATH = "/connect"
+_BUFFER_BYTES = 64 * 1024 * 1024
+_HEALTHY_SECONDS = 2.0
+"""A connection that lasted so long was healthy, although nothing was received on it."""
+_EXPLAIN_SECONDS = 5.0
+
+
+class Link:
+    """The inside of a `Connection`, which has no attributes of its own: those are actions.
+
+    Attributes:
+        state: Everything the connection knows.
+        core: The client.
+        subject: What observers are told of the actor.
+        socket: The WebSocket of the moment.
+
+    Args:
+        core: The client.
+        target: The actor.
+        params: Connection params.
+        get_params: Awaited for the params before every attempt.
+        skip_ready_wait: Do not wait at the gateway until the actor is ready.
+        connect_timeout: Seconds that one attempt may take.
+        close_timeout: Seconds that the closing handshake may take.
+        retry: Backoff between attempts.
+    """
+
+    _backend: Backend  # from `enter` on
+
+    def __init__(
+        self,
+        core: Core,
+        target: Target,
+        *,
+        params: Any,
+        get_params: GetParams | None,
+        skip_ready_wait: bool,
+        connect_timeout: float,
+        close_timeout: float,
+        retry: Retry,
+    ) -> None:
+        self.state = ConnectionState(creates=target.creation is not None)
+        self.core = core
+        self.subject: Subject | None = None
+        if core.observer is not None:
+            self.subject = core.subject(target.name, target.key)
+        self.socket: WebSocketConnection | None = None
+        self._target = target
+        self._params = params
+        self._get_params = get_params
+        self._skip_ready_wait = skip_ready_wait
+        self._connect_timeout = connect_timeout
+        self._close_timeout = close_timeout
+        self._retry = retry
+        self._first: Attempts | None = None  # until the first Init
+        self._tasks = SilentTasks()
+        self._supervised = Signal()
+
+    def check_loop(self) -> None:
+        """Raise `RuntimeError` in another event loop or thread than the block's."""
+        if self.state.phase not in (Phase.NEW, Phase.CLOSED):
+            check_loop(self._backend, "this connection")
+
+    def check_usable(self) -> None:
+        """Raise where the connection cannot be used, or not from here."""
+        if not self.state.is_open:
+            raise self.state.closed_error()
+        check_loop(self._backend, "this connection")
+
+    async def call(self, name: str, args: tuple[Any, ...]) -> Raw:
+        """As `call_action`."""
+        self.check_usable()
+        return await call_action(self.state, name, args, self._backend.checkpoint_if_cancelled)
+
+    def events(
+        self,
+        name: str,
+        type: Any,
+        *,
+        buffer_size: int,
+        overflow: Overflow,
+        gaps: Gaps,
+        what: str | None = None,
+    ) -> EventStream[Any]:
+        """As `Connection.events`; `what` names an event in errors."""
+        name = check_name("event", name)
+        check_policies(buffer_size, overflow, gaps)
+        check_result_type(type)
+        is_new = self.state.phase is Phase.NEW
+        if not is_new:
+            self.check_usable()
+        buffer = EventBuffer(
+            name,
+            since=-math.inf if is_new else self._backend.time(),
+            buffer_size=buffer_size,
+            buffer_bytes=_BUFFER_BYTES,
+            overflow=overflow,
+            gaps=gaps,
+            unsubscribe=self._unsubscribe,
+            abandon=self.state.abandon,
+            check=self._check_stream,
+            dropped=self._note_dropped if self.core.observer is not None else None,
+        )
+        self.state.subscribe(buffer)
+        return EventStream(buffer, type, what or f"event {name!r}")
+
+    def status_changes(self) -> StatusStream:
+        """As `Connection.status_changes`."""
+        return self.state.watch(self.check_loop)
+
+    def _unsubscribe(self, buffer: EventBuffer) -> None:
+        if not buffer.ended:
+            self.check_loop()
+        self.state.unsubscribe(buffer)
+
+    def _check_stream(self) -> None:
+        if self.state.phase is Phase.NEW:
+            raise self.state.closed_error()
+        self.check_loop()
+
+    def _note_dropped(self, name: str) -> None:
+        if self.state.observer is not None:
+            self.state.observer.dropped(name)
+
+    async def enter(self) -> None:
+        """Begin; return once the server has said Init, or raise what went wrong."""
+        if self.state.phase is not Phase.NEW:
+            raise RuntimeError("a Connection can be entered once: call connect() again")
+        _ = self.core.http  # raises outside the client's block
+        assert self.core.backend is not None
+        self._backend = self.core.backend
+        uninterrupted(StatusStream.receive)
+        codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
+        self.state.enter(codec, self._backend.waiter)
+        if self.core.observer is not None:
+            assert self.subject is not None
+            self.state.observer = self.core.observer.connection(self.subject)
+        await self._tasks.enter()
+        try:
+            self._tasks.start(self._supervise)
+            await self.state.settled_first.wait()
+            if self.state.failure is not None:
+                raise self.state.failure
+        except BaseException:
+            await self._leave(0.0)
+            raise
+
+    async def leave(self, exc_type: type[BaseException] | None) -> None:
+        """End; the closing handshake takes `close_timeout` at most."""
+        check_loop(self._backend, "this connection")
+        await self._leave(close_seconds(self._close_timeout, exc_type))
+
+    async def _leave(self, seconds: float) -> None:
+        try:
+            await self._tasks.leave(self._supervised, self.state.leave(seconds))
+        finally:
+            self.state.finish(None)
+
+    async def _supervise(self) -> None:
+        if self.state.observer is not None:
+            self.state.observer.background()
+        lost = ConnectionLostError("the connection's task was cancelled from outside")
+        try:
+            with foreign_cancellation(lost):
+                self._first = Attempts(self._retry)
+                # No local name holds the end of an attempt: it would live until the next one.
+                while (delay := self._judge(await self._observed_attempt())) is not None:
+                    await self._retry.sleep(delay)
+                    self.state.attempt_begins()
+        except Exception as failure:
+            if self.state.init is not None:
+                logger.warning("connection failed for good: %s", failure)
+            self.state.finish(failure)
+        finally:
+            self._supervised.set()
+
+    def _judge(self, ended: Ended) -> float | None:
+        """Seconds until the next attempt, None when the block was left; raises what is final."""
+        state = self.state
+        if state.phase is Phase.LEAVING:
+            return None
+        has_point = state.attempt_ended(ended)
+        if not has_point:
+            raise ended.cause
+        if ended.opened:
+            self._first = None
+        if self._first is not None:
+            assert isinstance(ended.cause, ActorError)
+            return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
+        delay = delay_after(ended, state.failures, self._retry)
+        logger.info(
+            "%s: %s; next attempt in %.2f s",
+            "connection lost" if ended.opened else "no connection",
+            # What the user's own code raised may hold what it was to keep.
+            type(ended.cause).__name__ if ended.by_user else ended.cause,
+            delay,
+        )
+        state.retry_later(ended.cause)
+        return delay
+
+    async def _observed_attempt(self) -> Ended:
+        observer = self.state.observer
+        if observer is None:
+            return await self._attempt(None)
+        attempt = observer.attempt()
+        try:
+            ended = await self._attempt(attempt)
+        except BaseException as exc:
+            attempt.end(exc)
+            raise
+        attempt.end(ended.cause)
+        return ended
+
+    async def _attempt(self, observer: AttemptObserver | None) -> Ended:
+        """One attempt, from dialling to the end of its connection."""
+        deadline = anyio.current_time() + self._connect_timeout
+        try:
+            opened = await dial(
+                self.core,
+                self._target,
+                _PATH,
+                encoding=self.core.config.encoding,
+                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+                deadline=deadline,
+                observer=observer,
+            )
+        except ParamsFailed as failed:
+            return Ended(failed.error, opened=False, by_user=True)
+        except ActorError as error:
+            # What answers a handshake with plain HTTP stands before the actor.
+            is_before = isinstance(error.__cause__, UpgradeRefused) or may_ask_again(error)
+            opening = judge_opening(error, has_engine=is_before)
+            return Ended(error, opened=False, opening=opening)
+        except Exception as exc:
+            return Ended(exc, opened=False)
+        async with aclosing(opened.stream):
+            return await self._run_socket(opened, deadline, observer)
+
+    async def _run_socket(
+        self, opened: OpenSocket, deadline: float, observer: AttemptObserver | None
+    ) -> Ended:
+        options = self.core.options
+        session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
+        receiver = Receiver(self.state, session, observer)
+        socket = self.socket = WebSocketConnection(
+            opened.stream,
+            RFC6455Framer(options.max_message_size),
+            self.state.outbox,
+            receiver,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+            opening_deadline=deadline,
+        )
+        receiver.socket = socket
+        version = opened.server.version
+        masks_stops = version is None or version.may_mask_stops
+        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops)
+        began = anyio.current_time()
+        self.core.sockets.add(socket)
+        try:
+            end = await socket.run()
+        finally:
+            self.core.sockets.discard(socket)
+            self.socket = None
+        lasted = anyio.current_time() - began
+        is_open = session.init is not None
+        if is_open:
+            opened.server.codec.dialect = session.codec.dialect
+            self.core.doubt(opened.server)
+        cause = receiver.refusal or cause_of(end, opened=is_open)
+        is_explained, opening = False, Opening.OTHER
+        if isinstance(cause, ActorError) and is_open:
+            if judge(cause) is Verdict.STALE:
+                self._target.forget(opened.actor_id)
+        elif isinstance(cause, ActorError):
+            try:
+                in_message = receiver.refusal is not None
+                opening = await self._judge_opening(opened, cause, in_message=in_message)
+            except ActorError as explained:
+                cause, is_explained = explained, True
+                opening = Opening.NOT_READY
+        return Ended(
+            cause,
+            is_open,
+            last_message=socket.last_message,
+            refused=receiver.refusal is not None,
+            opening=opening,
+            explained=is_explained,
+            healthy=receiver.received or lasted > _HEALTHY_SECONDS,
+            close_code=end.code if isinstance(end, Close) else None,
+        )
+
+    async def _judge_opening(
+        self, opened: OpenSocket, error: ActorError, *, in_message: bool
+    ) -> Opening:
+        """What an error in place of Init means, as far as the management API can say in time.
+
+        Raises:
+            ActorError: why the actor does not start.
+        """
+        has_engine = opened.server.dialect is Dialect.COMPAT
+        opening = judge_opening(error, has_engine=has_engine, in_message=in_message)
+        with anyio.move_on_after(_EXPLAIN_SECONDS):
+            if opening is Opening.UNSURE:
+                gone = await is_gone(self.core, opened.server, opened.actor_id)
+                opening = Opening.REFUSED if gone is False else Opening.STALE
+            await explain(self.core, opened.server, opened.actor_id, error)
+        if opening is Opening.UNSURE:
+            opening = Opening.STALE
+        if opening is Opening.STALE:
+            self._target.forget(opened.actor_id)
+        return opening

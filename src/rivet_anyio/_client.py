@@ -341,7 +341,7 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
     """
     given: Any = interface
     if isinstance(given, type) and issubclass(given, Actor):
-        return given._accessor(client)
+        return client.actor(given._actor_name())
     name = given if isinstance(given, str) and given else "chatRoom"
     is_attribute = name.isidentifier() and not iskeyword(name)
     if is_attribute and isinstance(getattr(client, name, None), ActorAccessor):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from .._client import Client
 from ..protocol.management import parse_names
+from .context import Core
 
 __all__ = ["actor_names"]
 
 
-async def actor_names(client: Client) -> list[str]:
+async def actor_names(core: Core) -> list[str]:
     """All of them, sorted.
 
     Raises:
         ActorError, ConnectError, ConnectionLostError, ProtocolError: as `Core.manage`.
     """
-    core = client._core
     server = await core.server()
     names: set[str] = set()
     cursor: str | None = None

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import TypeVar
 
-    from .._client import ActorAccessor, Client
     from .._connection.connection import Connection
     from .._handle import ActorHandle
     from .._raw_websocket import ActorWebSocket
@@ -82,7 +81,7 @@ class Interface(Protocol[A_co, Params_contra, Input_contra]):
     A plain ``type[A]`` would say nothing of the types of params and input.
     """
 
-    def _accessor(self, client: Client) -> ActorAccessor: ...
+    def _actor_name(self) -> str: ...
 
     def _plain_params(self, params: Params_contra | None) -> Any: ...
 
@@ -165,13 +164,13 @@ class Actor(Generic[Params, Input]):
     # What a client needs
 
     @classmethod
-    def _accessor(cls, client: Client) -> ActorAccessor:
+    def _actor_name(cls) -> str:
         if cls._rivet_name is None:
             raise TypeError(
                 f"{cls.__qualname__} does not say which actor it describes: "
                 f'class {cls.__name__}(Actor, name="...")'
             )
-        return client.actor(cls._rivet_name)
+        return cls._rivet_name
 
     @classmethod
     def _plain_params(cls, params: Params | None) -> Any:

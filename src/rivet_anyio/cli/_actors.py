@@ -104,7 +104,7 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
         found: list[ActorInfo] = []
         async with common.client() as client:
             if name is None:
-                await _print_names(output, (await actor_names(client))[:limit])
+                await _print_names(output, (await actor_names(client._core))[:limit])
                 return
             async for actor in client.actor(name).list(include_destroyed=destroyed):
                 if output.is_json:

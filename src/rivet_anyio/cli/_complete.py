@@ -25,13 +25,12 @@ Examples:
   rivet-anyio completion fish | source          # in ~/.config/fish/config.fish""",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> None:
+@click.pass_context
+def completion_command(ctx: click.Context, shell: str) -> None:
     """Print what makes a shell complete commands, options and actors."""
-    from ._app import app
-
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(app, {}, "rivet-anyio", "_RIVET_ANYIO_COMPLETE").source())
+    click.echo(found(ctx.find_root().command, {}, "rivet-anyio", "_RIVET_ANYIO_COMPLETE").source())
 
 
 def actors(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -60,7 +59,7 @@ def _ask(params: dict[str, Any], incomplete: str) -> list[str]:
         ) as client:
             name, slash, _ = incomplete.partition("/")
             if not slash:
-                found.extend(str(Place(name)) for name in await actor_names(client))
+                found.extend(str(Place(name)) for name in await actor_names(client._core))
                 return
             async for actor in client.actor(name).list():
                 found.append(str(Place(actor.name, actor.key)))

@@ -54,7 +54,7 @@ async def stubs_from_server(
     async with Client(
         endpoint, namespace=namespace, token=token, headers=headers, http=http
     ) as client:
-        names = await actor_names(client)
+        names = await actor_names(client._core)
         if not names:
             raise ConfigError(f"{client.endpoint} knows no actors in {client.namespace!r}")
         title = f"The actors of {client.endpoint}, namespace {client.namespace}."

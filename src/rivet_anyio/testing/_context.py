@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 from .._checks import check_name
 from ._peers import ActorConnection, current_connection
-from ._queue import ActorQueue
-
-if TYPE_CHECKING:
-    from ._instance import Instance
+from ._queue import ActorQueue, Mailbox
+from ._records import ActorRef
 
 __all__ = ["ActorContext"]
+
+
+class RunningActor(Protocol):
+    """The instance that an actor runs in."""
+
+    @property
+    def ref(self) -> ActorRef:
+        """Which actor it is."""
+        ...
+
+    @property
+    def key_inside(self) -> tuple[str, ...]:
+        """The key as the actor itself sees it."""
+        ...
+
+    @property
+    def connections(self) -> Mapping[str, ActorConnection]:
+        """Its connections, by their ids."""
+        ...
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The messages of its queues."""
+        ...
+
+    def stop(self, end: Literal["sleep", "destroy"]) -> None:
+        """Begin to stop."""
+        ...
 
 
 class ActorContext:
     """What an actor can do, and what it can know of itself."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: RunningActor) -> None:
         self._instance = instance
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ It commands the socket of the moment through `Socket`, and nothing calls back in
 |--------------|------------------------------------------------|-------------------------------|
 | NEW          |                                                | raises ClosedError            |
 | CONNECTING   | `enter`, `attempt_begins`                      | waits in the outbox           |
-| CONNECTED    | `opened`: the server said Init                 | is written, or waits its turn |
+| CONNECTED    | `opened`: the server said Init                 | is written, or waits there   |
 | DISCONNECTED | `retry_later`: an attempt failed or was lost   | waits in the outbox           |
 | LEAVING      | `leave`: the user's block ends                 | raises ClosedError            |
 | CLOSED       | `finish`                                       | raises what ended it          |
@@ -36,7 +36,7 @@ The rules:
    left, and the calls that waited go to the next one. RivetKit 2.1 answers like any failing action
    instead: then a probe, the call of an action that cannot exist, finds out.
 7. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
-   delivered, counted or told as a gap.
+   delivered, counted, or reported as a gap.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import ref
 
-from .._errors import ActorError, ClosedError, ConnectionLostError, RivetError, again
+from .._errors import ActorError, ClosedError, ConnectionLostError, RivetError, again, outside_block
 from .._io.stream import Waiter
 from .._io.waiting import Signal
 from .._observe import ConnectionObserver
@@ -233,12 +233,7 @@ class ConnectionState:
         """What is raised where the connection cannot be used."""
         if self.failure is not None:
             return again(self.failure)
-        when = (
-            "before 'async with' entered it"
-            if self.phase is Phase.NEW
-            else "after its block was left"
-        )
-        return ClosedError(f"the connection was used {when}")
+        return outside_block("the connection", entered=self.phase is not Phase.NEW)
 
     def watch(self, check_loop: Callable[[], None]) -> StatusStream:
         """A stream of the status changes from now on."""
@@ -256,7 +251,7 @@ class ConnectionState:
         return call
 
     def send(self, call: Call) -> None:
-        """Write a call, or let it wait its turn."""
+        """Write a call, or put it into the outbox."""
         if self._socket is None or self.in_flight:
             # Calls that come together leave together.
             self.outbox.put(call)
@@ -416,7 +411,7 @@ class ConnectionState:
         self.outbox.put_first(self._wishes.values())
         self._socket.start_sending()
         if self._lost_at is not None:
-            self._tell_gaps(self._lost_at, now)
+            self._push_gaps(self._lost_at, now)
         self.attempts = 0
         self._set_phase(Phase.CONNECTED)
         self.settled_first.set()
@@ -490,7 +485,7 @@ class ConnectionState:
         self._wishes.clear()
         self.outbox.close()
 
-    def _tell_gaps(self, lost_at: float, now: float) -> None:
+    def _push_gaps(self, lost_at: float, now: float) -> None:
         for buffers in self.buffers.values():
             for buffer in buffers:
                 buffer.push_gap(Gap(max(lost_at, buffer.since), now, self.attempts))

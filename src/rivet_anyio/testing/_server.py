@@ -25,7 +25,7 @@ from .._checks import (
     check_text,
 )
 from .._client import Client
-from .._errors import ClosedError, ConfigError
+from .._errors import ConfigError, outside_block
 from .._retry import Retry
 from ..protocol.dialect import Encoding
 from ..protocol.keys import Key, parse_key
@@ -431,8 +431,7 @@ class ActorServer:
 
     def _check_open(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:
-            when = "after its block was left" if self._used else "before 'async with' entered it"
-            raise ClosedError(f"the ActorServer was used {when}")
+            raise outside_block("the ActorServer", entered=self._used)
         return self._tasks
 
     def _accept(self, wire: Wire) -> None:

@@ -28,6 +28,7 @@ from rivet_anyio import ActorError, ClosedError, ConnectionLostError, Gap, Rivet
 from rivet_anyio._connection.events import EventBuffer
 from rivet_anyio._connection.outcome import Ended
 from rivet_anyio._connection.state import Call, ConnectionState, Phase
+from rivet_anyio._connection.status import Status
 from rivet_anyio._websocket.outbox import Outgoing
 from rivet_anyio.protocol.dialect import Dialect
 from rivet_anyio.protocol.encodings import codec_for
@@ -466,3 +467,11 @@ TestConnection.settings = settings(
     deadline=None,
     report_multiple_bugs=False,
 )
+
+
+def test_a_second_attempt_to_open_for_the_first_time_is_no_change_of_status() -> None:
+    state = ConnectionState(creates=True)
+    stream = state.watch(lambda: None)
+    state.enter(CODEC, FakeWaiter)
+    state.attempt_begins()
+    assert [change.status for change in stream._changes] == [Status.CONNECTING]

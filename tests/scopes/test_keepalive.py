@@ -258,6 +258,38 @@ async def test_a_peer_that_stopped_reading_has_not() -> None:
     assert run.lived == pytest.approx(INTERVAL + TIMEOUT, abs=0.01)
 
 
+async def test_a_peer_that_dies_while_a_ping_waits_behind_a_message() -> None:
+    """A byte came after that ping was put: the next silence is judged by the same ping."""
+    run = Run()
+    run.line.write_seconds = math.inf
+    run.put(Large())
+    async with anyio.create_task_group() as tasks:
+        tasks.cancel_scope.deadline = run.began + 100 * INTERVAL
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL + 1)
+        run.line.say(PONG)
+    assert isinstance(run.socket.end, ConnectionLostError)
+    assert run.lived == pytest.approx(INTERVAL + 1 + INTERVAL + TIMEOUT, abs=0.01)
+
+
+async def test_a_peer_that_dies_while_a_ping_waits_and_the_reader_paused() -> None:
+    run = Run()
+    run.line.write_seconds = math.inf
+    run.put(Large())
+    async with anyio.create_task_group() as tasks:
+        tasks.cancel_scope.deadline = run.began + 100 * INTERVAL
+        tasks.start_soon(run)
+        await anyio.sleep(INTERVAL + 1)
+        run.ears.full = True
+        run.line.say(b"\x82\x00")
+        await anyio.sleep(3 * INTERVAL)
+        run.ears.full = False
+        run.ears.signal.set()
+        released = anyio.current_time()
+    assert isinstance(run.socket.end, ConnectionLostError)
+    assert run.lived == pytest.approx(released - run.began + INTERVAL + TIMEOUT, abs=INTERVAL / 4)
+
+
 async def test_a_consumer_that_holds_the_reader_stops_the_clock() -> None:
     run = Run()
     async with anyio.create_task_group() as tasks:

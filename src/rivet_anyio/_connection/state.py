@@ -27,8 +27,9 @@ The rules:
    leave. It goes back only if no byte left. What was in flight when a socket ended may have run,
    and is never sent again.
 3. What can fail because of what the user gave fails in the user's own call.
-4. After Init, subscriptions leave first, then gaps are known to the streams, then the status is
-   ``connected``, then calls leave.
+4. Init is one step: subscriptions leave and the calls that waited behind them, then gaps are known
+   to the streams, then the status is ``connected``. So no answer and no event comes before its gap,
+   and whoever sees the status and calls comes after the subscriptions.
 5. A stream's subscription follows its name: the first stream of a name subscribes, the last one
    unsubscribes. A wish that has not left and its opposite cancel each other out.
 6. RivetKit 2.1 and 2.2 keep the socket of an actor that stopped. From its first answer that says
@@ -329,8 +330,9 @@ class ConnectionState:
     # The supervisor
 
     def attempt_begins(self) -> None:
-        """An attempt to connect begins."""
-        self._set_phase(Phase.CONNECTING)
+        """An attempt to connect begins; until the first Init all of them are one to the user."""
+        if self.phase is not Phase.CONNECTING:
+            self._set_phase(Phase.CONNECTING)
 
     def socket_opens(self, socket: Socket, codec: Codec, *, masks_stops: bool) -> None:
         """The handshake succeeded; nothing may leave before Init.

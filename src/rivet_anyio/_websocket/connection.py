@@ -149,10 +149,10 @@ class WebSocketConnection:
             self._deadline = math.inf
             self._wake_watcher()
         batch = self._next_batch() if self._is_free() else None
-        if batch is None:
-            self.notify()
-        elif batch.writes:
+        if batch is not None and batch.writes:
             self._write_batch_now(batch)
+        if not self._outbox.is_idle:  # one batch is not always all
+            self.notify()
 
     def send(self, item: Outgoing) -> None:
         """Write a message: at once if nothing stands in the way, else after what waits.

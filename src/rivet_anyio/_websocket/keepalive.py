@@ -109,13 +109,13 @@ class Keepalive:
             left = self.last_received + self.interval - now
         if left > _TICK:
             return left
-        if self._queued:  # the last ping has not left: another one would say no more
-            return self.interval
         self._asked = now
         self._late = 0
-        self._queued += 1
         self._before_ping = _Growth()
         self._up_to_ping = _Growth()
+        if self._queued:  # the last ping has not left: it asks now, another one would say no more
+            return min(self.interval, self.timeout / 4)
+        self._queued += 1
         return Due.PING
 
     def _check_answer(

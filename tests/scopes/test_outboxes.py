@@ -1,0 +1,100 @@
+"""What waits when a connection opens leaves, all of it, though nothing is put after it."""
+
+from __future__ import annotations
+
+import anyio
+
+from rivet_anyio._io.waiting import Signal
+from rivet_anyio._websocket.connection import WebSocketConnection
+from rivet_anyio._websocket.frames import RFC6455Framer
+from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox
+
+SECONDS = 30
+
+
+class Stream:
+    """A byte stream that takes everything at once, from a peer that is silent."""
+
+    writes_now = True
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    async def read(self, max_bytes: int) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError("it sleeps forever")
+
+    async def write(self, data: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.written += len(data)
+
+    def write_now(self, data: bytes) -> int:
+        self.written += len(data)
+        return len(data)
+
+    def unsent(self) -> int:
+        return 0
+
+    async def aclose(self) -> None:
+        raise AssertionError("a socket leaves its stream open")
+
+
+class Sink:
+    """Takes nothing."""
+
+    def message(self, data: str | bytes) -> None:
+        raise AssertionError("the peer is silent")
+
+    def is_full(self) -> bool:
+        return False
+
+    def notify_when_free(self, signal: Signal) -> None:
+        raise AssertionError("it is never full")
+
+
+class Message:
+    """A message that fills a batch, and may be one that cannot be written."""
+
+    size = HIGH_WATER
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.left = anyio.Event()
+        self._error = error
+
+    def take(self) -> bytes:
+        if self._error is not None:
+            raise self._error
+        return bytes(self.size)
+
+    def take_back(self) -> None:
+        raise AssertionError("the stream takes everything")
+
+    def sent(self) -> None:
+        self.left.set()
+
+    def fail(self, error: Exception) -> None:
+        assert error is self._error
+
+
+async def test_more_than_one_batch_waits_when_the_connection_opens() -> None:
+    await all_leave([Message(), Message(), Message()])
+
+
+async def test_what_waits_behind_a_message_that_cannot_be_written() -> None:
+    await all_leave([Message(ValueError("no")), Message()])
+
+
+async def all_leave(messages: list[Message]) -> None:
+    outbox, stream = Outbox(), Stream()
+    socket = WebSocketConnection(
+        stream, RFC6455Framer(1000), outbox, Sink(), ping_interval=None, ping_timeout=None
+    )
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(socket.run)
+            await anyio.wait_all_tasks_blocked()
+            for message in messages:
+                outbox.put(message)
+            socket.start_sending()
+            await messages[-1].left.wait()
+            socket.drop()

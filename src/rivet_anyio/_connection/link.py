@@ -311,6 +311,7 @@ class Link:
         finally:
             self.core.sockets.discard(socket)
             self.socket = None
+            del receiver.socket  # a cycle would keep it until the next collection
         lasted = anyio.current_time() - began
         is_open = session.init is not None
         if is_open:

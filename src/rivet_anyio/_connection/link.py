@@ -176,7 +176,8 @@ class Link:
         _ = self.core.http  # raises outside the client's block
         assert self.core.backend is not None
         self._backend = self.core.backend
-        uninterrupted(StatusStream.receive)
+        for function in (StatusStream.receive, call_action):
+            uninterrupted(function)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
         self.state.enter(codec, self._backend.waiter)
         if self.core.observer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import types
+import weakref
 from collections import Counter
 from typing import Any
 
@@ -94,3 +95,24 @@ async def test_nothing_of_failed_attempts_is_alive(failures: int, refusal: str) 
         over.set()
     # One or two may be those of a task that has just ended.
     assert sum(kept.values()) < CONNECTIONS, kept
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])  # asyncio keeps its cancellations until later
+async def test_a_socket_that_ended_is_gone_without_a_collection(anyio_backend: str) -> None:
+    server = Unavailable(0, "nothing")
+    retry = Retry(initial=0.01, maximum=0.02)
+    async with (
+        serving(server.talk) as url,
+        Client(url, metadata_lookup=False, encoding="json", retry=retry) as client,
+        client.thing.get_for_id("a1").connect() as conn,
+    ):
+        first = weakref.ref(conn._link.socket)
+        assert first() is not None
+        gc.disable()
+        try:
+            with anyio.fail_after(PATIENCE):
+                server.cut.set()
+                await reconnected(conn)
+            assert first() is None
+        finally:
+            gc.enable()

@@ -7,7 +7,7 @@ import anyio
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.frames import RFC6455Framer
-from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox
+from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox, capacity
 
 SECONDS = 30
 
@@ -82,6 +82,40 @@ async def test_more_than_one_batch_waits_when_the_connection_opens() -> None:
 
 async def test_what_waits_behind_a_message_that_cannot_be_written() -> None:
     await all_leave([Message(ValueError("no")), Message()])
+
+
+async def test_a_caller_that_is_cancelled_when_it_gets_capacity_lets_the_next_one_on() -> None:
+    outbox, message = Outbox(), Message()
+    outbox.put(message)
+    scope = anyio.CancelScope()
+
+    async def first() -> None:
+        with scope:
+            await capacity(outbox)
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(capacity, outbox)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            outbox.discard(message)
+    assert not outbox.must_wait
+
+
+async def test_the_caller_behind_one_that_gave_up_waits_until_a_batch_is_taken() -> None:
+    outbox = Outbox()
+    outbox.put(Message())
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(0):
+                await capacity(outbox)
+            tasks.start_soon(capacity, outbox)
+            await anyio.wait_all_tasks_blocked()
+            assert outbox.must_wait
+            outbox.take()
+    assert not outbox.must_wait
 
 
 async def all_leave(messages: list[Message]) -> None:

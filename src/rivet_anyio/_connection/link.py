@@ -176,7 +176,8 @@ class Link:
         _ = self.core.http  # raises outside the client's block
         assert self.core.backend is not None
         self._backend = self.core.backend
-        uninterrupted(StatusStream.receive)
+        for function in (StatusStream.receive, call_action):
+            uninterrupted(function)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
         self.state.enter(codec, self._backend.waiter)
         if self.core.observer is not None:
@@ -311,6 +312,7 @@ class Link:
         finally:
             self.core.sockets.discard(socket)
             self.socket = None
+            del receiver.socket  # a cycle would keep it until the next collection
         lasted = anyio.current_time() - began
         is_open = session.init is not None
         if is_open:

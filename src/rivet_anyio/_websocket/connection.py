@@ -34,7 +34,7 @@ from .._io.tasks import uninterrupted
 from .._io.waiting import Signal
 from .framing import Close, Framer, FramingError, Ping, Pong
 from .keepalive import Due, Keepalive
-from .outbox import HIGH_WATER, Outbox, Outgoing
+from .outbox import HIGH_WATER, Outbox, Outgoing, capacity
 
 __all__ = ["Sink", "State", "WebSocketConnection"]
 
@@ -115,7 +115,8 @@ class WebSocketConnection:
     ) -> None:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
-        uninterrupted(self.send)  # marks the function, for all connections
+        for function in (self.send, self.notify, capacity):
+            uninterrupted(function)  # marks the function, for all connections
         self._stream = stream
         self._framer = framer
         self._outbox = outbox

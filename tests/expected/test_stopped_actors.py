@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, Client, Connection, ConnectionLostError, Retry
+from rivet_anyio import ActorError, Client, Connection, ConnectionLostError, Retry, Status
 from rivet_anyio.testing import Actor, ActorServer
 from tests.peers.raw import Peer, response, serving, text
 from tests.servers import Server, start_server
@@ -268,3 +268,36 @@ async def test_callers_of_a_real_actor_that_sleeps(
         outcomes = await outcomes_around(conn, callers, "slow", 10, "x")
     assert max(outcome["stopping"] for outcome in outcomes) <= 1, outcomes
     assert all(outcome["done"] >= 3 for outcome in outcomes)
+
+
+async def test_a_masked_notice_makes_the_connection_ask_and_leave() -> None:
+    """RivetKit 2.1 answers as any failing action does, and its version is not known here."""
+
+    async def talk(peer: Peer) -> None:
+        await peer.open()
+        if peer.number > 1:
+            await peer.serve_actions()
+            return
+        while heard := await peer.heard():
+            if heard[0] == 1:
+                id = json.loads(heard[1])["body"]["val"]["id"]
+                said = {
+                    "group": "rivetkit",
+                    "code": "internal_error",
+                    "message": "",
+                    "actionId": id,
+                }
+                await peer.send(text({"tag": "Error", "val": said}))
+
+    async with (
+        serving(talk) as url,
+        Client(url, metadata_lookup=False, encoding="json", retry=RETRY) as client,
+        client.thing.get_for_id("a1").connect() as conn,
+    ):
+        changes = conn.status_changes()
+        with anyio.fail_after(PATIENCE):
+            with pytest.raises(ActorError, match="internal_error"):
+                await conn.action("first")
+            while (await changes.receive()).status is not Status.DISCONNECTED:
+                pass
+            assert await conn.action("second") == "second"

@@ -408,6 +408,7 @@ NOT_OPTIONS = {
     "ActorEvent": "declared by the class",
     "ActorQueue": "declared by the class",
     "ActorWebSocket.message": "called by the library",
+    "ActorWebSocket.notify_when_free": "called by the library",
     "Event": "`event` makes it",
     "Queue": "`queue` makes it",
     "OpenTelemetry": "called by the library",

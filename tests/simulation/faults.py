@@ -159,7 +159,8 @@ async def _overload(weather: Weather) -> None:
 
 
 async def _not_ready(weather: Weather) -> None:
-    error = ActorError("guard", "actor_ready_timeout", "it is not ready")
+    # Up to 2.2, and in a message, an error of the group "guard" is the actor's own refusal.
+    error = ActorError("actor", "stopping", "it is not ready")
     weather.server.faults.refuse_connects(weather.chance.randrange(1, 4), error=error)
     weather.server.drop_connections()
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from keyword import iskeyword
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
-import httpx
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from ._actions import CLIENT_ADVICE, refuse_attribute
@@ -32,9 +30,12 @@ from ._gateway.context import Core
 from ._gateway.resolve import Creation, Target, create_actor
 from ._gateway.server import Options
 from ._handle import ActorHandle
-from ._http.borrowed import HttpTransport, new_http_client
-from ._io.stream import check_loop
-from ._io.tasks import close_seconds
+from ._http.borrowed import Borrowed, is_http_client
+from ._http.proxy import Proxies
+from ._http.transport import HttpTransport, Timeouts
+from ._http.wire import Wire
+from ._io.connect import Connector, TcpConnector
+from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._typed.actor import Actor, Interface
@@ -45,6 +46,10 @@ from .protocol.keys import Key, escape_key, parse_key
 from .protocol.lifecycle import may_ask_again
 from .protocol.management import ActorInfo, parse_actors
 from .protocol.values import COMPAT_CBOR, prepare
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
 
 __all__ = ["ActorAccessor", "ActorList", "Client"]
 
@@ -71,16 +76,22 @@ class Client:
         pool: Where actors are created; else ``RIVET_POOL``, ``RIVET_RUNNER``, ``"default"``.
         encoding: How messages are written: ``"bare"`` carries every value, see docs/values.md.
         headers: Sent with every request, WebSocket handshakes included.
-        http: An `httpx.AsyncClient` to use instead of an own one; it is not closed. Every
-            connection holds one of its pool's connections, so its limits apply; over plain TCP
-            only until it is open.
+        http: An `httpx.AsyncClient` or `httpx2.AsyncClient` that carries all requests; it is not
+            closed. Its limits, proxies, TLS settings and cookies apply, and every connection holds
+            one of its pool's connections. None: connections of this client's own.
+        ssl_context: For https; None: verified by the system's certificates, or by those that
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
+        proxy: The URL of an HTTP proxy for all requests, ``http://user:password@host:port``; None:
+            as ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say.
+        max_connections: How many sockets to have open at most; None: as many as the system
+            allows. Actions wait for one; what finds and connects to actors does not.
         metadata_lookup: Whether to ask the server's ``/metadata`` first, which may send the client
             on to another endpoint.
         forward_token: Whether the token may go to another host that ``/metadata`` names.
         connect_timeout: Seconds that one attempt to connect may take.
         close_timeout: Seconds that a connection's goodbye may take.
-        request_timeout: Seconds without a byte of an HTTP answer; None: no limit. An `http`
-            client of the user's has its own.
+        request_timeout: Seconds without a byte of an HTTP answer; None: no limit. The timeouts
+            of an `http` client come first, where its owner set some.
         ping_interval: Seconds of silence on a connection after which a ping is sent; None: never.
         ping_timeout: Seconds after a ping without any byte that mean the peer is gone; None:
             never.
@@ -105,7 +116,10 @@ class Client:
         pool: str | None = None,
         encoding: Encoding = "bare",
         headers: Mapping[str, str] | None = None,
-        http: httpx.AsyncClient | None = None,
+        http: httpx.AsyncClient | httpx2.AsyncClient | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        max_connections: int | None = None,
         metadata_lookup: bool = True,
         forward_token: bool = False,
         connect_timeout: float = 30.0,
@@ -127,7 +141,9 @@ class Client:
             headers=headers,
         )
         with as_config_errors():
-            check_instance("http", http, httpx.AsyncClient)
+            _check_http(http, ssl_context=ssl_context, proxy=proxy, max_connections=max_connections)
+            check_instance("ssl_context", ssl_context, ssl.SSLContext)
+            check_size("max_connections", max_connections, none=True)
             check_flag("metadata_lookup", metadata_lookup)
             check_flag("forward_token", forward_token)
             check_seconds("connect_timeout", connect_timeout)
@@ -156,8 +172,11 @@ class Client:
             observer=observer,
         )
         self._http = http
-        self._own_http: httpx.AsyncClient | None = None
-        self._request_timeout = request_timeout
+        self._tls = ssl_context
+        self._proxies = Proxies(proxy)
+        self._max_connections = max_connections
+        self._timeouts = Timeouts(connect=connect_timeout, read=request_timeout)
+        self._connector: Connector | None = None
         self._entered = False
 
     @property
@@ -301,20 +320,7 @@ class Client:
         if self._entered:
             raise RuntimeError("a Client can be entered once: make another one")
         self._entered = True
-        client = self._http
-        timeout = None
-        if client is None:
-            timeout = httpx.Timeout(
-                self._request_timeout, connect=self._core.options.connect_timeout, pool=None
-            )
-            client = self._own_http = new_http_client(timeout)
-        self._core.open(
-            HttpTransport(
-                client,
-                max_body_size=self._core.options.max_message_size,
-                timeout=timeout,
-            )
-        )
+        self._core.open(self._transport())
         return self
 
     async def __aexit__(
@@ -326,11 +332,32 @@ class Client:
         assert self._core.backend is not None
         check_loop(self._core.backend, "this Client")
         self._core.close()
-        if self._own_http is not None:
-            seconds = close_seconds(self._core.options.close_timeout, exc_type)
-            deadline = anyio.current_time() + seconds
-            with CancelScope(shield=True, deadline=deadline):
-                await self._own_http.aclose()
+
+    def _transport(self) -> HttpTransport:
+        size = self._core.options.max_message_size
+        if self._http is not None:
+            return Borrowed(self._http, max_body_size=size, timeouts=self._timeouts)
+        backend = current_backend()
+        return Wire(
+            backend,
+            self._connector or TcpConnector(),
+            self._proxies,
+            tls=self._tls,
+            max_body_size=size,
+            timeouts=self._timeouts,
+            max_connections=self._max_connections,
+        )
+
+
+def _check_http(http: object, **others: object) -> None:
+    """Check the HTTP client that was given, and that nothing was given that is its business."""
+    if http is None:
+        return
+    if not is_http_client(http):
+        raise TypeError(f"http is an httpx.AsyncClient or httpx2.AsyncClient, not {http!r}")
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"{name} and http contradict each other: give {name} to that client")
 
 
 def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) -> ActorAccessor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import httpx
 import msgspec
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
@@ -30,8 +29,7 @@ from ._gateway.errors import error_of, is_from_gateway, signer
 from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.resolve import Target
 from ._gateway.server import Server
-from ._http.borrowed import is_packed, retry_after, translated
-from ._http.transport import HttpAnswer
+from ._http.transport import HttpAnswer, Timeouts, is_encoded, retry_after
 from ._observe import Call, Subject, merged
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
@@ -52,6 +50,11 @@ from .protocol.addressing import (
     queue_path,
     request_path,
 )
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ._http.response import ActorResponse
 
 __all__ = ["ActorHandle"]
 
@@ -309,16 +312,19 @@ class ActorHandle:
             method: The HTTP method.
             headers: Additional headers.
             skip_ready_wait: As for `action`.
-            options: As for `httpx.AsyncClient.build_request`: ``content``, ``json``, ``data``,
-                ``files``, ``params``, ``cookies``, ``timeout``.
+            options: As for `httpx.Request`: ``content``, ``json``, ``data``, ``files``,
+                ``params``, ``cookies``; and ``timeout`` in seconds, or as `httpx.Timeout`.
 
         Returns:
-            The response, read whole, whatever its status.
+            The response, read whole, whatever its status. It is not decompressed unless `headers`
+            ask for an encoding by ``Accept-Encoding``.
 
         Raises:
             ActorError: the actor cannot be found or started.
             ConnectError: nothing was sent.
             ConnectionLostError: the request may have arrived.
+            ProtocolError: the body is longer than `max_message_size`, decoded or not, or the answer
+                cannot be read.
             TypeError: an argument has a wrong type.
             ValueError: the path, the method or a header cannot be sent, or `timeout` is not more
                 than 0.
@@ -328,8 +334,7 @@ class ActorHandle:
         async with self.stream(
             path, method=method, headers=headers, skip_ready_wait=skip_ready_wait, **options
         ) as response:
-            with translated():
-                await response.aread()
+            await response.aread()
             return response
 
     def stream(
@@ -347,11 +352,9 @@ class ActorHandle:
             raise TypeError(f"method is an HTTP method, not {method!r}")
         if not is_http_token(method):
             raise ValueError(f"method is an HTTP method, not {method!r}")
-        timeout = options.get("timeout")
-        if not isinstance(timeout, (tuple, httpx.Timeout, type(httpx.USE_CLIENT_DEFAULT))):
-            check_seconds("timeout", timeout, none=True)
+        timeouts = _timeouts(options.pop("timeout")) if "timeout" in options else None
         given = dict(check_headers(headers))
-        return self._stream(request_path(path), method, given, skip_ready_wait, options)
+        return self._stream(request_path(path), method, given, skip_ready_wait, timeouts, options)
 
     @asynccontextmanager
     async def _stream(
@@ -360,20 +363,29 @@ class ActorHandle:
         method: str,
         headers: Mapping[str, str],
         skip_ready_wait: bool | None,
+        timeouts: Timeouts | None,
         options: dict[str, Any],
     ) -> AsyncGenerator[httpx.Response]:
+        from ._http.response import ActorResponse, build_request, content_of
+
         observer = self._core.observer
         context = _NO_CONTEXT if observer is None else observer.context()
 
-        async def attempt(server: Server, actor_id: str) -> httpx.Response | Failed[httpx.Response]:
+        async def attempt(server: Server, actor_id: str) -> ActorResponse | Failed[ActorResponse]:
             url, own = self._place(server, actor_id, path, skip_ready_wait)
             if self._header_params is not None:
                 own[HEADER_PARAMS] = self._header_params
             if context:
                 own = merged(own, context)
-            response = await self._core.http.start(
-                method, url, **{**options, "headers": merged(own, headers)}
+            request = build_request(method, url, merged(own, headers), options)
+            answer = await self._core.http.open(
+                method,
+                str(request.url),
+                headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw],
+                content=content_of(request),
+                timeouts=timeouts,
             )
+            response = ActorResponse(answer, request, self._core.options.max_message_size)
             try:
                 failure = await _before_the_actor(response, server)
             except BaseException:
@@ -493,7 +505,12 @@ class ActorHandle:
         if context:
             headers = merged(headers, context)
         return await self._core.http.request(
-            "POST", url, headers=headers, content=content, extra_seconds=extra_seconds
+            "POST",
+            url,
+            headers=headers,
+            content=content,
+            extra_seconds=extra_seconds,
+            runs_actor=True,
         )
 
     def _place(
@@ -517,6 +534,16 @@ class ActorHandle:
         return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait
 
 
+def _timeouts(timeout: Any) -> Timeouts | None:
+    """What the option ``timeout`` of a request means; None for the client's own."""
+    if timeout is None or isinstance(timeout, (int, float)):
+        check_seconds("timeout", timeout, none=True)
+        return Timeouts(connect=timeout, read=timeout)
+    from ._http.response import timeouts_of
+
+    return timeouts_of(timeout)
+
+
 def _check_no_response(queue: str, type: Any) -> None:
     try:
         convert(None, type, f"response of queue {queue!r}")
@@ -538,22 +565,21 @@ def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
 
 
 async def _before_the_actor(
-    response: httpx.Response, server: Server
-) -> Failed[httpx.Response] | None:
+    response: ActorResponse, server: Server
+) -> Failed[ActorResponse] | None:
     """The error in an answer that need not be the actor's, None if there is none.
 
     The answer is read then, so that it can still be returned.
     """
     headers = response.headers
-    if response.status_code < 400 or is_packed(response) or signer(headers) is not None:
+    if response.status_code < 400 or is_encoded(headers) or signer(headers) is not None:
         return None
     if "content-type" not in headers and HEADER_ERROR not in headers:
         return None
     length = headers.get("content-length", "")
     if not (length.isdecimal() and len(length) < 6 and int(length) < 65536):
         return None
-    with translated():
-        body = await response.aread()
+    body = await response.aread()
     try:
         error = error_of(HttpAnswer(response.status_code, headers, body), server.codec)
     except ProtocolError:

@@ -171,7 +171,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         try:
             await self._tasks.leave(self._finished, seconds)
         finally:
-            await self._opened.stream.aclose()
+            await self._opened.aclose()
 
     async def send(self, item: str | bytes) -> None:
         """Send one message: str as text, bytes as binary.
@@ -311,7 +311,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             for message in self._unsettled:
                 message.settled.set()
             self._outbox.close()
-            await self._opened.stream.aclose()
+            await self._opened.aclose()
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer

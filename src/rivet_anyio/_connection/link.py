@@ -18,9 +18,8 @@ from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
 from .._gateway.call import explain, is_gone
 from .._gateway.context import Core
-from .._gateway.open import OpenSocket, ParamsFailed, dial
+from .._gateway.open import UpgradeRefused, OpenSocket, ParamsFailed, dial
 from .._gateway.resolve import Target
-from .._http.upgrade import UpgradeRefused
 from .._io.stream import Backend, check_loop
 from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted
 from .._io.waiting import Signal
@@ -283,7 +282,7 @@ class Link:
             return Ended(error, opened=False, opening=opening)
         except Exception as exc:
             return Ended(exc, opened=False)
-        async with aclosing(opened.stream):
+        async with aclosing(opened):
             return await self._run_socket(opened, deadline, observer)
 
     async def _run_socket(
@@ -317,7 +316,8 @@ class Link:
         is_open = session.init is not None
         if is_open:
             opened.server.codec.dialect = session.codec.dialect
-            self.core.doubt(opened.server)
+            if self.state.phase is not Phase.LEAVING:
+                self.core.invalidate(opened.server)
         cause = receiver.refusal or cause_of(end, opened=is_open)
         is_explained, opening = False, Opening.OTHER
         if isinstance(cause, ActorError) and is_open:

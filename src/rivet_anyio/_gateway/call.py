@@ -15,8 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .._errors import ActorError, RivetError
-from .._http.borrowed import retry_after
-from .._http.transport import HttpAnswer
+from .._http.transport import HttpAnswer, retry_after
 from ..protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
 from ..protocol.management import scheduling_error
 from .attempts import Attempts

@@ -9,7 +9,6 @@ from typing import Protocol
 from urllib.parse import unquote
 
 import anyio
-import httpx
 
 from .._config import ClientConfig
 from .._errors import (
@@ -21,8 +20,7 @@ from .._errors import (
     RivetError,
     outside_block,
 )
-from .._http.borrowed import HttpTransport
-from .._http.transport import HttpAnswer
+from .._http.transport import HttpAnswer, HttpTransport
 from .._io.stream import Backend, check_loop, current_backend
 from .._observe import Observer, Subject, subject_at
 from ..protocol.addressing import (
@@ -87,8 +85,10 @@ class Core:
         self._used = True
 
     def close(self) -> None:
-        """The client's block has been left: its sockets are of no more use."""
-        self._transport = None
+        """The client's block has been left: end its sockets."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
         for socket in tuple(self.sockets):
             socket.drop()
 
@@ -164,13 +164,15 @@ class Core:
         self._server = server = await self._find_server()
         return server
 
-    def doubt(self, server: Server) -> None:
+    def invalidate(self, server: Server) -> None:
         """This server broke off, and may come back in another version or at another place.
 
         The next `server` asks for its metadata again.
         """
         if self._server is server:
             self._server = None
+        if self._transport is not None:
+            self._transport.lost(server.endpoint.url)
 
     async def _find_server(self) -> Server:
         first = self._make_server(self.config.endpoint, self.config.headers, None)
@@ -202,8 +204,7 @@ class Core:
             return self._make_server(old, first.headers, metadata.version)
         try:
             clean, user, password = parse_endpoint_url(url)
-            httpx.URL(clean)
-        except (ConfigError, httpx.InvalidURL):
+        except ConfigError:
             raise ProtocolError(
                 f"the server's clientEndpoint is no http(s) URL: {url!r:.100}"
             ) from None

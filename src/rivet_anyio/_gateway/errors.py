@@ -64,7 +64,8 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     """As `error_of`, for an answer that a proxy may have given in place of the server.
 
     Raises:
-        ConnectError: a proxy wants credentials, and passed nothing on.
+        ConnectError: a proxy wants credentials, and passed nothing on; or the request's head is
+            too long.
         ConnectionLostError: a proxy did not get the server's answer.
         ProtocolError: when there is no error in it.
     """
@@ -73,6 +74,12 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     except ProtocolError as unreadable:
         if answer.status == 407:
             raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
+        if answer.status == 431:
+            raise ConnectError(
+                "HTTP 431: the head of the request is too long for the server, and nothing ran; "
+                "make params or headers shorter",
+                status=431,
+            ) from None
         if answer.status in _PROXY_FAILED:
             raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
         if 300 <= answer.status < 400:

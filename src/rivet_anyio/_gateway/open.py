@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from anyio import CancelScope
 
-from .._errors import ConnectError, ProtocolError
-from .._http.transport import HttpAnswer
-from .._http.upgrade import UpgradeRefused, upgrade
+from .._errors import ConnectError, ProtocolError, RivetError
+from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
 from .._io.tasks import foreign_cancellation
 from .._observe import AttemptObserver, merged
 from .._types import GetParams
+from .._websocket.handshake import check_accepted, handshake_headers, new_key, refusal_text
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.dialect import Encoding
 from .context import Core
@@ -23,7 +24,7 @@ from .errors import error_of
 from .resolve import Target
 from .server import Server
 
-__all__ = ["OpenSocket", "ParamsFailed", "dial", "open_stream"]
+__all__ = ["OpenSocket", "ParamsFailed", "UpgradeRefused", "dial", "open_socket"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -36,15 +37,29 @@ class ParamsFailed(Exception):
         self.error = error
 
 
+class UpgradeRefused(ConnectError):
+    """The server answered the handshake with something else than 101."""
+
+
 class OpenSocket:
-    """An open WebSocket, and whom it leads to."""
+    """An open WebSocket, and whom it leads to; its owner closes it."""
 
-    __slots__ = ("actor_id", "server", "stream")
+    __slots__ = ("_ended", "actor_id", "server", "stream")
 
-    def __init__(self, stream: ByteStream, server: Server, actor_id: str) -> None:
+    def __init__(
+        self, stream: ByteStream, server: Server, actor_id: str, ended: Callable[[], None]
+    ) -> None:
         self.stream = stream
         self.server = server
         self.actor_id = actor_id
+        self._ended = ended
+
+    async def aclose(self) -> None:
+        """Drop the connection at once. Cancellation: does not stop it."""
+        try:
+            await self.stream.aclose()
+        finally:
+            self._ended()
 
 
 async def dial(
@@ -84,10 +99,9 @@ async def dial(
         header = params_json(params)
         server = await core.server(seconds=math.inf)
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
-        stream = await open_stream(
+        return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context
         )
-        return OpenSocket(stream, server, actor_id)
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
 
 
@@ -99,7 +113,7 @@ async def _ask(get_params: GetParams) -> Any:
         raise ParamsFailed(exc) from exc
 
 
-async def open_stream(
+async def open_socket(
     core: Core,
     server: Server,
     actor_id: str,
@@ -108,7 +122,7 @@ async def open_stream(
     params: str | None,
     skip_ready_wait: bool,
     context: Mapping[str, str],
-) -> ByteStream:
+) -> OpenSocket:
     """Open a WebSocket to an actor id; `context` are headers of an observer's.
 
     Raises:
@@ -124,25 +138,36 @@ async def open_stream(
         url = join_url(server.endpoint.url, path)
     else:
         url = actor_url(server.endpoint, actor_id, path, token=in_path)
+    key = new_key(os.urandom(16))
+    offered = subprotocols(
+        encoding,
+        params=params,
+        token=token,
+        skip_ready_wait_for=actor_id if skip_ready_wait else None,
+    )
+    answer = await core.http.upgrade(
+        url,
+        headers={**merged(server.actor_headers(), context), **handshake_headers(key, offered)},
+        has_secret=in_path is not None,
+    )
+    if answer.stream is None:
+        raise _refusal(answer, server)
     try:
-        return await upgrade(
-            core.http.client,
-            url,
-            headers=merged(server.actor_headers(), context),
-            subprotocols=subprotocols(
-                encoding,
-                params=params,
-                token=token,
-                skip_ready_wait_for=actor_id if skip_ready_wait else None,
-            ),
-            has_secret=in_path is not None,
-        )
-    except UpgradeRefused as refused:
-        answer = HttpAnswer(refused.status or 0, refused.headers, refused.body)
-        try:
-            error = error_of(answer, server.codec)
-        except ProtocolError:
-            raise ConnectError(
-                str(refused), status=refused.status, retry_after=refused.retry_after
-            ) from None
-        raise error from refused
+        check_accepted(answer.headers, key, offered[0])
+    except ProtocolError:
+        answer.stream.drop()
+        answer.ended()
+        raise
+    return OpenSocket(answer.stream, server, actor_id, answer.ended)
+
+
+def _refusal(answer: Upgraded, server: Server) -> RivetError:
+    """The error that an answer means which is not a 101."""
+    text = refusal_text(answer.status, answer.version, answer.headers, answer.body)
+    try:
+        error = error_of(HttpAnswer(answer.status, answer.headers, answer.body), server.codec)
+    except ProtocolError:
+        seconds = retry_after(answer.headers)
+        return ConnectError(text, status=answer.status, retry_after=seconds)
+    error.__cause__ = UpgradeRefused(text, status=answer.status)
+    return error

@@ -1,19 +1,22 @@
-"""Requests over the one httpx client, with its errors told apart by what they prove."""
+"""Requests over an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user's.
+
+Its limits, proxies, TLS settings and cookies are its owner's. This is the only module that knows
+what either library calls its errors.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import socket
 import ssl
-import time
-from collections.abc import AsyncIterator, Generator, Mapping
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import httpx
+import anyio
+from anyio import CancelScope, move_on_after
 
 from .._errors import (
     ClosedError,
@@ -23,71 +26,44 @@ from .._errors import (
     ProtocolError,
     RivetError,
 )
-from .transport import HttpAnswer
+from .._io.socket import broke, unsent
+from .transport import MAX_REFUSAL, HttpAnswer, Timeouts, Upgraded, is_encoded
 
-__all__ = [
-    "HttpTransport",
-    "SecretUrl",
-    "is_packed",
-    "new_http_client",
-    "retry_after",
-    "send_streaming",
-    "translated",
-]
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
 
-_IDLE_SECONDS = 3.0
-"""Node.js drops connections after five idle seconds; a request must not meet that moment."""
+__all__ = ["Borrowed", "is_http_client"]
+
+_CLOSE_SECONDS = 1.0
 
 
-def new_http_client(timeout: httpx.Timeout) -> httpx.AsyncClient:
-    """The client that is used when the user brings none.
-
-    A WebSocket over TLS holds a connection of the pool for its whole life, so their number is not
-    limited. HTTP/2 stays off: it has no Upgrade. All actors have one origin, so a cookie that was
-    kept would go from the actor that set it to all others.
-    """
-    return httpx.AsyncClient(
-        timeout=timeout,
-        limits=httpx.Limits(
-            max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_SECONDS
-        ),
-        follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
+def is_http_client(given: object) -> bool:
+    """Whether this is an asynchronous client of httpx or httpx2."""
+    modules = (sys.modules.get(name) for name in ("httpx", "httpx2"))
+    return any(module is not None and isinstance(given, module.AsyncClient) for module in modules)
 
 
-class SecretUrl(httpx.URL):
-    """A URL whose text hides its path, for requests that must carry a token there.
-
-    httpx logs the URL of every request.
-    """
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.netloc.decode()}/***"
-
-    def __repr__(self) -> str:
-        return f"SecretUrl({str(self)!r})"
-
-
-class HttpTransport:
-    """Sends requests and reads whole, bounded answers.
+class Borrowed:
+    """See `HttpTransport`.
 
     Args:
-        client: The httpx client to use.
-        max_body_size: The longest answer accepted, in bytes.
-        timeout: For requests that do not say otherwise; None leaves it to the client.
+        client: The client to use.
+        max_body_size: The longest whole answer accepted, in bytes.
+        timeouts: For requests that do not say otherwise, unless the client has timeouts of its
+            owner's.
     """
 
     def __init__(
-        self,
-        client: httpx.AsyncClient,
-        *,
-        max_body_size: int,
-        timeout: httpx.Timeout | None,
+        self, client: httpx.AsyncClient | httpx2.AsyncClient, *, max_body_size: int, timeouts: Timeouts
     ) -> None:
-        self.client = client
+        self._client: Any = client
+        self._httpx = _module_of(client)
         self._max_body_size = max_body_size
-        self._timeout: Any = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+        own = client.timeout
+        if own == self._httpx.Timeout(5.0):  # httpx's default
+            own = self._httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
+        self._timeout = own
 
     async def request(
         self,
@@ -97,61 +73,94 @@ class HttpTransport:
         headers: Mapping[str, str],
         content: bytes | None = None,
         extra_seconds: float = 0.0,
+        runs_actor: bool = False,
     ) -> HttpAnswer:
-        """Send one request and read its answer.
-
-        Args:
-            method: The HTTP method.
-            url: The absolute URL.
-            headers: Its headers.
-            content: Its body.
-            extra_seconds: How much longer than usual the answer may take.
-
-        Raises:
-            ConnectError: when nothing was sent.
-            ConnectionLostError: when the request may have arrived.
-            ProtocolError: when the answer is no HTTP, or too long.
-        """
         timeout = self._timeout
-        if extra_seconds:
-            usual = self.client.timeout
-            timeout = httpx.Timeout(
-                connect=usual.connect,
-                read=None if usual.read is None else usual.read + extra_seconds,
-                write=usual.write,
-                pool=usual.pool,
+        if extra_seconds and timeout.read is not None:
+            timeout = self._httpx.Timeout(
+                connect=timeout.connect,
+                read=timeout.read + extra_seconds,
+                write=timeout.write,
+                pool=timeout.pool,
             )
         # A few compressed bytes can become gigabytes, so what comes is taken only as it is.
         headers = {**headers, "Accept-Encoding": "identity"}
-        response = await self.start(method, url, headers=headers, content=content, timeout=timeout)
+        response = await self._send(method, url, headers, content, timeout)
         try:
             body = await self._read(response)
         finally:
-            await response.aclose()
+            await _drop(response)
         return HttpAnswer(response.status_code, response.headers, body)
 
-    async def start(self, method: str, url: str, **options: Any) -> httpx.Response:
-        """Send one request; the caller reads the body and closes the response.
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: list[tuple[str, str]],
+        content: bytes | AsyncIterable[bytes] | None,
+        timeouts: Timeouts | None,
+    ) -> BorrowedAnswer:
+        timeout = self._timeout
+        if timeouts is not None:
+            timeout = self._httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
+        if "accept-encoding" not in {name.lower() for name, _ in headers}:
+            headers = [*headers, ("Accept-Encoding", "identity")]
+        return BorrowedAnswer(self, await self._send(method, url, headers, content, timeout))
 
-        Options are those of `httpx.AsyncClient.build_request`. Raises as `request`.
-        """
-        with translated():
-            request = self.client.build_request(
-                method, url, **{"timeout": self._timeout, **options}
+    async def upgrade(
+        self, url: str, *, headers: Mapping[str, str], has_secret: bool = False
+    ) -> Upgraded:
+        headers = {**headers, "Accept-Encoding": "identity"}
+        try:
+            response = await self._send("GET", url, headers, None, self._timeout, has_secret)
+        except ConnectionLostError as exc:
+            raise ConnectError(f"the handshake broke: {exc}") from exc
+        version = response.http_version
+        if response.status_code == 101:
+            stream = UpgradedStream(response)
+            return Upgraded(101, version, response.headers, stream)
+        try:
+            body = await self._read_beginning(response)
+        finally:
+            await _drop(response)
+        return Upgraded(response.status_code, version, response.headers, body=body)
+
+    def lost(self, url: str) -> None:
+        """Its pool does as it likes."""
+
+    def close(self) -> None:
+        """It is its owner's to close."""
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Any,
+        content: Any,
+        timeout: Any,
+        has_secret: bool = False,
+    ) -> httpx.Response:
+        with self.translated():
+            request = self._client.build_request(
+                method, url, headers=headers, content=content, timeout=timeout
             )
-            return await send_streaming(self.client, request)
+            if isinstance(content, bytes):
+                request.stream = _body(self._httpx, content)
+            if has_secret:
+                request.url = _secret(self._httpx, request.url)
+            return await self._client.send(request, stream=True, follow_redirects=False)
 
     async def _read(self, response: httpx.Response) -> bytes:
-        if is_packed(response):
-            encoding = response.headers["content-encoding"]
+        if is_encoded(response.headers):
             raise ProtocolError(
-                f"HTTP {response.status_code} with the content encoding {encoding!r}, "
-                "which was not asked for"
+                f"HTTP {response.status_code} with the content encoding "
+                f"{response.headers['content-encoding']!r}, which was not asked for"
             )
         parts: list[bytes] = []
         size = 0
-        with translated():
-            async for part in response.aiter_bytes():
+        with self.translated():
+            async for part in response.aiter_raw():
                 size += len(part)
                 if size > self._max_body_size:
                     raise ProtocolError(
@@ -161,42 +170,168 @@ class HttpTransport:
                 parts.append(part)
         return b"".join(parts)
 
+    async def _read_beginning(self, response: httpx.Response) -> bytes:
+        body = b""
+        if not is_encoded(response.headers):
+            try:
+                with self.translated():
+                    async for part in response.aiter_raw():
+                        body += part
+                        if len(body) > MAX_REFUSAL:
+                            break
+            except ConnectionLostError:  # the status says enough
+                pass
+        return body
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds until the time that ``Retry-After`` names, or None. (RFC 9110, section 10.2.3)
+    @contextmanager
+    def translated(self) -> Generator[None]:
+        """Raise the library's errors as ours: has anything left, or not?"""
+        httpx = self._httpx
+        try:
+            yield
+        except httpx.PoolTimeout as exc:
+            raise ConnectError(
+                "the HTTP client's connection pool is full: every WebSocket holds one of its "
+                "connections, so give it httpx.Limits(max_connections=None) or a higher number"
+            ) from exc
+        except httpx.ProxyError as exc:
+            raise ConnectError(f"the proxy of the HTTP client refused: {_text(exc)}") from exc
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
+            raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc
+        except httpx.DecodingError as exc:
+            raise ProtocolError(f"the answer cannot be decoded: {_text(exc)}") from exc
+        except httpx.TimeoutException as exc:
+            raise ConnectionLostError(f"no answer in time: {_text(exc)}") from exc
+        except httpx.HTTPError as exc:
+            raise ConnectionLostError(f"the connection broke: {_text(exc)}") from exc
+        except RivetError:
+            raise
+        except RuntimeError as exc:
+            if "has been closed" in str(exc):
+                raise ClosedError("the HTTP client has been closed") from exc
+            raise
 
-    A date is counted from the answer's own ``Date`` where it has one, so that clocks may differ.
-    """
-    text = headers.get("retry-after", "").strip()
-    if text.isdecimal() and text.isascii():
-        return float(text) if len(text) < 9 else None
-    at = _timestamp(text)
-    if at is None:
-        return None
-    now = _timestamp(headers.get("date", ""))
-    return max(0.0, at - (time.time() if now is None else now))
+
+class BorrowedAnswer:
+    """See `OpenAnswer`."""
+
+    def __init__(self, transport: Borrowed, response: httpx.Response) -> None:
+        self._transport = transport
+        self._response = response
+        self._pieces = response.aiter_raw()
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def reason(self) -> str:
+        return self._response.reason_phrase
+
+    @property
+    def version(self) -> str:
+        return self._response.http_version
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._response.headers.raw
+
+    async def read(self) -> bytes:
+        with self._transport.translated():
+            async for piece in self._pieces:
+                if piece:
+                    return piece
+        return b""
+
+    async def aclose(self) -> None:
+        with CancelScope(shield=True), move_on_after(_CLOSE_SECONDS):
+            pieces: Any = self._pieces
+            try:
+                await pieces.aclose()
+            except Exception:  # the connection is gone either way
+                pass
+        await _drop(self._response)
 
 
-def _timestamp(date: str) -> float | None:
-    """An HTTP-date as seconds since 1970, None for anything else."""
-    try:
-        parsed = parsedate_to_datetime(date)
-        return parsed.replace(tzinfo=parsed.tzinfo or dt.UTC).timestamp()
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+class UpgradedStream:
+    """The bytes of an upgraded connection. (httpx: the extension ``network_stream``.)"""
+
+    writes_now = False
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._stream: Any = response.extensions["network_stream"]
+        self._data = b""
+
+    async def read(self, max_bytes: int) -> bytes:
+        if self._data:
+            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+            return data
+        try:
+            data = await self._stream.read(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except Exception as exc:
+            raise broke(exc) from exc
+        return bytes(data)
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self._stream.write(data)
+        except Exception as exc:
+            raise broke(exc) from exc
+
+    def write_now(self, data: bytes) -> int:
+        return 0
+
+    def unread(self, data: bytes) -> None:
+        self._data = data + self._data
+
+    def unsent(self) -> int:
+        sock = self._stream.get_extra_info("socket")
+        return 0 if sock is None else unsent(sock.fileno())
+
+    def is_quiet(self) -> bool:
+        return not self._data
+
+    def drop(self) -> None:
+        sock = self._stream.get_extra_info("socket")
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has ended already
+                pass
+
+    async def aclose(self) -> None:
+        await _drop(self._response)
 
 
-class _Body(httpx.AsyncByteStream):
-    """A request's bytes, without the async generator that httpx would leave to the collector."""
+async def _drop(response: httpx.Response) -> None:
+    with CancelScope(shield=True), move_on_after(_CLOSE_SECONDS):
+        try:
+            await response.aclose()
+        except Exception:  # the connection is gone either way
+            pass
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Once(self._data)
+def _module_of(client: object) -> Any:
+    """The library that a client is of."""
+    for name in ("httpx", "httpx2"):
+        module: ModuleType | None = sys.modules.get(name)
+        if module is not None and isinstance(client, module.AsyncClient):
+            return module
+    raise TypeError(f"this is no httpx.AsyncClient: {client!r}")
 
 
 class _Once(AsyncIterator[bytes]):
+    """These bytes, as one piece."""
+
     def __init__(self, data: bytes) -> None:
         self._data: bytes | None = data
 
@@ -207,52 +342,26 @@ class _Once(AsyncIterator[bytes]):
         return data
 
 
-def is_packed(response: httpx.Response) -> bool:
-    """Whether reading the body would decompress it."""
-    encoding: str = response.headers.get("content-encoding", "identity")
-    return encoding != "identity"
+def _body(httpx: Any, data: bytes) -> Any:
+    """A request's bytes, without the async generator that httpx would leave to the collector."""
+    return type("Body", (httpx.AsyncByteStream,), {"__aiter__": lambda _: _Once(data)})()
 
 
-async def send_streaming(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Send a request, follow no redirect, and leave the response's body to be read."""
-    if isinstance(request.stream, httpx.ByteStream):
-        request.stream = _Body(request.content)
-    return await client.send(request, stream=True, follow_redirects=False)
+def _secret(httpx: Any, url: Any) -> Any:
+    """A URL whose text hides its path, which holds a token: httpx logs the URL of every request."""
+
+    def shown(url: Any) -> str:
+        return f"{url.scheme}://{url.netloc.decode()}/***"
+
+    members = {"__str__": shown, "__repr__": lambda url: f"SecretUrl({shown(url)!r})"}
+    return type("SecretUrl", (httpx.URL,), members)(url)
 
 
-@contextmanager
-def translated() -> Generator[None]:
-    """Raise httpx's errors as ours: was anything sent, or not?"""
-    try:
-        yield
-    except httpx.PoolTimeout as exc:
-        raise ConnectError(
-            "the HTTP client's connection pool is full: every WebSocket holds one of its "
-            "connections, so give it httpx.Limits(max_connections=None) or a higher number"
-        ) from exc
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-        raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
-        raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc
-    except httpx.DecodingError as exc:
-        raise ProtocolError(f"the answer cannot be decoded: {_text(exc)}") from exc
-    except httpx.TimeoutException as exc:
-        raise ConnectionLostError(f"no answer in time: {_text(exc)}") from exc
-    except httpx.HTTPError as exc:
-        raise ConnectionLostError(f"the connection broke: {_text(exc)}") from exc
-    except RivetError:
-        raise
-    except RuntimeError as exc:
-        if "has been closed" in str(exc):
-            raise ClosedError("the HTTP client has been closed") from exc
-        raise
-
-
-def _origin(exc: httpx.RequestError) -> str:
+def _origin(exc: Any) -> str:
     """Where a request was to go, without its path: that may hold a token."""
     try:
         url = exc.request.url
-    except RuntimeError:  # httpx: no request was attached
+    except RuntimeError:  # no request was attached
         return "the server"
     return f"{url.scheme}://{url.netloc.decode()}"
 

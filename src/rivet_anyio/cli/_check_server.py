@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import anyio
-import httpx
 
 from .._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._gateway.context import Core
 from .._gateway.errors import error_of
-from .._gateway.open import open_stream
+from .._gateway.open import open_socket
 from .._gateway.server import Server
 from .._http.transport import HttpAnswer
 from ..protocol.addressing import join_url, same_host
@@ -104,7 +103,7 @@ async def check_websocket(
     """Open a WebSocket to an actor that does not exist: the server accepts it, then says so."""
     try:
         with anyio.fail_after(seconds):
-            stream = await open_stream(core, server, _NOBODY, "/connect", "json", None, False, {})
+            socket = await open_socket(core, server, _NOBODY, "/connect", "json", None, False, {})
     except TimeoutError:
         await findings.fail(
             "websocket",
@@ -134,10 +133,10 @@ async def check_websocket(
         )
     else:
         data = b""
-        async with aclosing(stream):
+        async with aclosing(socket):
             with anyio.move_on_after(seconds):
                 try:
-                    data = await stream.read(1024)
+                    data = await socket.stream.read(1024)
                 except ConnectionLostError:
                     pass
         if data:
@@ -208,8 +207,8 @@ async def _explain_answer(
     if status in (401, 403):
         await _refused(findings, core, _error(answer))
     if 300 <= status < 400:
-        to = httpx.URL(url).join(answer.headers.get("location", ""))
-        target = f"{to.scheme}://{to.netloc.decode()}{to.path.removesuffix('/metadata')}"
+        to = urlsplit(urljoin(url, answer.headers.get("location", "")))
+        target = f"{to.scheme}://{to.netloc}{to.path.removesuffix('/metadata')}"
         await findings.fail(
             "server",
             f"the endpoint redirects with HTTP {status}, which is not followed",

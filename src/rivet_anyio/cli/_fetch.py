@@ -118,11 +118,8 @@ async def _copy(
     include: bool,
 ) -> None:
     """Write the body as it comes; as JSON, whole and with what belongs to it."""
-    from .._http.borrowed import translated
-
     if output.wants_json:
-        with translated():
-            body = await response.aread()
+        body = await response.aread()
         is_apart = write != output.write
         if is_apart:
             await write(body)
@@ -132,9 +129,8 @@ async def _copy(
         head = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         lines = [head, *(f"{name}: {value}" for name, value in response.headers.items())]
         await output.write("".join(f"{line}\n" for line in lines).encode() + b"\n")
-    with translated():
-        async for part in response.aiter_bytes():
-            await write(part)
+    async for part in response.aiter_bytes():
+        await write(part)
 
 
 def _document(response: httpx.Response, body: bytes | None) -> Mapping[str, Any]:

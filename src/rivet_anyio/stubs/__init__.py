@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from .._checks import check_seconds
 from .._client import Client
@@ -19,6 +18,10 @@ from .._gateway.management import actor_names
 from ._description import ActorShape, RegistryShape
 from ._typescript import describe_typescript
 from ._writer import write_module
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
 
 __all__ = ["stubs_from_server", "stubs_from_typescript"]
 
@@ -32,7 +35,7 @@ async def stubs_from_server(
     namespace: str | None = None,
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
-    http: httpx.AsyncClient | None = None,
+    http: httpx.AsyncClient | httpx2.AsyncClient | None = None,
 ) -> str:
     """A module with a class for every actor that a running server knows.
 
@@ -43,7 +46,7 @@ async def stubs_from_server(
         namespace: The namespace.
         token: The token, where the management API asks for one.
         headers: Sent with every request.
-        http: An `httpx.AsyncClient` to use instead of an own one.
+        http: An `httpx.AsyncClient` or `httpx2.AsyncClient` that carries the requests.
 
     Raises:
         ConfigError: the server knows no actors, or the endpoint cannot be used.

@@ -1,4 +1,4 @@
-"""A network without sockets: byte streams in memory, and httpx on top of them."""
+"""A network without sockets: byte streams in memory, for clients of ours and for httpx."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import anyio.abc
 import httpcore
 import httpx
 
-__all__ = ["MemoryStream", "MemoryTransport", "memory_pipe"]
+from .._errors import ConnectError, ConnectionLostError
+
+__all__ = ["ClientStream", "MemoryConnector", "MemoryStream", "MemoryTransport", "memory_pipe"]
 
 _HIGH_WATER = 64 * 1024
 
@@ -42,7 +44,18 @@ class _Half:
         if data:
             self._chunks.append(data)
             self._size += len(data)
-            self._tell()
+            self._notify()
+
+    def put_now(self, data: bytes) -> int:
+        """Take what there is capacity for, and say how much that was."""
+        if self.abandoned or self.ended:
+            return 0
+        chunk = data[: max(0, _HIGH_WATER - self._size)]
+        if chunk:
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+            self._notify()
+        return len(chunk)
 
     async def get(self, max_bytes: int) -> bytes:
         await anyio.lowlevel.checkpoint()
@@ -57,20 +70,20 @@ class _Half:
             self._chunks.appendleft(chunk[max_bytes:])
             chunk = chunk[:max_bytes]
         self._size -= len(chunk)
-        self._tell()
+        self._notify()
         return chunk
 
     def end(self) -> None:
         self.ended = True
-        self._tell()
+        self._notify()
 
     def abandon(self) -> None:
         self.abandoned = True
         self._chunks.clear()
         self._size = 0
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -98,6 +111,10 @@ class MemoryStream(anyio.abc.ByteStream):
     async def send(self, item: bytes) -> None:
         await self._outgoing.put(bytes(item))
 
+    def send_now(self, data: bytes) -> int:
+        """Send what there is capacity for, and say how much that was; 0 when nobody receives."""
+        return self._outgoing.put_now(data)
+
     async def send_eof(self) -> None:
         self._outgoing.end()
 
@@ -108,6 +125,68 @@ class MemoryStream(anyio.abc.ByteStream):
         """What `aclose` does; nothing in it waits."""
         self._outgoing.end()
         self._incoming.abandon()
+
+
+class ClientStream:
+    """The client's end of a pipe, as a `ByteStream` of the client's own."""
+
+    writes_now = True
+
+    def __init__(self, stream: MemoryStream) -> None:
+        self._stream = stream
+        self._unread = b""
+
+    async def read(self, max_bytes: int) -> bytes:
+        if self._unread:
+            await anyio.lowlevel.checkpoint()
+            data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+            return data
+        try:
+            return await self._stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise ConnectionLostError("the connection broke: it is closed") from exc
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise ConnectionLostError("the connection broke: it is closed") from exc
+
+    def write_now(self, data: bytes) -> int:
+        return self._stream.send_now(data)
+
+    def unread(self, data: bytes) -> None:
+        self._unread = data + self._unread
+
+    def unsent(self) -> int:
+        return 0
+
+    def is_quiet(self) -> bool:
+        stream = self._stream
+        return not (self._unread or stream.is_readable or stream.is_peer_gone)
+
+    def drop(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        self._stream.close()
+
+
+class MemoryConnector:
+    """See `Connector`: whatever the name, it leads to the server in memory.
+
+    Args:
+        dial: Returns the client's end of a new connection, or raises `ConnectError`.
+    """
+
+    def __init__(self, dial: Callable[[], MemoryStream]) -> None:
+        self._dial = dial
+
+    async def connect(self, host: str, port: int) -> ClientStream:
+        await anyio.lowlevel.checkpoint()
+        return ClientStream(self._dial())
 
 
 def memory_pipe() -> tuple[MemoryStream, MemoryStream]:
@@ -170,7 +249,10 @@ class _NetworkBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[typing.Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         await anyio.lowlevel.checkpoint()
-        return _NetworkStream(self._dial())
+        try:
+            return _NetworkStream(self._dial())
+        except ConnectError as exc:
+            raise httpcore.ConnectError(str(exc)) from exc
 
     async def connect_unix_socket(
         self,
@@ -188,7 +270,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
     """httpx over streams that `dial` makes: real HTTP/1.1 bytes, a pool, no sockets.
 
     Args:
-        dial: Returns the client's end of a new connection, or raises `httpcore.ConnectError`.
+        dial: Returns the client's end of a new connection, or raises `ConnectError`.
     """
 
     def __init__(self, dial: Callable[[], MemoryStream]) -> None:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import anyio
 import anyio.abc
-import httpcore
 from anyio import CancelScope
 
 from .._checks import check_seconds, check_size
+from .._errors import ConnectError
 from ._memory import MemoryStream, memory_pipe
 
 __all__ = ["Network", "Wire"]
@@ -101,7 +101,7 @@ class Network:
     def _dial(self) -> MemoryStream:
         """A new connection in memory: the client's end."""
         if not self._admits():
-            raise httpcore.ConnectError("connection refused")
+            raise ConnectError("connection refused")
         ours, theirs = memory_pipe()
         self._serve(Wire(ours, self))
         return theirs

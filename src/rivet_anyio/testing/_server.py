@@ -35,7 +35,7 @@ from ._gateway import Gateway
 from ._http import serve_http
 from ._instance import Host, logger
 from ._listen import Listening
-from ._memory import MemoryTransport
+from ._memory import MemoryConnector, MemoryTransport
 from ._network import Network, Wire
 from ._peers import ActorConnection, check_close
 from ._records import Log, Record
@@ -164,12 +164,10 @@ class ActorServer:
             ConfigError: as `Client`.
             ClosedError: outside the server's block.
         """
-        timeout = httpx.Timeout(
-            options.get("request_timeout", 310.0),
-            connect=options.get("connect_timeout", 30.0),
-            pool=None,
-        )
-        return Client(_ENDPOINT, http=self.http_client(timeout=timeout), **options)
+        self._check_open()
+        client = Client(_ENDPOINT, **options)
+        client._connector = MemoryConnector(self.network._dial)
+        return client
 
     def http_client(self, *, timeout: httpx.Timeout | float | None = 310.0) -> httpx.AsyncClient:
         """An httpx client whose every request comes to this server.

@@ -1,0 +1,182 @@
+"""httpx's request and response around our own: what `ActorHandle.fetch` takes and returns.
+
+This is the only module of the wire that imports httpx, so it is imported at its first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from .._checks import check_seconds
+from .._errors import ConfigError, ProtocolError
+from .transport import OpenAnswer, Timeouts, is_encoded
+
+__all__ = ["ActorResponse", "build_request", "content_of", "timeouts_of"]
+
+T = TypeVar("T")
+
+_MAX_ENCODED_PIECE = 16 * 1024
+"""Bytes that are decoded at once: they may become a thousand times as many."""
+
+
+def build_request(
+    method: str, url: str, headers: Mapping[str, str], options: Mapping[str, Any]
+) -> httpx.Request:
+    """The request that httpx's options describe; ``params`` are added to those of the URL.
+
+    Raises:
+        TypeError, ValueError: httpx cannot make a request of an option.
+        ConfigError: the URL cannot be used.
+    """
+    given = dict(options)
+    params = given.pop("params", None)
+    try:
+        place = httpx.URL(url)
+        if params is not None:
+            place = place.copy_merge_params(params)
+        return httpx.Request(method, place, headers=headers, **given)
+    except httpx.InvalidURL as exc:
+        raise ConfigError(f"the request cannot be sent: {exc}") from exc
+
+
+def content_of(request: httpx.Request) -> bytes | AsyncIterable[bytes] | None:
+    """The body of a request.
+
+    Raises:
+        TypeError: it can be read only by a program that is not asynchronous.
+    """
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        return request.content or None
+    if isinstance(stream, httpx.AsyncByteStream):
+        return stream
+    raise TypeError("content is bytes, a str or an asynchronous iterable, not a synchronous one")
+
+
+def timeouts_of(timeout: Any) -> Timeouts | None:
+    """What httpx's option ``timeout`` means; None for that of the client.
+
+    Raises:
+        TypeError: it is neither seconds nor `httpx.Timeout`.
+    """
+    if isinstance(timeout, type(httpx.USE_CLIENT_DEFAULT)):
+        return None
+    if not isinstance(timeout, (tuple, httpx.Timeout)):
+        check_seconds("timeout", timeout, none=True)
+    given = httpx.Timeout(timeout)
+    return Timeouts(connect=given.connect, read=given.read)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, in pieces."""
+
+    def __init__(self, answer: OpenAnswer) -> None:
+        self._answer = answer
+        self._rest = b""
+        self._most = _MAX_ENCODED_PIECE if is_encoded(answer.headers) else None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = self._rest or await self._answer.read()
+        self._rest = b""
+        if self._most is not None:
+            data, self._rest = data[: self._most], data[self._most :]
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+class _Pieces(AsyncIterator[T]):
+    """What one of httpx's generators gives, with errors of ours.
+
+    It counts bytes where `limit` says how many may come.
+    """
+
+    def __init__(self, response: ActorResponse, generator: AsyncIterator[T], limit: int | None):
+        self._response = response
+        self._generator: Any = generator
+        self._limit = limit
+        self._size = 0
+
+    async def __anext__(self) -> T:
+        try:
+            piece: T = await self._generator.__anext__()
+        except httpx.DecodingError as exc:
+            raise ProtocolError(f"the answer cannot be decoded: {exc}") from exc
+        if self._limit is not None:
+            self._size += len(cast("bytes", piece))
+            if self._size > self._limit:
+                raise ProtocolError(
+                    f"HTTP {self._response.status_code} with more than {self._limit} bytes: "
+                    "raise max_message_size to accept it"
+                )
+        return piece
+
+    async def aclose(self) -> None:
+        if not self._generator.ag_running:
+            await self._generator.aclose()
+
+
+class ActorResponse(httpx.Response):
+    """An `httpx.Response` whose body raises the errors of this library.
+
+    Args:
+        answer: What came.
+        request: What was asked for.
+        limit: The longest body that `aread` takes, in bytes after decoding.
+    """
+
+    def __init__(self, answer: OpenAnswer, request: httpx.Request, limit: int) -> None:
+        super().__init__(
+            answer.status,
+            headers=answer.raw_headers,
+            stream=_Body(answer),
+            request=request,
+            extensions={
+                "http_version": answer.version.encode("ascii"),
+                "reason_phrase": answer.reason.encode("ascii", "replace"),
+            },
+        )
+        self._limit = limit
+        self._reads_whole = False
+        self._iterators: list[_Pieces[Any]] = []
+
+    async def aread(self) -> bytes:
+        self._reads_whole = True
+        try:
+            return await super().aread()
+        finally:
+            self._reads_whole = False
+
+    def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        return self._pieces(super().aiter_raw(chunk_size))
+
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        limit = self._limit if self._reads_whole else None
+        return self._pieces(super().aiter_bytes(chunk_size), limit)
+
+    def aiter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]:
+        return self._pieces(super().aiter_text(chunk_size))
+
+    def aiter_lines(self) -> AsyncIterator[str]:
+        return self._pieces(super().aiter_lines())
+
+    async def aclose(self) -> None:
+        # Each of them may be read by the one before it.
+        iterators, self._iterators = self._iterators, []
+        for iterator in iterators:
+            await iterator.aclose()
+        await super().aclose()
+
+    def _pieces(self, generator: AsyncIterator[T], limit: int | None = None) -> _Pieces[T]:
+        pieces = _Pieces(self, generator, limit)
+        self._iterators.append(pieces)
+        return pieces

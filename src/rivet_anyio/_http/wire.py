@@ -1,0 +1,496 @@
+"""Requests over connections of our own: the only place that sends one over a pooled socket.
+
+An exchange knows what the bytes mean, the pool which socket to use. Here is what needs time: a
+head has 10 s from its first byte to its end; before that byte, and between two pieces of a body,
+the read timeout counts. What stands around a chunk does not count as a piece.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import AsyncIterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import anyio
+
+from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._io.connect import Connector
+from .._io.stream import Backend, ByteStream, Deadline
+from .._io.tls import default_tls_context, start_tls
+from .exchange import Exchange, Head, State
+from .pool import Origin, Pool, Pooled, address
+from .proxy import Proxies, open_tunnel
+from .transport import MAX_REFUSAL, HttpAnswer, Timeouts, Upgraded, is_encoded
+
+__all__ = ["Wire"]
+
+_PORTS = {"http": 80, "https": 443}
+_HEAD_SECONDS = 10.0
+_READ = 256 * 1024
+_WRITE = 256 * 1024
+
+
+class _Site(NamedTuple):
+    """Where a URL leads to.
+
+    Attributes:
+        origin: Scheme, host and port.
+        host: The ``Host`` field.
+        prefix: What stands before the target on its way through a proxy.
+        proxy_headers: Fields for that proxy.
+    """
+
+    origin: Origin
+    host: str
+    prefix: str
+    proxy_headers: tuple[tuple[str, str], ...]
+
+
+class Wire:
+    """See `HttpTransport`.
+
+    Args:
+        backend: The event loop.
+        connector: Makes connections.
+        proxies: Which proxy to use for what.
+        tls: The TLS context; None: the default, which is made when it is first needed.
+        max_body_size: The longest whole answer accepted, in bytes.
+        timeouts: For requests that do not say otherwise.
+        max_connections: How many sockets to have at most; None: as many as the system allows.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        connector: Connector,
+        proxies: Proxies,
+        *,
+        tls: ssl.SSLContext | None,
+        max_body_size: int,
+        timeouts: Timeouts,
+        max_connections: int | None,
+    ) -> None:
+        self._backend = backend
+        self._connector = connector
+        self._proxies = proxies
+        self._tls = tls
+        self._tls_lock: anyio.Lock | None = None
+        self._max_body_size = max_body_size
+        self._timeouts = timeouts
+        self._sites: dict[str, _Site] = {}
+        self.pool = Pool(self._dial, backend.time, max_sockets=max_connections)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        extra_seconds: float = 0.0,
+        runs_actor: bool = False,
+    ) -> HttpAnswer:
+        site, target = self._locate(url)
+        fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
+        fields.update(site.proxy_headers)
+        exchange = Exchange(method, target, fields, content=content)
+        timeouts = self._timeouts
+        seconds = math.inf if timeouts.read is None else timeouts.read + extra_seconds
+        pooled = await self.pool.acquire(
+            site.origin,
+            dial_seconds=_seconds(timeouts.connect),
+            waits_behind_others=runs_actor,
+        )
+        running = _Running(self, pooled, exchange, seconds)
+        try:
+            head = await running.begin(None)
+            if is_encoded(head.headers):
+                raise ProtocolError(
+                    f"HTTP {head.status} with the content encoding "
+                    f"{head.headers['content-encoding']!r}, which was not asked for"
+                )
+            body = await running.read_whole(self._max_body_size)
+        finally:
+            running.end()
+        return HttpAnswer(head.status, head.headers, body)
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: list[tuple[str, str]],
+        content: bytes | AsyncIterable[bytes] | None,
+        timeouts: Timeouts | None,
+    ) -> WireAnswer:
+        site, target = self._locate(url)
+        names = {name.lower() for name, _ in headers}
+        fields = list(headers)
+        if "host" not in names:
+            fields.insert(0, ("Host", site.host))
+        if "accept-encoding" not in names:
+            fields.append(("Accept-Encoding", "identity"))
+        fields += site.proxy_headers
+        whole = content if isinstance(content, bytes) else None
+        pieces = None if content is None or isinstance(content, bytes) else content
+        exchange = Exchange(method, target, fields, content=whole, streams=pieces is not None)
+        timeouts = timeouts or self._timeouts
+        pooled = await self.pool.acquire(site.origin, dial_seconds=_seconds(timeouts.connect))
+        running = _Running(self, pooled, exchange, _seconds(timeouts.read))
+        try:
+            head = await running.begin(pieces)
+        except BaseException:
+            running.end()
+            raise
+        return WireAnswer(running, head)
+
+    async def upgrade(
+        self, url: str, *, headers: Mapping[str, str], has_secret: bool = False
+    ) -> Upgraded:
+        site, target = self._locate(url)
+        fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
+        fields.update(site.proxy_headers)
+        fresh = False
+        while True:
+            exchange = Exchange("GET", target, fields, upgrade=True)
+            pooled = await self.pool.acquire(
+                site.origin,
+                dial_seconds=_seconds(self._timeouts.connect),
+                fresh=fresh,
+                waits_behind_others=False,
+            )
+            running = _Running(self, pooled, exchange, _seconds(self._timeouts.read))
+            try:
+                head = await running.begin(None)
+                if exchange.state is State.UPGRADED:
+                    stream = running.detach()
+                    stream.unread(exchange.leftover)
+                    ended = partial(self.pool.ended, pooled)
+                    return Upgraded(101, _version(head), head.headers, stream, ended=ended)
+                body = b"" if is_encoded(head.headers) else await running.read_beginning()
+                return Upgraded(head.status, _version(head), head.headers, body=body)
+            except ConnectionLostError as lost:
+                # The server closed a connection that had been idle: a handshake runs nothing.
+                if not (pooled.is_reused and not exchange.is_head_started) or fresh:
+                    raise ConnectError(f"the handshake broke: {lost}") from lost
+                fresh = True
+            finally:
+                running.end()
+
+    def lost(self, url: str) -> None:
+        self.pool.lost(self._locate(url)[0].origin)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _locate(self, url: str) -> tuple[_Site, str]:
+        """Where a URL leads to, and the target to ask for there."""
+        scheme, _, rest = url.partition("://")
+        netloc, slash, path = rest.partition("/")
+        key = url[: len(scheme) + 3 + len(netloc)]
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = self._find_site(scheme, netloc)
+        return site, site.prefix + slash + path
+
+    def _find_site(self, scheme: str, netloc: str) -> _Site:
+        if scheme not in _PORTS:
+            raise ConfigError(f"the request cannot be sent: {scheme!r} is not http or https")
+        host, port = _split(netloc)
+        origin = Origin(scheme, host, _PORTS[scheme] if port is None else port)
+        field = f"[{host}]" if ":" in host else host
+        if port is not None and port != _PORTS[scheme]:
+            field += f":{port}"
+        proxy = self._proxies.find(origin)
+        if proxy is None or scheme == "https":
+            return _Site(origin, field, "", ())
+        return _Site(origin, field, f"{scheme}://{field}", proxy.headers)
+
+    async def _dial(self, origin: Origin) -> ByteStream:
+        """A connection to an origin, through a proxy where there is one for it."""
+        proxy = self._proxies.find(origin)
+        if proxy is None:
+            stream = await self._connector.connect(origin.host, origin.port)
+        else:
+            try:
+                stream = await self._connector.connect(proxy.host, proxy.port)
+            except ConnectError as exc:
+                raise ConnectError(f"the proxy {proxy} cannot be reached: {exc}") from exc
+        try:
+            if proxy is not None and proxy.scheme == "https":
+                stream = await self._secure(stream, proxy.host)
+            if origin.scheme == "https":
+                if proxy is not None:
+                    await open_tunnel(stream, origin, proxy)
+                stream = await self._secure(stream, origin.host)
+        except BaseException:
+            stream.drop()
+            raise
+        return stream
+
+    async def _secure(self, stream: ByteStream, host: str) -> ByteStream:
+        if self._tls is None:
+            self._tls_lock = self._tls_lock or anyio.Lock()
+            async with self._tls_lock:
+                if self._tls is None:
+                    self._tls = await default_tls_context()
+        return await start_tls(stream, self._tls, host)
+
+
+class _Running:
+    """One exchange on one socket of the pool, until `end`."""
+
+    __slots__ = (
+        "_backend",
+        "_exchange",
+        "_is_cut",
+        "_is_sent",
+        "_origin",
+        "_pool",
+        "_pooled",
+        "_seconds",
+        "_stream",
+        "_wire",
+    )
+
+    def __init__(self, wire: Wire, pooled: Pooled, exchange: Exchange, seconds: float) -> None:
+        self._wire = wire
+        self._pool = wire.pool
+        self._backend = wire._backend
+        self._pooled: Pooled | None = pooled
+        self._origin = pooled.origin
+        self._stream = pooled.stream
+        self._exchange = exchange
+        self._seconds = seconds
+        self._is_sent = False
+        self._is_cut = False
+
+    async def begin(self, pieces: AsyncIterable[bytes] | None) -> Head:
+        """Send the request and read the head of the answer.
+
+        Args:
+            pieces: The body, where it was not given to the exchange.
+        """
+        exchange, stream, time = self._exchange, self._stream, self._backend.time
+        with self._backend.deadline(time() + self._seconds, stream) as deadline:
+            data = exchange.start()
+            sent = stream.write_now(data) if stream.writes_now else 0
+            if sent < len(data) or pieces is not None:
+                await self._write_and_read(data[sent:], pieces, deadline)
+            else:
+                self._is_sent = True
+            while exchange.state is State.HEAD:
+                await self._read_head(deadline)
+        if deadline.expired:
+            raise self._late()
+        head = exchange.head
+        if head is None or exchange.state is State.BROKEN:
+            raise self._broken()
+        return head
+
+    async def _read_head(self, deadline: Deadline) -> None:
+        exchange = self._exchange
+        had_started = exchange.is_head_started
+        await self._feed()
+        if not had_started and exchange.state is State.HEAD and exchange.is_head_started:
+            deadline.at = min(deadline.at, self._backend.time() + _HEAD_SECONDS)
+
+    async def _feed(self) -> None:
+        """Read once."""
+        try:
+            data = await self._stream.read(_READ)
+        except ConnectionLostError:
+            self._pool.lost(self._origin)
+            raise
+        self._exchange.feed(data)
+        self._is_cut = not data
+
+    async def _write_and_read(
+        self, data: bytes, pieces: AsyncIterable[bytes] | None, deadline: Deadline
+    ) -> None:
+        """Send what does not leave at once, and read what comes meanwhile."""
+        exchange, stream, time = self._exchange, self._stream, self._backend.time
+        failure: list[BaseException] = []
+
+        async def write(data: bytes) -> None:
+            rest = memoryview(data)
+            while rest:
+                await stream.write(bytes(rest[:_WRITE]))
+                rest = rest[_WRITE:]
+                if not exchange.is_head_started:
+                    deadline.at = time() + self._seconds
+
+        async def send() -> None:
+            try:
+                await write(data)
+                if pieces is not None:
+                    async for piece in pieces:
+                        await write(exchange.send_body(piece))
+                    await write(exchange.end_body())
+                self._is_sent = True
+            except ConnectionLostError:
+                pass  # what reading finds says more
+            except Exception as exc:  # the user's own
+                failure.append(exc)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            try:
+                while exchange.state is State.HEAD:
+                    await self._read_head(deadline)
+            except ConnectionLostError as exc:
+                failure.append(exc)
+            tasks.cancel_scope.cancel()
+        if failure:
+            raise failure[0]
+
+    async def read(self) -> bytes:
+        """The next piece of the body; none at the end."""
+        exchange, stream, time = self._exchange, self._stream, self._backend.time
+        data = exchange.take_body()
+        if data:
+            return data
+        if exchange.state is State.BODY:
+            with self._backend.deadline(time() + self._seconds, stream) as deadline:
+                while not data and exchange.state is State.BODY:
+                    await self._feed()
+                    data = exchange.take_body()
+            if deadline.expired:
+                raise self._late()
+        if not data and exchange.state is State.BROKEN:
+            raise self._broken()
+        return data
+
+    async def read_whole(self, limit: int) -> bytes:
+        """All of the body, at most `limit` bytes of it."""
+        exchange = self._exchange
+        length = exchange.body_length
+        if length is not None and length > limit:
+            raise self._too_long(limit)
+        data = exchange.take_body()
+        if exchange.state is State.DONE:  # it came with the head
+            if len(data) > limit:
+                raise self._too_long(limit)
+            return data
+        parts = [data]
+        size = len(data)
+        while data := await self.read():
+            parts.append(data)
+            size += len(data)
+            if size > limit:
+                raise self._too_long(limit)
+        return b"".join(parts)
+
+    async def read_beginning(self) -> bytes:
+        """As much of a refusal's body as comes, and is wanted."""
+        body = b""
+        try:
+            while len(body) <= MAX_REFUSAL and (data := await self.read()):
+                body += data
+        except (ConnectionLostError, ProtocolError):  # the status says enough
+            pass
+        return body
+
+    def detach(self) -> ByteStream:
+        """The upgraded connection."""
+        pooled, self._pooled = self._pooled, None
+        assert pooled is not None
+        return self._pool.detach(pooled)
+
+    def end(self) -> None:
+        """Give the socket back where it can be used again, else end it."""
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            exchange = self._exchange
+            reusable = self._is_sent and exchange.reusable
+            self._pool.release(pooled, reusable=reusable, keep_alive=exchange.keep_alive)
+
+    def _late(self) -> ConnectionLostError:
+        origin = address(self._origin.host, self._origin.port)
+        if self._exchange.is_head_started and self._exchange.head is None:
+            return ConnectionLostError(
+                f"{origin} began to answer, but the head of its answer was not complete in time"
+            )
+        self._pool.lost(self._origin)
+        return ConnectionLostError(
+            f"no answer in time: {origin} sent nothing for {self._seconds:g} s"
+        )
+
+    def _broken(self) -> RivetError:
+        text = f"{self._exchange.error}, {address(self._origin.host, self._origin.port)}"
+        if self._is_cut:
+            self._pool.lost(self._origin)
+            return ConnectionLostError(f"the connection broke: {text}")
+        return ProtocolError(text)
+
+    def _too_long(self, limit: int) -> ProtocolError:
+        assert self._exchange.head is not None
+        return ProtocolError(
+            f"HTTP {self._exchange.head.status} with more than {limit} bytes: "
+            "raise max_message_size to accept it"
+        )
+
+
+class WireAnswer:
+    """See `OpenAnswer`."""
+
+    def __init__(self, running: _Running, head: Head) -> None:
+        self._running = running
+        self._head = head
+
+    @property
+    def status(self) -> int:
+        return self._head.status
+
+    @property
+    def reason(self) -> str:
+        return self._head.reason
+
+    @property
+    def version(self) -> str:
+        return _version(self._head)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._head.headers
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._head.headers.raw
+
+    async def read(self) -> bytes:
+        return await self._running.read()
+
+    async def aclose(self) -> None:
+        self._running.end()
+
+
+def _seconds(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout
+
+
+def _version(head: Head) -> str:
+    return f"HTTP/{head.version}"
+
+
+def _split(netloc: str) -> tuple[str, int | None]:
+    """Host and port of a URL; the host as the resolver and certificates know it.
+
+    Raises:
+        ConfigError: the host's name cannot be looked up.
+    """
+    host, colon, port = netloc.rpartition(":")
+    if not colon or "]" in port:
+        host, port = netloc, ""
+    host = host.removeprefix("[").removesuffix("]").lower()
+    if not host.isascii():
+        import idna
+
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except idna.IDNAError as exc:
+            raise ConfigError(f"the request cannot be sent: no host is named {host!r}: {exc}") from exc
+    return host, int(port) if port else None

@@ -1,0 +1,79 @@
+"""The opening handshake of a WebSocket: what is sent, and what a server must answer.
+
+(RFC 6455, section 4.1.)
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+
+from .._errors import ProtocolError
+
+__all__ = ["check_accepted", "handshake_headers", "new_key", "refusal_text"]
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def new_key(random: bytes) -> str:
+    """The key of a handshake, from 16 random bytes."""
+    return base64.b64encode(random).decode("ascii")
+
+
+def handshake_headers(key: str, subprotocols: Sequence[str]) -> dict[str, str]:
+    """The fields of a request that asks for a WebSocket, and offers these subprotocols."""
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13",
+    }
+    if subprotocols:
+        headers["Sec-WebSocket-Protocol"] = ", ".join(subprotocols)
+    return headers
+
+
+def check_accepted(headers: Mapping[str, str], key: str, subprotocol: str) -> None:
+    """Check the 101 that answers a handshake.
+
+    Args:
+        headers: Its headers, looked up without regard to case.
+        key: The key that was sent.
+        subprotocol: The one that the server must select.
+
+    Raises:
+        ProtocolError: this is not the answer of a WebSocket server.
+    """
+    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode("ascii")).digest()).decode("ascii")
+    tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
+    if headers.get("upgrade", "").lower() != "websocket" or "upgrade" not in tokens:
+        raise ProtocolError("the server's 101 does not upgrade to a WebSocket")
+    if headers.get("sec-websocket-accept") != accept:
+        raise ProtocolError("the server's Sec-WebSocket-Accept does not answer our key")
+    if headers.get("sec-websocket-protocol") != subprotocol:
+        raise ProtocolError(
+            f"the server selected the subprotocol {headers.get('sec-websocket-protocol')!r}, "
+            f"not {subprotocol!r}"
+        )
+    if "sec-websocket-extensions" in headers:
+        raise ProtocolError("the server selected WebSocket extensions that were not offered")
+
+
+def refusal_text(status: int, version: str, headers: Mapping[str, str], body: bytes) -> str:
+    """What an answer says that is not a 101."""
+    text = f"the server answered the WebSocket handshake with HTTP {status}"
+    if 300 <= status < 400:
+        # Its path may be the path that was asked for, with a token in it.
+        place = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", headers.get("location", ""))
+        text += f", a redirect{f' to {place[0]}' if place else ''}, which is not followed"
+    elif 200 <= status < 300:
+        text += ": it, or a proxy before it, does not know WebSockets here"
+    elif status == 431:
+        text += ": the request's head is too long for it; make params or headers shorter"
+    elif body:
+        text += f": {body[:200]!r}"
+    if version.startswith("HTTP/2"):
+        text += " (HTTP/2 has no Upgrade: use an httpx client with http2=False)"
+    return text

@@ -18,7 +18,7 @@ _LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
 _LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
 _MAX_LINE = 16 + MAX_EXTENSION
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n")
-_TRAILER_BEGUN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*(?<!^)(?::[\t -~\x80-\xff]*)?\r?")
+_TRAILER_BEGUN = re.compile(rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]+(?::[\t -~\x80-\xff]*\r?)?")
 
 
 class _Next(Enum):

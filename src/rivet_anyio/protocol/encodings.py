@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 from .._errors import ActorSpecifier, ProtocolError
 from . import bare
 from .dialect import Dialect, Encoding
-from .heads import cbor_arguments_at, is_cbor_head, learn
 from .messages import (
     ActionResponse,
     Delivery,
@@ -123,6 +122,57 @@ def codec_for(encoding: Encoding, dialect: Dialect) -> Codec:
     return JsonCodec(dialect)
 
 
+# Heads: the beginnings of event messages, the same for all events of one name.
+#
+# An event whose head came before needs no decoding but of its arguments. The first one of each name
+# is read the long way, which makes sure that there is nothing odd about its head.
+
+_MOST = 256
+
+_BEFORE_CBOR_NAME = {
+    before[0]: (before, before.index(b"eEvent"))
+    for before in (
+        b"\xb9\x00\x01dbody\xb9\x00\x02ctageEventcval\xb9\x00\x02dname",  # RivetKit up to 2.2
+        b"\xa1dbody\xa2ctageEventcval\xa2dname",  # RivetKit 2.3
+    )
+}
+_AFTER_CBOR_NAME = b"dargs"
+_SHORT_TEXT = 0x60
+"""What CBOR adds to the length of a short string; 24 says that the length comes next."""
+
+
+def _learn(heads: dict[bytes, T], head: bytes, known: T) -> None:
+    """Remember what a head says; not too many of them, whatever a server sends."""
+    if len(heads) >= _MOST:
+        heads.clear()
+    heads[head] = known
+
+
+def _cbor_arguments_at(data: bytes) -> int:
+    """Where the arguments begin, if this is an event in cbor encoding as servers write them.
+
+    Whether it is one, nothing but the head that ends there can say. 0: it is none.
+    """
+    known = _BEFORE_CBOR_NAME.get(data[0]) if data else None
+    if known is None:
+        return 0
+    before, tag_at = known
+    at = len(before)
+    # The first byte of the tag is its length, and tells an event from an answer.
+    if len(data) < at + 2 or data[tag_at] != before[tag_at]:
+        return 0
+    size = data[at] - _SHORT_TEXT
+    if size == 24:
+        size = data[at + 1] + 1
+    return at + 1 + size + len(_AFTER_CBOR_NAME)
+
+
+def _is_cbor_head(head: bytes, name: str) -> bool:
+    """Whether this is all that comes before the arguments of an event of this name."""
+    after = dump_cbor(name) + _AFTER_CBOR_NAME
+    return any(head == before + after for before, _ in _BEFORE_CBOR_NAME.values())
+
+
 _BARE_VERSIONS = {
     version: (dialect, COMPAT_CBOR if dialect is Dialect.COMPAT else PLAIN_CBOR)
     for version in range(1, bare.NEWEST_VERSION + 1)
@@ -212,7 +262,7 @@ class BareCodec:
         assert isinstance(event, Event)
         at = data[3] + 4
         if event.name in wanted and data[3] < 0x80:
-            learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
+            _learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
         return event
 
     def _answer(self, data: bytes) -> ActionResponse | None:
@@ -326,7 +376,7 @@ class CborCodec:
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
         if isinstance(data, str):
             return self.server_message(data)
-        at = cbor_arguments_at(data)
+        at = _cbor_arguments_at(data)
         name = self._heads.get(data[:at]) if at else None
         if name is not None and name in wanted:
             try:
@@ -334,8 +384,8 @@ class CborCodec:
             except ProtocolError:
                 return self.server_message(data)
         message = _read_tree(load_cbor(data), self._form, data, wanted)
-        if isinstance(message, tuple) and is_cbor_head(data[:at], message[0]):
-            learn(self._heads, data[:at], message[0])
+        if isinstance(message, tuple) and _is_cbor_head(data[:at], message[0]):
+            _learn(self._heads, data[:at], message[0])
         return message
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:

@@ -6,16 +6,12 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Any
 
-import anyio
-import httpx
 import pytest
 
 from rivet_anyio import Client
 from rivet_anyio._connection.events import EventBuffer, Overflow
-from rivet_anyio._http.upgrade import upgrade
 from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.outbox import Outbox
 from rivet_anyio.protocol import encodings
@@ -156,20 +152,3 @@ async def test_an_event_is_read_once_for_all_its_streams(monkeypatch: pytest.Mon
         for stream in streams:
             assert await stream.receive() == ["once"]
     assert len(read) == 1
-
-
-async def test_an_upgraded_stream_is_read_and_written_without_httpcore() -> None:
-    async def talk(peer: Peer) -> None:
-        await peer.send(peer.accept(await peer.head()) + b"right behind")
-        assert await peer.stream.receive() == b"there"
-        await peer.send(b"back")
-        await peer.silence()
-
-    async with serving(talk) as url, httpx.AsyncClient() as http:
-        stream = await upgrade(http, url, headers={}, subprotocols=["rivet"])
-        async with aclosing(stream):
-            with anyio.fail_after(60):
-                assert await stream.read(100) == b"right behind"
-                await stream.write(b"there")
-                assert await stream.read(100) == b"back"
-            assert type(stream).__module__.startswith("rivet_anyio._io.")

@@ -381,7 +381,9 @@ class ActorHandle:
             answer = await self._core.http.open(
                 method,
                 str(request.url),
-                headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw],
+                headers=[
+                    (n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw
+                ],
                 content=content_of(request),
                 timeouts=timeouts,
             )

@@ -10,7 +10,6 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Retry, RivetError, Status
-from rivet_anyio._http.upgrade import UpgradedStream
 from rivet_anyio._io.asyncio import AsyncioSocket
 from rivet_anyio._io.socket import unsent
 from rivet_anyio._io.trio import TrioSocket
@@ -77,7 +76,7 @@ async def test_what_a_socket_raises_stays_inside(
     over: str, where: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Broken(error)
-    for kind in (UpgradedStream, AsyncioSocket, TrioSocket):
+    for kind in (AsyncioSocket, TrioSocket):
         broken.wrap(monkeypatch, kind, where)
     async with (
         serving(talk) as url,

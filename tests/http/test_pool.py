@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from unittest.mock import patch
 
-import anyio
-import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -336,7 +333,9 @@ class PoolMachine(RuleBasedStateMachine):
     # The world
 
     @precondition(lambda self: self.hanging)
-    @rule(index=INDEX, outcome=st.sampled_from(["ok", "ok", "ok", "refused", "descriptors", "late"]))
+    @rule(
+        index=INDEX, outcome=st.sampled_from(["ok", "ok", "ok", "refused", "descriptors", "late"])
+    )
     def dial_ends(self, index: int, outcome: str) -> None:
         dial = self._among(self.hanging, index).on
         assert isinstance(dial, FakeDial)

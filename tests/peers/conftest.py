@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import sniffio
 import trio
 
-from rivet_anyio._http import upgrade as _upgrade
+from rivet_anyio import Client
+from rivet_anyio._http.borrowed import Borrowed
 
 
 def _running_tasks() -> set[Any]:
@@ -47,9 +49,22 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(params=["detached", "through httpx"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether the socket is taken over, or used as with TLS."""
-    if request.param == "through httpx":
-        monkeypatch.setattr(_upgrade, "detach", lambda response: None)
-    return str(request.param)
+@pytest.fixture(params=["wire", "httpx", "httpx2"])
+async def way(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """What carries the requests of all clients: connections of our own, or a client of the user's."""
+    way: str = request.param
+    if way == "wire":
+        yield way
+        return
+    library = importlib.import_module(way)
+    limits = library.Limits(max_connections=None)
+    async with library.AsyncClient(limits=limits) as http:
+
+        def borrowed(client: Client) -> Borrowed:
+            size = client._core.options.max_message_size
+            return Borrowed(http, max_body_size=size, timeouts=client._timeouts)
+
+        monkeypatch.setattr(Client, "_transport", borrowed)
+        yield way

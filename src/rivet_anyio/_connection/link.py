@@ -18,7 +18,7 @@ from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
 from .._gateway.call import explain, is_gone
 from .._gateway.context import Core
-from .._gateway.open import UpgradeRefused, OpenSocket, ParamsFailed, dial
+from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.stream import Backend, check_loop
 from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted

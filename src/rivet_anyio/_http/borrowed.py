@@ -55,7 +55,11 @@ class Borrowed:
     """
 
     def __init__(
-        self, client: httpx.AsyncClient | httpx2.AsyncClient, *, max_body_size: int, timeouts: Timeouts
+        self,
+        client: httpx.AsyncClient | httpx2.AsyncClient,
+        *,
+        max_body_size: int,
+        timeouts: Timeouts,
     ) -> None:
         self._client: Any = client
         self._httpx = _module_of(client)
@@ -149,7 +153,10 @@ class Borrowed:
                 request.stream = _body(self._httpx, content)
             if has_secret:
                 request.url = _secret(self._httpx, request.url)
-            return await self._client.send(request, stream=True, follow_redirects=False)
+            response: httpx.Response = await self._client.send(
+                request, stream=True, follow_redirects=False
+            )
+            return response
 
     async def _read(self, response: httpx.Response) -> bytes:
         if is_encoded(response.headers):
@@ -280,6 +287,10 @@ class UpgradedStream:
         except Exception as exc:
             raise broke(exc) from exc
         return bytes(data)
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+        return data or None
 
     async def write(self, data: bytes) -> None:
         try:

@@ -492,5 +492,7 @@ def _split(netloc: str) -> tuple[str, int | None]:
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
         except idna.IDNAError as exc:
-            raise ConfigError(f"the request cannot be sent: no host is named {host!r}: {exc}") from exc
+            raise ConfigError(
+                f"the request cannot be sent: no host is named {host!r}: {exc}"
+            ) from exc
     return host, int(port) if port else None

@@ -59,12 +59,18 @@ class _Half:
 
     async def get(self, max_bytes: int) -> bytes:
         await anyio.lowlevel.checkpoint()
-        while not self._chunks:
+        while (chunk := self.get_now(max_bytes)) is None:
+            await self._changed.wait()
+        if not chunk:
+            raise anyio.EndOfStream
+        return chunk
+
+    def get_now(self, max_bytes: int) -> bytes | None:
+        """What `get` would return at once, nothing at the end, None where it would wait."""
+        if not self._chunks:
             if self.abandoned:
                 raise anyio.ClosedResourceError
-            if self.ended:
-                raise anyio.EndOfStream
-            await self._changed.wait()
+            return b"" if self.ended else None
         chunk = self._chunks.popleft()
         if len(chunk) > max_bytes:
             self._chunks.appendleft(chunk[max_bytes:])
@@ -108,6 +114,10 @@ class MemoryStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         return await self._incoming.get(max_bytes)
 
+    def receive_now(self, max_bytes: int) -> bytes | None:
+        """What has come; nothing at the end, None where `receive` would wait."""
+        return self._incoming.get_now(max_bytes)
+
     async def send(self, item: bytes) -> None:
         await self._outgoing.put(bytes(item))
 
@@ -146,6 +156,15 @@ class ClientStream:
         except anyio.EndOfStream:
             return b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise ConnectionLostError("the connection broke: it is closed") from exc
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        if self._unread:
+            data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+            return data
+        try:
+            return self._stream.receive_now(max_bytes)
+        except anyio.ClosedResourceError as exc:
             raise ConnectionLostError("the connection broke: it is closed") from exc
 
     async def write(self, data: bytes) -> None:

@@ -76,24 +76,24 @@ async def first_then_second(first: str, second: str, answer: bytes) -> None:
         assert wire.last(second).connection != spoilt
 
 
-@pytest.mark.parametrize("first", failing(WHOLE, BEHIND))
+@pytest.mark.parametrize("first", WHOLE)
 async def test_an_answer_behind_the_answer(first: str) -> None:
     await first_then_second(first, "action", good(first) + behind("action"))
 
 
-@pytest.mark.parametrize("second", failing(KINDS[1:], BEHIND))
+@pytest.mark.parametrize("second", KINDS[1:])
 async def test_whoever_comes_next(second: str) -> None:
     await first_then_second("fetch", second, good("fetch") + behind(second))
 
 
-@pytest.mark.parametrize("framing", failing(("length", "chunks", "trailers", "error"), BEHIND))
+@pytest.mark.parametrize("framing", ("length", "chunks", "trailers", "error"))
 @pytest.mark.parametrize("first", ["fetch", "action"])
 async def test_each_framing(first: str, framing: str) -> None:
     await first_then_second(first, "find", framed(framing, first) + behind("find"))
 
 
 @pytest.mark.parametrize(
-    "extra", failing(("\r\n", "\n", "\r\n\r\n", " ", "\0", "HTTP/1.1 200 OK\r\n", "x" * 9), BEHIND)
+    "extra", ("\r\n", "\n", "\r\n\r\n", " ", "\0", "HTTP/1.1 200 OK\r\n", "x" * 9)
 )
 async def test_any_byte_behind_the_answer(extra: str) -> None:
     """Blank space among them."""
@@ -110,7 +110,6 @@ async def test_any_byte_behind_the_answer(extra: str) -> None:
         pytest.param("GET", "304 Not Modified", ("Content-Length: 5",), id="304"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=BEHIND)
 async def test_an_answer_that_has_no_body(
     method: str, status: str, fields: tuple[str, ...]
 ) -> None:
@@ -144,7 +143,6 @@ async def test_an_answer_without_a_body_leaves_the_socket_as_it_was() -> None:
         assert {each.connection for each in wire.requests} == {1}
 
 
-@pytest.mark.xfail(strict=True, reason="a socket whose answer has both frames is used again")
 @pytest.mark.parametrize("first", ["fetch", "action", "put"])
 async def test_content_length_beside_transfer_encoding(first: str) -> None:
     """The answer is refused, or read in chunks; its socket is never used again. (RFC 9112, 6.1)"""
@@ -199,7 +197,7 @@ REFUSED: dict[str, Callable[[str], bytes]] = {
 
 @pytest.mark.parametrize(
     "kind",
-    failing(KINDS, "reading a stream raises errors of httpx", passing=KINDS[:-1]),
+    KINDS,
 )
 async def test_refused_rather_than_guessed(kind: str) -> None:
     """With one of the errors of this library, and the socket is ended at once."""

@@ -118,7 +118,6 @@ def dripping(wire: Wire, kind: str, drip: Drip) -> None:
 
 
 @pytest.mark.parametrize("drip", HEADS)
-@pytest.mark.xfail(strict=True, reason="a head may take for ever, byte by byte")
 async def test_a_head_that_drips(drip: str) -> None:
     """All kinds of requests at once: each has the time for itself."""
     accepted: list[str] = []
@@ -140,7 +139,6 @@ async def test_a_head_that_drips(drip: str) -> None:
 
 @pytest.mark.parametrize("part", ["extension", "trailers"])
 @pytest.mark.parametrize("kind", ["action", "fetch", "put"])
-@pytest.mark.xfail(strict=True, reason="what stands around a chunk may take for ever")
 async def test_chunks_that_drip(kind: str, part: str) -> None:
     async def meeting(peer: Peer, request: Request) -> None:
         await take_body(peer, request.head)

@@ -55,7 +55,6 @@ async def error_of(kind: str, wire: Wire, **options: object) -> RivetError:
 
 
 @pytest.mark.parametrize("kind", ["action", "send", "send_and_wait", "connect", "websocket"])
-@pytest.mark.xfail(strict=True, reason="params that are too long for a head 'may have run'")
 async def test_params_that_are_too_long(kind: str) -> None:
     """The error says that nothing ran, and what to make shorter."""
     error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
@@ -67,7 +66,6 @@ async def test_params_that_are_too_long(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["connect", "websocket"])
 async def test_a_handshake_whose_head_is_refused(kind: str, request: pytest.FixtureRequest) -> None:
     """The status is what tells a connection that another attempt would meet the same."""
-    fails_on("asyncio", BROKE, request)
     error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
     assert isinstance(error, ConnectError) and error.status == 431
 
@@ -75,7 +73,6 @@ async def test_a_handshake_whose_head_is_refused(kind: str, request: pytest.Fixt
 @pytest.mark.parametrize("how", ["fetch", "stream"])
 async def test_a_fetch_whose_head_is_refused(how: str, request: pytest.FixtureRequest) -> None:
     """It returns whatever the status is."""
-    fails_on("asyncio", BROKE, request)
     async with using(wire=_ShortHeads()) as (_, client):
         actor = client.x.get_for_id(ACTOR, params={"jwt": LONG})
         with anyio.fail_after(GUARD):
@@ -132,11 +129,9 @@ async def test_an_answer_while_the_body_leaves(
     kind: str, answer: str, then: str, request: pytest.FixtureRequest
 ) -> None:
     if then == "closes":
-        fails_on("asyncio", BROKE, request)
     check(await error_of(kind, _ShortBodies(ANSWERS[answer], then), content=LONG), answer)
 
 
-@pytest.mark.xfail(strict=True, reason="an answer is read only once the request has left")
 async def test_an_answer_of_a_server_that_does_not_read_the_body() -> None:
     """It keeps the connection open, too."""
     done = anyio.Event()

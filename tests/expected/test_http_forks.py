@@ -97,7 +97,6 @@ async def test_a_connection_ends_whose_server_does_not_answer_the_close(
             await wire.ends(1)
 
 
-@pytest.mark.xfail(strict=True, reason=CLOSED_ONLY)
 async def test_all_connections_of_a_client_end(children: Children) -> None:
     """Those that wait for the next request among them."""
     wire = Wire()
@@ -112,7 +111,6 @@ async def test_all_connections_of_a_client_end(children: Children) -> None:
 
 
 @pytest.mark.parametrize("kind", ["action", "connect"])
-@pytest.mark.xfail(strict=True, reason=CLOSED_ONLY)
 async def test_a_request_that_is_cancelled_ends_its_connection(
     children: Children, kind: str
 ) -> None:

@@ -107,7 +107,6 @@ async def test_no_descriptor_is_left(anyio_backend_name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["metadata", "put", "action", "fetch", "connect", "websocket"])
-@pytest.mark.xfail(strict=True, reason="the death of a proxy is told as one of the server")
 async def test_the_proxy_is_gone(
     kind: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +120,6 @@ async def test_the_proxy_is_gone(
 
 
 @pytest.mark.parametrize("kind", ["put", "connect", "websocket"])
-@pytest.mark.xfail(strict=True, reason="the death of a proxy is told as one of the server")
 async def test_the_proxy_hangs_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang_up(peer: Peer) -> None:
         await peer.head()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from .plain import MAX_FIELDS, MAX_HEAD
+from .headers import MAX_FIELDS, MAX_HEAD
 
 __all__ = ["MAX_EXTENSION", "MAX_OVERHEAD", "ChunkReader"]
 
@@ -55,7 +55,7 @@ class ChunkReader:
             body: Where to append what belongs to the body.
 
         Returns:
-            Whether something lies behind the end of the body.
+            Whether nothing came behind it.
         """
         data = self._pending + data
         self._pending = b""
@@ -75,11 +75,11 @@ class ChunkReader:
                 used = self._read_trailer(data, at)
             at += used
             if self.is_done or self.error is not None:
-                return at < len(data)
+                return at == len(data)
             if not used:
                 self._pending = data[at:]
                 break
-        return False
+        return True
 
     # Each says how many bytes it used: none if there are too few yet.
 

@@ -1,10 +1,18 @@
-"""The fields of a head."""
+"""The head of an answer, and its fields."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
-__all__ = ["Headers"]
+import msgspec
+
+__all__ = ["MAX_FIELDS", "MAX_HEAD", "Head", "Headers"]
+
+MAX_HEAD = 32 * 1024
+"""Bytes of a head, from the first of its status line to the last of its blank line."""
+MAX_FIELDS = 100
+"""Fields of a head."""
 
 
 class Headers(Mapping[str, str]):
@@ -20,61 +28,66 @@ class Headers(Mapping[str, str]):
         Args:
             raw: Names in lower case, and values.
         """
-        self._raw: list[tuple[bytes, bytes]] | None = raw
         self._block = b""
+        self._raw: list[tuple[bytes, bytes]] | None = raw
         self._values: dict[str, str] | None = None
 
     @classmethod
     def from_block(cls, block: bytes) -> Headers:
-        """Of fields that were checked before; they are taken apart when somebody asks for them.
+        """Of fields that were checked, to be taken apart when somebody asks for one.
 
         Args:
-            block: ``\\r\\n``, then for each field its name, a colon, a blank, its value, and
-                ``\\r\\n``.
+            block: ``name: value\\r\\n`` for each.
         """
         headers = cls.__new__(cls)
-        headers._raw = None
         headers._block = block
-        headers._values = None
+        headers._raw = headers._values = None
         return headers
 
     @property
     def raw(self) -> list[tuple[bytes, bytes]]:
         """Names in lower case, and values."""
         if self._raw is None:
-            fields = [field.partition(b": ") for field in self._block[2:-2].split(b"\r\n")]
+            fields = [field.partition(b": ") for field in self._block.split(b"\r\n")[:-1]]
             self._raw = [(name.lower(), value) for name, _, value in fields]
         return self._raw
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of one name."""
         wanted = name.lower()
-        return [value.decode("latin-1") for name, value in self.raw if _text(name) == wanted]
+        return [value.decode("latin-1") for key, value in self.raw if key.decode("ascii") == wanted]
 
     def __getitem__(self, name: str) -> str:
         values = self._values
         if values is None:
             values = self._values = {}
             for key, value in self.raw:
-                text = _text(key)
-                known = values.get(text)
-                new = value.decode("latin-1")
-                values[text] = new if known is None else f"{known}, {new}"
+                text, new = key.decode("ascii"), value.decode("latin-1")
+                values[text] = f"{values[text]}, {new}" if text in values else new
         return values[name.lower()]
 
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name) is not None
-
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(_text(name) for name, _ in self.raw))
+        return iter(dict.fromkeys(key.decode("ascii") for key, _ in self.raw))
 
     def __len__(self) -> int:
-        return len({name for name, _ in self.raw})
+        return len({key for key, _ in self.raw})
 
     def __repr__(self) -> str:
-        # Values may be secrets.
-        return f"<Headers: {', '.join(self)}>"
+        # Without the values, which may be secrets.
+        return f"<Headers {', '.join(self)}>"
 
 
-def _text(name: bytes) -> str:
-    return name.decode("latin-1")
+class Head(msgspec.Struct, frozen=True):
+    """The head of an answer.
+
+    Attributes:
+        status: From 100 to 999.
+        reason: The reason phrase, often empty.
+        headers: The fields.
+        version: The version of HTTP.
+    """
+
+    status: int
+    reason: str
+    headers: Headers
+    version: Literal["1.0", "1.1"] = "1.1"

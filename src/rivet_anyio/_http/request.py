@@ -1,0 +1,154 @@
+"""The head of a request, checked before a byte of it leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from .._checks import is_http_token
+from .._errors import ConfigError
+
+__all__ = ["RequestHead", "tokens", "write_head"]
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_ALWAYS_A_BODY = frozenset(("POST", "PUT", "PATCH"))
+_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+_TARGET = re.compile(r"[!-~]+")
+_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MEANINGFUL = frozenset(
+    ("connection", "content-length", "expect", "trailer", "transfer-encoding", "upgrade")
+)
+
+
+class RequestHead(NamedTuple):
+    """A head that may be sent.
+
+    Attributes:
+        data: The head, as it is to be written.
+        streamed: How many bytes of body follow by `Exchange.send_body`; None is in chunks.
+        keeps_alive: Whether the connection may go on after it.
+        upgrade: The protocols it asks for, in lower case.
+    """
+
+    data: bytes
+    streamed: int | None
+    keeps_alive: bool = True
+    upgrade: frozenset[str] = frozenset()
+
+
+def write_head(
+    method: str,
+    target: str,
+    headers: Sequence[tuple[str, str]] | Mapping[str, str],
+    content: bytes | None,
+    *,
+    streams: bool,
+    upgrade: bool,
+) -> RequestHead:
+    """Write a head; the arguments are those of `Exchange`.
+
+    Raises:
+        ConfigError: for what cannot be sent. The text shows no values, which may be secrets.
+    """
+    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    names = [name.lower() for name, _ in pairs]
+    if (
+        (method not in _METHODS and not is_http_token(method))
+        or not _TARGET.fullmatch(target)
+        or "" in names
+        or not _NAMES.fullmatch("".join(names))
+        or _BAD_IN_VALUE.search("".join([value for _, value in pairs]))
+        or names.count("host") != 1
+    ):
+        raise _refused(method, target, pairs)
+    length = None if content is None else len(content)
+    if length is None and not streams and method in _ALWAYS_A_BODY:
+        length = 0
+    if upgrade or not _MEANINGFUL.isdisjoint(names):
+        return _write_meaningful(method, target, pairs, length, streams=streams, upgrade=upgrade)
+    if streams:
+        pairs.append(("Transfer-Encoding", "chunked"))
+    elif length is not None:
+        pairs.append(("Content-Length", str(length)))
+    return RequestHead(_encode(method, target, pairs), None if streams else 0)
+
+
+def tokens(values: Iterable[str]) -> frozenset[str]:
+    """The members of fields that are lists of tokens, in lower case."""
+    members = (one.strip(" \t").lower() for value in values for one in value.split(","))
+    return frozenset(filter(None, members))
+
+
+def _write_meaningful(
+    method: str,
+    target: str,
+    pairs: list[tuple[str, str]],
+    length: int | None,
+    *,
+    streams: bool,
+    upgrade: bool,
+) -> RequestHead:
+    """The same for headers among which are some that mean something to this connection."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name.lower(), []).append(value)
+    for name, why in (("Expect", "the body does not wait"), ("Trailer", "trailers are not sent")):
+        if name.lower() in values:
+            raise ConfigError(f"the header {name!r} cannot be sent, since {why}: remove it")
+    protocols = tokens(values.get("upgrade", ()))
+    if upgrade and not protocols:
+        raise ConfigError("a request that asks for an upgrade has a header 'Upgrade'")
+    codings = [coding.lower() for coding in values.get("transfer-encoding", ())]
+    lengths = values.get("content-length", [])
+    if codings and (lengths or not streams or codings != ["chunked"]):
+        raise ConfigError(
+            "the header 'Transfer-Encoding' contradicts how the body is sent: remove it"
+        )
+    streamed = None if streams else 0
+    if lengths:
+        text = lengths[0]
+        announced = int(text) if re.fullmatch(r"[0-9]{1,16}", text) else -1
+        if len(lengths) > 1 or announced < 0 or not (streams or announced == (length or 0)):
+            raise ConfigError(
+                "the header 'Content-Length' contradicts the body: remove it, or give the "
+                "length of the body in bytes, once"
+            )
+        streamed = announced if streams else 0
+    elif streams and not codings:
+        pairs.append(("Transfer-Encoding", "chunked"))
+    elif length is not None and not streams:
+        pairs.append(("Content-Length", str(length)))
+    return RequestHead(
+        _encode(method, target, pairs),
+        streamed,
+        "close" not in tokens(values.get("connection", ())),
+        protocols if upgrade else frozenset(),
+    )
+
+
+def _encode(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> bytes:
+    fields = "".join([f"{name}: {value}\r\n" for name, value in pairs])
+    try:
+        return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
+    except UnicodeEncodeError:
+        raise _refused(method, target, pairs) from None
+
+
+def _refused(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> ConfigError:
+    """Why a request cannot be sent."""
+    if not is_http_token(method):
+        return ConfigError(f"the method {method!r} cannot be sent: it is not a token like 'GET'")
+    if not _TARGET.fullmatch(target):
+        bad = next((one for one in target if not "!" <= one <= "~"), None)
+        what = "is empty" if bad is None else f"has {bad!r}: percent-encode it"
+        return ConfigError(f"the target of a request cannot be sent: it {what}")
+    hosts = 0
+    for name, value in pairs:
+        if not is_http_token(name):
+            return ConfigError(f"the header {name!r} cannot be sent: its name is not a token")
+        bad = next((one for one in value if _BAD_IN_VALUE.match(one) or ord(one) > 255), None)
+        if bad is not None:
+            return ConfigError(f"the header {name!r} cannot be sent: its value has {bad!r}")
+        hosts += name.lower() == "host"
+    return ConfigError(f"a request has exactly one header 'Host', not {hosts}")

@@ -173,7 +173,7 @@ class Client:
         )
         self._http = http
         self._tls = ssl_context
-        self._proxies = Proxies(proxy)
+        self._proxies = None if proxy is None else Proxies.of_argument(proxy)
         self._max_connections = max_connections
         self._timeouts = Timeouts(connect=connect_timeout, read=request_timeout)
         self._connector: Connector | None = None
@@ -341,7 +341,7 @@ class Client:
         return Wire(
             backend,
             self._connector or TcpConnector(),
-            self._proxies,
+            self._proxies or Proxies.of_environment(),
             tls=self._tls,
             max_body_size=size,
             timeouts=self._timeouts,

@@ -60,7 +60,6 @@ async def config_error(url: str, **options: Any) -> ConfigError:
         ("http_proxy", "http://127.0.0.1:99999", "99999"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=RAW)
 async def test_a_proxy_that_cannot_be_used(
     name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,21 +69,18 @@ async def test_a_proxy_that_cannot_be_used(
     assert "s3cret" not in str(error)
 
 
-@pytest.mark.xfail(strict=True, reason=RAW)
 async def test_advice_about_socks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", "socks://127.0.0.1:9/")
     assert "httpx" in str(await config_error("http://rivet.invalid:6420"))
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
-@pytest.mark.xfail(strict=True, reason=RAW)
 async def test_a_file_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, GONE)
     error = await config_error("https://127.0.0.1:9")
     assert name in str(error) and GONE in str(error)
 
 
-@pytest.mark.xfail(strict=True, reason=RAW)
 async def test_a_file_of_certificates_that_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,30 +110,9 @@ MATTERS_NOT: dict[str, dict[str, str]] = {
     "everything": {"all_proxy": "socks://127.0.0.1:9/", "no_proxy": "*"},
     "other proxies": {"ftp_proxy": "nonsense://", "no_proxy": ""},
 }
-RIGHT_TODAY = (
-    "directory",
-    "dead proxy of https",
-    "excluded",
-    "excluded without a scheme",
-    "IPv6",
-    "pattern",
-    "everything",
-    "other proxies",
-)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            marks=()
-            if case in RIGHT_TODAY
-            else pytest.mark.xfail(strict=True, reason="variables matter that should not"),
-        )
-        for case in MATTERS_NOT
-    ],
-)
+@pytest.mark.parametrize("case", MATTERS_NOT)
 async def test_a_variable_that_does_not_matter(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint is http://, or excluded from proxies."""
     for name, value in MATTERS_NOT[case].items():
@@ -169,21 +144,18 @@ def doctor(url: str, **variables: str) -> tuple[Result, str]:
     ("name", "value"),
     [("SSL_CERT_FILE", GONE), ("SSLKEYLOGFILE", GONE), ("all_proxy", "socks://127.0.0.1:9/")],
 )
-@pytest.mark.xfail(strict=True, reason="the doctor says 'configuration ok' and dies")
 def test_the_doctor_finds_it(name: str, value: str) -> None:
     result, found = doctor("https://rivet.invalid", **{name: value})
     assert result.code == 1
     assert name in found and value.rstrip("/") in found
 
 
-@pytest.mark.xfail(strict=True, reason="the doctor dies of what does not matter")
 def test_the_doctor_passes_over_what_does_not_matter(closed_port: int) -> None:
     variables = {"SSL_CERT_FILE": GONE, "all_proxy": "socks://127.0.0.1:9/", "no_proxy": "*"}
     _, found = doctor(f"http://127.0.0.1:{closed_port}", **variables)
     assert found.startswith("tcp: ") and f"127.0.0.1:{closed_port}" in found
 
 
-@pytest.mark.xfail(strict=True, reason="the doctor takes a dead proxy for a dead server")
 def test_the_doctor_finds_a_dead_proxy(closed_port: int) -> None:
     """The advice is about the proxy, and names the variable."""
     proxy = f"http://me:s3cret@127.0.0.1:{closed_port}"
@@ -209,7 +181,6 @@ OURS = "the error does not name the variable"
         ("RIVET_POOL", "default\n", "default"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=OURS)
 async def test_a_variable_of_our_own(
     name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

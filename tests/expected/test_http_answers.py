@@ -23,7 +23,6 @@ from .wire import (
     Request,
     ask,
     body_of,
-    failing,
     failures,
     good,
     in_chunks,

@@ -25,7 +25,6 @@ from .wire import (
     KINDS,
     Request,
     ask,
-    fails_on,
     prepare,
     using,
     whole,

@@ -24,7 +24,6 @@ from .wire import (
     Request,
     ask,
     body_of,
-    failing,
     failures,
     prepare,
     refused,

@@ -17,7 +17,6 @@ from .wire import (
     Request,
     Wire,
     ask,
-    fails_on,
     prepare,
     refusal,
     using,
@@ -125,10 +124,7 @@ def check(error: BaseException | None, answer: str) -> None:
 @pytest.mark.parametrize("then", ["reads on", "closes"])
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("kind", ["put", "action", "send_and_wait"])
-async def test_an_answer_while_the_body_leaves(
-    kind: str, answer: str, then: str, request: pytest.FixtureRequest
-) -> None:
-    if then == "closes":
+async def test_an_answer_while_the_body_leaves(kind: str, answer: str, then: str) -> None:
     check(await error_of(kind, _ShortBodies(ANSWERS[answer], then), content=LONG), answer)
 
 

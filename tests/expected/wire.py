@@ -301,9 +301,3 @@ def fails_on(backend: str, reason: str, request: pytest.FixtureRequest) -> None:
     """Call this in a test that is expected to fail on one backend only."""
     if request.getfixturevalue("anyio_backend_name") == backend:
         request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
-def failing(names: tuple[str, ...], reason: str, *, passing: tuple[str, ...] = ()) -> list[Any]:
-    """Parameters that are expected to fail, but for those of which something else is known."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(name, marks=() if name in passing else mark) for name in names]

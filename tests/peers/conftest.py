@@ -53,7 +53,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def way(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[str]:
-    """What carries the requests of all clients: connections of our own, or a client of the user's."""
+    """What carries requests: connections of our own, or an HTTP client of the user's."""
     way: str = request.param
     if way == "wire":
         yield way

@@ -1,8 +1,8 @@
 """Requests over connections of our own: the only place that sends one over a pooled socket.
 
 An exchange knows what the bytes mean, the pool which socket to use. Here is what needs time: a
-head has 10 s from its first byte to its end; before that byte, and between two pieces of a body,
-the read timeout counts. What stands around a chunk does not count as a piece.
+head has 10 s from its first byte to its end, and so has what stands around a chunk; before that,
+and between two pieces of a body, the read timeout counts.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple
 import anyio
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._io.connect import Connector
+from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tls import default_tls_context, start_tls
 from .exchange import Exchange, Head, State
-from .pool import Origin, Pool, Pooled, address
+from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
 from .transport import MAX_REFUSAL, HttpAnswer, Timeouts, Upgraded, is_encoded
 
 __all__ = ["Wire"]
 
 _PORTS = {"http": 80, "https": 443}
-_HEAD_SECONDS = 10.0
+_FRAMING_SECONDS = 10.0
 _READ = 256 * 1024
 _WRITE = 256 * 1024
 
@@ -40,12 +40,14 @@ class _Site(NamedTuple):
         host: The ``Host`` field.
         prefix: What stands before the target on its way through a proxy.
         proxy_headers: Fields for that proxy.
+        name: What an error calls it.
     """
 
     origin: Origin
     host: str
     prefix: str
     proxy_headers: tuple[tuple[str, str], ...]
+    name: str
 
 
 class Wire:
@@ -80,7 +82,7 @@ class Wire:
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
-        self.pool = Pool(self._dial, backend.time, max_sockets=max_connections)
+        self.pool = Pool(self._dial, backend.time, max_sockets=max_connections, name_of=_url)
 
     async def request(
         self,
@@ -98,12 +100,8 @@ class Wire:
         exchange = Exchange(method, target, fields, content=content)
         timeouts = self._timeouts
         seconds = math.inf if timeouts.read is None else timeouts.read + extra_seconds
-        pooled = await self.pool.acquire(
-            site.origin,
-            dial_seconds=_seconds(timeouts.connect),
-            waits_behind_others=runs_actor,
-        )
-        running = _Running(self, pooled, exchange, seconds)
+        pooled = await self._acquire(site.origin, timeouts, waits=runs_actor)
+        running = _Running(self, site, pooled, exchange, seconds)
         try:
             head = await running.begin(None)
             if is_encoded(head.headers):
@@ -137,8 +135,8 @@ class Wire:
         pieces = None if content is None or isinstance(content, bytes) else content
         exchange = Exchange(method, target, fields, content=whole, streams=pieces is not None)
         timeouts = timeouts or self._timeouts
-        pooled = await self.pool.acquire(site.origin, dial_seconds=_seconds(timeouts.connect))
-        running = _Running(self, pooled, exchange, _seconds(timeouts.read))
+        pooled = await self._acquire(site.origin, timeouts)
+        running = _Running(self, site, pooled, exchange, _seconds(timeouts.read))
         try:
             head = await running.begin(pieces)
         except BaseException:
@@ -155,13 +153,8 @@ class Wire:
         fresh = False
         while True:
             exchange = Exchange("GET", target, fields, upgrade=True)
-            pooled = await self.pool.acquire(
-                site.origin,
-                dial_seconds=_seconds(self._timeouts.connect),
-                fresh=fresh,
-                waits_behind_others=False,
-            )
-            running = _Running(self, pooled, exchange, _seconds(self._timeouts.read))
+            pooled = await self._acquire(site.origin, self._timeouts, fresh=fresh, waits=False)
+            running = _Running(self, site, pooled, exchange, _seconds(self._timeouts.read))
             try:
                 head = await running.begin(None)
                 if exchange.state is State.UPGRADED:
@@ -205,8 +198,22 @@ class Wire:
             field += f":{port}"
         proxy = self._proxies.find(origin)
         if proxy is None or scheme == "https":
-            return _Site(origin, field, "", ())
-        return _Site(origin, field, f"{scheme}://{field}", proxy.headers)
+            via = "" if proxy is None else f", through the proxy {proxy.url}"
+            return _Site(origin, field, "", (), _url(origin) + via)
+        name = f"the proxy {proxy.url} for {_url(origin)}"
+        return _Site(origin, field, f"{scheme}://{field}", proxy.headers, name)
+
+    async def _acquire(
+        self, origin: Origin, timeouts: Timeouts, *, fresh: bool = False, waits: bool = True
+    ) -> Pooled:
+        """A socket for one request; see `Pool.acquire`."""
+        seconds = _seconds(timeouts.connect)
+        try:
+            return await self.pool.acquire(
+                origin, dial_seconds=seconds, fresh=fresh, waits_behind_others=waits
+            )
+        except DialError as exc:
+            raise ConnectError(f"cannot connect to {_url(origin)}: {exc.reason}") from exc
 
     async def _dial(self, origin: Origin) -> ByteStream:
         """A connection to an origin, through a proxy where there is one for it."""
@@ -216,8 +223,12 @@ class Wire:
         else:
             try:
                 stream = await self._connector.connect(proxy.host, proxy.port)
-            except ConnectError as exc:
-                raise ConnectError(f"the proxy {proxy} cannot be reached: {exc}") from exc
+            except DialError as exc:
+                if exc.out_of_descriptors:
+                    raise
+                raise ConnectError(
+                    f"the proxy {proxy.url} (from {proxy.source}) cannot be reached: {exc.reason}"
+                ) from exc
         try:
             if proxy is not None and proxy.scheme == "https":
                 stream = await self._secure(stream, proxy.host)
@@ -247,20 +258,22 @@ class _Running:
         "_exchange",
         "_is_cut",
         "_is_sent",
-        "_origin",
         "_pool",
         "_pooled",
         "_seconds",
+        "_site",
         "_stream",
         "_wire",
     )
 
-    def __init__(self, wire: Wire, pooled: Pooled, exchange: Exchange, seconds: float) -> None:
+    def __init__(
+        self, wire: Wire, site: _Site, pooled: Pooled, exchange: Exchange, seconds: float
+    ) -> None:
         self._wire = wire
         self._pool = wire.pool
         self._backend = wire._backend
         self._pooled: Pooled | None = pooled
-        self._origin = pooled.origin
+        self._site = site
         self._stream = pooled.stream
         self._exchange = exchange
         self._seconds = seconds
@@ -286,7 +299,7 @@ class _Running:
         if deadline.expired:
             raise self._late()
         head = exchange.head
-        if head is None or exchange.state is State.BROKEN:
+        if head is None:
             raise self._broken()
         return head
 
@@ -295,15 +308,17 @@ class _Running:
         had_started = exchange.is_head_started
         await self._feed()
         if not had_started and exchange.state is State.HEAD and exchange.is_head_started:
-            deadline.at = min(deadline.at, self._backend.time() + _HEAD_SECONDS)
+            deadline.at = min(deadline.at, self._backend.time() + _FRAMING_SECONDS)
 
     async def _feed(self) -> None:
         """Read once."""
         try:
             data = await self._stream.read(_READ)
         except ConnectionLostError:
-            self._pool.lost(self._origin)
-            raise
+            self._pool.lost(self._site.origin)
+            if self._is_sent or not self._exchange.is_until_close:
+                raise
+            data = b""  # it refused the rest of the request, and said so before
         self._exchange.feed(data)
         self._is_cut = not data
 
@@ -358,6 +373,8 @@ class _Running:
                 while not data and exchange.state is State.BODY:
                     await self._feed()
                     data = exchange.take_body()
+                    # What came stands around a chunk.
+                    deadline.at = min(deadline.at, time() + _FRAMING_SECONDS)
             if deadline.expired:
                 raise self._late()
         if not data and exchange.state is State.BROKEN:
@@ -409,20 +426,19 @@ class _Running:
             self._pool.release(pooled, reusable=reusable, keep_alive=exchange.keep_alive)
 
     def _late(self) -> ConnectionLostError:
-        origin = address(self._origin.host, self._origin.port)
         if self._exchange.is_head_started and self._exchange.head is None:
             return ConnectionLostError(
-                f"{origin} began to answer, but the head of its answer was not complete in time"
+                f"no answer in time: {self._site.name} began one, but its head was not complete"
             )
-        self._pool.lost(self._origin)
+        self._pool.lost(self._site.origin)
         return ConnectionLostError(
-            f"no answer in time: {origin} sent nothing for {self._seconds:g} s"
+            f"no answer in time: {self._site.name} sent nothing for {self._seconds:g} s"
         )
 
     def _broken(self) -> RivetError:
-        text = f"{self._exchange.error}, {address(self._origin.host, self._origin.port)}"
+        text = f"{self._exchange.error}, {self._site.name}"
         if self._is_cut:
-            self._pool.lost(self._origin)
+            self._pool.lost(self._site.origin)
             return ConnectionLostError(f"the connection broke: {text}")
         return ProtocolError(text)
 
@@ -466,6 +482,12 @@ class WireAnswer:
 
     async def aclose(self) -> None:
         self._running.end()
+
+
+def _url(origin: Origin) -> str:
+    """What an error calls an origin."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return f"{origin.scheme}://{host}:{origin.port}"
 
 
 def _seconds(timeout: float | None) -> float:

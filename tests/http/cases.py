@@ -6,6 +6,7 @@ Where the RFC leaves a choice between repairing and refusing, we refuse.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rivet_anyio._http.exchange import State
 
@@ -52,34 +53,34 @@ _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
 _PROTOCOL = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
-def _good(name: str, data: bytes, body: bytes = b"abc", **more: object) -> Case:
+def _good(name: str, data: bytes, body: bytes = b"abc", **more: Any) -> Case:
     """Complete, and its socket may be used again."""
-    return Case(name, data, State.DONE, body=body, reusable=True, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.DONE, body=body, reusable=True, **more)
 
 
-def _last(name: str, data: bytes, body: bytes = b"abc", **more: object) -> Case:
+def _last(name: str, data: bytes, body: bytes = b"abc", **more: Any) -> Case:
     """Complete, and its socket is not used again."""
-    return Case(name, data, State.DONE, body=body, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.DONE, body=body, **more)
 
 
-def _open(name: str, data: bytes, body: bytes = b"", **more: object) -> Case:
+def _open(name: str, data: bytes, body: bytes = b"", **more: Any) -> Case:
     """The body is not complete yet."""
-    return Case(name, data, State.BODY, body=body, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.BODY, body=body, **more)
 
 
-def _wait(name: str, data: bytes, **more: object) -> Case:
+def _wait(name: str, data: bytes, **more: Any) -> Case:
     """The head is not complete yet."""
-    return Case(name, data, State.HEAD, None, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.HEAD, None, **more)
 
 
-def _bad(name: str, data: bytes, error: str, **more: object) -> Case:
+def _bad(name: str, data: bytes, error: str, **more: Any) -> Case:
     """Refused before a head is read."""
-    return Case(name, data, State.BROKEN, None, error=error, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.BROKEN, None, error=error, **more)
 
 
-def _cut(name: str, data: bytes, error: str, body: bytes = b"", **more: object) -> Case:
+def _cut(name: str, data: bytes, error: str, body: bytes = b"", **more: Any) -> Case:
     """Refused, or over, in the body."""
-    return Case(name, data, State.BROKEN, body=body, error=error, **more)  # type: ignore[arg-type]
+    return Case(name, data, State.BROKEN, body=body, error=error, **more)
 
 
 def _field(field: bytes) -> bytes:
@@ -314,7 +315,7 @@ _CHUNKS = (
     _good("an extension", _chunks(b"3;a=b\r\nabc\r\n0\r\n\r\n")),
     _good("an extension without a value", _chunks(b"3;a\r\nabc\r\n0\r\n\r\n")),
     _good("an extension in quotes", _chunks(b'3;a="b;c"\r\nabc\r\n0;x="y"\r\n\r\n')),
-    _good("blanks around an extension", _chunks(b"3 ; a = b\r\nabc\r\n0\r\n\r\n")),
+    _good("blanks in an extension", _chunks(b"3; a = b \r\nabc\r\n0\r\n\r\n")),
     _good("an extension of the last chunk", _chunks(b"3\r\nabc\r\n0;last\r\n\r\n")),
     _good("an extension of 1 KiB", _chunks(b"3;" + b"x" * 1023 + b"\r\nabc\r\n0\r\n\r\n")),
     _good("a trailer", _chunks(b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")),
@@ -342,6 +343,7 @@ _CHUNKS = (
     _cut("a size with an underscore", _chunks(b"0_3\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("a size that is none", _chunks(b"xyz\r\nabc"), _SIZE),
     _cut("a blank before a size", _chunks(b" 3\r\nabc\r\n0\r\n\r\n"), _SIZE),
+    _cut("a blank before an extension", _chunks(b"3 ;a=b\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("a blank behind a size", _chunks(b"3 \r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("something behind a size", _chunks(b"3 abc\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("a bare LF behind a size", _chunks(b"3\nabc\n0\n\n"), _SIZE),
@@ -351,7 +353,7 @@ _CHUNKS = (
     _cut("NUL in an extension", _chunks(b"3;a\0b\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("an extension of more than 1 KiB", _chunks(b"3;" + b"x" * 1024 + b"\r\nabc"), _EXTENSION),
     _cut("an extension that does not end", _chunks(b"3;" + b"x" * 2000), _EXTENSION),
-    _cut("blanks that do not end", _chunks(b"3" + b" " * 2000), _EXTENSION),
+    _cut("blanks that do not end", _chunks(b"3" + b" " * 2000), _SIZE),
     _cut("LF ends a chunk", _chunks(b"3\r\nabc\n0\r\n\r\n"), "longer than its size", b"abc"),
     _cut(
         "a chunk that is longer", _chunks(b"3\r\nabcd\r\n0\r\n\r\n"), "longer than its size", b"abc"
@@ -536,9 +538,9 @@ _FIELDS = (
 )
 
 
-def _switches(name: str, fields: bytes, **more: object) -> Case:
+def _switches(name: str, fields: bytes, **more: Any) -> Case:
     data = _SWITCH + fields + b"\r\n\x81\x00"
-    return Case(name, data, State.UPGRADED, 101, upgrade=True, leftover=b"\x81\x00", **more)  # type: ignore[arg-type]
+    return Case(name, data, State.UPGRADED, 101, upgrade=True, leftover=b"\x81\x00", **more)
 
 
 _OTHER = "protocol that was not asked for"

@@ -14,8 +14,8 @@ MAX_EXTENSION = 1024
 MAX_OVERHEAD = 16 * 1024
 """Bytes by which the lines of all chunks may exceed what their data allows."""
 
-_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
-_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
+_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;[\t -~\x80-\xff]*)?)\r\n")
+_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?")
 _MAX_LINE = 16 + MAX_EXTENSION
 _TRAILERS = re.compile(rb"\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 

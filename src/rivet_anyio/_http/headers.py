@@ -62,25 +62,30 @@ class Headers(Mapping[str, str]):
         return [value.decode("latin-1") for key, value in self.raw if key.decode("ascii") == wanted]
 
     def __getitem__(self, name: str) -> str:
+        return self._by_name()[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        if self._raw is None:
+            # Most are asked for a field that is not there, and need not be taken apart.
+            return f"\r\n{name}: ".lower().encode() in self._block.lower()
+        return name.lower() in self._by_name()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name())
+
+    def __len__(self) -> int:
+        return len(self._by_name())
+
+    def _by_name(self) -> dict[str, str]:
         values = self._values
         if values is None:
             values = self._values = {}
             for key, value in self.raw:
                 text, new = key.decode("ascii"), value.decode("latin-1")
                 values[text] = f"{values[text]}, {new}" if text in values else new
-        return values[name.lower()]
-
-    def __contains__(self, name: object) -> bool:
-        if self._raw is None and isinstance(name, str):
-            # Most are asked for a field that is not there, and need not be taken apart.
-            return f"\r\n{name}: ".lower().encode() in self._block.lower()
-        return super().__contains__(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(key.decode("ascii") for key, _ in self.raw))
-
-    def __len__(self) -> int:
-        return len({key for key, _ in self.raw})
+        return values
 
     def __repr__(self) -> str:
         # Without the values, which may be secrets.

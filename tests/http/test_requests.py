@@ -30,7 +30,7 @@ def test_headers_are_written_as_they_are_given() -> None:
         ("Host", "server"),
         ("X-a", "1"),
         ("x-A", ""),
-        ("X-L", "gr\u00fc\u00dfe"),
+        ("X-L", "\u00fc"),
         ("T", "a\tb"),
     ]
     assert Exchange("GET", "/", pairs).start() == (

@@ -104,9 +104,10 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def differ(session: nox.Session) -> None:
-    """Compare our WebSocket framer with wsproto on 100,000 random streams, or as many as said."""
+    """Compare our readers with wsproto and h11 on 100,000 random inputs, or as many as said."""
     install(session, "test")
-    session.run("python", "-m", "tests.conformance.differ", *session.posargs)
+    for module in ("tests.conformance.differ", "tests.http.differ"):
+        session.run("python", "-m", module, *(session.posargs or ("100000",)))
 
 
 @nox.session

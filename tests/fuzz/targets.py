@@ -18,6 +18,7 @@ from rivet_anyio import ActorError, Client, ProtocolError, RivetError
 from rivet_anyio._convert import convert
 from rivet_anyio._errors import again
 from rivet_anyio._gateway.errors import close_as_error, error_of
+from rivet_anyio._http.exchange import State
 from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
@@ -45,6 +46,9 @@ from rivet_anyio.protocol.session import Session
 
 from ..conformance.framers import FRAMERS
 from ..conformance.table import CASES
+from ..http.cases import CASES as HTTP_CASES
+from ..http.differ import read_by_h11, read_by_plain
+from ..http.playing import new, play
 from ..protocol.vectors import SERVERS
 
 __all__ = ["TARGETS", "Target"]
@@ -272,6 +276,32 @@ def _answers(data: bytes) -> list[HttpAnswer]:
     return answers
 
 
+_METHODS = ("GET", "POST", "HEAD", "CONNECT")
+
+
+def exchange(data: bytes) -> None:
+    """Bytes of an answer: the first two choose the request and the pieces, the rest arrives."""
+    method = _METHODS[data[0] % len(_METHODS)] if data else "GET"
+    upgrade = bool(data) and data[0] % 8 > 3
+    step = data[1] % 32 + 1 if len(data) > 1 else 1
+    data = data[2:]
+    results = {
+        play(new(method, upgrade=upgrade), [*pieces, b""])
+        for pieces in (
+            [data] if data else [],
+            [data[at : at + step] for at in range(0, len(data), step)],
+            [data[at : at + 1] for at in range(len(data))],
+        )
+    }
+    assert len(results) == 1, results
+    (only,) = results
+    assert only.state not in (State.HEAD, State.BODY)
+    assert not only.reusable
+    assert len(only.body) + len(only.leftover) <= len(data)
+    if method == "GET" and (plain := read_by_plain(data)) is not None:
+        assert read_by_h11(data) == plain
+
+
 def http_errors(data: bytes) -> None:
     """Errors in HTTP answers, with every codec that may be asked."""
     for answer in _answers(data):
@@ -445,6 +475,15 @@ TARGETS: dict[str, Target] = {
                 b"\x82\x67$BigInt\x6277",
                 b'{"":[]}',
                 b'["$Set",[]]',
+            ),
+        ),
+        Target(
+            "exchange",
+            exchange,
+            tuple(
+                bytes((_METHODS.index(case.method) + 4 * case.upgrade, 6)) + case.data
+                for case in HTTP_CASES
+                if case.method in _METHODS and len(case.data) < 400
             ),
         ),
         Target("http_errors", http_errors, (*_ERRORS, b"\xff\xff\n".join(_ERRORS))),

@@ -1,0 +1,1 @@
+"""The wire: requests and answers without sockets, and what carries them."""

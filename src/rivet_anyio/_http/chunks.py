@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from .headers import MAX_FIELDS, MAX_HEAD
+from .headers import FORBIDDEN, MAX_FIELDS, MAX_HEAD
 
 __all__ = ["MAX_EXTENSION", "MAX_OVERHEAD", "ChunkReader"]
 
@@ -14,18 +14,17 @@ MAX_EXTENSION = 1024
 MAX_OVERHEAD = 16 * 1024
 """Bytes by which the lines of all chunks may exceed what their data allows."""
 
-_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
-_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
+_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;[\t -~\x80-\xff]*)?)\r\n")
+_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?")
 _MAX_LINE = 16 + MAX_EXTENSION
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n")
-_TRAILER_BEGUN = re.compile(rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]+(?::[\t -~\x80-\xff]*\r?)?")
+_TRAILERS = re.compile(rb"\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 
 
 class _Next(Enum):
     LINE = "the line of a chunk"
     DATA = "its data"
     DATA_END = "what ends its data"
-    TRAILER = "a trailer, or the blank line"
+    TRAILERS = "the trailers, and the blank line"
 
 
 class ChunkReader:
@@ -36,7 +35,7 @@ class ChunkReader:
         is_done: Whether the body is complete.
     """
 
-    __slots__ = ("_left", "_next", "_overhead", "_pending", "_trailers", "error", "is_done")
+    __slots__ = ("_left", "_next", "_overhead", "_pending", "_searched", "error", "is_done")
 
     def __init__(self) -> None:
         self.error: str | None = None
@@ -45,7 +44,7 @@ class ChunkReader:
         self._pending = b""
         self._left = 0
         self._overhead = 0
-        self._trailers = 0
+        self._searched = 0
 
     def read(self, data: bytes, body: list[bytes]) -> bool:
         """Read what came.
@@ -72,7 +71,7 @@ class ChunkReader:
             elif self._next is _Next.DATA_END:
                 used = self._read_data_end(data, at)
             else:
-                used = self._read_trailer(data, at)
+                used = self._read_trailers(data, at)
             at += used
             if self.is_done or self.error is not None:
                 return at == len(data)
@@ -104,8 +103,8 @@ class ChunkReader:
             self._left = size
             self._next = _Next.DATA
         else:
-            self._next = _Next.TRAILER
-            self._overhead = 0
+            self._next = _Next.TRAILERS
+            return used - 2
         return used
 
     def _read_data_end(self, data: bytes, at: int) -> int:
@@ -117,18 +116,22 @@ class ChunkReader:
             self.error = "the server sent a chunk that is longer than its size"
         return 0
 
-    def _read_trailer(self, data: bytes, at: int) -> int:
-        if data.startswith(b"\r\n", at):
-            self.is_done = True
-            return 2
-        trailer = _TRAILER.match(data, at)
-        stop = len(data) if trailer is None else trailer.end()
-        if self._overhead + stop - at > MAX_HEAD or self._trailers == MAX_FIELDS:
-            self.error = f"the server sent trailers of more than 32 KiB or {MAX_FIELDS} fields"
-        elif trailer is not None:
-            self._overhead += stop - at
-            self._trailers += 1
-            return stop - at
-        elif not _TRAILER_BEGUN.fullmatch(data, at):
+    def _read_trailers(self, data: bytes, at: int) -> int:
+        """They begin with the end of the last chunk's line, to end as a head does."""
+        begin = at + max(0, self._searched - 3)
+        end = data.find(b"\r\n\r\n", begin)
+        stop = len(data) if end < 0 else end + 4
+        if bad := FORBIDDEN.search(data, begin, stop):
+            self.error = f"the server sent trailers with the control character {bad[0]!r}"
+        elif stop - at > MAX_HEAD:
+            self.error = f"the server sent trailers of more than {MAX_HEAD} bytes"
+        elif end < 0:
+            self._searched = stop - at
+        elif data.count(b"\r\n", at, stop) - 2 > MAX_FIELDS:
+            self.error = f"the server sent more than {MAX_FIELDS} trailers"
+        elif not _TRAILERS.fullmatch(data, at, stop):
             self.error = "the server sent a trailer that is not a field"
+        else:
+            self.is_done = True
+            return stop - at
         return 0

@@ -7,13 +7,12 @@ from typing import Literal
 
 import h11
 
-from .headers import MAX_FIELDS, MAX_HEAD, Head, Headers
+from .headers import FORBIDDEN, MAX_FIELDS, MAX_HEAD, Head, Headers
 
 __all__ = ["HeadReader"]
 
 _PREFIX = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [^\r]*)?\r\n")
-_FORBIDDEN = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _FRAMING = re.compile(rb"(?i)\r\n(content-length|transfer-encoding):([^\r]*)")
 _DIGITS = re.compile(rb"[0-9]{1,16}")
@@ -86,7 +85,7 @@ def _beginning(text: bytes, searched: int) -> str | None:
         return f"the server answered with something else than HTTP/1.1: {text[:16]!r}"
     if len(text) > MAX_HEAD:
         return f"the server sent a head of more than {MAX_HEAD} bytes"
-    if bad := _FORBIDDEN.search(text, searched):
+    if bad := FORBIDDEN.search(text, searched):
         return f"the server sent a head with the control character {bad[0]!r}"
     return None
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
 
-__all__ = ["MAX_FIELDS", "MAX_HEAD", "Head", "Headers"]
+__all__ = ["FORBIDDEN", "MAX_FIELDS", "MAX_HEAD", "Head", "Headers"]
 
 MAX_HEAD = 32 * 1024
 """Bytes of a head, from the first of its status line to the last of its blank line."""
 MAX_FIELDS = 100
 """Fields of a head."""
+
+FORBIDDEN = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no head has: half of a CRLF, or a control character."""
 
 
 class Headers(Mapping[str, str]):
@@ -37,7 +41,7 @@ class Headers(Mapping[str, str]):
         """Of fields that were checked, to be taken apart when somebody asks for one.
 
         Args:
-            block: ``name: value\\r\\n`` for each.
+            block: ``\\r\\n``, and ``name: value\\r\\n`` for each.
         """
         headers = cls.__new__(cls)
         headers._block = block
@@ -48,7 +52,7 @@ class Headers(Mapping[str, str]):
     def raw(self) -> list[tuple[bytes, bytes]]:
         """Names in lower case, and values."""
         if self._raw is None:
-            fields = [field.partition(b": ") for field in self._block.split(b"\r\n")[:-1]]
+            fields = [field.partition(b": ") for field in self._block[2:-2].split(b"\r\n")]
             self._raw = [(name.lower(), value) for name, _, value in fields]
         return self._raw
 
@@ -58,19 +62,30 @@ class Headers(Mapping[str, str]):
         return [value.decode("latin-1") for key, value in self.raw if key.decode("ascii") == wanted]
 
     def __getitem__(self, name: str) -> str:
+        return self._by_name()[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        if self._raw is None:
+            # Most are asked for a field that is not there, and need not be taken apart.
+            return f"\r\n{name}: ".lower().encode() in self._block.lower()
+        return name.lower() in self._by_name()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name())
+
+    def __len__(self) -> int:
+        return len(self._by_name())
+
+    def _by_name(self) -> dict[str, str]:
         values = self._values
         if values is None:
             values = self._values = {}
             for key, value in self.raw:
                 text, new = key.decode("ascii"), value.decode("latin-1")
                 values[text] = f"{values[text]}, {new}" if text in values else new
-        return values[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(key.decode("ascii") for key, _ in self.raw))
-
-    def __len__(self) -> int:
-        return len({key for key, _ in self.raw})
+        return values
 
     def __repr__(self) -> str:
         # Without the values, which may be secrets.

@@ -43,5 +43,5 @@ def read_plain(data: bytes) -> tuple[Head, int, int] | None:
             return None
     if not length:
         return None
-    head = Head(int(status), reason.decode("ascii"), Headers.from_block(block[2:]))
+    head = Head(int(status), reason.decode("ascii"), Headers.from_block(block))
     return head, int(length), found.end()

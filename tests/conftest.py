@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rivet_anyio._io.asyncio import AsyncioBackend
 from tests.servers import CHECKED, VERSIONS
 
 # How long an example takes says something about the machine only.
@@ -34,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="every RivetKit, in every encoding, not only those of the ordinary suite",
     )
+    parser.addoption(
+        "--fallback-streams",
+        action="store_true",
+        help="asyncio by its transports, as where its loop cannot watch sockets",
+    )
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")
@@ -46,6 +53,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "one_encoding: others only with --all-versions")
+    if config.getoption("--fallback-streams"):
+        AsyncioBackend.stream = _watches_no_sockets  # type: ignore[assignment,method-assign]
+
+
+def _watches_no_sockets(backend: AsyncioBackend, sock: object, data: bytes) -> NoReturn:
+    raise NotImplementedError
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -76,6 +76,18 @@ class Stream:
         await anyio.sleep_forever()
         raise AssertionError("it sleeps forever")
 
+    def read_now(self, max_bytes: int) -> bytes | None:
+        raise AssertionError("whoever has a socket reads it")
+
+    def unread(self, data: bytes) -> None:
+        raise AssertionError("nothing was read before")
+
+    def is_quiet(self) -> bool:
+        raise AssertionError("it is in use")
+
+    def drop(self) -> None:
+        raise AssertionError("a socket leaves its stream open")
+
     async def write(self, data: bytes) -> None:
         await anyio.lowlevel.checkpoint()
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -156,7 +156,7 @@ async def upgrade(
         await _drop(response)
         raise
     if detached is None:
-        return UpgradedStream(response)
+        return cast(ByteStream, UpgradedStream(response))
     try:
         await _drop(response)
     except BaseException:

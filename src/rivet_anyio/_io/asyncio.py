@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint
 
-from .socket import FIRST_READ, WritableSocket, broke, next_read
+from .._errors import TransportError
+from .socket import FIRST_READ, Droppable, WritableSocket, broke, dropped, next_read
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
 
@@ -40,6 +43,67 @@ class AsyncioBackend:
 
     def stream(self, sock: socket.socket, data: bytes) -> AsyncioSocket:
         return AsyncioSocket(self._loop, sock, data)
+
+    def deadline(self, at: float, stream: Droppable) -> AsyncioDeadline:
+        return AsyncioDeadline(self._loop, at, stream)
+
+
+class AsyncioDeadline:
+    """See `Deadline`. A timer costs a fifth of what a cancel scope does.
+
+    One that is put off keeps its timer, which then waits anew.
+    """
+
+    __slots__ = ("_at", "_loop", "_stream", "_timer", "_timer_at", "expired")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: float, stream: Droppable) -> None:
+        self._loop = loop
+        self._at = at
+        self._stream = stream
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self.expired = False
+
+    @property
+    def at(self) -> float:
+        return self._at
+
+    @at.setter
+    def at(self, at: float) -> None:
+        self._at = at
+        if at < self._timer_at and not self.expired:
+            self._start()
+
+    def __enter__(self) -> Self:
+        if self._at < math.inf:
+            self._start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self.expired and isinstance(exc, TransportError)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._at
+        self._timer = self._loop.call_at(self._at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        due, self._timer_at = self._timer_at, math.inf
+        if self._at > due:
+            self.at = self._at
+        else:
+            self.expired = True
+            self._stream.drop()
 
 
 class ScopeCheck:
@@ -110,6 +174,7 @@ class AsyncioSocket(WritableSocket):
         "_loop",
         "_reader",
         "_size",
+        "_writer",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, data: bytes) -> None:
@@ -119,6 +184,7 @@ class AsyncioSocket(WritableSocket):
         self._data = data
         self._size = FIRST_READ
         self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
         self._error: OSError | None = None
         self._is_at_end = False
         self._is_watched = False
@@ -132,17 +198,48 @@ class AsyncioSocket(WritableSocket):
                 self._watch()
             self._reader = self._loop.create_future()
             await self._reader
+        return self._take(max_bytes)
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        if not self._data and not self._is_at_end:
+            self._readable()
+            if not self._data and not self._is_at_end:
+                return None
+        return self._take(max_bytes)
+
+    def _take(self, max_bytes: int) -> bytes:
         data, self._data = self._data, b""
         if len(data) > max_bytes:
             data, self._data = data[:max_bytes], data[max_bytes:]
-        if not data and self._error is not None:
-            raise broke(self._error) from self._error
+        if not data:
+            if self._fd < 0:
+                raise dropped()
+            if self._error is not None:
+                raise broke(self._error) from self._error
         return data
 
-    async def aclose(self) -> None:
-        self._unwatch()
+    def unread(self, data: bytes) -> None:
+        self._data = data + self._data
+
+    def is_quiet(self) -> bool:
+        return not self._data and not self._is_at_end and self._is_silent()
+
+    def drop(self) -> None:
+        fd = self._fd
+        if fd < 0:
+            return
+        is_running = not self._loop.is_closed()
+        if is_running:
+            self._unwatch()
+            if self._writer is not None:
+                self._loop.remove_writer(fd)
+        self._fd = -1
         self._is_at_end = True
+        self._data = b""
         self._end()
+        for waiter in (self._reader, self._writer):
+            if waiter is not None and is_running:
+                _wake(waiter)
 
     def _watch(self) -> None:
         self._loop.add_reader(self._fd, self._readable)
@@ -172,13 +269,15 @@ class AsyncioSocket(WritableSocket):
         if self._reader is not None:
             _wake(self._reader)
 
-    async def _room(self) -> None:
-        room = self._loop.create_future()
-        self._loop.add_writer(self._fd, _wake, room)
+    async def _wait_writable(self) -> None:
+        writer = self._writer = self._loop.create_future()
+        self._loop.add_writer(self._fd, _wake, writer)
         try:
-            await room
+            await writer
         finally:
-            self._loop.remove_writer(self._fd)
+            self._writer = None
+            if self._fd >= 0:
+                self._loop.remove_writer(self._fd)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

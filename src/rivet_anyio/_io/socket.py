@@ -1,22 +1,32 @@
-"""What the sockets of both event loops have in common: writing, sizes, and what is unsent."""
+"""What the sockets of both event loops share: writing, sizes, and what is unsent."""
 
 from __future__ import annotations
 
 import socket
 import sys
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectionLostError
 
-__all__ = ["FIRST_READ", "WritableSocket", "broke", "knows_unsent", "next_read", "unsent"]
+__all__ = [
+    "FIRST_READ",
+    "Droppable",
+    "WritableSocket",
+    "broke",
+    "dropped",
+    "knows_unsent",
+    "next_read",
+    "unsent",
+]
 
 FIRST_READ = 16 * 1024
 _MAX_READ = 256 * 1024
 
 _LONG_RUN = 1024 * 1024
-"""Bytes written without waiting, after which other tasks have their turn."""
+"""Bytes written without waiting, after which other tasks run first."""
 
 
 def next_read(size: int, got: int) -> int:
@@ -32,6 +42,11 @@ def next_read(size: int, got: int) -> int:
 def broke(exc: Exception) -> ConnectionLostError:
     """What reading and writing raise."""
     return ConnectionLostError(f"the connection broke: {exc!r}")
+
+
+def dropped() -> ConnectionLostError:
+    """What reading and writing raise after `drop`."""
+    return ConnectionLostError("the connection was dropped")
 
 
 knows_unsent = sys.platform == "linux"
@@ -56,6 +71,14 @@ else:
         return 0
 
 
+class Droppable(Protocol):
+    """What a deadline needs of a stream."""
+
+    def drop(self) -> None:
+        """As `ByteStream.drop`."""
+        ...
+
+
 class WritableSocket(ABC):
     """The writing half of a `ByteStream`."""
 
@@ -74,10 +97,10 @@ class WritableSocket(ABC):
             try:
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
-                await self._room()
+                await self._wait_writable()
                 waited = True
             except OSError as exc:
-                raise broke(exc) from exc
+                raise self._lost(exc) from exc
         self._in_a_row = 0 if waited else self._in_a_row + len(data)
         if self._in_a_row >= _LONG_RUN:
             self._in_a_row = 0
@@ -93,6 +116,26 @@ class WritableSocket(ABC):
     def unsent(self) -> int:
         return unsent(self._socket.fileno())
 
+    async def aclose(self) -> None:
+        self.drop()
+
+    @abstractmethod
+    def drop(self) -> None: ...
+
+    def _is_silent(self) -> bool:
+        """Whether the system has no byte, no end and no error for us."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _lost(self, exc: Exception) -> ConnectionLostError:
+        """What to raise for an error of the socket."""
+        return dropped() if self._socket.fileno() < 0 else broke(exc)
+
     def _end(self) -> None:
         """Close the socket, also for a forked process that has it, too."""
         try:
@@ -102,5 +145,5 @@ class WritableSocket(ABC):
         self._socket.close()
 
     @abstractmethod
-    async def _room(self) -> None:
-        """Wait until the system takes more."""
+    async def _wait_writable(self) -> None:
+        """Return when the system takes more, or when the socket was dropped."""

@@ -8,9 +8,18 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-__all__ = ["Backend", "ByteStream", "Waiter", "check_loop", "current_backend", "in_trio"]
+__all__ = [
+    "Backend",
+    "ByteStream",
+    "Deadline",
+    "Waiter",
+    "check_loop",
+    "current_backend",
+    "in_trio",
+]
 
 
 class Waiter(Protocol):
@@ -26,7 +35,9 @@ class Waiter(Protocol):
 
 
 class ByteStream(Protocol):
-    """What frames travel on; reading and writing raise `ConnectionLostError` when it broke.
+    """The bytes of one connection; reading and writing raise `ConnectionLostError` when it broke.
+
+    One task may read while another writes, but two tasks may not read, nor two write.
 
     Attributes:
         writes_now: Whether `write_now` can do anything.
@@ -39,15 +50,35 @@ class ByteStream(Protocol):
         """Some bytes; none at the end."""
         ...
 
+    def read_now(self, max_bytes: int) -> bytes | None:
+        """Some bytes if they have come already, none at the end, None where `read` would wait.
+
+        Not to be called while a `read` is under way.
+        """
+        ...
+
+    def unread(self, data: bytes) -> None:
+        """Let the next reads give these bytes first."""
+        ...
+
+    def is_quiet(self) -> bool:
+        """Whether the stream is usable and nothing has come: no byte, no end, no error.
+
+        What belongs to TLS alone, such as a session ticket, does not count. Not to be called
+        while a `read` is under way.
+        """
+        ...
+
     async def write(self, data: bytes) -> None:
         """Send all of these. A cancelled write leaves the stream unusable."""
         ...
 
     def write_now(self, data: bytes) -> int:
-        """Send what can be sent at once, and tell how much that was.
+        """Send what can be sent at once, and return how much that was.
 
-        None of it where only `write` can, and where the stream broke: `write` will say so. Not
-        to be called while a `write` is under way.
+        None of it where only `write` can, and where the stream broke: `write` raises what broke
+        it. When some of it was sent, the rest must be the next that is written. Not to be called
+        while a `write` is under way.
         """
         ...
 
@@ -58,9 +89,44 @@ class ByteStream(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Drop the connection at once, in any state. Cancellation: does not stop it."""
+    def drop(self) -> None:
+        """Close at once, in any state, from any task or callback of the event loop.
+
+        A read or write that waits raises `ConnectionLostError`, as all later ones do.
+        """
         ...
+
+    async def aclose(self) -> None:
+        """As `drop`; TLS ends its side properly first. Cancellation: does not stop it."""
+        ...
+
+
+class Deadline(Protocol):
+    """A block whose waits on one stream end at a time; see `Backend.deadline`.
+
+    Attributes:
+        at: The time, of `Backend.time`. It may be changed inside the block, to any other.
+        expired: Whether the stream was dropped because the time came. The block is left then
+            without an error, unless something else was raised in it.
+    """
+
+    @property
+    def at(self) -> float: ...
+
+    @at.setter
+    def at(self, at: float) -> None: ...
+
+    @property
+    def expired(self) -> bool: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool: ...
 
 
 class Backend(Protocol):
@@ -93,6 +159,14 @@ class Backend(Protocol):
         """The stream of a socket, which it closes at the end; `data` were read from it before.
 
         Raises `NotImplementedError` where the event loop cannot watch sockets.
+        """
+        ...
+
+    def deadline(self, at: float, stream: ByteStream) -> Deadline:
+        """A block that drops the stream and ends when the time `at` of `time` comes.
+
+        Inside the block, wait for nothing but this stream. `math.inf` is never. A cancellation
+        from outside the block leaves it as always.
         """
         ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
 
 import trio
 from trio.lowlevel import (
@@ -12,11 +14,12 @@ from trio.lowlevel import (
     checkpoint,
     current_task,
     enable_ki_protection,
+    notify_closing,
     reschedule,
     wait_task_rescheduled,
 )
 
-from .socket import FIRST_READ, WritableSocket, broke, knows_unsent, next_read
+from .socket import FIRST_READ, Droppable, WritableSocket, dropped, knows_unsent, next_read
 
 __all__ = ["TrioBackend", "TrioSocket"]
 
@@ -51,6 +54,46 @@ class TrioBackend:
         if knows_unsent:
             _allow_unsent(sock, _MAX_UNSENT)
         return TrioSocket(sock, data)
+
+    def deadline(self, at: float, stream: Droppable) -> TrioDeadline:
+        return TrioDeadline(at, stream)
+
+
+class TrioDeadline:
+    """See `Deadline`."""
+
+    __slots__ = ("_scope", "_stream", "expired")
+
+    def __init__(self, at: float, stream: Droppable) -> None:
+        self._scope = trio.CancelScope(deadline=at)
+        self._stream = stream
+        self.expired = False
+
+    @property
+    def at(self) -> float:
+        return self._scope.deadline
+
+    @at.setter
+    def at(self, at: float) -> None:
+        self._scope.deadline = at
+
+    @enable_ki_protection
+    def __enter__(self) -> Self:
+        self._scope.__enter__()
+        return self
+
+    @enable_ki_protection
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        is_done = self._scope.__exit__(exc_type, exc, traceback)
+        if self._scope.cancelled_caught:
+            self.expired = True
+            self._stream.drop()
+        return is_done
 
 
 class TrioWaiter:
@@ -98,34 +141,59 @@ class TrioSocket(WritableSocket):
         self._is_drained = True
 
     async def read(self, max_bytes: int) -> bytes:
-        if self._data:
-            await checkpoint()
-            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
-            return data
-        if not self._is_drained:
+        if self._data or not self._is_drained:
             await checkpoint()
         while True:
             # After a short read nothing is left for now: to ask would be a call in vain.
-            if self._is_drained:
-                await trio.lowlevel.wait_readable(self._fd)
-            size = min(self._size, max_bytes)
-            try:
-                data = self._socket.recv(size)
-            except BlockingIOError:
-                self._is_drained = True
-                continue
-            except OSError as exc:
-                raise broke(exc) from exc
-            self._is_drained = len(data) < size
-            self._size = next_read(size, len(data))
+            if self._is_drained and not self._data:
+                if self._fd < 0:
+                    raise dropped()
+                try:
+                    await trio.lowlevel.wait_readable(self._fd)
+                except trio.ClosedResourceError as exc:
+                    raise dropped() from exc
+            data = self.read_now(max_bytes)
+            if data is not None:
+                return data
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        if self._data:
+            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
             return data
+        size = min(self._size, max_bytes)
+        try:
+            data = self._socket.recv(size)
+        except BlockingIOError:
+            self._is_drained = True
+            return None
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        self._is_drained = len(data) < size
+        self._size = next_read(size, len(data))
+        return data
 
-    async def aclose(self) -> None:
-        self._fd = -1
-        self._end()
+    def unread(self, data: bytes) -> None:
+        self._data = data + self._data
 
-    async def _room(self) -> None:
-        await trio.lowlevel.wait_writable(self._fd)
+    def is_quiet(self) -> bool:
+        return not self._data and self._is_silent()
+
+    @enable_ki_protection
+    def drop(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._data = b""
+            try:
+                notify_closing(fd)
+            except RuntimeError:  # Trio does not run here: nobody waits
+                pass
+            self._end()
+
+    async def _wait_writable(self) -> None:
+        try:
+            await trio.lowlevel.wait_writable(self._fd)
+        except trio.ClosedResourceError as exc:
+            raise dropped() from exc
 
 
 def _allow_unsent(sock: socket.socket, size: int) -> None:

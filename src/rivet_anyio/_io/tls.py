@@ -1,0 +1,387 @@
+"""TLS over a byte stream, by the standard library's `ssl`.
+
+OpenSSL reads from one buffer and writes to another; this module moves the bytes between those and
+the stream below. Only `write` waits for the stream below to take bytes. What reading produces (the
+answer to a key update or a renegotiation) leaves at once as far as possible, and the rest of it
+before the next write.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from .._errors import ConfigError, ConnectError, ConnectionLostError
+from .socket import broke, dropped
+from .stream import ByteStream
+from .tasks import uninterrupted
+from .waiting import Signal
+
+__all__ = ["TLSStream", "default_tls_context", "start_tls"]
+
+_READ_SIZE = 64 * 1024
+_WRITE_SIZE = 64 * 1024
+"""How much goes through OpenSSL's buffers at a time. They keep the largest size they ever had."""
+
+_RECORD_SIZE = 16 * 1024
+
+_ALERT, _HANDSHAKE = 21, 22
+
+
+async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) -> TLSStream:
+    """Make the TLS handshake as a client.
+
+    Args:
+        stream: A new connection. It is dropped when there is an error.
+        context: How to verify the server; it must not offer HTTP/2.
+        hostname: The name or IP address that the server's certificate must have.
+
+    Returns:
+        The encrypted stream; it owns the one below.
+
+    Raises:
+        ConnectError: when the handshake failed: the server's certificate is not accepted (then
+            the cause is an `ssl.SSLCertVerificationError`), it refused, went away, or does not
+            speak TLS.
+        ConfigError: when the context or the name cannot be used.
+
+    The caller bounds the time. Cancellation: drops the stream.
+    """
+    uninterrupted(start_tls)  # Ctrl-C leaves no socket behind
+    try:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = hostname.rstrip(".")
+        try:
+            if type(context) is ssl.SSLContext:
+                tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+            else:  # others may ask the operating system, which takes time
+                tls = await to_thread.run_sync(
+                    lambda: context.wrap_bio(incoming, outgoing, server_hostname=name)
+                )
+        except (ssl.SSLError, ValueError) as exc:
+            raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
+        await _handshake(stream, tls, incoming, outgoing, hostname)
+        if tls.selected_alpn_protocol() == "h2":
+            raise ConfigError(
+                "the TLS context offers HTTP/2, and the server chose it: leave 'h2' out of "
+                "set_alpn_protocols()"
+            )
+        return TLSStream(stream, tls, incoming, outgoing)
+    except BaseException:
+        stream.drop()
+        raise
+
+
+async def _handshake(
+    stream: ByteStream,
+    tls: ssl.SSLObject,
+    incoming: ssl.MemoryBIO,
+    outgoing: ssl.MemoryBIO,
+    hostname: str,
+) -> None:
+    is_first = True
+    try:
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                pass
+            if outgoing.pending:
+                await stream.write(outgoing.read())
+            data = await stream.read(_READ_SIZE)
+            if not data:
+                raise ConnectError(f"{hostname} closed the connection during the TLS handshake")
+            if is_first and data[0] not in (_ALERT, _HANDSHAKE):
+                line = data.partition(b"\r")[0][:80]
+                raise ConnectError(
+                    f"{hostname} does not speak TLS on this port: it answered {line!r}. "
+                    "If it serves plain HTTP, write http:// in place of https://"
+                )
+            is_first = False
+            incoming.write(data)
+        if outgoing.pending:
+            await stream.write(outgoing.read())
+    except ConnectionLostError as exc:
+        raise ConnectError(f"the TLS handshake with {hostname} broke: {exc}") from exc
+    except ssl.SSLError as exc:
+        if outgoing.pending:
+            stream.write_now(outgoing.read())  # it says to the server why
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            raise ConnectError(
+                f"the certificate of {hostname} is not accepted: {exc.verify_message}"
+            ) from exc
+        raise ConnectError(f"the TLS handshake with {hostname} failed: {_words(exc)}") from exc
+
+
+def _words(exc: ssl.SSLError) -> str:
+    """OpenSSL's reason in words, such as "tlsv1 alert protocol version"."""
+    return exc.reason.replace("_", " ").lower() if exc.reason else str(exc)
+
+
+class TLSStream:
+    """See `ByteStream`."""
+
+    __slots__ = (
+        "_below",
+        "_data",
+        "_encrypted",
+        "_incoming",
+        "_is_over",
+        "_is_reading",
+        "_is_writing",
+        "_loss",
+        "_outgoing",
+        "_reading_ended",
+        "_tls",
+        "_written_ahead",
+        "writes_now",
+    )
+
+    def __init__(
+        self,
+        below: ByteStream,
+        tls: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+    ) -> None:
+        self._below = below
+        self._tls = tls
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self.writes_now = below.writes_now
+        self._data = b""  # decrypted, and not read
+        self._is_over = False  # the reading direction
+        self._loss = ""  # why, unless by close_notify
+        self._is_reading = False  # from below
+        self._reading_ended: Signal | None = None
+        self._encrypted = b""  # taken from `_outgoing`, and not written
+        self._written_ahead = 0  # bytes encrypted, but not yet reported as written
+        self._is_writing = False  # in `write`, and for ever once one did not end well
+
+    # Reading
+
+    async def read(self, max_bytes: int) -> bytes:
+        if self._has_input():
+            await checkpoint()
+            data = self._decrypt(max_bytes)
+            if data is not None:
+                return data
+        while True:
+            await self._fetch()
+            data = self._decrypt(max_bytes)
+            if data is not None:
+                return data
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        data = self._decrypt(max_bytes)
+        while data is None:
+            raw = self._below.read_now(_READ_SIZE)
+            if raw is None:
+                return None
+            self._feed(raw)
+            data = self._decrypt(max_bytes)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        self._data = data + self._data
+
+    def is_quiet(self) -> bool:
+        if self._is_writing or self._encrypted:
+            return False
+        if not self._has_input() and self._below.is_quiet():
+            return True
+        try:
+            data = self.read_now(_RECORD_SIZE)
+        except ConnectionLostError:
+            return False
+        if data is None:
+            return True
+        self.unread(data)
+        return False
+
+    def _has_input(self) -> bool:
+        """Whether a read may end without bytes from below."""
+        return bool(self._data or self._is_over or self._incoming.pending or self._tls.pending())
+
+    async def _fetch(self) -> None:
+        """Let more bytes come from below; where another task does so, wait until it has."""
+        if self._is_reading:
+            if self._reading_ended is None:
+                self._reading_ended = Signal()
+            await self._reading_ended.wait()
+            return
+        self._is_reading = True
+        try:
+            self._feed(await self._below.read(_READ_SIZE))
+        finally:
+            self._is_reading = False
+            if self._reading_ended is not None:
+                self._reading_ended.set()
+                self._reading_ended = None
+
+    def _feed(self, raw: bytes) -> None:
+        if raw:
+            self._incoming.write(raw)
+        elif not self._is_over:
+            self._is_over = True
+            self._loss = "the connection ended without TLS's close_notify: bytes may be missing"
+
+    def _decrypt(self, max_bytes: int) -> bytes | None:
+        """Some bytes; none at the end; None where more must come from below first."""
+        if self._data:
+            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+            return data
+        parts = []
+        while max_bytes and not self._is_over and (self._incoming.pending or self._tls.pending()):
+            try:
+                part = self._tls.read(min(max_bytes, _RECORD_SIZE))
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError as exc:
+                self._is_over = True
+                self._loss = f"the connection broke: {_words(exc)}"
+                break
+            if not part:  # close_notify
+                self._is_over = True
+                break
+            parts.append(part)
+            max_bytes -= len(part)
+        if self._encrypted or self._outgoing.pending:
+            self._push()
+        if parts:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not self._is_over:
+            return None
+        if self._loss:
+            raise ConnectionLostError(self._loss)
+        return b""
+
+    # Writing
+
+    async def write(self, data: bytes) -> None:
+        if self._is_writing:
+            raise ConnectionLostError(self._loss or "a write before this one did not end")
+        self._is_writing = True
+        rest = memoryview(data)[self._written_ahead :]
+        self._written_ahead = 0
+        await self._flush()
+        while rest:
+            piece = rest[:_WRITE_SIZE]
+            try:
+                self._tls.write(piece)
+            except ssl.SSLWantReadError:  # the server renegotiates
+                await self._flush()
+                await self._fetch()
+                continue
+            except ssl.SSLError as exc:
+                raise broke(exc) from exc
+            rest = rest[len(piece) :]
+            await self._flush()
+        self._is_writing = False
+
+    async def _flush(self) -> None:
+        """Write what is encrypted."""
+        while self._encrypted or self._outgoing.pending:
+            encrypted = self._encrypted or self._outgoing.read()
+            self._encrypted = b""
+            await self._below.write(encrypted)
+
+    def write_now(self, data: bytes) -> int:
+        if self._is_writing or not self.writes_now or not self._push():
+            return 0
+        written, self._written_ahead = self._written_ahead, 0
+        while written < len(data):
+            if len(data) == 1:  # see below: it could only be reported when all of it left
+                return 0
+            piece = data[written : written + _WRITE_SIZE]
+            try:
+                self._tls.write(piece)
+            except ssl.SSLError:  # `write` waits, or raises
+                break
+            written += len(piece)
+            if not self._push():
+                # What is encrypted must leave, and whoever writes must go on with `write` until
+                # it has: so one byte is reported only then.
+                self._written_ahead = 1
+                return written - 1
+        return written
+
+    def _push(self) -> bool:
+        """Write what is encrypted as far as possible at once; return whether that was all."""
+        if self._is_writing or not self.writes_now:
+            return False
+        while True:
+            encrypted = self._encrypted or self._outgoing.read()
+            if not encrypted:
+                return True
+            self._encrypted = encrypted[self._below.write_now(encrypted) :]
+            if self._encrypted:
+                return False
+
+    def unsent(self) -> int:
+        return len(self._encrypted) + self._outgoing.pending + self._below.unsent()
+
+    # Ending
+
+    def drop(self) -> None:
+        self._forget()
+        self._below.drop()
+
+    async def aclose(self) -> None:
+        if not self._is_writing and not self._written_ahead:
+            try:
+                self._tls.unwrap()
+            except OSError:  # it waits for nothing, also not for the server's close_notify
+                pass
+            self._push()
+        self._forget()
+        await self._below.aclose()
+
+    def _forget(self) -> None:
+        self._data = b""
+        self._is_over = self._is_writing = True
+        self._loss = str(dropped())
+
+
+async def default_tls_context() -> ssl.SSLContext:
+    """How servers are verified by default: as this system does, or as the environment says.
+
+    It is made in a thread, because reading the certificates takes up to a tenth of a second.
+
+    Raises:
+        ConfigError: when an environment variable cannot be followed.
+    """
+    return await to_thread.run_sync(_default_tls_context)
+
+
+def _default_tls_context() -> ssl.SSLContext:
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = os.environ.get(variable)
+        if path and not os.access(path, os.R_OK):
+            raise ConfigError(
+                f"{variable} is {path!r}, which cannot be read: name an existing one, or unset it"
+            )
+    try:
+        context = ssl.create_default_context()
+    except OSError as exc:
+        raise ConfigError(
+            f"SSLKEYLOGFILE is {os.environ.get('SSLKEYLOGFILE')!r}, which cannot be written: {exc}"
+        ) from exc
+    context.set_alpn_protocols(["http/1.1"])
+    paths = ssl.get_default_verify_paths()
+    if not context.cert_store_stats()["x509_ca"] and not _has_entries(paths.capath):
+        try:
+            import certifi
+        except ImportError:
+            pass
+        else:
+            context.load_verify_locations(certifi.where())
+    return context
+
+
+def _has_entries(folder: str | None) -> bool:
+    return folder is not None and any(os.scandir(folder))

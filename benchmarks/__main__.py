@@ -28,9 +28,14 @@ def quick(workload: Workload) -> Workload:
         workload.title,
         workload.kind,
         workload.server,
-        tuple(name for name in workload.contenders if name not in _QUICK_SKIPS),
+        tuple(
+            name
+            for name in workload.contenders
+            if name not in _QUICK_SKIPS or workload.name.startswith("wire-")
+        ),
         job,
         workload.unit,
+        workload.tls,
     )
 
 

@@ -78,7 +78,7 @@ def _table(workload: Workload, results: list[Result]) -> list[str]:
     if any(result.kib for result in results):
         return [
             *lines,
-            f"| | KiB per {unit} |" if workload.name == "idle" else "| | KiB per 10,000 events |",
+            f"| | KiB per {unit} |" if workload.kind == "idle" else "| | KiB per 10,000 events |",
             "|---|---|",
             *(f"| {r.contender} | {_number(r.kib) if r.kib else _error(r)} |" for r in results),
         ]
@@ -158,11 +158,56 @@ def _targets(report: Report) -> list[str]:
         ("idle connection", "25 KiB", values.ours("idle"), 25),
         ("slow consumer, growth per 10,000 events", "8 KiB", values.ours("slow-consumer"), 8),
         ("import", "20 ms", None if imported is None else imported / 1000, 20),
+        *_wire(values),
     ]
     return [
         f"| {what} | at most {target} | {_plain(value)} | {'met' if value <= limit else 'missed'} |"
         for what, target, value, limit in rows
         if value is not None
+    ]
+
+
+def _wire(values: _Values) -> list[tuple[str, str, float | None, float]]:
+    """What is aimed at before a server that costs nothing."""
+    js = "rivetkit 2.3.19"
+
+    def row(
+        what: str, workload: str, most: float, contender: str = js
+    ) -> tuple[str, str, float | None, float]:
+        peer = "JavaScript" if contender == js else contender
+        return f"{what}, to {peer}", str(most), values.ratio(f"wire-{workload}", contender), most
+
+    rows = []
+    for fan in (1, 50, 500):
+        rows += [
+            row(f"HTTP action, {fan} in flight", f"http-{fan}", 0.2),
+            row(f"the same over TLS, {fan} in flight", f"http-{fan}-tls", 0.25),
+        ]
+    rows += [row(f"`fetch`, {fan} in flight", f"fetch-{fan}", 0.5) for fan in (1, 50)]
+    for fan, most in ((1, 0.5), (50, 1.0)):
+        rows += [
+            row(f"connect to Init and goodbye, {fan} at a time", f"connect-{fan}", most),
+            row(f"the same over TLS, {fan} at a time", f"connect-{fan}-tls", 0.7),
+        ]
+    rows += [
+        row("connection action, one at a time", "actions-1", 0.6),
+        row("connection action, one at a time, TLS", "actions-1-tls", 0.7),
+        row("connection action, 50 in flight", "actions-50", 0.4),
+        row("connection action, 50 in flight, TLS", "actions-50-tls", 0.4),
+        row("event of 60 B", "events-60B", 0.25),
+        row("event of 60 B, TLS", "events-60B-tls", 0.25),
+    ]
+    for size in ("1MiB", "16MiB"):
+        rows += [
+            row(f"{size} received, TLS", f"raw-in-{size}-tls", 0.6, "aiohttp"),
+            row(f"{size} sent, TLS", f"raw-out-{size}-tls", 0.6, "aiohttp"),
+        ]
+    imported = values.of("wire-import", "import rivet_anyio after anyio")
+    return [
+        *rows,
+        ("idle connection", "20 KiB", values.ours("wire-idle"), 20),
+        ("idle connection, TLS", "45 KiB", values.ours("wire-idle-tls"), 45),
+        ("import beyond anyio", "60 ms", None if imported is None else imported / 1000, 60),
     ]
 
 

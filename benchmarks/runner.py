@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from tests.servers import get_or_create, start_server
 __all__ = ["Figure", "Result", "run"]
 
 _ROOT = Path(__file__).parent.parent
-_RUN_SECONDS = 60
+_RUN_SECONDS = 120
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -55,13 +56,17 @@ class Result(msgspec.Struct):
 class Program:
     """A contender's running program."""
 
-    def __init__(self, contender: str) -> None:
+    def __init__(self, contender: str, authority: str) -> None:
         self.contender = contender
         self.costs: list[dict[str, Any]] = []
         self.error: str | None = None
         self._process = subprocess.Popen(
             command(contender),
             cwd=_ROOT,
+            # Whom Python's clients trust, and whom Node.js does.
+            env={**os.environ, "SSL_CERT_FILE": authority, "NODE_EXTRA_CA_CERTS": authority}
+            if authority
+            else None,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -107,7 +112,8 @@ class Program:
 
 
 @contextmanager
-def _stub() -> Iterator[str]:
+def _stub(*, tls: bool) -> Iterator[tuple[str, str]]:
+    """The URL of a stub, and the file of its certificate authority."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.stub"],
         cwd=_ROOT,
@@ -117,33 +123,35 @@ def _stub() -> Iterator[str]:
     )
     assert process.stdin and process.stdout
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        plain, secure, authority = process.stdout.readline().split()
+        url = f"https://127.0.0.1:{secure}" if tls else f"http://127.0.0.1:{plain}"
+        yield url, authority if tls else ""
     finally:
         process.stdin.close()
         process.wait(10)
 
 
 @contextmanager
-def _target(workload: Workload) -> Generator[dict[str, Any]]:
-    """Where a workload's jobs go."""
+def _target(workload: Workload) -> Generator[tuple[dict[str, Any], str]]:
+    """Where a workload's jobs go, and the file of a certificate authority, if it needs one."""
     if workload.server == "none":
-        yield {"url": ""}
+        yield {"url": ""}, ""
     elif workload.server == "stub":
-        with _stub() as url:
-            yield {"url": url}
+        with _stub(tls=workload.tls) as (url, authority):
+            yield {"url": url}, authority
     else:
         with start_server(workload.server) as server:
             actor = "worker" if workload.kind == "sends" else "probe"
             actor_id = get_or_create(server.port, actor, "k")
-            yield {"url": server.endpoint, "actor_id": actor_id}
+            yield {"url": server.endpoint, "actor_id": actor_id}, ""
 
 
 def run(workload: Workload, repeats: int) -> list[Result]:
     """One warm-up, then A B A B."""
-    with _target(workload) as where, ExitStack() as stack:
+    with _target(workload) as (where, authority), ExitStack() as stack:
         programs = []
         for contender in workload.contenders:
-            program = Program(contender)
+            program = Program(contender, authority)
             stack.callback(program.close)
             programs.append(program)
         job = msgspec.to_builtins(Job(workload=workload.kind, **workload.job, **where))

@@ -4,7 +4,8 @@ It speaks just enough of RivetKit 2.2's protocol for the clients here, from fram
 The name of an event says what to send: ``burst-1000-60`` is 1,000 events of 60 bytes each,
 ``flood-60`` is events of 60 bytes without end. Actions answer with a small number.
 
-Run as a program; prints its port and serves until its standard input is closed.
+Run as a program; it prints its port, the one for TLS, and the file of the certificate authority
+that signed for it, and serves until its standard input is closed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import hashlib
 import json
 import re
 import resource
+import ssl
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import cbor2
+import trustme
 import uvloop
 from websockets.speedups import apply_mask
 
@@ -157,6 +162,8 @@ class Connection(asyncio.Protocol):
                 {"actor": _ACTOR, "created": False} if method == "PUT" else {"actors": [_ACTOR]}
             )
             body = json.dumps(answer).encode()
+        elif "/request/" in path:
+            body = b'{"hello":"world"}'
         else:
             kind = "application/octet-stream"
             body = _VERSION + data(cbor2.dumps(7))
@@ -239,18 +246,28 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(0)
 
 
-async def _serve() -> None:
+async def _serve(directory: Path) -> None:
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(directory / "authority.pem")
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=2048)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    servers = [
+        await loop.create_server(Connection, "127.0.0.1", 0, backlog=2048, ssl=context)
+        for context in (None, tls)
+    ]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    print(*ports, directory / "authority.pem", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
+    for server in servers:
+        server.close()
 
 
 def main() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    uvloop.run(_serve())
+    with tempfile.TemporaryDirectory() as directory:
+        uvloop.run(_serve(Path(directory)))
 
 
 if __name__ == "__main__":

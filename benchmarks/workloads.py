@@ -17,7 +17,8 @@ Server = Literal["stub", "2.2.1", "none"]
 
 OURS = ("ours asyncio", "ours trio")
 JS = ("rivetkit 2.2.1",)
-BOTH_JS = ("rivetkit 2.2.1", "rivetkit 2.3.19")
+NEW_JS = "rivetkit 2.3.19"
+BOTH_JS = (*JS, NEW_JS)
 RAW = ("websockets", "aiohttp", "trio-websocket", "httpx-ws")
 HTTPX = ("httpx asyncio", "httpx trio")
 
@@ -36,6 +37,7 @@ class Workload(msgspec.Struct, frozen=True):
         contenders: Who does it.
         job: The job's other fields.
         unit: What one operation is.
+        tls: Whether it goes over TLS; the stub can do that.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Workload(msgspec.Struct, frozen=True):
     contenders: tuple[str, ...]
     job: dict[str, Any]
     unit: str
+    tls: bool = False
 
 
 def _events() -> list[Workload]:
@@ -236,9 +239,78 @@ def _others() -> list[Workload]:
     ]
 
 
-WORKLOADS = [*_events(), *_calls(), *_payloads(), *_others()]
+def _wire() -> list[Workload]:
+    """Everything against a server that costs nothing, by every way it may go."""
+    found: list[Workload] = []
+
+    def one(
+        name: str,
+        title: str,
+        kind: str,
+        unit: str,
+        *,
+        ways: tuple[bool, ...] = (False, True),
+        peers: tuple[str, ...] = (NEW_JS,),
+        **job: Any,
+    ) -> None:
+        found.extend(
+            Workload(
+                f"wire-{name}{'-tls' if tls else ''}",
+                f"{title}{' over TLS' if tls else ''}, server that costs nothing",
+                kind,
+                "stub",
+                (*OURS, *peers),
+                job,
+                unit,
+                tls,
+            )
+            for tls in ways
+        )
+
+    for fan, count in ((1, 500), (50, 1500), (500, 2000)):
+        title = f"HTTP actions, {fan} in flight"
+        one(f"http-{fan}", title, "http", "call", count=count, fan=fan)
+    for fan, count in ((1, 500), (50, 1500)):
+        title = f"fetch of a small answer, {fan} in flight"
+        one(f"fetch-{fan}", title, "fetch", "call", ways=(False,), count=count, fan=fan)
+    for fan, count in ((1, 100), (50, 300)):
+        title = f"From connect to Init, and the goodbye, {fan} at a time"
+        one(f"connect-{fan}", title, "connect", "connection", count=count, fan=fan)
+    for fan, count in ((1, 1500), (50, 5000)):
+        title = f"Actions over the connection, {fan} in flight"
+        one(f"actions-{fan}", title, "actions", "call", count=count, fan=fan)
+    one("events-60B", "Events of 60 bytes in a burst", "events", "event", count=BURST)
+    for name, size, count in (("1MiB", 1 << 20, 32), ("16MiB", 1 << 24, 4)):
+        for kind, verb in (("raw_in", "received"), ("raw_out", "sent")):
+            one(
+                f"{kind.replace('_', '-')}-{name}",
+                f"{name} messages {verb}, raw WebSocket",
+                kind,
+                "message",
+                ways=(True,),
+                peers=("aiohttp",),
+                count=count,
+                size=size,
+            )
+    one("idle", "1,000 idle connections", "idle", "connection", count=1000)
+    found.append(
+        Workload(
+            "wire-import",
+            "Import beyond anyio",
+            "import",
+            "none",
+            ("import rivet_anyio after anyio", "import anyio", "import httpx"),
+            {},
+            "import",
+        )
+    )
+    return found
+
+
+WORKLOADS = [*_events(), *_calls(), *_payloads(), *_others(), *_wire()]
 
 _IMPORTS = {
+    "anyio": [],
     "rivet_anyio": ["httpx", "anyio", "msgspec"],
     "httpx": [],
     "aiohttp": [],
@@ -249,9 +321,13 @@ _IMPORTS = {
 def command(contender: str) -> list[str]:
     """The command line of a contender's program."""
     first, _, second = contender.partition(" ")
+    second, _, after = second.partition(" after ")
     program = {"ours": "ours", "httpx": "bare_httpx", "import": "importing"}.get(first, "raw")
     if first == "rivetkit":
         script = Path(__file__).parent / "clients" / "rivetkit.mjs"
         return [str(node()), "--expose-gc", str(script), str(install(second))]
-    arguments = [second, *_IMPORTS[second]] if first == "import" else [second or first]
+    if first == "import":
+        arguments = [second, *(after.split() or _IMPORTS[second])]
+    else:
+        arguments = [second or first]
     return [sys.executable, "-m", f"benchmarks.clients.{program}", *arguments]

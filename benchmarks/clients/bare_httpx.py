@@ -28,14 +28,17 @@ async def _do(job: Job) -> Cost:
                 response = await client.post(url, content=body, headers=_HEADERS)
                 response.raise_for_status()
 
-        await some(1)
-        with Meter(job.count) as meter:
+        async def all(count: int) -> None:
             if job.fan == 1:
-                await some(job.count)
+                await some(count)
             else:
                 async with anyio.create_task_group() as tasks:
                     for _ in range(job.fan):
-                        tasks.start_soon(some, job.count // job.fan)
+                        tasks.start_soon(some, count)
+
+        await all(1)
+        with Meter(job.count) as meter:
+            await all(job.count // job.fan)
     return meter.cost
 
 

@@ -48,18 +48,21 @@ async def server_events(job: Job, handle: ActorHandle) -> Cost:
 
 
 async def _calls(job: Job, call: Callable[[], Awaitable[Any]]) -> Cost:
-    async def some() -> None:
-        for _ in range(job.count // job.fan):
+    async def some(count: int) -> None:
+        for _ in range(count):
             await call()
 
-    await call()
-    with Meter(job.count) as meter:
+    async def all(count: int) -> None:
         if job.fan == 1:
-            await some()
+            await some(count)
         else:
             async with anyio.create_task_group() as tasks:
                 for _ in range(job.fan):
-                    tasks.start_soon(some)
+                    tasks.start_soon(some, count)
+
+    await all(1)
+    with Meter(job.count) as meter:
+        await all(job.count // job.fan)
     return meter.cost
 
 
@@ -70,6 +73,10 @@ async def actions(job: Job, handle: ActorHandle) -> Cost:
 
 async def http(job: Job, handle: ActorHandle) -> Cost:
     return await _calls(job, lambda: handle.action("echo", 7))
+
+
+async def fetch(job: Job, handle: ActorHandle) -> Cost:
+    return await _calls(job, lambda: handle.fetch("hello"))
 
 
 async def sends(job: Job, handle: ActorHandle) -> Cost:

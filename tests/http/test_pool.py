@@ -6,14 +6,18 @@ its dial, and between being served and running. It keeps its own account of who 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+import random
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import settings
+import anyio
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -152,7 +156,7 @@ class PoolMachine(RuleBasedStateMachine):
         self._patches = contextlib.ExitStack()
         self._patches.enter_context(patch.object(pool_module, "Signal", FakeSignal))
         self._patches.enter_context(patch.object(pool_module, "move_on_after", self._scope))
-        self.now = 100.0
+        self.now = self.served_at = 100.0
         self.tasks: list[Task] = []
         self.numbers = 0
         self.users: dict[FakeStream, Task] = {}
@@ -186,9 +190,12 @@ class PoolMachine(RuleBasedStateMachine):
         try:
             await Suspend(dial)
         except BaseException:
-            if not dial.is_late:
-                raise
-            return self._new_stream(dial)
+            stream = dial.outcome if isinstance(dial.outcome, FakeStream) else None
+            if dial.is_late:
+                return stream or self._new_stream(dial)
+            if stream is not None:
+                stream.drop()
+            raise
         assert dial.outcome is not None
         if isinstance(dial.outcome, Exception):
             raise dial.outcome
@@ -209,6 +216,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Whoever was served in this step arrived before all of its kind that were not."""
         queued = [task for task in self.tasks if task.is_queued]
         known = set(map(id, self.tasks))
+        self.served_at = self.now
         yield
         served = [task for task in queued if task.is_served]
         served += [t for t in self.tasks if id(t) not in known and not t.is_queued and not t.error]
@@ -274,8 +282,6 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel(self, index: int, is_late: bool) -> None:
         task = self._among(self.suspended, index)
         if isinstance(task.on, FakeDial):
-            if isinstance(task.on.outcome, FakeStream):
-                task.on.outcome.drop()  # as a dial does that cannot give back what it opened
             task.on.is_late = is_late
         with self._watched():
             task.step(Cancelled())
@@ -319,7 +325,8 @@ class PoolMachine(RuleBasedStateMachine):
         del self.users[stream]
         self.tasks.remove(task)
         with self._watched():
-            assert self.pool.detach(task.pooled) is stream
+            detached: object = self.pool.detach(task.pooled)
+        assert detached is stream
         self.detached.append(task.pooled)
 
     @precondition(lambda self: self.detached)
@@ -447,7 +454,7 @@ class PoolMachine(RuleBasedStateMachine):
     def nobody_waits_for_what_is_there(self) -> None:
         if not hasattr(self, "pool"):
             return
-        is_short = self.now < self.pool._short_until
+        is_short = self.served_at < self.pool._short_until
         for task in self.tasks:
             if not task.is_queued:
                 continue
@@ -486,4 +493,354 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPoolMachine = PoolMachine.TestCase
-TestPoolMachine.settings = settings(max_examples=300, stateful_step_count=60)
+TestPoolMachine.settings = settings(
+    max_examples=200,
+    stateful_step_count=50,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line
+    report_multiple_bugs=False,
+)
+
+
+# On both event loops
+
+
+@dataclass(eq=False)
+class Server:
+    """Makes the sockets of a pool, and counts what happens to them."""
+
+    dialling: int = 0
+    most_dialling: int = 0
+    streams: list[FakeStream] = field(default_factory=list)
+    order: list[Origin] = field(default_factory=list)
+    gate: anyio.Event = field(default_factory=anyio.Event)
+    error: Exception | None = None
+    spare: int = 1_000_000
+
+    async def dial(self, origin: Origin) -> FakeStream:
+        self.dialling += 1
+        self.most_dialling = max(self.most_dialling, self.dialling)
+        self.order.append(origin)
+        try:
+            await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+            if len([stream for stream in self.streams if not stream.dropped]) >= self.spare:
+                raise NoDescriptor("no descriptor")
+            stream = FakeStream(origin, 0)
+            self.streams.append(stream)
+            return stream
+        finally:
+            self.dialling -= 1
+
+    def pool(self, **options: Any) -> Pool:
+        return Pool(self.dial, anyio.current_time, **options)  # type: ignore[arg-type]
+
+    @property
+    def live(self) -> list[FakeStream]:
+        return [stream for stream in self.streams if not stream.dropped]
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_socket_is_used_again_without_waiting() -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool()
+    first = await pool.acquire(HERE, dial_seconds=10)
+    assert not first.is_reused
+    pool.release(first, reusable=True)
+    second = await pool.acquire(HERE, dial_seconds=10)
+    assert second.is_reused
+    assert second.stream is first.stream
+    pool.release(second, reusable=True)
+    with pytest.raises(StopIteration) as end:  # no event loop is asked for anything
+        pool.acquire(HERE, dial_seconds=10).send(None)
+    third = end.value.value
+    pool.release(third, reusable=True)
+    fresh = await pool.acquire(HERE, dial_seconds=10, fresh=True)
+    assert fresh.stream is not first.stream
+    assert pool.figures == (2, 1, 0, 0)
+    pool.close()
+    assert server.live == []
+
+
+async def test_the_newest_idle_socket_is_first() -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool()
+    uses = [await pool.acquire(HERE, dial_seconds=10) for _ in range(3)]
+    for use in uses:
+        pool.release(use, reusable=True)
+    assert (await pool.acquire(HERE, dial_seconds=10)).stream is uses[-1].stream
+
+
+async def test_dials_are_bounded_and_their_seconds_count_from_their_beginning() -> None:
+    server = Server()
+    pool = server.pool()
+    done: list[Pooled] = []
+    failed: list[ConnectError] = []
+
+    async def use(waits: bool) -> None:
+        try:
+            done.append(await pool.acquire(HERE, dial_seconds=0.2, waits_behind_others=waits))
+        except ConnectError as exc:
+            failed.append(exc)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(60):
+                tasks.start_soon(use, False)
+            await until(lambda: pool.figures.waiting == 60 - 32)
+            assert server.dialling == 32
+            # The first 32 are late. Those behind them have all their seconds before them.
+            await until(lambda: len(failed) == 32)
+            server.gate.set()
+    assert (len(failed), len(done)) == (32, 28)
+    assert server.most_dialling == 32
+    assert str(failed[0]) == "cannot connect to 127.0.0.1:80: no connection in 0.2 s"
+    assert pool.figures == (28, 0, 0, 0)
+
+
+async def test_management_waits_behind_no_action() -> None:
+    server = Server()
+    pool = server.pool(max_sockets=40)
+    async with anyio.create_task_group() as tasks:
+
+        async def use(origin: Origin, waits: bool) -> None:
+            await pool.acquire(origin, dial_seconds=60, waits_behind_others=waits)
+
+        for _ in range(100):
+            tasks.start_soon(use, HERE, True)
+        await until(lambda: server.dialling == 24 and pool.figures.waiting == 76)
+        for _ in range(8):
+            tasks.start_soon(use, THERE, False)
+        await until(lambda: server.dialling == 32)
+        assert server.order.count(THERE) == 8
+        tasks.start_soon(use, THERE, False)
+        await until(lambda: pool.figures.waiting == 77)
+        server.gate.set()
+        await until(lambda: pool.figures.open == 40)
+        # The last one overtook most of those that came long before it.
+        assert server.order.count(THERE) == 9
+        # And now that 40 are open:
+        tasks.start_soon(use, THERE, False)
+        await until(lambda: pool.figures.open == 41)
+        assert pool.figures.waiting == 100 - 40 + 9
+        tasks.cancel_scope.cancel()
+    pool.close()
+    assert server.live == []
+
+
+async def test_a_lack_of_descriptors_waits_for_a_release() -> None:
+    server = Server(spare=3)
+    server.gate.set()
+    pool = server.pool()
+    done: list[int] = []
+
+    async def use(number: int) -> None:
+        pooled = await pool.acquire(HERE if number % 2 else THERE, dial_seconds=10)
+        await anyio.lowlevel.checkpoint()
+        done.append(number)
+        pool.release(pooled, reusable=number % 3 != 0)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(use, number)
+    assert sorted(done) == list(range(100))
+    # Each failure is followed by a wait, not by the next one.
+    assert len(server.order) < 400
+    pool.close()
+    assert server.live == []
+
+
+async def test_a_lack_of_descriptors_is_an_error_when_nothing_will_end() -> None:
+    server = Server(spare=0)
+    server.gate.set()
+    pool = server.pool()
+    errors: list[ConnectError] = []
+
+    async def use() -> None:
+        with pytest.raises(ConnectError) as caught:
+            await pool.acquire(HERE, dial_seconds=10)
+        errors.append(caught.value)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(use)
+    assert len(errors) == 50
+    assert pool.figures == (0, 0, 0, 0)
+
+
+async def test_a_websocket_connection_is_not_waited_for() -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool(max_sockets=1)
+    upgraded = await pool.acquire(HERE, dial_seconds=10)
+    pool.detach(upgraded)
+    with anyio.fail_after(30):
+        pool.release(await pool.acquire(HERE, dial_seconds=10), reusable=True)
+    assert pool.figures == (2, 1, 0, 0)
+    upgraded.stream.drop()
+    pool.ended(upgraded)
+    pool.ended(upgraded)
+    assert pool.figures == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["socket", "dial"])
+async def test_a_waiter_cancelled_in_the_tick_it_was_served_passes_on(what: str) -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool(max_sockets=1)
+    used: list[int] = []
+    scopes = [anyio.CancelScope(), anyio.CancelScope()]
+
+    async def use(number: int) -> None:
+        with scopes[number]:
+            pooled = await pool.acquire(HERE, dial_seconds=10)
+            try:
+                await anyio.lowlevel.checkpoint()
+                assert pooled.is_reused == (what == "socket")
+                used.append(number)
+            finally:
+                pool.release(pooled, reusable=True)
+
+    with anyio.fail_after(30):
+        first = await pool.acquire(HERE, dial_seconds=10)
+        async with anyio.create_task_group() as tasks:
+            for number in (0, 1):
+                tasks.start_soon(use, number)
+                await until(lambda number=number: pool.figures.waiting == number + 1)
+            pool.release(first, reusable=what == "socket")
+            scopes[0].cancel()
+    assert used == [1]
+    assert pool.figures == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["socket", "dial"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_of_asyncio_cancelled_in_the_tick_it_was_served(what: str) -> None:
+    # AnyIO does not cancel a task that is about to run; asyncio itself does.
+    server = Server()
+    server.gate.set()
+    pool = server.pool(max_sockets=1)
+    with anyio.fail_after(30):
+        first = await pool.acquire(HERE, dial_seconds=10)
+        tasks = []
+        for number in (1, 2):
+            tasks.append(asyncio.create_task(pool.acquire(HERE, dial_seconds=10)))
+            await until(lambda number=number: pool.figures.waiting == number)
+        pool.release(first, reusable=what == "socket")
+        tasks[0].cancel()
+        second = await tasks[1]
+        assert tasks[0].cancelled()
+        assert second.is_reused == (what == "socket")
+        pool.release(second, reusable=True)
+    assert pool.figures == (1, 1, 0, 0)
+
+
+async def test_close_ends_dials_and_waits() -> None:
+    server = Server()
+    pool = server.pool(max_dials=1)
+    ended: list[str] = []
+
+    async def use() -> None:
+        with pytest.raises(ClosedError):
+            await pool.acquire(HERE, dial_seconds=60)
+        ended.append("closed")
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(use)
+            await until(lambda: pool.figures == (0, 0, 2, 1))
+            pool.close()
+    assert len(ended) == 3
+    assert pool.figures == (0, 0, 0, 0)
+    with pytest.raises(ClosedError):
+        pool.take_idle(HERE)
+
+
+async def test_the_default_limit_leaves_descriptors_to_others() -> None:
+    resource = pytest.importorskip("resource")
+    for soft, most in ((1000, 936), (50, 8), (resource.RLIM_INFINITY, math.inf)):
+        with patch("resource.getrlimit", lambda _, soft=soft: (soft, soft)):
+            assert Pool(Server().dial, anyio.current_time)._max_sockets == most  # type: ignore[arg-type]
+    with patch.dict("sys.modules", {"resource": None}):
+        assert Pool(Server().dial, anyio.current_time)._max_sockets == math.inf  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(seed=st.integers(0, 2**32), sockets=st.integers(1, 6), dials=st.integers(1, 6))
+@settings(max_examples=40)
+def test_random_schedules(backend: str, seed: int, sockets: int, dials: int) -> None:
+    """Callers that come, work, fail and are cancelled in any tick, on a real event loop."""
+
+    async def main() -> None:
+        chance = random.Random(seed)
+        users: set[FakeStream] = set()
+        streams: list[FakeStream] = []
+
+        async def pause(most: int) -> None:
+            for _ in range(chance.randrange(most)):
+                await anyio.lowlevel.checkpoint()
+
+        async def dial(origin: Origin) -> FakeStream:
+            await pause(6)
+            if chance.random() < 0.2:
+                raise chance.choice([ConnectError, NoDescriptor])("no")
+            if chance.random() < 0.1:
+                await anyio.sleep_forever()
+            stream = FakeStream(origin, 0)
+            streams.append(stream)
+            return stream
+
+        pool = Pool(
+            dial,  # type: ignore[arg-type]
+            anyio.current_time,
+            max_sockets=sockets,
+            max_dials=dials,
+        )
+
+        async def use() -> None:
+            await pause(12)
+            try:
+                pooled = await pool.acquire(
+                    chance.choice([HERE, HERE, THERE]),
+                    dial_seconds=0.01,
+                    fresh=chance.random() < 0.2,
+                    waits_behind_others=chance.random() < 0.8,
+                )
+            except ConnectError:
+                return
+            stream = pooled.stream
+            assert isinstance(stream, FakeStream)
+            assert stream not in users and not stream.dropped
+            users.add(stream)
+            try:
+                await pause(6)
+            finally:
+                users.discard(stream)
+                pool.release(pooled, reusable=chance.random() < 0.8)
+
+        async def cancelled() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                await pause(16)
+                tasks.cancel_scope.cancel()
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(30):
+                    tasks.start_soon(chance.choice([use, use, cancelled]))
+        figures = pool.figures
+        assert (figures.waiting, figures.dialling) == (0, 0)
+        assert figures.open == figures.idle == len([s for s in streams if not s.dropped])
+        pool.close()
+        assert all(stream.dropped for stream in streams)
+
+    anyio.run(main, backend=backend)

@@ -216,6 +216,8 @@ class Pool:
             reusable: Whether another request may use the socket.
             keep_alive: The seconds that the server keeps it open, where it says so.
         """
+        if pooled not in self._in_use:  # released before, or dropped when the pool was closed
+            return
         seconds = self._idle_seconds
         if keep_alive is not None:
             # A second less, so that the server's end does not cross a request on its way.
@@ -368,7 +370,7 @@ class Pool:
             self._queue.remove(waiter)
 
     def _give_back(self, pooled: Pooled, reusable: bool) -> None:
-        if pooled not in self._in_use:  # released before, or dropped when the pool was closed
+        if pooled not in self._in_use:  # dropped when the pool was closed
             return
         self._in_use.discard(pooled)
         if reusable and self._is_current(pooled) and pooled.until > self._reap():

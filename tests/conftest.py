@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")
     group.addoption("--fault-runs", type=int, default=1, help="how many seeds to run")
-    group.addoption("--reconnects", type=int, default=200, help="of one connection")
+    group.addoption("--reconnects", type=int, default=100, help="of one connection")
     group.addoption(
         "--all-kills", action="store_true", help="also where a restart takes half a minute"
     )
@@ -62,12 +63,18 @@ def _watches_no_sockets(backend: AsyncioBackend, sock: object, data: bytes) -> N
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--all-versions` runs."""
-    if config.getoption("--all-versions"):
-        return
-    left_out = [item for item in items if not _is_ordinary(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if _is_ordinary(item)]
+    """Leave out what only `--all-versions` runs; under xdist, begin with files of few tests.
+
+    A test among few takes long, and one among hundreds does not. So whole files of short tests
+    remain for the end, and no worker waits long for the last one.
+    """
+    if not config.getoption("--all-versions"):
+        left_out = [item for item in items if not _is_ordinary(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _is_ordinary(item)]
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: tests[item.path])
 
 
 def _is_ordinary(item: pytest.Item) -> bool:

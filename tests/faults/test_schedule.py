@@ -20,7 +20,7 @@ from .schedule import FAULTS, disturb, plan
 from .stage import stage
 
 _SEEDS = {"2.0.33": 33, "2.1.3": 13, "2.2.1": 21, "2.3.19": 19}
-_COUNTS = {"2.0.33": 40, "2.1.3": 40, "2.2.1": 200, "2.3.19": len(FAULTS)}
+_COUNTS = {"2.0.33": 40, "2.1.3": 40, "2.2.1": 100, "2.3.19": len(FAULTS)}
 _HELD_BYTES = 16 * 1024
 
 

@@ -14,6 +14,9 @@ from rivet_anyio.protocol.values import dump_cbor
 __all__ = ["HOSTILE"]
 
 _MANY = 100_000
+_DEEP = 5_000
+"""In CBOR: more than may be nested; tests/protocol/bombs.py goes deeper."""
+
 _ARRAY, _MAP, _BYTES, _TEXT = b"\x9b", b"\xbb", b"\x5b", b"\x7b"
 _INTEGER = b"\xc2\x59\x10\x00" + b"\xff" * 4096
 """A bignum of more digits than Python is willing to write."""
@@ -48,13 +51,13 @@ _ITEMS = {
     "set of 2**32": b"\xd9\x01\x02" + _announced(_ARRAY, 2**32),
     "typed array of 2**32": b"\xd8\x56" + _announced(_BYTES, 2**32),
     "arrays of 2**24 in each other": _announced(_ARRAY, 2**24) * 100,
-    "deep arrays": b"\x81" * _MANY + b"\0",
-    "deep arrays without end": b"\x9f" * _MANY,
-    "deep maps": b"\xa1\0" * _MANY + b"\0",
+    "deep arrays": b"\x81" * _DEEP + b"\0",
+    "deep arrays without end": b"\x9f" * _DEEP,
+    "deep maps": b"\xa1\0" * _DEEP + b"\0",
     "deep keys": b"\xa1" * 119 + b"\0" * 120,
-    "deep tags": b"\xc6" * _MANY + b"\0",
-    "deep maps with tags": b"\xd9\x01\x03" * _MANY + b"\0",
-    "deep sets": b"\xd9\x01\x02\x81" * _MANY + b"\0",
+    "deep tags": b"\xc6" * _DEEP + b"\0",
+    "deep maps with tags": b"\xd9\x01\x03" * _DEEP + b"\0",
+    "deep sets": b"\xd9\x01\x02\x81" * _DEEP + b"\0",
     "deep markers": b"\x82d$Set\x81" * 100 + b"\0",
     "bignum": _INTEGER,
     "negative bignum": b"\xc3" + _INTEGER[1:],

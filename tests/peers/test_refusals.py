@@ -204,20 +204,22 @@ BROKEN = '{"group":"core","code":"internal_error","message":"broken"}'
 DATE = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
 
 
-@pytest.mark.parametrize("body", [SLOW_DOWN, BROKEN, "slow down"])
 @pytest.mark.parametrize(
-    "headers, waited",
+    "headers, waited, body",
     [
-        ("Retry-After: 7\r\n", 7.0),
-        ("Retry-After: 3600\r\n", 30.0),
-        (DATE + "Retry-After: Thu, 01 Jan 2026 00:00:09 GMT\r\n", 9.0),
-        (DATE + "Retry-After: Thursday, 01-Jan-26 00:00:09 GMT\r\n", 9.0),
-        (DATE + "Retry-After: Fri, 02 Jan 2026 00:00:00 GMT\r\n", 30.0),
-        ("Retry-After: Fri, 31 Dec 2199 00:00:00 GMT\r\n", 30.0),
-        ("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0.25),
-        ("Retry-After: 99999999999\r\n", 0.25),
-        ("Retry-After: soon\r\n", 0.25),
-        ("", 0.25),
+        ("Retry-After: 7\r\n", 7.0, SLOW_DOWN),
+        ("Retry-After: 7\r\n", 7.0, BROKEN),
+        ("Retry-After: 7\r\n", 7.0, "slow down"),
+        ("Retry-After: 3600\r\n", 30.0, SLOW_DOWN),
+        (DATE + "Retry-After: Thu, 01 Jan 2026 00:00:09 GMT\r\n", 9.0, BROKEN),
+        (DATE + "Retry-After: Thursday, 01-Jan-26 00:00:09 GMT\r\n", 9.0, SLOW_DOWN),
+        (DATE + "Retry-After: Fri, 02 Jan 2026 00:00:00 GMT\r\n", 30.0, "slow down"),
+        ("Retry-After: Fri, 31 Dec 2199 00:00:00 GMT\r\n", 30.0, BROKEN),
+        ("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0.25, SLOW_DOWN),
+        ("Retry-After: 99999999999\r\n", 0.25, "slow down"),
+        ("Retry-After: soon\r\n", 0.25, BROKEN),
+        ("", 0.25, SLOW_DOWN),
+        ("", 0.25, "slow down"),
     ],
 )
 async def test_retry_after_of_a_refused_handshake(headers: str, waited: float, body: str) -> None:

@@ -233,11 +233,11 @@ EACH = [(name, number) for name, inputs in HOSTILE.items() for number in range(l
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_seeds_of_the_fuzz_targets(target: Target) -> None:
-    for seed in target.seeds:
+    # `costs` takes seconds for each input; `bombs` has them all, and longer.
+    for seed in target.seeds[:: 5 if target.name == "costs" else 1]:
         target.run(seed)
 
 
-# `costs` takes a second for each input.
 @pytest.mark.parametrize("target", [t for t in TARGETS.values() if t.name != "costs"])
 @settings(max_examples=60)
 @given(data=st.data())

@@ -96,7 +96,7 @@ async def connected(handle: Any, **options: Any) -> str:
 async def behind_slow(slow: Any, quick: Any, look: Any) -> Any:
     """What a ledger holds when a quick call is answered that was sent behind a slow one."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(slow.appendSlow, "slow", 2000)
+        tasks.start_soon(slow.appendSlow, "slow", 1000)
         await anyio.wait_all_tasks_blocked()
         await quick.append("quick")
         log = await look.log()
@@ -133,7 +133,7 @@ async def a_subscription_behind_a_slow_action_takes_effect(client: Client, key: 
 
         async def slow() -> None:
             nonlocal heard
-            await conn.slow(2000, 1)
+            await conn.slow(1000, 1)
             heard = heard or "later"
 
         async with anyio.create_task_group() as tasks:

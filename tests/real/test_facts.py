@@ -10,7 +10,7 @@ import pytest
 
 from rivet_anyio import Client
 from rivet_anyio.protocol.dialect import Encoding
-from rivet_anyio.testing import ActorServer
+from rivet_anyio.testing import ActorServer, virtual_backend
 from tests.servers import CHECKED, Server
 from tests.testing.actors import ACTORS
 
@@ -19,6 +19,13 @@ from .facts import FACTS, Fact
 pytestmark = pytest.mark.one_encoding
 
 every_fact = pytest.mark.parametrize("fact", FACTS, ids=[fact.name for fact in FACTS])
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """In virtual time where no real server answers."""
+    backend: str = request.param
+    return backend if "server" in request.fixturenames else virtual_backend(backend)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Installs a RivetKit version from npm, once, into a cache that survives between runs."""
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -29,8 +30,17 @@ def install(version: str) -> Path:
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Tests run in several processes, which need it all at once.
+    with (target.parent / f".{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_dir():
+            _install(version, source, target)
+    return target
+
+
+def _install(version: str, source: Path, target: Path) -> None:
     # The name `target` exists only when the install is complete: a run that is killed leaves
-    # nothing that looks finished, and of two runs at once the second one's rename fails harmlessly.
+    # nothing that looks finished.
     with tempfile.TemporaryDirectory(
         prefix=f".{version}-", dir=target.parent, ignore_cleanup_errors=True
     ) as scratch:
@@ -39,12 +49,7 @@ def install(version: str) -> Path:
         for name in _MANIFESTS:
             shutil.copyfile(source / name, staging / name)
         _npm_install(version, staging)
-        try:
-            staging.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    return target
+        staging.rename(target)
 
 
 def _npm_install(version: str, directory: Path) -> None:

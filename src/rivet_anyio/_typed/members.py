@@ -24,6 +24,7 @@ import msgspec
 
 from .._checks import check_name
 from .._convert import convert
+from .._types import NOT_GIVEN
 from ..protocol.objects import UNDEFINED
 from .plain import Plain, Unresolved, check_type
 
@@ -64,13 +65,6 @@ Rename = (
 """As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
 
 _SERVER_NAME = "__rivet_name__"
-
-
-class _Missing:
-    """Stands for what was not given."""
-
-
-_MISSING: Any = _Missing()
 
 
 def renamed(name: str, rename: Rename | None) -> str:
@@ -288,7 +282,7 @@ def _checked_types(owner: type[Any], name: str, given: tuple[Any, ...]) -> tuple
     """
     what = f"{owner.__qualname__}.{name}"
     types = given
-    if given[0] is _MISSING:
+    if given[0] is NOT_GIVEN:
         declaration = {"__annotations__": {name: owner.__annotations__[name]}}
         alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
         annotation = _types_of(alone, what)[name]
@@ -307,7 +301,7 @@ class Event(Generic[T_co]):
     and on its instances the attribute is an `ActorEvent`.
     """
 
-    def __init__(self, type: Any = _MISSING, name: str | None = None) -> None:
+    def __init__(self, type: Any = NOT_GIVEN, name: str | None = None) -> None:
         if name is not None:
             name = check_name("event", name)
         self._type = type
@@ -333,7 +327,7 @@ class Queue(Generic[Body_contra, R_co]):
     """
 
     def __init__(
-        self, body: Any = _MISSING, response: Any = _MISSING, name: str | None = None
+        self, body: Any = NOT_GIVEN, response: Any = NOT_GIVEN, name: str | None = None
     ) -> None:
         if name is not None:
             name = check_name("queue", name)
@@ -360,7 +354,7 @@ def event(type: type[T], /, *, name: str | None = None) -> Event[T]: ...
 def event(*, name: str) -> Any: ...
 
 
-def event(type: Any = _MISSING, /, *, name: str | None = None) -> Any:
+def event(type: Any = NOT_GIVEN, /, *, name: str | None = None) -> Any:
     """Declare an event by value: ``new_count = event(int)``.
 
     Args:
@@ -383,7 +377,7 @@ def queue(body: type[T], /, *, name: str | None = None) -> Queue[T, Any]: ...
 def queue(*, name: str) -> Any: ...
 
 
-def queue(body: Any = _MISSING, response: Any = Any, /, *, name: str | None = None) -> Any:
+def queue(body: Any = NOT_GIVEN, response: Any = Any, /, *, name: str | None = None) -> Any:
     """Declare a queue by value: ``jobs = queue(Job, Result)``.
 
     Args:

@@ -343,14 +343,51 @@ class BareCodec:
         return COMPAT_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
 
 
-class CborCodec:
+class _TreeCodec:
+    """What cbor and json encoding have in common: a message is one tree of maps and lists."""
+
+    dialect: Dialect
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return self._dump({"args": prepare(args, self._form, "args")})
+
+    def action_output(self, body: bytes) -> Raw:
+        return RawTree(_map(self._load(body), body).get("output"), self._form)
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        message = {"body": prepare(body, self._form, "body"), "name": name, "wait": wait}
+        return self._dump(message if timeout_ms is None else {**message, "timeout": timeout_ms})
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        fields = _map(self._load(body), body)
+        response = RawTree(fields["response"], self._form) if "response" in fields else None
+        return QueueReply(_field(fields, "status", str, body), response)
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        return _error_from_tree(self._load(body), self._form, body)
+
+    def _load(self, data: bytes) -> Any:
+        raise NotImplementedError
+
+    def _dump(self, tree: Any) -> bytes:
+        raise NotImplementedError
+
+    @property
+    def _form(self) -> ValueForm:
+        raise NotImplementedError
+
+
+class CborCodec(_TreeCodec):
     """Messages and values as one CBOR structure."""
 
     encoding: Encoding = "cbor"
     content_type = "application/octet-stream"
 
     def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
+        super().__init__(dialect)
         self._heads: dict[bytes, str] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
@@ -388,34 +425,22 @@ class CborCodec:
             _learn(self._heads, data[:at], message[0])
         return message
 
-    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
-        return dump_cbor({"args": prepare(args, self._form, "args")})
+    def _load(self, data: bytes) -> Any:
+        return load_cbor(data)
 
-    def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(load_cbor(body), body).get("output"), self._form)
-
-    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
-        return dump_cbor(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
-
-    def queue_reply(self, body: bytes) -> QueueReply:
-        return _queue_reply_from_tree(load_cbor(body), self._form, body)
-
-    def error_body(self, body: bytes) -> ErrorBody:
-        return _error_from_tree(load_cbor(body), self._form, body)
+    def _dump(self, tree: Any) -> bytes:
+        return dump_cbor(tree)
 
     @property
     def _form(self) -> ValueForm:
         return TAGLESS_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
 
 
-class JsonCodec:
+class JsonCodec(_TreeCodec):
     """Messages and values as one JSON text."""
 
     encoding: Encoding = "json"
     content_type = "application/json"
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> str:
         # Servers up to 2.2 want the id as a BigInt.
@@ -435,25 +460,13 @@ class JsonCodec:
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
         return _read_tree(self._load(data), self._form, data, wanted)
 
-    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
-        return dump_json({"args": prepare(args, self._form, "args")})
-
-    def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(self._load(body), body).get("output"), self._form)
-
-    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
-        return dump_json(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
-
-    def queue_reply(self, body: bytes) -> QueueReply:
-        return _queue_reply_from_tree(self._load(body), self._form, body)
-
-    def error_body(self, body: bytes) -> ErrorBody:
-        return _error_from_tree(self._load(body), self._form, body)
-
     def _load(self, data: bytes | str) -> Any:
         tree = load_json(data)
         # The runtime of 2.3 is no JavaScript: it writes floats so that they cannot be mistaken.
         return javascript_numbers(tree, data) if self.dialect is Dialect.PLAIN else tree
+
+    def _dump(self, tree: Any) -> bytes:
+        return dump_json(tree)
 
     @property
     def _form(self) -> ValueForm:
@@ -468,11 +481,6 @@ def error_from_json(body: bytes) -> ErrorBody:
 def _subscription(name: str, subscribe: bool) -> Any:
     value = {"eventName": name, "subscribe": subscribe}
     return {"body": {"tag": "SubscriptionRequest", "val": value}}
-
-
-def _queue(name: str, body: Any, wait: bool, timeout_ms: int | None) -> Any:
-    message = {"body": body, "name": name, "wait": wait}
-    return message if timeout_ms is None else {**message, "timeout": timeout_ms}
 
 
 def _read_tree(
@@ -532,12 +540,6 @@ def _actor_from_tree(tree: Any) -> ActorSpecifier | None:
     if not isinstance(id, str) or generation is None:
         return None
     return ActorSpecifier(id, generation, key if isinstance(key, str) else None)
-
-
-def _queue_reply_from_tree(tree: Any, form: ValueForm, data: bytes) -> QueueReply:
-    fields = _map(tree, data)
-    response = RawTree(fields["response"], form) if "response" in fields else None
-    return QueueReply(_field(fields, "status", str, data), response)
 
 
 def _integer(tree: Any) -> int | None:

@@ -12,6 +12,7 @@ import anyio.abc
 from anyio import CancelScope, move_on_after
 
 from .._errors import ActorError, ActorSpecifier
+from .._io.waiting import Signal
 from ..protocol.keys import escape_key
 from ._actors import Actor, actions_of
 from ._context import ActorContext
@@ -69,9 +70,9 @@ class _Life:
 
     def __init__(self) -> None:
         self.scope = CancelScope()
-        self.started = anyio.Event()
-        self.stopping = anyio.Event()
-        self.ended = anyio.Event()
+        self.started = Signal()
+        self.stopping = Signal()
+        self.ended = Signal()
         self.was_awake = False
         self.error: Exception | None = None
         self.end: _End = "sleep"
@@ -112,7 +113,7 @@ class Instance:
         self._input = input
         self._is_created = False
         self._life: _Life | None = None
-        self._quiet = anyio.Event()
+        self._quiet = Signal()
         self.actor = factory()
         if not isinstance(self.actor, Actor):
             raise TypeError(f"{factory!r} makes {self.actor!r}, which is no Actor")
@@ -300,7 +301,7 @@ class Instance:
             self.calls -= 1
             if not self.calls:
                 self._quiet.set()
-                self._quiet = anyio.Event()
+                self._quiet = Signal()
 
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""

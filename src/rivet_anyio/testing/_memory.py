@@ -12,6 +12,8 @@ import anyio.abc
 import httpcore
 import httpx
 
+from .._io.waiting import Signal
+
 __all__ = ["MemoryStream", "MemoryTransport", "memory_pipe"]
 
 _HIGH_WATER = 64 * 1024
@@ -25,7 +27,7 @@ class _Half:
         self.abandoned = False
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     @property
     def is_readable(self) -> bool:
@@ -72,7 +74,7 @@ class _Half:
 
     def _tell(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
 
 class MemoryStream(anyio.abc.ByteStream):

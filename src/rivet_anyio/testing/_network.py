@@ -11,6 +11,7 @@ import httpcore
 from anyio import CancelScope
 
 from .._checks import check_seconds, check_size
+from .._io.waiting import Signal
 from ._memory import MemoryStream, memory_pipe
 
 __all__ = ["Network", "Wire"]
@@ -27,7 +28,7 @@ class Network:
         self._refusals = 0
         self._outages = 0
         self._stalls = 0
-        self._flow = anyio.Event()
+        self._flow = Signal()
 
     @property
     def latency(self) -> float:
@@ -96,7 +97,7 @@ class Network:
             self._stalls -= 1
             if not self._stalls:
                 self._flow.set()
-                self._flow = anyio.Event()
+                self._flow = Signal()
 
     def _dial(self) -> MemoryStream:
         """A new connection in memory: the client's end."""

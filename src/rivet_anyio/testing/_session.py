@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from .._errors import ActorError, ProtocolError
+from .._io.waiting import Signal
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
@@ -144,7 +145,7 @@ class Session:
 
     async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start it; as in JavaScript, it runs to its first await before anything else."""
-        begun = anyio.Event()
+        begun = Signal()
         self._host.tasks.start_soon(_run, _FirstStep(work, begun.set))
         await begun.wait()
 

@@ -13,6 +13,7 @@ from anyio import move_on_after
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 
+from .._io.waiting import Signal
 from ._http import HttpRequest, Upgrade
 from ._network import Wire
 from ._records import ActorRef
@@ -60,12 +61,12 @@ class WebSocketLine:
         self._wire = wire
         self._connection = Connection(ConnectionType.SERVER, trailing_data=early)
         self._outgoing: deque[bytes] = deque()
-        self._wake = anyio.Event()
+        self._wake = Signal()
         self._parts: list[Any] = []
         self._messages: deque[str | bytes] = deque()
         self._over = False
         self._farewell = b""
-        self._written = anyio.Event()
+        self._written = Signal()
 
     @property
     def is_open(self) -> bool:
@@ -167,7 +168,7 @@ class WebSocketLine:
                     await self._wait_for_answer()
                 else:
                     await self._wake.wait()
-                    self._wake = anyio.Event()
+                    self._wake = Signal()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._over = True
         finally:
@@ -178,7 +179,7 @@ class WebSocketLine:
         with move_on_after(_CLOSE_SECONDS):
             while not self._over:
                 await self._wake.wait()
-                self._wake = anyio.Event()
+                self._wake = Signal()
         if not self._over:
             self._wire.drop()
 
@@ -188,7 +189,7 @@ class OpenLines:
 
     def __init__(self) -> None:
         self._lines: dict[str, tuple[ActorRef, WebSocketLine]] = {}
-        self._change = anyio.Event()
+        self._change = Signal()
 
     def add(self, id: str, ref: ActorRef, line: WebSocketLine) -> None:
         """One more."""
@@ -198,7 +199,7 @@ class OpenLines:
         """One has ended."""
         del self._lines[id]
         self._change.set()
-        self._change = anyio.Event()
+        self._change = Signal()
 
     @property
     def are_held(self) -> bool:

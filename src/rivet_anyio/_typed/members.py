@@ -6,6 +6,7 @@ annotations may name what is defined further down in the module.
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import (
@@ -406,25 +407,32 @@ def server_name_of(stub: Callable[..., Any], rename: Rename | None) -> str:
     return given or renamed(stub.__name__, rename)
 
 
-async def _dots() -> None: ...
-
-
-async def _documented_dots() -> None:
-    """A stub with a docstring."""
-
-
-async def _raises() -> None:
-    raise NotImplementedError
-
-
-async def _documented_raises() -> None:
-    """A stub with a docstring."""
-    raise NotImplementedError
-
-
-_STUBS = {stub.__code__.co_code for stub in (_dots, _documented_dots, _raises, _documented_raises)}
-
-
 def is_stub(function: Callable[..., Any]) -> bool:
-    """Whether an ``async def`` has nothing in its body that could run."""
-    return function.__code__.co_code in _STUBS
+    """Whether an ``async def`` has nothing in its body that could run.
+
+    A body that does something names a global or an attribute, keeps a local, holds a constant or a
+    function, or reads an argument, and each of these shows in the function's code object, whatever
+    its bytecode. `NotImplementedError` is the one name a stub may have, with a text. What this
+    cannot see is taken for a stub; a real stub is never refused.
+    """
+    code = function.__code__
+    names = set(code.co_names)
+    is_raised = names == {"NotImplementedError"}
+    constants = [
+        constant
+        for constant in code.co_consts
+        if constant not in (None, ..., function.__doc__)
+        and not (is_raised and isinstance(constant, str))
+    ]
+    arguments = code.co_argcount + code.co_kwonlyargcount
+    arguments += sum(bool(code.co_flags & flag) for flag in _VARIADIC)
+    return (
+        (is_raised or not names)
+        and not constants
+        and not code.co_freevars
+        and len(code.co_varnames) == arguments
+        and not any(step.opname.startswith("LOAD_FAST") for step in dis.get_instructions(code))
+    )
+
+
+_VARIADIC = (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)

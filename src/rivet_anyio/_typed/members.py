@@ -359,9 +359,9 @@ def event(type: Any = NOT_GIVEN, /, *, name: str | None = None) -> Any:
     """Declare an event by value: ``new_count = event(int)``.
 
     Args:
-        type: The type of its argument, a class. What is no class (a union, a `Literal`) goes into
-            an annotation: ``changed: Event[int | None] = event(name="changed")``.
-        name: Its name at the server, where the class's ``rename`` does not tell it.
+        type: The type of its argument, a class. A type that is not a class (a union, a `Literal`)
+            goes into an annotation: ``changed: Event[int | None] = event(name="changed")``.
+        name: Its name at the server, where the class's ``rename`` does not give it.
     """
     return Event(type, name)
 
@@ -384,7 +384,7 @@ def queue(body: Any = NOT_GIVEN, response: Any = Any, /, *, name: str | None = N
     Args:
         body: The type of its messages, a class.
         response: The type of what they are completed with, a class.
-        name: Its name at the server, where the class's ``rename`` does not tell it; alone as in
+        name: Its name at the server, where the class's ``rename`` does not give it; alone as in
             ``jobs: Queue[Job, Result] = queue(name="jobs")``.
     """
     return Queue(body, response, name)

@@ -1,7 +1,7 @@
 """The protocol's messages as bytes: one codec for each of bare, cbor and json.
 
 A codec speaks one dialect. Answers in bare encoding name their version, so that codec corrects
-itself; the two others say what they were told to.
+itself; the two others speak the dialect they were made for.
 """
 
 from __future__ import annotations
@@ -122,10 +122,9 @@ def codec_for(encoding: Encoding, dialect: Dialect) -> Codec:
     return JsonCodec(dialect)
 
 
-# Heads: the beginnings of event messages, the same for all events of one name.
-#
-# An event whose head came before needs no decoding but of its arguments. The first one of each name
-# is read the long way, which makes sure that there is nothing odd about its head.
+# The event-prefix cache. All event messages of one name begin with the same bytes, up to the
+# arguments. Where a prefix came before, only the arguments are decoded. The first event of each
+# name is decoded completely, which checks its prefix.
 
 _MOST = 256
 
@@ -141,24 +140,24 @@ _SHORT_TEXT = 0x60
 """What CBOR adds to the length of a short string; 24 says that the length comes next."""
 
 
-def _learn(heads: dict[bytes, T], head: bytes, known: T) -> None:
-    """Remember what a head says; not too many of them, whatever a server sends."""
-    if len(heads) >= _MOST:
-        heads.clear()
-    heads[head] = known
+def _remember(prefixes: dict[bytes, T], prefix: bytes, known: T) -> None:
+    """Remember what a prefix says; a bounded number of them, whatever a server sends."""
+    if len(prefixes) >= _MOST:
+        prefixes.clear()
+    prefixes[prefix] = known
 
 
 def _cbor_arguments_at(data: bytes) -> int:
     """Where the arguments begin, if this is an event in cbor encoding as servers write them.
 
-    Whether it is one, nothing but the head that ends there can say. 0: it is none.
+    0: it is not. Whether it is one, only the prefix that ends there says.
     """
     known = _BEFORE_CBOR_NAME.get(data[0]) if data else None
     if known is None:
         return 0
     before, tag_at = known
     at = len(before)
-    # The first byte of the tag is its length, and tells an event from an answer.
+    # The first byte of the tag is its length, and distinguishes an event from an answer.
     if len(data) < at + 2 or data[tag_at] != before[tag_at]:
         return 0
     size = data[at] - _SHORT_TEXT
@@ -167,10 +166,10 @@ def _cbor_arguments_at(data: bytes) -> int:
     return at + 1 + size + len(_AFTER_CBOR_NAME)
 
 
-def _is_cbor_head(head: bytes, name: str) -> bool:
+def _is_cbor_prefix(prefix: bytes, name: str) -> bool:
     """Whether this is all that comes before the arguments of an event of this name."""
     after = dump_cbor(name) + _AFTER_CBOR_NAME
-    return any(head == before + after for before, _ in _BEFORE_CBOR_NAME.values())
+    return any(prefix == before + after for before, _ in _BEFORE_CBOR_NAME.values())
 
 
 _BARE_VERSIONS = {
@@ -203,7 +202,7 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
+        self._prefixes: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         payload = self._value(args, "args")
@@ -238,9 +237,9 @@ class BareCodec:
             return self.server_message(data)
         if data[2] != 3:
             return self._answer(data) or self.server_message(data)
-        # The head of an event is its version, tag and name.
+        # The prefix of an event is its version, tag and name.
         at = data[3] + 4
-        known = self._heads.get(data[:at])
+        known = self._prefixes.get(data[:at])
         if known is None:
             return self._first_event(data, wanted)
         name, dialect, form = known
@@ -257,12 +256,12 @@ class BareCodec:
         return self.server_message(data)
 
     def _first_event(self, data: bytes, wanted: Container[str]) -> Event:
-        """Read an event the long way, and remember its head."""
+        """Read an event the long way, and remember its prefix."""
         event = self.server_message(data)
         assert isinstance(event, Event)
         at = data[3] + 4
         if event.name in wanted and data[3] < 0x80:
-            _learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
+            _remember(self._prefixes, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
         return event
 
     def _answer(self, data: bytes) -> ActionResponse | None:
@@ -388,7 +387,7 @@ class CborCodec(_TreeCodec):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        self._heads: dict[bytes, str] = {}
+        self._prefixes: dict[bytes, str] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
@@ -414,15 +413,15 @@ class CborCodec(_TreeCodec):
         if isinstance(data, str):
             return self.server_message(data)
         at = _cbor_arguments_at(data)
-        name = self._heads.get(data[:at]) if at else None
+        name = self._prefixes.get(data[:at]) if at else None
         if name is not None and name in wanted:
             try:
                 return name, revive_arguments(load_cbor(data[at:], _ARGUMENTS_DEPTH), self._form)
             except ProtocolError:
                 return self.server_message(data)
         message = _read_tree(load_cbor(data), self._form, data, wanted)
-        if isinstance(message, tuple) and _is_cbor_head(data[:at], message[0]):
-            _learn(self._heads, data[:at], message[0])
+        if isinstance(message, tuple) and _is_cbor_prefix(data[:at], message[0]):
+            _remember(self._prefixes, data[:at], message[0])
         return message
 
     def _load(self, data: bytes) -> Any:

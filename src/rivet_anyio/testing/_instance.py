@@ -96,7 +96,7 @@ class Instance:
         connections: Its open connections.
         mailbox: Its queues.
         calls: How many calls are under way.
-        start_error: Why it could not start, as the engine tells it.
+        start_error: Why it could not start, as the engine reports it.
     """
 
     def __init__(self, host: Host, ref: ActorRef, factory: Callable[[], Actor], input: Any) -> None:
@@ -254,7 +254,7 @@ class Instance:
         await self._ask(connection, "on_before_connect")
 
     async def welcome(self, connection: ActorConnection) -> None:
-        """Tell the actor about a connection that is one of its own now.
+        """Notify the actor of a connection that is one of its own now.
 
         Raises:
             ActorError: when the hook took too long.
@@ -279,7 +279,7 @@ class Instance:
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
-        """Tell the actor that a connection has ended."""
+        """Notify the actor that a connection has ended."""
         with self.guarded("on_disconnect"):
             await self.actor.on_disconnect(connection)
 

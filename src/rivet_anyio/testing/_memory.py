@@ -44,7 +44,7 @@ class _Half:
         if data:
             self._chunks.append(data)
             self._size += len(data)
-            self._tell()
+            self._notify()
 
     async def get(self, max_bytes: int) -> bytes:
         await anyio.lowlevel.checkpoint()
@@ -59,20 +59,20 @@ class _Half:
             self._chunks.appendleft(chunk[max_bytes:])
             chunk = chunk[:max_bytes]
         self._size -= len(chunk)
-        self._tell()
+        self._notify()
         return chunk
 
     def end(self) -> None:
         self.ended = True
-        self._tell()
+        self._notify()
 
     def abandon(self) -> None:
         self.abandoned = True
         self._chunks.clear()
         self._size = 0
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = Signal()
 
@@ -140,7 +140,7 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
             with anyio.fail_after(timeout):
                 await self._stream.send(buffer)
         except TimeoutError as exc:
-            raise httpcore.WriteTimeout("no room in time") from exc
+            raise httpcore.WriteTimeout("no capacity in time") from exc
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             raise httpcore.WriteError("the connection is closed") from exc
 
@@ -246,7 +246,7 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 def _as_httpx(exc: Exception) -> Exception:
     """httpx's exception of the same name, or the exception itself."""
-    twin = getattr(httpx, type(exc).__name__, None)
-    if type(exc).__module__.startswith("httpcore") and twin is not None:
-        return typing.cast("Exception", twin(str(exc)))
+    known = getattr(httpx, type(exc).__name__, None)
+    if type(exc).__module__.startswith("httpcore") and known is not None:
+        return typing.cast("Exception", known(str(exc)))
     return exc

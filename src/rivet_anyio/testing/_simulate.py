@@ -30,7 +30,7 @@ def simulate(
 ) -> T:
     """Run a program in virtual time, with everything that is left to chance drawn from a seed.
 
-    The same seed gives the same run: tasks that are ready take turns in an order drawn from it,
+    The same seed gives the same run: tasks that are ready run in an order drawn from it,
     and so is what the program, and `Retry`, take from the module `random`. Threads, sets of
     strings, other clocks and `os.urandom` stay what they are: nothing the program does may depend
     on them. The garbage collector rests meanwhile.

@@ -2,7 +2,7 @@
 
 It works because everything a test does happens inside the event loop. What happens outside, on
 sockets, in threads and in processes, would have to be waited for in real time, so it is refused
-where that can be told.
+where it can be noticed.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ from rivet_anyio import (
 )
 from rivet_anyio._convert import convert
 from rivet_anyio._handle import ActorHandle
+from rivet_anyio._typed.members import is_stub
 from rivet_anyio._typed.plain import Plain
 from rivet_anyio.protocol.values import COMPAT_JSON, PARAMS_JSON, PLAIN_CBOR, prepare
 
@@ -306,6 +307,58 @@ def test_stubs_that_cannot_be_actions() -> None:
             pass
 
 
+def test_bodies_that_do_something() -> None:
+    outer = object()
+
+    class Bodies:
+        async def calls(self) -> None:
+            print()
+
+        async def awaits(self, x: Any) -> None:
+            await x
+
+        async def returns_an_argument(self, x: int) -> int:
+            return x
+
+        async def computes(self, x: int) -> int:
+            return x * x
+
+        async def returns_a_constant(self) -> str:
+            """Says what it does."""
+            return "text"
+
+        async def returns_true(self) -> bool:
+            return True
+
+        async def reads_a_global(self) -> int:
+            return sys.maxsize
+
+        async def reads_what_is_around(self) -> object:
+            return outer
+
+        async def keeps_a_local(self) -> None:
+            x = None
+            del x
+
+        async def nests(self, *x: int) -> Any:
+            return lambda: None
+
+        async def raises_something_else(self) -> None:
+            raise ValueError("no")
+
+        async def raises_and_more(self, x: int) -> int:
+            if x:
+                raise NotImplementedError
+            return x
+
+        async def calls_its_base(self) -> None:
+            super().__init__()
+
+    methods = [method for name, method in vars(Bodies).items() if not name.startswith("__")]
+    assert [method.__name__ for method in methods if is_stub(method)] == []
+    assert len(methods) == 13
+
+
 async def test_every_form_of_empty_body() -> None:
     class Bodies(Actor, name="sample"):
         async def dots(self) -> None: ...
@@ -315,6 +368,12 @@ async def test_every_form_of_empty_body() -> None:
 
         async def raises(self) -> int:
             raise NotImplementedError
+
+        async def raises_with_a_text(self) -> int:
+            raise NotImplementedError("it runs at the server")
+
+        async def returns(self, x: int | None = None, /) -> None:
+            return None
 
         async def documented(self) -> None:
             """Says what it does."""

@@ -89,7 +89,7 @@ class Client:
             on to another endpoint.
         forward_token: Whether the token may go to another host that ``/metadata`` names.
         connect_timeout: Seconds that one attempt to connect may take.
-        close_timeout: Seconds that a connection's goodbye may take.
+        close_timeout: Seconds that a connection's closing handshake may take.
         request_timeout: Seconds without a byte of an HTTP answer; None: no limit. The timeouts
             of an `http` client come first, where its owner set some.
         ping_interval: Seconds of silence on a connection after which a ping is sent; None: never.
@@ -98,7 +98,7 @@ class Client:
         max_message_size: The longest message or answer accepted, in bytes.
         retry: Backoff between attempts to reconnect.
         skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).
-        observer: What is told of calls, connections and events: a
+        observer: What is notified of calls, connections and events: a
             `rivet_anyio.otel.OpenTelemetry`.
 
     Times are finite numbers of seconds, more than 0; `close_timeout` may be 0.
@@ -557,7 +557,7 @@ class ActorList:
         self._page_size = page_size
         self._page: deque[ActorInfo] = deque()
         self._cursor: str | None = None
-        self._told: set[str] = set()
+        self._seen: set[str] = set()
         self._exhausted = False
 
     def __aiter__(self) -> ActorList:
@@ -584,9 +584,10 @@ class ActorList:
             query.append(("cursor", self._cursor))
         answer = await self._core.manage(server, "GET", "/actors", query)
         page = parse_actors(answer.body, server.version)
-        # The 2.3 engine names a cursor even after its last page, and may begin with what it told.
-        fresh = [actor for actor in page.actors if actor.actor_id not in self._told]
+        # The 2.3 engine names a cursor even after its last page, and a page may begin with actors
+        # of the page before.
+        fresh = [actor for actor in page.actors if actor.actor_id not in self._seen]
         self._page.extend(fresh)
-        self._told = {actor.actor_id for actor in page.actors}
+        self._seen = {actor.actor_id for actor in page.actors}
         self._exhausted = page.cursor is None or not fresh
         self._cursor = page.cursor

@@ -29,7 +29,7 @@ DEFAULT_POOL = "default"
 
 
 class ClientConfig(msgspec.Struct, frozen=True):
-    """What a client was told, by argument or environment."""
+    """A client's settings, from arguments or the environment."""
 
     endpoint: Endpoint
     pool: str

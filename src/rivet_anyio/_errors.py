@@ -169,11 +169,11 @@ class ClosedError(RivetError, anyio.ClosedResourceError):
 def again(error: BaseException) -> BaseException:
     """A copy to raise in one more place, so that tracebacks do not mix."""
     try:
-        twin = copy.copy(error)
+        copied = copy.copy(error)
     except Exception:  # an exception of the user's that cannot be copied
         return error
-    twin.__cause__ = error.__cause__
-    return twin
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def outside_block(what: str, *, entered: bool) -> ClosedError:

@@ -1,4 +1,4 @@
-"""The seam where a client tells what it does: calls, attempts to connect, events.
+"""Where a client reports what it does: calls, attempts to connect, events.
 
 An observer is handed frozen data and called from the event loop; it neither waits nor raises. A
 client without one asks an attribute for None at these places and does nothing else.

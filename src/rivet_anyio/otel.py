@@ -45,7 +45,7 @@ _SETTER = _HeaderSetter()
 
 
 class OpenTelemetry:
-    """Tells OpenTelemetry of a client: ``Client(observer=OpenTelemetry())``.
+    """Reports a client to OpenTelemetry: ``Client(observer=OpenTelemetry())``.
 
     One instance may serve any number of clients.
 
@@ -111,7 +111,7 @@ class OpenTelemetry:
             outcome = _outcome(exc)
             if isinstance(exc, ActorError) and call.operation == "action":
                 outcome["rpc.response.status_code"] = f"{exc.group}.{exc.code}"
-            _tell_ray(span, exc)
+            _set_ray(span, exc)
             raise
         finally:
             if call.operation == "action":
@@ -271,7 +271,7 @@ class _Attempt:
         histogram = self._telemetry._instruments.attempt_duration
         histogram.record(seconds, {**self._actor, **outcome}, self._context)
         if error is not None:
-            _tell_ray(self._span, error)
+            _set_ray(self._span, error)
         _end(self._span, outcome)
 
 
@@ -291,8 +291,8 @@ def _server(subject: Subject) -> _Attributes:
 def _outcome(error: BaseException) -> _Attributes:
     """Attributes for how something ended that did not succeed.
 
-    Messages stay out of them: an error's text may hold what the program keeps secret. What is no
-    `Exception` is a cancellation, or an interrupt: given up, not failed.
+    Messages stay out of them: an error's text may hold what the program keeps secret. A
+    `BaseException` that is not an `Exception` is a cancellation or an interrupt.
     """
     if not isinstance(error, Exception):
         return {"rivet.cancelled": True}
@@ -301,7 +301,7 @@ def _outcome(error: BaseException) -> _Attributes:
     return {"error.type": type(error).__name__}
 
 
-def _tell_ray(span: Span, error: BaseException) -> None:
+def _set_ray(span: Span, error: BaseException) -> None:
     """The gateway's correlation id leads on to the server's own records."""
     if isinstance(error, ActorError) and error.ray_id is not None:
         span.set_attribute("rivet.ray_id", error.ray_id)

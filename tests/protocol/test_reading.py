@@ -165,7 +165,7 @@ def test_answers_of_every_id(id: int, output: bytes) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 255, 256])
 @pytest.mark.parametrize("release", [2, 3])
-def test_heads_in_cbor(size: int, release: int) -> None:
+def test_event_prefixes_in_cbor(size: int, release: int) -> None:
     name = "n" * size
     data = cbor_event(release, name, b"")
     codec = CborCodec(Dialect.COMPAT)
@@ -176,7 +176,7 @@ def test_heads_in_cbor(size: int, release: int) -> None:
     with pytest.raises(ProtocolError) as long:
         codec.server_message(data + b"\x82\x00")
     assert str(short.value) == str(long.value)
-    assert (data in codec._heads) is (size < 256)
+    assert (data in codec._prefixes) is (size < 256)
 
 
 @pytest.mark.parametrize("depth", range(MAX_DEPTH - 5, MAX_DEPTH + 3))

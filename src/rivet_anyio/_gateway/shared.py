@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
-import anyio
-
 from .._errors import again
+from .._io.waiting import Signal
 
 __all__ = ["SharedRequests"]
 
@@ -18,7 +17,7 @@ class _Request(Generic[T]):
     """A request that is under way."""
 
     def __init__(self) -> None:
-        self.ended = anyio.Event()
+        self.ended = Signal()
         self.succeeded = False
         self.error: Exception | None = None
         self.result: Any = None

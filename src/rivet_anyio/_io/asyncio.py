@@ -7,12 +7,12 @@ import math
 import socket
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint
 
 from .._errors import TransportError
+from .internals import ScopeCheck, asyncio_checkpoint_if_cancelled
 from .socket import FIRST_READ, Droppable, WritableSocket, broke, dropped, next_read
 
 __all__ = ["AsyncioBackend", "AsyncioSocket"]
@@ -23,8 +23,7 @@ class AsyncioBackend:
 
     __slots__ = ("_loop", "time")
 
-    # By way of `anyio.lowlevel` it takes more than twice as long.
-    checkpoint_if_cancelled = staticmethod(anyio_backend.AsyncIOBackend.checkpoint_if_cancelled)
+    checkpoint_if_cancelled = staticmethod(asyncio_checkpoint_if_cancelled())
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -104,44 +103,6 @@ class AsyncioDeadline:
         else:
             self.expired = True
             self._stream.drop()
-
-
-class ScopeCheck:
-    """See `Backend.cancellation_check`.
-
-    AnyIO finds a task's cancel scopes in a weak dictionary, which takes longer than an event does
-    otherwise. So what it finds there is kept, for as long as the same task asks.
-    """
-
-    __slots__ = ("_loop", "_state", "_task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
-        self._state: Any = None
-
-    @staticmethod
-    def is_possible() -> bool:
-        """Whether this AnyIO keeps its cancel scopes where they are looked for here."""
-        scope = anyio_backend.CancelScope()
-        names = ("_cancel_called", "_shield", "_parent_scope")
-        return hasattr(anyio_backend, "_task_states") and all(hasattr(scope, n) for n in names)
-
-    def run(self) -> Awaitable[None] | None:
-        task = asyncio.current_task(self._loop)
-        if task is not self._task or self._state is None:
-            self._task = task
-            self._state = anyio_backend._task_states.get(task) if task is not None else None
-            if self._state is None:
-                return None
-        scope = self._state.cancel_scope
-        while scope is not None:
-            if scope._cancel_called:
-                return checkpoint()
-            if scope._shield:
-                return None
-            scope = scope._parent_scope
-        return None
 
 
 class AsyncioWaiter:

@@ -15,6 +15,7 @@ import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
+from .internals import ki_protected
 from .stream import in_trio
 from .waiting import Signal
 
@@ -54,11 +55,7 @@ def uninterrupted(function: F) -> F:
     leave half a frame behind. A wait that is marked is still interrupted, but not between noting
     whom to wake and waiting: to wake a task that does not wait breaks Trio.
     """
-    if in_trio():
-        import trio
-
-        trio.lowlevel.enable_ki_protection(function)
-    return function
+    return ki_protected(function) if in_trio() else function
 
 
 class SilentTasks:

@@ -28,7 +28,7 @@ from .._connection.status import Status, StatusStream
 from .._convert import convert
 from .._errors import ClosedError
 from .._retry import Retry
-from .._types import NOT_GIVEN, QueueResult
+from .._types import NOT_GIVEN, GetParams, QueueResult
 from .declare import declare_members, declare_types
 from .members import (
     Action,
@@ -77,7 +77,7 @@ class Interface(Protocol[A_co, Params_contra, Input_contra]):
 
     def _plain_get_params(
         self, get_params: Callable[[], Awaitable[Params_contra]] | None
-    ) -> Callable[[], Awaitable[Any]] | None: ...
+    ) -> GetParams | None: ...
 
     def _plain_input(self, input: Input_contra) -> Any: ...
 
@@ -171,7 +171,7 @@ class Actor(Generic[Params, Input]):
     @classmethod
     def _plain_get_params(
         cls, get_params: Callable[[], Awaitable[Params]] | None
-    ) -> Callable[[], Awaitable[Any]] | None:
+    ) -> GetParams | None:
         if get_params is None:
             return None
 

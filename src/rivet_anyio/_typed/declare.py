@@ -63,13 +63,13 @@ def _declare_member(
     place = f"{cls.__qualname__}.{name}"
     if not inspect.iscoroutinefunction(member):
         raise TypeError(
-            f"{place}: an action is declared by 'async def'; what is no action begins with an "
-            "underscore"
+            f"{place}: an action is declared by 'async def'; give another method a "
+            "name that begins with an underscore"
         )
     if not is_stub(member):
         raise TypeError(
-            f"{place}: the body of an action is '...', it runs at the server; what is no action "
-            "begins with an underscore"
+            f"{place}: the body of an action is '...', it runs at the server; give another "
+            "method a name that begins with an underscore"
         )
     server_name = server_name_of(member, cls._rivet_rename)
     if name not in reserved:
@@ -103,15 +103,15 @@ def _kind_of(annotation: Any, module: dict[str, Any]) -> type[Event[Any] | Queue
     """`Event`, `Queue` or None; what stands in brackets may not be defined yet."""
     if isinstance(annotation, str):
         text = annotation.strip()
-        head = _HEAD.match(text)
-        if head is None:
+        path = _PATH.match(text)
+        if path is None:
             return None
         try:
-            kind = functools.reduce(getattr, head[0].split(".")[1:], module[head[0].split(".")[0]])
+            kind = functools.reduce(getattr, path[0].split(".")[1:], module[path[0].split(".")[0]])
         except (KeyError, AttributeError):
             return None
         if kind is ClassVar:
-            return _kind_of(text[head.end() :].strip("[] "), module)
+            return _kind_of(text[path.end() :].strip("[] "), module)
     else:
         kind = get_origin(annotation) or annotation
         if kind is ClassVar:
@@ -119,7 +119,7 @@ def _kind_of(annotation: Any, module: dict[str, Any]) -> type[Event[Any] | Queue
     return kind if kind in (Event, Queue) else None
 
 
-_HEAD = re.compile(r"\w+(\s*\.\s*\w+)*")
+_PATH = re.compile(r"\w+(\s*\.\s*\w+)*")
 
 _WAY_OUT = {
     "action": '@action("{name}")',

@@ -6,6 +6,7 @@ annotations may name what is defined further down in the module.
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import (
@@ -24,6 +25,7 @@ import msgspec
 
 from .._checks import check_name
 from .._convert import convert
+from .._types import NOT_GIVEN
 from ..protocol.objects import UNDEFINED
 from .plain import Plain, Unresolved, check_type
 
@@ -64,13 +66,6 @@ Rename = (
 """As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
 
 _SERVER_NAME = "__rivet_name__"
-
-
-class _Missing:
-    """Stands for what was not given."""
-
-
-_MISSING: Any = _Missing()
 
 
 def renamed(name: str, rename: Rename | None) -> str:
@@ -288,7 +283,7 @@ def _checked_types(owner: type[Any], name: str, given: tuple[Any, ...]) -> tuple
     """
     what = f"{owner.__qualname__}.{name}"
     types = given
-    if given[0] is _MISSING:
+    if given[0] is NOT_GIVEN:
         declaration = {"__annotations__": {name: owner.__annotations__[name]}}
         alone = type(owner.__name__, (), {**declaration, "__module__": owner.__module__})
         annotation = _types_of(alone, what)[name]
@@ -307,7 +302,7 @@ class Event(Generic[T_co]):
     and on its instances the attribute is an `ActorEvent`.
     """
 
-    def __init__(self, type: Any = _MISSING, name: str | None = None) -> None:
+    def __init__(self, type: Any = NOT_GIVEN, name: str | None = None) -> None:
         if name is not None:
             name = check_name("event", name)
         self._type = type
@@ -333,7 +328,7 @@ class Queue(Generic[Body_contra, R_co]):
     """
 
     def __init__(
-        self, body: Any = _MISSING, response: Any = _MISSING, name: str | None = None
+        self, body: Any = NOT_GIVEN, response: Any = NOT_GIVEN, name: str | None = None
     ) -> None:
         if name is not None:
             name = check_name("queue", name)
@@ -360,13 +355,13 @@ def event(type: type[T], /, *, name: str | None = None) -> Event[T]: ...
 def event(*, name: str) -> Any: ...
 
 
-def event(type: Any = _MISSING, /, *, name: str | None = None) -> Any:
+def event(type: Any = NOT_GIVEN, /, *, name: str | None = None) -> Any:
     """Declare an event by value: ``new_count = event(int)``.
 
     Args:
-        type: The type of its argument, a class. What is no class (a union, a `Literal`) goes into
-            an annotation: ``changed: Event[int | None] = event(name="changed")``.
-        name: Its name at the server, where the class's ``rename`` does not tell it.
+        type: The type of its argument, a class. A type that is not a class (a union, a `Literal`)
+            goes into an annotation: ``changed: Event[int | None] = event(name="changed")``.
+        name: Its name at the server, where the class's ``rename`` does not give it.
     """
     return Event(type, name)
 
@@ -383,13 +378,13 @@ def queue(body: type[T], /, *, name: str | None = None) -> Queue[T, Any]: ...
 def queue(*, name: str) -> Any: ...
 
 
-def queue(body: Any = _MISSING, response: Any = Any, /, *, name: str | None = None) -> Any:
+def queue(body: Any = NOT_GIVEN, response: Any = Any, /, *, name: str | None = None) -> Any:
     """Declare a queue by value: ``jobs = queue(Job, Result)``.
 
     Args:
         body: The type of its messages, a class.
         response: The type of what they are completed with, a class.
-        name: Its name at the server, where the class's ``rename`` does not tell it; alone as in
+        name: Its name at the server, where the class's ``rename`` does not give it; alone as in
             ``jobs: Queue[Job, Result] = queue(name="jobs")``.
     """
     return Queue(body, response, name)
@@ -412,25 +407,32 @@ def server_name_of(stub: Callable[..., Any], rename: Rename | None) -> str:
     return given or renamed(stub.__name__, rename)
 
 
-async def _dots() -> None: ...
-
-
-async def _documented_dots() -> None:
-    """A stub with a docstring."""
-
-
-async def _raises() -> None:
-    raise NotImplementedError
-
-
-async def _documented_raises() -> None:
-    """A stub with a docstring."""
-    raise NotImplementedError
-
-
-_STUBS = {stub.__code__.co_code for stub in (_dots, _documented_dots, _raises, _documented_raises)}
-
-
 def is_stub(function: Callable[..., Any]) -> bool:
-    """Whether an ``async def`` has nothing in its body that could run."""
-    return function.__code__.co_code in _STUBS
+    """Whether an ``async def`` has nothing in its body that could run.
+
+    A body that does something names a global or an attribute, keeps a local, holds a constant or a
+    function, or reads an argument, and each of these shows in the function's code object, whatever
+    its bytecode. `NotImplementedError` is the one name a stub may have, with a text. What this
+    cannot see is taken for a stub; a real stub is never refused.
+    """
+    code = function.__code__
+    names = set(code.co_names)
+    is_raised = names == {"NotImplementedError"}
+    constants = [
+        constant
+        for constant in code.co_consts
+        if constant not in (None, ..., function.__doc__)
+        and not (is_raised and isinstance(constant, str))
+    ]
+    arguments = code.co_argcount + code.co_kwonlyargcount
+    arguments += sum(bool(code.co_flags & flag) for flag in _VARIADIC)
+    return (
+        (is_raised or not names)
+        and not constants
+        and not code.co_freevars
+        and len(code.co_varnames) == arguments
+        and not any(step.opname.startswith("LOAD_FAST") for step in dis.get_instructions(code))
+    )
+
+
+_VARIADIC = (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)

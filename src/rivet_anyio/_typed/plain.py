@@ -19,7 +19,7 @@ _SECRET_FORM = msgspec.structs.replace(COMPAT_CBOR, secret=True)
 
 
 class Plain:
-    """Turns values of one type into what travels, after checking them.
+    """Checks values of one type, and converts them to what travels.
 
     Args:
         type: The annotation; `Any` lets every value through as it is.

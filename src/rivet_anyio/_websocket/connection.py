@@ -179,7 +179,7 @@ class WebSocketConnection:
             self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))
 
     def notify(self) -> None:
-        """Tell the writer that there is something to write."""
+        """Notify the writer that there is something to write."""
         writer, self._idle_writer = self._idle_writer, None
         if writer is not None:
             writer.set()

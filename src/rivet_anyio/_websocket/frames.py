@@ -34,7 +34,7 @@ _TOO_BIG = 1009
 _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
 _BATCH_BYTES = 16 * 1024
-"""About how much of what was read is held as frames at a time."""
+"""About how much of what was read is kept as frames at a time."""
 
 
 _TRUSTED = 16
@@ -46,7 +46,7 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class RFC6455Framer:
-    """Turns bytes into frames and frames into bytes; messages are put together and bounded.
+    """Converts between bytes and frames; messages are put together and bounded.
 
     A violation is found as early as the bytes allow: a header before its payload, text that is
     not UTF-8 within a message, a message that is too long by the length that is announced.
@@ -262,7 +262,7 @@ class RFC6455Framer:
             (_BINARY, message) if isinstance(message, bytes) else (_TEXT, message.encode())
         )
         mask = self._new_mask()
-        yield _head(_FIN | first, len(payload)) + mask
+        yield _header(_FIN | first, len(payload)) + mask
         # A piece whose length is a multiple of four leaves the mask where it was.
         size -= size % 4
         view = memoryview(payload)
@@ -271,7 +271,7 @@ class RFC6455Framer:
 
     def _masked(self, first: int, payload: bytes) -> bytes:
         mask = self._new_mask()
-        return _head(first, len(payload)) + mask + self._mask(payload, mask)
+        return _header(first, len(payload)) + mask + self._mask(payload, mask)
 
     def _new_mask(self) -> bytes:
         at = self._next_mask
@@ -281,7 +281,7 @@ class RFC6455Framer:
         return self._masks[at : at + 4]
 
 
-def _head(first: int, size: int) -> bytes:
+def _header(first: int, size: int) -> bytes:
     """A masked frame's header without its mask."""
     if size < 126:
         return bytes((first, _MASKED | size))

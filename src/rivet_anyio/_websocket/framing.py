@@ -42,7 +42,7 @@ class FramingError(ProtocolError):
 
 
 class Framer(Protocol):
-    """Turns bytes into frames and frames into bytes, for the client's side."""
+    """Converts between bytes and frames, for the client's side."""
 
     def receive(self, data: bytes) -> Iterator[Frame]:
         """The frames that these bytes complete; raises `FramingError` where they are none."""

@@ -99,7 +99,7 @@ class Keepalive:
             now: The time.
             written: Bytes handed to the system so far.
             last_written: When the last of them were.
-            unsent: Tells how many of them the peer's system has not confirmed.
+            unsent: Returns how many of them the peer's system has not confirmed.
         """
         if self._asked is not None and self.last_received < self._asked:
             if self.timeout < math.inf:

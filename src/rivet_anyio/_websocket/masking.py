@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from .._io.internals import mask_in_c
+
 __all__ = ["apply_mask_slowly", "fastest_mask"]
 
 
@@ -25,11 +27,6 @@ def apply_mask_slowly(data: bytes | memoryview, mask: bytes) -> bytes:
     return bytes(masked)
 
 
-@cache
 def fastest_mask() -> Callable[[bytes | memoryview, bytes], bytes]:
     """What applies masks; found when first asked for, because importing it takes its time."""
-    try:
-        from websockets.speedups import apply_mask
-    except ImportError:
-        return apply_mask_slowly
-    return apply_mask
+    return mask_in_c() or apply_mask_slowly

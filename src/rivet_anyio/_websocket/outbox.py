@@ -1,6 +1,6 @@
 """Messages on their way out, from the callers who wait to the one task that writes.
 
-Nothing here awaits but `capacity`, which waits for its caller's turn.
+Nothing here awaits but `capacity`, which waits until its caller is next.
 """
 
 from __future__ import annotations

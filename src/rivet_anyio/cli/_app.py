@@ -104,7 +104,7 @@ def run_command(
 
 @contextmanager
 def reported(output: Format, *, verbose: bool) -> Generator[None]:
-    """Tell what the block raises, and raise `Quit` with the code that it stands for."""
+    """Report what the block raises, and raise `Quit` with the code that it stands for."""
     try:
         yield
     except (Quit, Interrupted, PipeClosed, click.ClickException):

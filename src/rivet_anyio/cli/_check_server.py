@@ -336,7 +336,7 @@ async def _refused(findings: Findings, core: Core, error: RivetError | None) -> 
 
 
 async def _namespaces(core: Core, server: Server, seconds: float) -> list[str]:
-    """The namespaces that the server has, as far as it tells."""
+    """The namespaces that the server has, as far as it lists them."""
     try:
         with anyio.fail_after(seconds):
             answer = await core.manage(server, "GET", "/namespaces", [])

@@ -11,7 +11,7 @@ from ._arguments import Place
 
 __all__ = ["actors", "completion_command"]
 
-_PATIENCE_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 _MAX_KEYS = 200
 
 
@@ -40,7 +40,7 @@ def actors(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """
     try:
         found = _ask(ctx.params, incomplete)
-    except Exception:  # whatever it is, a line that is being typed is no place to say so
+    except Exception:  # whatever it is, a command that is being typed leaves no place to say so
         return []
     return [CompletionItem(text) for text in found if text.startswith(incomplete)]
 
@@ -67,7 +67,7 @@ def _ask(params: dict[str, Any], incomplete: str) -> list[str]:
                     return
 
     async def main() -> None:
-        with anyio.move_on_after(_PATIENCE_SECONDS):
+        with anyio.move_on_after(_TIMEOUT_SECONDS):
             await ask()
 
     anyio.run(main)

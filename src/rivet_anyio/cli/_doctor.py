@@ -43,10 +43,10 @@ def doctor_command(common: Common, target: Target | None) -> None:
     async def main(output: Output) -> None:
         from ._findings import Findings, Stop
 
-        async def tell(finding: Finding) -> None:
+        async def report(finding: Finding) -> None:
             await _print(output, finding)
 
-        findings = Findings(tell)
+        findings = Findings(report)
         try:
             await _examine(findings, common, target)
         except Stop:

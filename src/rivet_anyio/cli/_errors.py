@@ -1,4 +1,4 @@
-"""Errors as people and scripts are told them."""
+"""Errors as people and scripts see them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
 from ._exit import Exit
 from ._json import json_text
-from ._output import tell
+from ._output import to_stderr
 
 __all__ = ["report"]
 
@@ -24,25 +24,25 @@ class _Report:
 
 
 def report(error: Exception, *, as_json: bool, verbose: bool) -> Exit:
-    """Tell an error on stderr; returns the exit code for it."""
+    """Report an error on stderr; returns the exit code for it."""
     found = _describe(error)
     if verbose:
-        tell("".join(traceback.format_exception(error)).rstrip())
+        to_stderr("".join(traceback.format_exception(error)).rstrip())
     if as_json:
         details = {name: value for name, value in found.details.items() if value is not None}
         error_details = {"kind": found.kind, "message": found.text, **details}
-        tell(json_text({"error": error_details, "exit": found.code}))
+        to_stderr(json_text({"error": error_details, "exit": found.code}))
         return found.code
     if isinstance(error, ActorError):
         name = f"{error.group}.{error.code}"
-        tell(f"error: {name}: {found.text}" if found.text else f"error: {name}")
+        to_stderr(f"error: {name}: {found.text}" if found.text else f"error: {name}")
     else:
-        tell(f"error: {found.text}")
+        to_stderr(f"error: {found.text}")
     for name, value in found.details.items():
         if value is not None and name not in ("group", "code"):
-            tell(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
+            to_stderr(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
     if found.hint:
-        tell(f"  {found.hint}")
+        to_stderr(f"  {found.hint}")
     return found.code
 
 
@@ -69,7 +69,7 @@ def _describe(error: Exception) -> _Report:
             Exit.PROTOCOL,
             "protocol",
             str(error),
-            hint="'rivet-anyio doctor' tells whether this is a Rivet server.",
+            hint="'rivet-anyio doctor' says whether this is a Rivet server.",
         )
     if isinstance(error, (ConfigError, TypeError, ValueError)):
         return _Report(Exit.USAGE, "usage", str(error))

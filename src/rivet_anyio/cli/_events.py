@@ -68,7 +68,7 @@ def events_command(
             with anyio.move_on_after(timeout):
                 await until_first(
                     output.closed,
-                    lambda: _tell_status(connection, output),
+                    lambda: _report_status(connection, output),
                     *map(follow, streams),
                 )
 
@@ -95,8 +95,8 @@ async def _follow(connection: Connection, stream: EventStream[Any], printer: _Pr
             return
 
 
-async def _tell_status(connection: Connection, output: Output) -> None:
-    """Tell how the connection fares, once for each loss."""
+async def _report_status(connection: Connection, output: Output) -> None:
+    """Report that the connection was lost or came back, once for each loss."""
     from .._connection.status import Status
 
     lost = False
@@ -122,7 +122,7 @@ class _Printer:
         self._lock = anyio.Lock()
 
     async def begin(self) -> None:
-        """Print the head of the table."""
+        """Print the table's header."""
         if not self.output.is_json:
             await self._row("time", "event", "arguments", style="bold")
 

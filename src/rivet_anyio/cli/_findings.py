@@ -33,9 +33,9 @@ class Stop(Exception):
 
 @dataclass(slots=True)
 class Findings:
-    """Takes findings as they are made, and tells them."""
+    """Takes findings as they are made, and reports them."""
 
-    tell: Callable[[Finding], Awaitable[None]]
+    report: Callable[[Finding], Awaitable[None]]
     failures: int = 0
 
     async def ok(self, check: str, detail: str) -> None:
@@ -61,4 +61,4 @@ class Findings:
         raise Stop
 
     async def _add(self, finding: Finding) -> None:
-        await self.tell(finding)
+        await self.report(finding)

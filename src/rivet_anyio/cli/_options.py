@@ -34,7 +34,7 @@ _Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every command is told: the server, and how to print."""
+    """What every command takes: the server, and how to print."""
 
     endpoint: str | None
     token: str | None = field(repr=False)

@@ -102,7 +102,7 @@ class Output:
         await self.write(captured.get().encode(errors="replace"))
 
     async def closed(self) -> None:
-        """Wait until nobody reads any more, which only a pipe can tell.
+        """Wait until nobody reads any more, which is noticed on pipes only.
 
         Raises:
             PipeClosed: always.
@@ -114,13 +114,13 @@ class Output:
         raise PipeClosed
 
     def note(self, text: str, **details: Any) -> None:
-        """Tell people on stderr how things go; where JSON was asked for, as JSON."""
+        """Report on stderr how things go, for people; where JSON was asked for, as JSON."""
         if self.wants_json:
             text = json_text({"note": text, **details})
-        tell(text)
+        to_stderr(text)
 
 
-def tell(text: str) -> None:
+def to_stderr(text: str) -> None:
     """Write one line to stderr, come what may."""
     if sys.stderr is None:
         return

@@ -43,7 +43,7 @@ async def supervise(
         process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=None, stderr=None)
         try:
 
-            async def tell_end(process: anyio.abc.Process = process) -> None:
+            async def report_end(process: anyio.abc.Process = process) -> None:
                 code = await process.wait()
                 output.note(f"the server ended with code {code}; waiting for a change")
                 await anyio.sleep_forever()
@@ -54,7 +54,7 @@ async def supervise(
                     if await anyio.to_thread.run_sync(_snapshot, root) != before:
                         return
 
-            await until_first(wait_for_change, tell_end, output.closed)
+            await until_first(wait_for_change, report_end, output.closed)
         finally:
             await _end(process)
         output.note("a file changed: starting anew")

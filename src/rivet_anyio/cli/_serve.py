@@ -27,7 +27,7 @@ __all__ = ["ModuleFailed", "serve"]
 
 _OURS = (__file__, importlib.__file__, "<frozen importlib")
 _HIDDEN = ("at", "actor", "params")
-"""Fields of records that are told otherwise, or may be secret."""
+"""Fields of records that are printed otherwise, or may be secret."""
 
 
 class ModuleFailed(Exception):
@@ -87,11 +87,11 @@ async def _print(output: Output, record: Record) -> None:
     if output.is_json:
         await output.json({"type": kind, "actor": place, **fields})
         return
-    told = " ".join(
+    shown = " ".join(
         f"{name}={json_text(value)}" for name, value in fields.items() if value is not None
     )
     now = dt.datetime.now()
-    await output.line(f"{now:%H:%M:%S} {kind:<14} {place}  {told}".rstrip())
+    await output.line(f"{now:%H:%M:%S} {kind:<14} {place}  {shown}".rstrip())
 
 
 def load(name: str) -> ModuleType:
@@ -112,10 +112,10 @@ def load(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as exc:
-        raise ModuleFailed(_told(exc)) from exc
+        raise ModuleFailed(_shown(exc)) from exc
 
 
-def _told(exc: Exception) -> str:
+def _shown(exc: Exception) -> str:
     """An exception with the part of its traceback that is not ours."""
     tb = exc.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):

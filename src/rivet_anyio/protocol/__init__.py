@@ -1,7 +1,7 @@
 """The Rivet Actors client protocol, without I/O.
 
 Nothing here awaits, reads a clock or draws a random number, and nothing of the project is
-imported but its errors. Each module tells one part of the protocol:
+imported but its errors. Each module holds one part of the protocol:
 
 - `keys`: actor keys as servers write them;
 - `values`: what Python values become on the way to JavaScript and back;

@@ -82,8 +82,8 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self.release in (None, (2, 1))
 
     @property
-    def tells_keys_escaped_twice(self) -> bool:
-        """RivetKit 2.0 takes a serialized key for one part, and escapes it when it tells it."""
+    def returns_keys_escaped_twice(self) -> bool:
+        """RivetKit 2.0 takes a serialized key for one part, and escapes it in its answers."""
         return not self._at_least(2, 1)
 
     def _at_least(self, major: int, minor: int) -> bool:

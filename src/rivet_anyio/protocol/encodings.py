@@ -1,7 +1,7 @@
 """The protocol's messages as bytes: one codec for each of bare, cbor and json.
 
 A codec speaks one dialect. Answers in bare encoding name their version, so that codec corrects
-itself; the two others say what they were told to.
+itself; the two others speak the dialect they were made for.
 """
 
 from __future__ import annotations
@@ -122,10 +122,9 @@ def codec_for(encoding: Encoding, dialect: Dialect) -> Codec:
     return JsonCodec(dialect)
 
 
-# Heads: the beginnings of event messages, the same for all events of one name.
-#
-# An event whose head came before needs no decoding but of its arguments. The first one of each name
-# is read the long way, which makes sure that there is nothing odd about its head.
+# The event-prefix cache. All event messages of one name begin with the same bytes, up to the
+# arguments. Where a prefix came before, only the arguments are decoded. The first event of each
+# name is decoded completely, which checks its prefix.
 
 _MOST = 256
 
@@ -141,24 +140,24 @@ _SHORT_TEXT = 0x60
 """What CBOR adds to the length of a short string; 24 says that the length comes next."""
 
 
-def _learn(heads: dict[bytes, T], head: bytes, known: T) -> None:
-    """Remember what a head says; not too many of them, whatever a server sends."""
-    if len(heads) >= _MOST:
-        heads.clear()
-    heads[head] = known
+def _remember(prefixes: dict[bytes, T], prefix: bytes, known: T) -> None:
+    """Remember what a prefix says; a bounded number of them, whatever a server sends."""
+    if len(prefixes) >= _MOST:
+        prefixes.clear()
+    prefixes[prefix] = known
 
 
 def _cbor_arguments_at(data: bytes) -> int:
     """Where the arguments begin, if this is an event in cbor encoding as servers write them.
 
-    Whether it is one, nothing but the head that ends there can say. 0: it is none.
+    0: it is not. Whether it is one, only the prefix that ends there says.
     """
     known = _BEFORE_CBOR_NAME.get(data[0]) if data else None
     if known is None:
         return 0
     before, tag_at = known
     at = len(before)
-    # The first byte of the tag is its length, and tells an event from an answer.
+    # The first byte of the tag is its length, and distinguishes an event from an answer.
     if len(data) < at + 2 or data[tag_at] != before[tag_at]:
         return 0
     size = data[at] - _SHORT_TEXT
@@ -167,10 +166,10 @@ def _cbor_arguments_at(data: bytes) -> int:
     return at + 1 + size + len(_AFTER_CBOR_NAME)
 
 
-def _is_cbor_head(head: bytes, name: str) -> bool:
+def _is_cbor_prefix(prefix: bytes, name: str) -> bool:
     """Whether this is all that comes before the arguments of an event of this name."""
     after = dump_cbor(name) + _AFTER_CBOR_NAME
-    return any(head == before + after for before, _ in _BEFORE_CBOR_NAME.values())
+    return any(prefix == before + after for before, _ in _BEFORE_CBOR_NAME.values())
 
 
 _BARE_VERSIONS = {
@@ -203,7 +202,7 @@ class BareCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._heads: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
+        self._prefixes: dict[bytes, tuple[str, Dialect, ValueForm]] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         payload = self._value(args, "args")
@@ -238,9 +237,9 @@ class BareCodec:
             return self.server_message(data)
         if data[2] != 3:
             return self._answer(data) or self.server_message(data)
-        # The head of an event is its version, tag and name.
+        # The prefix of an event is its version, tag and name.
         at = data[3] + 4
-        known = self._heads.get(data[:at])
+        known = self._prefixes.get(data[:at])
         if known is None:
             return self._first_event(data, wanted)
         name, dialect, form = known
@@ -257,12 +256,12 @@ class BareCodec:
         return self.server_message(data)
 
     def _first_event(self, data: bytes, wanted: Container[str]) -> Event:
-        """Read an event the long way, and remember its head."""
+        """Read an event the long way, and remember its prefix."""
         event = self.server_message(data)
         assert isinstance(event, Event)
         at = data[3] + 4
         if event.name in wanted and data[3] < 0x80:
-            _learn(self._heads, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
+            _remember(self._prefixes, data[:at], (event.name, *_BARE_VERSIONS[data[0]]))
         return event
 
     def _answer(self, data: bytes) -> ActionResponse | None:
@@ -343,15 +342,52 @@ class BareCodec:
         return COMPAT_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
 
 
-class CborCodec:
+class _TreeCodec:
+    """What cbor and json encoding have in common: a message is one tree of maps and lists."""
+
+    dialect: Dialect
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
+        return self._dump({"args": prepare(args, self._form, "args")})
+
+    def action_output(self, body: bytes) -> Raw:
+        return RawTree(_map(self._load(body), body).get("output"), self._form)
+
+    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
+        message = {"body": prepare(body, self._form, "body"), "name": name, "wait": wait}
+        return self._dump(message if timeout_ms is None else {**message, "timeout": timeout_ms})
+
+    def queue_reply(self, body: bytes) -> QueueReply:
+        fields = _map(self._load(body), body)
+        response = RawTree(fields["response"], self._form) if "response" in fields else None
+        return QueueReply(_field(fields, "status", str, body), response)
+
+    def error_body(self, body: bytes) -> ErrorBody:
+        return _error_from_tree(self._load(body), self._form, body)
+
+    def _load(self, data: bytes) -> Any:
+        raise NotImplementedError
+
+    def _dump(self, tree: Any) -> bytes:
+        raise NotImplementedError
+
+    @property
+    def _form(self) -> ValueForm:
+        raise NotImplementedError
+
+
+class CborCodec(_TreeCodec):
     """Messages and values as one CBOR structure."""
 
     encoding: Encoding = "cbor"
     content_type = "application/octet-stream"
 
     def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self._heads: dict[bytes, str] = {}
+        super().__init__(dialect)
+        self._prefixes: dict[bytes, str] = {}
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> bytes:
         # Servers up to 2.2 want the id in 64-bit form, which cbor-x reads as BigInt, and the
@@ -377,45 +413,33 @@ class CborCodec:
         if isinstance(data, str):
             return self.server_message(data)
         at = _cbor_arguments_at(data)
-        name = self._heads.get(data[:at]) if at else None
+        name = self._prefixes.get(data[:at]) if at else None
         if name is not None and name in wanted:
             try:
                 return name, revive_arguments(load_cbor(data[at:], _ARGUMENTS_DEPTH), self._form)
             except ProtocolError:
                 return self.server_message(data)
         message = _read_tree(load_cbor(data), self._form, data, wanted)
-        if isinstance(message, tuple) and _is_cbor_head(data[:at], message[0]):
-            _learn(self._heads, data[:at], message[0])
+        if isinstance(message, tuple) and _is_cbor_prefix(data[:at], message[0]):
+            _remember(self._prefixes, data[:at], message[0])
         return message
 
-    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
-        return dump_cbor({"args": prepare(args, self._form, "args")})
+    def _load(self, data: bytes) -> Any:
+        return load_cbor(data)
 
-    def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(load_cbor(body), body).get("output"), self._form)
-
-    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
-        return dump_cbor(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
-
-    def queue_reply(self, body: bytes) -> QueueReply:
-        return _queue_reply_from_tree(load_cbor(body), self._form, body)
-
-    def error_body(self, body: bytes) -> ErrorBody:
-        return _error_from_tree(load_cbor(body), self._form, body)
+    def _dump(self, tree: Any) -> bytes:
+        return dump_cbor(tree)
 
     @property
     def _form(self) -> ValueForm:
         return TAGLESS_CBOR if self.dialect is Dialect.COMPAT else PLAIN_CBOR
 
 
-class JsonCodec:
+class JsonCodec(_TreeCodec):
     """Messages and values as one JSON text."""
 
     encoding: Encoding = "json"
     content_type = "application/json"
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
 
     def action_message(self, id: int, name: str, args: list[Any] | tuple[Any, ...]) -> str:
         # Servers up to 2.2 want the id as a BigInt.
@@ -435,25 +459,13 @@ class JsonCodec:
     def read(self, data: bytes | str, wanted: Container[str]) -> ServerMessage | Delivery:
         return _read_tree(self._load(data), self._form, data, wanted)
 
-    def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
-        return dump_json({"args": prepare(args, self._form, "args")})
-
-    def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(self._load(body), body).get("output"), self._form)
-
-    def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
-        return dump_json(_queue(name, prepare(body, self._form, "body"), wait, timeout_ms))
-
-    def queue_reply(self, body: bytes) -> QueueReply:
-        return _queue_reply_from_tree(self._load(body), self._form, body)
-
-    def error_body(self, body: bytes) -> ErrorBody:
-        return _error_from_tree(self._load(body), self._form, body)
-
     def _load(self, data: bytes | str) -> Any:
         tree = load_json(data)
         # The runtime of 2.3 is no JavaScript: it writes floats so that they cannot be mistaken.
         return javascript_numbers(tree, data) if self.dialect is Dialect.PLAIN else tree
+
+    def _dump(self, tree: Any) -> bytes:
+        return dump_json(tree)
 
     @property
     def _form(self) -> ValueForm:
@@ -468,11 +480,6 @@ def error_from_json(body: bytes) -> ErrorBody:
 def _subscription(name: str, subscribe: bool) -> Any:
     value = {"eventName": name, "subscribe": subscribe}
     return {"body": {"tag": "SubscriptionRequest", "val": value}}
-
-
-def _queue(name: str, body: Any, wait: bool, timeout_ms: int | None) -> Any:
-    message = {"body": body, "name": name, "wait": wait}
-    return message if timeout_ms is None else {**message, "timeout": timeout_ms}
 
 
 def _read_tree(
@@ -532,12 +539,6 @@ def _actor_from_tree(tree: Any) -> ActorSpecifier | None:
     if not isinstance(id, str) or generation is None:
         return None
     return ActorSpecifier(id, generation, key if isinstance(key, str) else None)
-
-
-def _queue_reply_from_tree(tree: Any, form: ValueForm, data: bytes) -> QueueReply:
-    fields = _map(tree, data)
-    response = RawTree(fields["response"], form) if "response" in fields else None
-    return QueueReply(_field(fields, "status", str, data), response)
 
 
 def _integer(tree: Any) -> int | None:

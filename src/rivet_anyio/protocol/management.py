@@ -47,7 +47,7 @@ class ActorInfo(msgspec.Struct, frozen=True):
         created_at: When it was created.
         sleeping_since: When it went to sleep, None while it is awake.
         destroyed_at: When it was destroyed, None while it exists.
-        error: Why it failed to start, as the server tells it, or None.
+        error: Why it failed to start, as the server reports it, or None.
     """
 
     actor_id: str
@@ -196,7 +196,7 @@ def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
 
 def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
     key = unescape_key(actor.key)
-    if version is not None and version.tells_keys_escaped_twice:
+    if version is not None and version.returns_keys_escaped_twice:
         key = unescape_key("/".join(key))
     return ActorInfo(
         actor_id=actor.actor_id,

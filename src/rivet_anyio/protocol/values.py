@@ -1,8 +1,8 @@
 """Python values to JavaScript values and back.
 
 A value travels as CBOR or as JSON, and not every carrier has a form for everything. `ValueForm`
-names what one carrier can do; `prepare` turns a Python value into a tree that the carrier writes,
-`revive` turns a tree that was read into Python values.
+names what one carrier can do; `prepare` makes of a Python value a tree that the carrier writes,
+`revive` makes Python values of a tree that was read.
 
 Where the forms come from: RivetKit's ``jsonStringifyCompat`` and ``encodeCborCompat``
 (``common/encoding.ts``) and cbor-x, which reads 64-bit CBOR integers as BigInt and writes whole
@@ -490,7 +490,7 @@ def _as_key(tree: Any) -> Any:
 
 
 def _as_map(pairs: list[Any]) -> dict[Any, Any]:
-    """A dict of keys and values that take turns."""
+    """A dict of a list in which keys and values alternate."""
     try:
         keys = [_as_key(key) for key in pairs[::2]]
         _check_hashes(keys)
@@ -678,7 +678,7 @@ class _SetItems(list[Any]):
 
 
 class _Pairs(list[Any]):
-    """Keys and values of a CBOR map by turns, not yet revived: not all keys are strings."""
+    """Keys and values of a CBOR map, alternating, not yet revived: not all keys are strings."""
 
     __slots__ = ()
 
@@ -824,7 +824,7 @@ def _check_density(data: bytes) -> None:
     # Not more than there are bytes that look like one, also within texts and numbers.
     if len(data) - len(data.translate(None, _CONTAINERS)) <= most:
         return
-    for count, _ in enumerate(_heads(data, _TO_CONTAINER)):
+    for count, _ in enumerate(_headers(data, _TO_CONTAINER)):
         if count == most:
             raise _too_dense(len(data), most)
 
@@ -853,7 +853,7 @@ def _with_pairs(data: bytes) -> bytes:
     """The same item with an array of keys and values in the place of every map."""
     parts: list[bytes] = []
     kept = 0
-    for at, end in _heads(data, _TO_MAP):
+    for at, end in _headers(data, _TO_MAP):
         short = data[at] & 0x1F
         parts.append(data[kept:at])
         if short == _WITHOUT_END:
@@ -869,8 +869,8 @@ def _with_pairs(data: bytes) -> bytes:
 _WITHOUT_END = 31
 
 
-def _heads(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
-    """Where the heads are that `skipped` does not skip; up to the first that is malformed."""
+def _headers(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Where the items' headers are that `skipped` does not skip; up to the first malformed one."""
     at = 0
     while True:
         found = skipped.match(data, at)
@@ -947,7 +947,7 @@ def load_json(data: bytes | str) -> Any:
 def javascript_numbers(tree: Any, text: bytes | str) -> Any:
     """The tree of a JSON text that JavaScript wrote: an integer beyond 2**53 is a float.
 
-    JavaScript writes no more than the digits that tell a number from its neighbours, and zeros.
+    JavaScript writes the digits that distinguish a number from its neighbours, and zeros.
     """
     digits = (text.encode() if isinstance(text, str) else text).translate(_DIGITS_ALONE)
     return _javascript_numbers(tree, 0) if _LONG in digits else tree

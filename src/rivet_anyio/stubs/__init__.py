@@ -1,4 +1,4 @@
-"""Modules of typed actors, written from what a server or a TypeScript registry tells.
+"""Modules of typed actors, written from what a server or a TypeScript registry says.
 
 Both functions return the text of a module that imports nothing but the standard library, msgspec
 and rivet_anyio. It passes ``mypy --strict`` and pyright.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["stubs_from_server", "stubs_from_typescript"]
 
 _LONGEST_TIMEOUT = 1_000_000
-_UNKNOWN = "The server tells its name only: describe actions, events and queues here."
+_UNKNOWN = "The server lists its name only: describe actions, events and queues here."
 
 
 async def stubs_from_server(
@@ -39,7 +39,7 @@ async def stubs_from_server(
 ) -> str:
     """A module with a class for every actor that a running server knows.
 
-    Servers tell names only, so the classes are to be filled in.
+    Servers list names only, so the classes are to be filled in.
 
     Args:
         endpoint: As for `Client`, and so are the others.

@@ -162,7 +162,7 @@ class _Types:
         return "Any"
 
     def _union(self, union: UnionType, notes: list[str], what: str) -> str:
-        """A union that msgspec can tell apart, or Any."""
+        """A union that msgspec can distinguish, or Any."""
         items = [item for item in union.items if item != PlainType("null")]
         if not self._is_checkable(items):
             notes.append(f"{what}: Any for {union.text}")
@@ -178,7 +178,7 @@ class _Types:
         return " | ".join(dict.fromkeys(texts))
 
     def _is_checkable(self, items: Sequence[Type]) -> bool:
-        """Whether msgspec can tell the members apart."""
+        """Whether msgspec can distinguish the members."""
         literals = {type(item.value) for item in items if isinstance(item, LiteralType)}
         if not literals <= {str, int}:
             return False
@@ -193,7 +193,7 @@ class _Types:
         return len(objects) < 2 or self._tag(objects)
 
     def _tag(self, objects: Sequence[int]) -> bool:
-        """Find the property that tells objects apart, and remember it."""
+        """Find the property that distinguishes the objects, and remember it."""
         for field in self.objects[objects[0]].fields:
             tags: dict[int, tuple[str, str]] = {}
             for number in objects:
@@ -224,7 +224,7 @@ class _Block:
         )
 
     def __call__(self, name: str) -> tuple[str, str | None]:
-        """The Python name, and the server's where the rule does not tell it."""
+        """The Python name, and the server's where the rule does not give it."""
         python = self._names[name]
         rule = renamed(python, "camel" if self.camel else None)
         return python, None if rule == name else _literal(name)
@@ -247,10 +247,10 @@ def write_module(shape: RegistryShape, title: str) -> str:
         if types.tags == tags:
             break
     body = "\n\n\n".join([*objects, *actors])
-    return "\n".join([_head(title, body), "\n", body, ""])
+    return "\n".join([_heading(title, body), "\n", body, ""])
 
 
-def _head(title: str, body: str) -> str:
+def _heading(title: str, body: str) -> str:
     code = re.sub(r"^ *#.*$", "", body, flags=re.M)
 
     def uses(pattern: str) -> bool:

@@ -49,7 +49,7 @@ async def collect(stream: _Receiver[T_co], count: int, *, within: float = 5.0) -
 
     Raises:
         TypeError, ValueError: an argument cannot be used.
-        CollectError: when time was over, or the stream ended, before; it tells the items so far.
+        CollectError: when time was over, or the stream ended, before; it has the items so far.
 
     Cancellation: the items taken so far are lost.
     """

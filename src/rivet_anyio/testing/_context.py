@@ -95,8 +95,8 @@ class ActorContext:
         """
         event = check_name("event", event)
         for connection in self.connections:
-            if connection._line is not None:
-                connection._line.deliver(event, args, subscribed_only=True)
+            if connection._channel is not None:
+                connection._channel.deliver(event, args, subscribed_only=True)
 
     def send_to(self, connection: ActorConnection, event: str, *args: Any) -> None:
         """Send an event to one connection, subscribed or not.

@@ -23,7 +23,7 @@ from ._queue import QueueMessage
 from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
 from ._registry import Registry
 from ._session import ReplyLost, Session, failure, perform
-from ._websocket import OpenLines, WebSocketLine, offers_of, upgrade_answer
+from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 from ._wire import ServerCodec, server_codec
 
 __all__ = ["Gateway"]
@@ -36,7 +36,7 @@ class Gateway:
         host: The server.
         registry: Its actors.
         timestamp: Milliseconds since 1970 for a time of `anyio.current_time`.
-        open_lines: Where open connections are noted while they are open.
+        open_channels: Where open connections are noted while they are open.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Gateway:
         host: Host,
         registry: Registry,
         timestamp: Callable[[float], int],
-        open_lines: OpenLines,
+        open_channels: OpenWebSockets,
     ) -> None:
         self._host = host
         self._registry = registry
         self._management = Management(host, registry, timestamp)
-        self._open_lines = open_lines
+        self._open_channels = open_channels
         self._rays = 0
         self._connections = 0
 
@@ -216,20 +216,20 @@ class Gateway:
         id = f"connection{self._connections:04d}"
 
         async def connect(wire: Wire, early: bytes) -> None:
-            line = WebSocketLine(wire, early)
+            channel = ServerWebSocket(wire, early)
             codec = self._codec(_after(offers_of(request), "rivet_encoding."))
-            session = Session(self._host, instance, codec, id, params, line, fault)
-            await self._while_open(id, instance, line, session.run)
+            session = Session(self._host, instance, codec, id, params, channel, fault)
+            await self._while_open(id, instance, channel, session.run)
 
         async def open_raw(wire: Wire, early: bytes) -> None:
-            line = WebSocketLine(wire, early)
+            channel = ServerWebSocket(wire, early)
             asked = "/" + target.removeprefix("/websocket").removeprefix("/")
-            socket = ActorSocket(id, asked, params, line)
+            socket = ActorSocket(id, asked, params, channel)
 
             async def run() -> None:
-                await line.run(lambda: self._talk_raw(instance, socket, line))
+                await channel.run(lambda: self._talk_raw(instance, socket, channel))
 
-            await self._while_open(id, instance, line, run)
+            await self._while_open(id, instance, channel, run)
 
         return upgrade_answer(request, open_raw if is_raw else connect)
 
@@ -237,16 +237,18 @@ class Gateway:
         self,
         id: str,
         instance: Instance,
-        line: WebSocketLine,
+        channel: ServerWebSocket,
         run: Callable[[], Awaitable[None]],
     ) -> None:
-        self._open_lines.add(id, instance.ref, line)
+        self._open_channels.add(id, instance.ref, channel)
         try:
             await run()
         finally:
-            self._open_lines.remove(id)
+            self._open_channels.remove(id)
 
-    async def _talk_raw(self, instance: Instance, socket: ActorSocket, line: WebSocketLine) -> None:
+    async def _talk_raw(
+        self, instance: Instance, socket: ActorSocket, channel: ServerWebSocket
+    ) -> None:
         log = self._host.log
         opened = False
         try:
@@ -254,10 +256,10 @@ class Gateway:
             log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
             opened = True
             await instance.actor.on_websocket(socket)
-            line.close(1000, "")
+            channel.close(1000, "")
         except Exception as error:
             seen = failure(instance, "on_websocket", error)
-            line.close(1011, f"{seen.group}.{seen.code}")
+            channel.close(1011, f"{seen.group}.{seen.code}")
         finally:
             if opened:
                 log._append(
@@ -265,9 +267,9 @@ class Gateway:
                         anyio.current_time(),
                         instance.ref,
                         socket.id,
-                        line.code,
-                        line.reason,
-                        line.by_client,
+                        channel.code,
+                        channel.reason,
+                        channel.by_client,
                     )
                 )
 
@@ -330,14 +332,14 @@ class Gateway:
         if request.is_upgrade:
 
             async def refuse(wire: Wire, early: bytes) -> None:
-                line = WebSocketLine(wire, early)
+                channel = ServerWebSocket(wire, early)
                 suffix = f"#{ray}" if self._host.release.has_engine else ""
-                line.close(1011, f"{error.group}.{error.code}{suffix}")
+                channel.close(1011, f"{error.group}.{error.code}{suffix}")
 
                 async def nothing() -> None:
                     return
 
-                await line.run(nothing)
+                await channel.run(nothing)
 
             return upgrade_answer(request, refuse)
         fields: dict[str, Any] = {
@@ -432,7 +434,7 @@ def _after(offers: list[str], prefix: str) -> str | None:
 
 
 def _params(text: str | None) -> Any:
-    """Connection params; what is no JSON counts as absent."""
+    """Connection params; text that is not JSON counts as absent."""
     if not text:
         return None
     try:

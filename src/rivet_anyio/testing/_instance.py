@@ -12,6 +12,7 @@ import anyio.abc
 from anyio import CancelScope, move_on_after
 
 from .._errors import ActorError, ActorSpecifier
+from .._io.waiting import Signal
 from ..protocol.keys import escape_key
 from ._actors import Actor, actions_of
 from ._context import ActorContext
@@ -69,9 +70,9 @@ class _Life:
 
     def __init__(self) -> None:
         self.scope = CancelScope()
-        self.started = anyio.Event()
-        self.stopping = anyio.Event()
-        self.ended = anyio.Event()
+        self.started = Signal()
+        self.stopping = Signal()
+        self.ended = Signal()
         self.was_awake = False
         self.error: Exception | None = None
         self.end: _End = "sleep"
@@ -95,7 +96,7 @@ class Instance:
         connections: Its open connections.
         mailbox: Its queues.
         calls: How many calls are under way.
-        start_error: Why it could not start, as the engine tells it.
+        start_error: Why it could not start, as the engine reports it.
     """
 
     def __init__(self, host: Host, ref: ActorRef, factory: Callable[[], Actor], input: Any) -> None:
@@ -112,7 +113,7 @@ class Instance:
         self._input = input
         self._is_created = False
         self._life: _Life | None = None
-        self._quiet = anyio.Event()
+        self._quiet = Signal()
         self.actor = factory()
         if not isinstance(self.actor, Actor):
             raise TypeError(f"{factory!r} makes {self.actor!r}, which is no Actor")
@@ -253,7 +254,7 @@ class Instance:
         await self._ask(connection, "on_before_connect")
 
     async def welcome(self, connection: ActorConnection) -> None:
-        """Tell the actor about a connection that is one of its own now.
+        """Notify the actor of a connection that is one of its own now.
 
         Raises:
             ActorError: when the hook took too long.
@@ -278,7 +279,7 @@ class Instance:
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
-        """Tell the actor that a connection has ended."""
+        """Notify the actor that a connection has ended."""
         with self.guarded("on_disconnect"):
             await self.actor.on_disconnect(connection)
 
@@ -300,7 +301,7 @@ class Instance:
             self.calls -= 1
             if not self.calls:
                 self._quiet.set()
-                self._quiet = anyio.Event()
+                self._quiet = Signal()
 
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""

@@ -10,6 +10,7 @@ import anyio.abc
 from anyio import CancelScope
 from anyio.abc import SocketAttribute
 
+from .._io.waiting import Signal
 from ._network import Network, Wire
 from ._time import refuse_virtual_time
 
@@ -33,7 +34,7 @@ class Listening:
         self._host = host
         self._port = port
         self._scope = CancelScope()
-        self._done = anyio.Event()
+        self._done = Signal()
 
     async def __aenter__(self) -> str:
         tasks = self._tasks()

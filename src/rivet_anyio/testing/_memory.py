@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from .._errors import ConnectError, ConnectionLostError
+from .._io.waiting import Signal
 
 __all__ = ["ClientStream", "MemoryConnector", "MemoryStream", "MemoryTransport", "memory_pipe"]
 
@@ -27,7 +28,7 @@ class _Half:
         self.abandoned = False
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     @property
     def is_readable(self) -> bool:
@@ -91,7 +92,7 @@ class _Half:
 
     def _notify(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
 
 class MemoryStream(anyio.abc.ByteStream):
@@ -236,7 +237,7 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
             with anyio.fail_after(timeout):
                 await self._stream.send(buffer)
         except TimeoutError as exc:
-            raise httpcore.WriteTimeout("no room in time") from exc
+            raise httpcore.WriteTimeout("no capacity in time") from exc
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             raise httpcore.WriteError("the connection is closed") from exc
 
@@ -345,7 +346,7 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 def _as_httpx(exc: Exception) -> Exception:
     """httpx's exception of the same name, or the exception itself."""
-    twin = getattr(httpx, type(exc).__name__, None)
-    if type(exc).__module__.startswith("httpcore") and twin is not None:
-        return typing.cast("Exception", twin(str(exc)))
+    known = getattr(httpx, type(exc).__name__, None)
+    if type(exc).__module__.startswith("httpcore") and known is not None:
+        return typing.cast("Exception", known(str(exc)))
     return exc

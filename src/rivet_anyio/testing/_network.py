@@ -11,6 +11,7 @@ from anyio import CancelScope
 
 from .._checks import check_seconds, check_size
 from .._errors import ConnectError
+from .._io.waiting import Signal
 from ._memory import MemoryStream, memory_pipe
 
 __all__ = ["Network", "Wire"]
@@ -27,7 +28,7 @@ class Network:
         self._refusals = 0
         self._outages = 0
         self._stalls = 0
-        self._flow = anyio.Event()
+        self._flow = Signal()
 
     @property
     def latency(self) -> float:
@@ -87,7 +88,7 @@ class Network:
     def stalled(self) -> Generator[None]:
         """Inside this block no byte of the server arrives, and none is lost.
 
-        Requests do arrive. At the end, what was held up comes at once, frames put together.
+        Requests do arrive. At the end, what was stalled comes at once, frames put together.
         """
         self._stalls += 1
         try:
@@ -96,7 +97,7 @@ class Network:
             self._stalls -= 1
             if not self._stalls:
                 self._flow.set()
-                self._flow = anyio.Event()
+                self._flow = Signal()
 
     def _dial(self) -> MemoryStream:
         """A new connection in memory: the client's end."""
@@ -150,8 +151,8 @@ class Wire:
         self._scope = CancelScope()
 
     @property
-    def is_held(self) -> bool:
-        """Whether the client is known to hold its end: in memory that is known at once."""
+    def is_peer_there(self) -> bool:
+        """Whether the client is known to be there: in memory that is known at once."""
         return isinstance(self._stream, MemoryStream) and not self._stream.is_peer_gone
 
     async def run(self, serve: Callable[[Wire], Awaitable[None]]) -> None:
@@ -188,7 +189,7 @@ class Wire:
             await self._stream.send(data[start : start + size])
 
     def drop(self) -> None:
-        """Break off at once: in memory the client can tell before anything else runs."""
+        """Break off at once: in memory the client sees it before anything else runs."""
         self.is_dropped = True
         if isinstance(self._stream, MemoryStream):
             self._stream.close()

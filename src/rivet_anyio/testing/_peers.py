@@ -11,10 +11,17 @@ from .._checks import check_name, check_size, check_text
 from .._errors import ClosedError
 from ._records import ActorRef
 
-__all__ = ["ActorConnection", "ActorSocket", "Line", "RawLine", "check_close", "current_connection"]
+__all__ = [
+    "ActorConnection",
+    "ActorSocket",
+    "EventChannel",
+    "MessageChannel",
+    "check_close",
+    "current_connection",
+]
 
 
-class Line(Protocol):
+class EventChannel(Protocol):
     """What carries events to a client."""
 
     def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
@@ -22,7 +29,7 @@ class Line(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye."""
+        """Send a close frame."""
         ...
 
     def drop(self) -> None:
@@ -58,12 +65,12 @@ class ActorConnection:
         state: Anything the actor wants to keep with it.
     """
 
-    def __init__(self, id: str, actor: ActorRef, params: Any, line: Line | None) -> None:
+    def __init__(self, id: str, actor: ActorRef, params: Any, channel: EventChannel | None) -> None:
         self.id = id
         self.actor = actor
         self.params = params
         self.state: Any = None
-        self._line = line
+        self._channel = channel
         self._may_send = True
 
     def __repr__(self) -> str:
@@ -72,7 +79,7 @@ class ActorConnection:
     @property
     def is_http(self) -> bool:
         """Whether this stands for one call over HTTP: events for it go nowhere."""
-        return self._line is None
+        return self._channel is None
 
     def send(self, event: str, *args: Any) -> None:
         """Send an event to this client alone, subscribed or not.
@@ -84,14 +91,14 @@ class ActorConnection:
         event = check_name("event", event)
         if not self._may_send:
             raise RuntimeError("Connection not connected yet")
-        if self._line is not None:
-            self._line.deliver(event, args, subscribed_only=False)
+        if self._channel is not None:
+            self._channel.deliver(event, args, subscribed_only=False)
 
     def disconnect(self, reason: str = "") -> None:
         """Close the connection with code 1000; the client will come back."""
         check_close(1000, reason)
-        if self._line is not None:
-            self._line.close(1000, reason)
+        if self._channel is not None:
+            self._channel.close(1000, reason)
 
     def drop(self, code: int | None = None, reason: str = "") -> None:
         """Fail, as networks and servers do.
@@ -101,29 +108,29 @@ class ActorConnection:
             reason: The close frame's reason.
         """
         check_close(code, reason)
-        if self._line is None:
+        if self._channel is None:
             return
         if code is None:
-            self._line.drop()
+            self._channel.drop()
         else:
-            self._line.close(code, reason)
+            self._channel.close(code, reason)
 
     def send_message(self, data: str | bytes) -> None:
         """Send a whole WebSocket message as it is: one that is none of the protocol's, say."""
-        if self._line is not None:
-            self._line.send_message(data)
+        if self._channel is not None:
+            self._channel.send_message(data)
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes outside of all frames: what follows cannot be read any more."""
-        if self._line is not None:
-            self._line.send_bytes(data)
+        if self._channel is not None:
+            self._channel.send_bytes(data)
 
 
 current_connection: ContextVar[ActorConnection] = ContextVar("current_connection")
 """Whose call the running code works on."""
 
 
-class RawLine(Protocol):
+class MessageChannel(Protocol):
     """What carries raw messages to and from a client."""
 
     def send_message(self, data: str | bytes) -> None:
@@ -135,7 +142,7 @@ class RawLine(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye."""
+        """Send a close frame."""
         ...
 
 
@@ -148,11 +155,11 @@ class ActorSocket:
         params: What the client sent along, or None.
     """
 
-    def __init__(self, id: str, path: str, params: Any, line: RawLine) -> None:
+    def __init__(self, id: str, path: str, params: Any, channel: MessageChannel) -> None:
         self.id = id
         self.path = path
         self.params = params
-        self._line = line
+        self._channel = channel
         self._closed = False
 
     async def send(self, data: str | bytes) -> None:
@@ -166,7 +173,7 @@ class ActorSocket:
         await anyio.lowlevel.checkpoint()
         if self._closed:
             raise ClosedError("the actor has closed this WebSocket")
-        self._line.send_message(data)
+        self._channel.send_message(data)
 
     async def receive(self) -> str | bytes:
         """The next message.
@@ -176,7 +183,7 @@ class ActorSocket:
 
         Cancellation: safe, no message is lost.
         """
-        data = await self._line.receive_message()
+        data = await self._channel.receive_message()
         if data is None:
             raise anyio.EndOfStream
         return data
@@ -200,5 +207,5 @@ class ActorSocket:
         """
         check_close(code, reason)
         self._closed = True
-        self._line.close(code, reason)
+        self._channel.close(code, reason)
         await anyio.lowlevel.checkpoint()

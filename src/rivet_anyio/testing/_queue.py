@@ -8,6 +8,8 @@ from typing import Any
 
 import anyio
 
+from .._io.waiting import Signal
+
 __all__ = ["ActorQueue", "Mailbox", "QueueMessage"]
 
 
@@ -22,7 +24,7 @@ class QueueMessage:
     def __init__(self, queue: str, body: Any) -> None:
         self.queue = queue
         self.body = body
-        self._completed = anyio.Event()
+        self._completed = Signal()
         self._response: Any = None
 
     def __repr__(self) -> str:
@@ -53,13 +55,13 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._messages: deque[QueueMessage] = deque()
-        self._arrival = anyio.Event()
+        self._arrival = Signal()
 
     def put(self, message: QueueMessage) -> None:
         """Take a message in."""
         self._messages.append(message)
         self._arrival.set()
-        self._arrival = anyio.Event()
+        self._arrival = Signal()
 
     def waiting(self, accepts: Callable[[str], bool]) -> list[QueueMessage]:
         """What nobody has taken yet."""

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
-import anyio
-
 from .._checks import check_function, check_instance, check_size
+from .._io.waiting import Signal
 
 __all__ = [
     "ActionCalled",
@@ -169,7 +168,7 @@ class Log(Sequence[Record]):
 
     def __init__(self) -> None:
         self._records: list[Record] = []
-        self._growth = anyio.Event()
+        self._growth = Signal()
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -218,7 +217,7 @@ class Log(Sequence[Record]):
     def _append(self, record: Record) -> None:
         self._records.append(record)
         self._growth.set()
-        self._growth = anyio.Event()
+        self._growth = Signal()
 
     async def _grown(self) -> None:
         """Wait for the next record."""

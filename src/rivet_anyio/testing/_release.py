@@ -1,4 +1,4 @@
-"""Which RivetKit version the server plays, and what a client can tell it by."""
+"""Which RivetKit version the server plays, and how a client recognises it."""
 
 from __future__ import annotations
 

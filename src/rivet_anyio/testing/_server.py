@@ -41,7 +41,7 @@ from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
-from ._websocket import OpenLines
+from ._websocket import OpenWebSockets
 
 __all__ = [
     "ActorCrashError",
@@ -132,7 +132,7 @@ class ActorServer:
         self.network = Network(self._accept)
         self._host = Host(release_of(version), self.log, self.faults)
         self._registry = Registry(self._host, actors)
-        self._open = OpenLines()
+        self._open = OpenWebSockets()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
         self._leaks = leaks
         self._epoch = epoch
@@ -419,7 +419,7 @@ class ActorServer:
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""
         with anyio.move_on_after(_LAST_WORDS_SECONDS):
-            while not self._open.are_held:
+            while not self._open.are_peers_there:
                 await self._open.changed()
         return self._open.describe()
 

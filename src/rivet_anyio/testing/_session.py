@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 
 from .._errors import ActorError, ProtocolError
+from .._io.waiting import Signal
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
-from ._websocket import WebSocketLine
+from ._websocket import ServerWebSocket
 from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
 __all__ = ["ReplyLost", "Session", "failure", "perform"]
@@ -33,14 +34,14 @@ class Session:
         codec: ServerCodec,
         connection_id: str,
         params: Any,
-        line: WebSocketLine,
+        channel: ServerWebSocket,
         fault: ConnectFault | None,
     ) -> None:
         self.connection = ActorConnection(connection_id, instance.ref, params, self)
         self._host = host
         self._instance = instance
         self._codec = codec
-        self._line = line
+        self._channel = channel
         self._fault = fault
         self._subscriptions: set[str] = set()
         self._generation = 0
@@ -49,25 +50,25 @@ class Session:
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
-        await self._line.run(self._talk)
+        await self._channel.run(self._talk)
 
     # What an actor's connection does
 
     def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
         if not subscribed_only or event in self._subscriptions:
-            self._line.send_message(self._codec.event(event, args))
+            self._channel.send_message(self._codec.event(event, args))
 
     def close(self, code: int, reason: str) -> None:
-        self._line.close(code, reason)
+        self._channel.close(code, reason)
 
     def drop(self) -> None:
-        self._line.drop()
+        self._channel.drop()
 
     def send_message(self, data: str | bytes) -> None:
-        self._line.send_message(data)
+        self._channel.send_message(data)
 
     def send_bytes(self, data: bytes) -> None:
-        self._line.send_bytes(data)
+        self._channel.send_bytes(data)
 
     async def _talk(self) -> None:
         instance, connection = self._instance, self.connection
@@ -77,7 +78,7 @@ class Session:
             try:
                 await instance.ready()
             except ActorError as error:
-                self._turn_away(error)
+                self._end_with(error)
                 return
             await instance.admit(connection)
         except Exception as error:
@@ -92,14 +93,16 @@ class Session:
             self._refuse(error, "on_connect")
             return
         self._record(Connected, connection.id, connection.params)
-        self._line.send_message(self._codec.init(instance.ref.id, connection.id))
+        self._channel.send_message(self._codec.init(instance.ref.id, connection.id))
         try:
-            while (data := await self._line.receive_message()) is not None:
+            while (data := await self._channel.receive_message()) is not None:
                 await self._take(data)
         finally:
             instance.connections.pop(connection.id, None)
-            line = self._line
-            self._record(Disconnected, connection.id, line.code, line.reason, line.by_client)
+            channel = self._channel
+            self._record(
+                Disconnected, connection.id, channel.code, channel.reason, channel.by_client
+            )
             self._host.tasks.start_soon(instance.part, connection)
 
     def _refuse(self, error: Exception, hook: str) -> None:
@@ -114,26 +117,26 @@ class Session:
                 seen = ActorError(seen.group, seen.code, str(error))
         self._record(Refused, self.connection.params, seen.group, seen.code)
         if release.has_engine:
-            self._line.send_message(self._codec.error(seen, None))
+            self._channel.send_message(self._codec.error(seen, None))
         elif hook == "on_connect":
-            self._line.close(1000, "`onConnect` failed")
+            self._channel.close(1000, "`onConnect` failed")
             self._host.tasks.start_soon(self._instance.part, self.connection)
         reason = seen.code if release.minor == 0 else f"{seen.group}.{seen.code}"
-        self._line.close(1011, reason[:_REASON_BYTES])
+        self._channel.close(1011, reason[:_REASON_BYTES])
 
-    def _turn_away(self, error: ActorError) -> None:
+    def _end_with(self, error: ActorError) -> None:
         """The actor is not there, or cannot start."""
         self._record(Refused, self.connection.params, error.group, error.code)
         release = self._host.release
         reason = error.code if release.minor == 0 else f"{error.group}.{error.code}"
-        self._line.close(1011, reason)
+        self._channel.close(1011, reason)
 
     async def _take(self, data: str | bytes) -> None:
         try:
             message = self._codec.client_message(data)
         except ProtocolError:
             logger.warning("%s: a message that is none: %.200r", self._instance.ref, data)
-            self._line.close(1011, "actor.invalid_request")
+            self._channel.close(1011, "actor.invalid_request")
             return
         if self._host.release.is_serial:
             self._waiting.append(message)
@@ -144,7 +147,7 @@ class Session:
 
     async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start it; as in JavaScript, it runs to its first await before anything else."""
-        begun = anyio.Event()
+        begun = Signal()
         self._host.tasks.start_soon(_run, _FirstStep(work, begun.set))
         await begun.wait()
 
@@ -180,11 +183,11 @@ class Session:
                 )
                 answer = self._codec.action_response(request.id, output)
             except ReplyLost:
-                self._line.drop()
+                self._channel.drop()
                 return
             except Exception as error:
                 answer = self._failed(request, error)
-            self._line.send_message(answer)
+            self._channel.send_message(answer)
 
     def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
         seen = failure(self._instance, request.name, error)

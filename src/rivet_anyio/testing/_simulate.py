@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .._checks import check_instance
+from .._io.internals import ready_handles, trio_scheduling
 from ._time import VirtualTimeLoop, run_virtual
 
 __all__ = ["explore", "simulate"]
@@ -29,7 +30,7 @@ def simulate(
 ) -> T:
     """Run a program in virtual time, with everything that is left to chance drawn from a seed.
 
-    The same seed gives the same run: tasks that are ready take turns in an order drawn from it,
+    The same seed gives the same run: tasks that are ready run in an order drawn from it,
     and so is what the program, and `Retry`, take from the module `random`. Threads, sets of
     strings, other clocks and `os.urandom` stay what they are: nothing the program does may depend
     on them. The garbage collector rests meanwhile.
@@ -99,7 +100,7 @@ class _ShuffledLoop(VirtualTimeLoop):
         self._count = 0
 
     def _run_once(self) -> None:
-        ready: Any = self._ready  # type: ignore[attr-defined]
+        ready = ready_handles(self)
         batch = self._in_order(ready)
         if len(batch) > 1:
             self._chance.shuffle(batch)
@@ -162,14 +163,12 @@ def _seeded_trio(seed: int, backend: str) -> Generator[None]:
     if backend != "trio":
         yield
         return
-    from trio._core import _run
-
-    run: Any = _run
-    state, was_deterministic = run._r.getstate(), run._ALLOW_DETERMINISTIC_SCHEDULING
-    run._r.seed(seed)
+    run, chance = trio_scheduling()
+    state, was_deterministic = chance.getstate(), run._ALLOW_DETERMINISTIC_SCHEDULING
+    chance.seed(seed)
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
         yield
     finally:
-        run._r.setstate(state)
+        chance.setstate(state)
         run._ALLOW_DETERMINISTIC_SCHEDULING = was_deterministic

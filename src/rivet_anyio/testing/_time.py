@@ -2,7 +2,7 @@
 
 It works because everything a test does happens inside the event loop. What happens outside, on
 sockets, in threads and in processes, would have to be waited for in real time, so it is refused
-where that can be told.
+where it can be noticed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
+
+from .._io.internals import is_trio_waiting_for_idle
 
 __all__ = [
     "DeadlockError",
@@ -186,13 +188,11 @@ class _DeadlockDetector:
     def before_io_wait(self, timeout: float) -> None:
         """Trio is about to look for I/O, with nothing left to run."""
         import trio
-        from trio._core import _run
 
-        context: Any = _run.GLOBAL_RUN_CONTEXT
         statistics = trio.lowlevel.current_statistics()
         if (
             statistics.tasks_runnable == 0
-            and not context.runner.waiting_for_idle
+            and is_trio_waiting_for_idle() is False
             and statistics.seconds_to_next_deadline == float("inf")
             and statistics.run_sync_soon_queue_size == 0
             and self.scope is not None

@@ -13,11 +13,12 @@ from anyio import move_on_after
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 
+from .._io.waiting import Signal
 from ._http import HttpRequest, Upgrade
 from ._network import Wire
 from ._records import ActorRef
 
-__all__ = ["OpenLines", "WebSocketLine", "offers_of", "upgrade_answer"]
+__all__ = ["OpenWebSockets", "ServerWebSocket", "offers_of", "upgrade_answer"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_SECONDS = 5.0
@@ -44,7 +45,7 @@ def upgrade_answer(request: HttpRequest, run: Callable[[Wire, bytes], Awaitable[
     return Upgrade(own, run)
 
 
-class WebSocketLine:
+class ServerWebSocket:
     """One WebSocket: what is sent goes to a queue that one task writes out.
 
     Attributes:
@@ -60,12 +61,12 @@ class WebSocketLine:
         self._wire = wire
         self._connection = Connection(ConnectionType.SERVER, trailing_data=early)
         self._outgoing: deque[bytes] = deque()
-        self._wake = anyio.Event()
+        self._wake = Signal()
         self._parts: list[Any] = []
         self._messages: deque[str | bytes] = deque()
         self._over = False
-        self._farewell = b""
-        self._written = anyio.Event()
+        self._close_frame = b""
+        self._written = Signal()
 
     @property
     def is_open(self) -> bool:
@@ -73,9 +74,9 @@ class WebSocketLine:
         return not self._over and self.code is None
 
     @property
-    def is_held(self) -> bool:
-        """Whether the client is known to hold its end, and nobody has said goodbye."""
-        return self.is_open and self._wire.is_held
+    def is_peer_there(self) -> bool:
+        """Whether the client is known to be there, and neither side has sent a close frame."""
+        return self.is_open and self._wire.is_peer_there
 
     def send_message(self, data: str | bytes) -> None:
         """Send a message, if the connection is open."""
@@ -107,8 +108,8 @@ class WebSocketLine:
                 tasks.start_soon(self._write)
                 await body()
                 # Only now: a client that has its answer finds its connection gone from the log.
-                if self._farewell:
-                    self.send_bytes(self._farewell)
+                if self._close_frame:
+                    self.send_bytes(self._close_frame)
                 while await self.receive_message() is not None:
                     pass
                 self._wake.set()
@@ -153,7 +154,7 @@ class WebSocketLine:
                     self.by_client = True
                     self.code, self.reason = int(event.code), event.reason or ""
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
-                    self._farewell = self._connection.send(event.response())
+                    self._close_frame = self._connection.send(event.response())
                 self._end()
 
     async def _write(self) -> None:
@@ -167,7 +168,7 @@ class WebSocketLine:
                     await self._wait_for_answer()
                 else:
                     await self._wake.wait()
-                    self._wake = anyio.Event()
+                    self._wake = Signal()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._over = True
         finally:
@@ -178,32 +179,32 @@ class WebSocketLine:
         with move_on_after(_CLOSE_SECONDS):
             while not self._over:
                 await self._wake.wait()
-                self._wake = anyio.Event()
+                self._wake = Signal()
         if not self._over:
             self._wire.drop()
 
 
-class OpenLines:
+class OpenWebSockets:
     """The WebSockets of a server that are open, whom they lead to, and a way to see them end."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, tuple[ActorRef, WebSocketLine]] = {}
-        self._change = anyio.Event()
+        self._channels: dict[str, tuple[ActorRef, ServerWebSocket]] = {}
+        self._change = Signal()
 
-    def add(self, id: str, ref: ActorRef, line: WebSocketLine) -> None:
+    def add(self, id: str, ref: ActorRef, channel: ServerWebSocket) -> None:
         """One more."""
-        self._lines[id] = (ref, line)
+        self._channels[id] = (ref, channel)
 
     def remove(self, id: str) -> None:
         """One has ended."""
-        del self._lines[id]
+        del self._channels[id]
         self._change.set()
-        self._change = anyio.Event()
+        self._change = Signal()
 
     @property
-    def are_held(self) -> bool:
+    def are_peers_there(self) -> bool:
         """Whether the client of every one is known to be there; also when there is none."""
-        return all(line.is_held for _, line in self._lines.values())
+        return all(channel.is_peer_there for _, channel in self._channels.values())
 
     async def changed(self) -> None:
         """Wait until one has ended."""
@@ -211,4 +212,4 @@ class OpenLines:
 
     def describe(self) -> list[str]:
         """What is open, and to whom."""
-        return [f"{id} to {ref}" for id, (ref, _) in self._lines.items()]
+        return [f"{id} to {ref}" for id, (ref, _) in self._channels.items()]

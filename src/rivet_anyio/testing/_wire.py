@@ -136,7 +136,7 @@ class _Bare:
 
     def __init__(self, release: Release) -> None:
         self._version = release.bare_version.to_bytes(2, "little")
-        self._tells_actor = release.bare_version >= 4
+        self._has_actor = release.bare_version >= 4
         self._form = COMPAT_CBOR if release.dialect is Dialect.COMPAT else PLAIN_CBOR
 
     def client_message(self, data: bytes | str) -> ClientMessage:
@@ -205,7 +205,7 @@ class _Bare:
         )
 
     def _actor(self, error: ActorError) -> bytes:
-        if not self._tells_actor:
+        if not self._has_actor:
             return b""
         if error.actor is None:
             return bare.optional(None)
@@ -229,7 +229,7 @@ class _Cbor:
 
     def __init__(self, release: Release) -> None:
         compat = release.dialect is Dialect.COMPAT
-        self._tells_actor = release.bare_version >= 4
+        self._has_actor = release.bare_version >= 4
         self._form = COMPAT_CBOR if compat else PLAIN_CBOR
         # What goes over HTTP passes through JSON values in the 2.3 runtime.
         self._http_form = TAGLESS_CBOR if compat else PLAIN_CBOR
@@ -281,7 +281,7 @@ class _Cbor:
         }
         if error.metadata is not None:
             fields["metadata"] = _cbor(prepare(error.metadata, form, "metadata"))
-        if error.actor is not None and self._tells_actor:
+        if error.actor is not None and self._has_actor:
             actor = {
                 "actorId": _cbor(error.actor.id),
                 "generation": _cbor_u64(error.actor.generation),
@@ -297,7 +297,7 @@ class _Json:
     content_type = "application/json"
 
     def __init__(self, release: Release) -> None:
-        self._tells_actor = release.bare_version >= 4
+        self._has_actor = release.bare_version >= 4
         self._form = COMPAT_JSON if release.dialect is Dialect.COMPAT else PLAIN_JSON
         # Servers write floats as they are; it is their reader that rounds.
         self._written = msgspec.structs.replace(self._form, rounds=False)
@@ -345,7 +345,7 @@ class _Json:
         }
         if error.metadata is not None:
             fields["metadata"] = self._value(error.metadata, "metadata")
-        if error.actor is not None and self._tells_actor:
+        if error.actor is not None and self._has_actor:
             fields["actor"] = {"actorId": error.actor.id, "generation": error.actor.generation}
             if error.actor.key is not None:
                 fields["actor"]["key"] = error.actor.key

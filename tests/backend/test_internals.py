@@ -1,0 +1,195 @@
+"""What is used of other libraries' internals: there in the versions tried, and not missed without.
+
+The first tests fail when a new version of a library moves one of them: then look for its new place,
+or for something documented.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from anyio._backends import _asyncio as anyio_backend
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from rivet_anyio._io import internals
+from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
+from rivet_anyio.testing import run_virtual, simulate
+
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+on_trio = pytest.mark.parametrize("anyio_backend", ["trio"])
+
+
+def forget() -> None:
+    """Let everything be looked for again."""
+    for found in (
+        internals.asyncio_checkpoint_if_cancelled,
+        internals.ScopeCheck.is_possible,
+        internals._marks_functions,
+        internals.mask_in_c,
+        internals._warn,
+    ):
+        found.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.WARNING, "rivet_anyio")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+@on_asyncio
+async def test_what_anyio_has() -> None:
+    assert internals.asyncio_checkpoint_if_cancelled() is not checkpoint_if_cancelled
+    assert internals.ScopeCheck.is_possible()
+    check = internals.ScopeCheck(asyncio.get_running_loop())
+    assert check.run() is None
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        pending = check.run()
+        assert pending is not None
+        await pending
+        pytest.fail("not cancelled")
+    assert scope.cancelled_caught
+
+
+@on_trio
+async def test_what_trio_has() -> None:
+    assert internals._marks_functions()
+    assert internals.is_trio_waiting_for_idle() is False
+    module, chance = internals.trio_scheduling()
+    assert isinstance(module._ALLOW_DETERMINISTIC_SCHEDULING, bool)
+    assert isinstance(chance, random.Random)
+
+
+@on_trio
+async def test_trio_knows_what_it_must_not_interrupt() -> None:
+    from trio.lowlevel import currently_ki_protected, disable_ki_protection
+
+    @disable_ki_protection
+    def ask(function: Callable[[], bool]) -> bool:
+        return function()
+
+    assert ask(internals.ki_protected(lambda: currently_ki_protected()))
+    assert not ask(lambda: currently_ki_protected())
+
+
+def test_what_asyncio_has() -> None:
+    loop = asyncio.SelectorEventLoop()
+    try:
+        loop.call_soon(print)
+        (handle,) = internals.ready_handles(loop)
+        assert handle._callback is print
+    finally:
+        loop.close()
+
+
+def test_what_websockets_has() -> None:
+    assert fastest_mask() is not apply_mask_slowly
+
+
+def test_without_the_c_extension(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    assert fastest_mask() is fastest_mask() is apply_mask_slowly
+    (warning,) = warnings()
+    assert "has no speedups.apply_mask: large messages take longer" in warning
+
+
+@on_asyncio
+async def test_without_anyios_backend(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    monkeypatch.delattr(anyio_backend, "AsyncIOBackend")
+    monkeypatch.delattr(anyio_backend, "_task_states")
+    for _ in range(2):
+        assert internals.asyncio_checkpoint_if_cancelled() is checkpoint_if_cancelled
+        assert not internals.ScopeCheck.is_possible()
+    monkeypatch.undo()
+    assert len(warnings()) == 2
+
+
+@on_trio
+async def test_a_trio_that_returns_another_function(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    import trio
+
+    def wrapping(function: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: ("wrapped", function())
+
+    monkeypatch.setattr(trio.lowlevel, "enable_ki_protection", wrapping)
+    monkeypatch.setattr(trio.lowlevel, "currently_ki_protected", lambda: False)
+    function: Callable[[], Any] = int
+    for _ in range(2):
+        assert internals.ki_protected(function)() == ("wrapped", 0)
+    assert len(warnings()) == 1
+
+
+def test_without_trios_scheduler(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    async def main() -> str:
+        await anyio.sleep(1000)
+        return "done"
+
+    from trio._core import _run
+
+    monkeypatch.setattr(_run, "GLOBAL_RUN_CONTEXT", Hiding(_run.GLOBAL_RUN_CONTEXT))
+    assert run_virtual(main, backend="trio") == "done"
+    assert len(warnings()) <= 1
+    monkeypatch.delattr(_run, "_r")
+    with pytest.raises(RuntimeError, match=r"a seed cannot decide .* Use backend='asyncio'"):
+        simulate(main, seed=1, backend="trio")
+
+
+class Hiding:
+    """Trio's context without the runner's `waiting_for_idle`."""
+
+    def __init__(self, context: Any) -> None:
+        self.__dict__["context"] = context
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.__dict__["context"], name)
+        return object() if name == "runner" and _asked_by_us() else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["context"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__dict__["context"], name)
+
+
+def _asked_by_us() -> bool:
+    return bool(sys._getframe(2).f_globals["__name__"] == internals.__name__)
+
+
+def test_importing_the_client_imports_none_of_them() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, rivet_anyio; rivet_anyio.Client\n"
+            "print([n for n in sys.modules if n in ('trio', 'websockets')])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n"

@@ -157,6 +157,10 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
     async def handle(stream: SocketStream) -> None:
         nonlocal accepted
         accepted += 1
+        # On asyncio, AnyIO reads on until it has waited once, whatever its user takes.
+        transport = getattr(stream, "_transport", None)
+        if transport is not None:
+            transport.pause_reading()
         async with stream:
             try:
                 await handler(Peer(stream, accepted))

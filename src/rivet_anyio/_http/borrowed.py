@@ -167,7 +167,7 @@ class Borrowed:
         parts: list[bytes] = []
         size = 0
         with self.translated():
-            async for part in response.aiter_raw():
+            async for part in _pieces(response):
                 size += len(part)
                 if size > self._max_body_size:
                     raise ProtocolError(
@@ -182,7 +182,7 @@ class Borrowed:
         if not is_encoded(response.headers):
             try:
                 with self.translated():
-                    async for part in response.aiter_raw():
+                    async for part in _pieces(response):
                         body += part
                         if len(body) > MAX_REFUSAL:
                             break
@@ -227,7 +227,7 @@ class BorrowedAnswer:
     def __init__(self, transport: Borrowed, response: httpx.Response) -> None:
         self._transport = transport
         self._response = response
-        self._pieces = response.aiter_raw()
+        self._pieces = _pieces(response)
 
     @property
     def status(self) -> int:
@@ -247,7 +247,8 @@ class BorrowedAnswer:
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return self._response.headers.raw
+        headers: list[tuple[bytes, bytes]] = self._response.headers.raw
+        return headers
 
     async def read(self) -> bytes:
         with self._transport.translated():
@@ -321,6 +322,13 @@ class UpgradedStream:
 
     async def aclose(self) -> None:
         await _drop(self._response)
+
+
+def _pieces(response: Any) -> AsyncIterator[bytes]:
+    """The body as it was sent; a transport of the user's may have read it already."""
+    pieces: AsyncIterator[bytes]
+    pieces = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+    return pieces
 
 
 async def _drop(response: httpx.Response) -> None:

@@ -169,6 +169,10 @@ class Wire:
                 if not (pooled.is_reused and not exchange.is_head_started) or fresh:
                     raise ConnectError(f"the handshake broke: {lost}") from lost
                 fresh = True
+            except ProtocolError as exc:
+                if exchange.head is not None:
+                    raise
+                raise ConnectError(f"the handshake broke: {exc}") from exc
             finally:
                 running.end()
 

@@ -96,7 +96,7 @@ async def test_a_101_to_something_else() -> None:
         await peer.send(good.replace(b"Upgrade: websocket", b"Upgrade: h2c"))
         await peer.silence()
 
-    assert "not asked for" in str(await refused(handler, ProtocolError))
+    assert "not asked for" in str(await refused(handler, ConnectError))
 
 
 @pytest.mark.parametrize(

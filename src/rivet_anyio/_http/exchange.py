@@ -336,7 +336,6 @@ class Exchange:
             or not protocols
             or not protocols <= self._upgrade
         ):
-            self.head = head
             self._break("the server switched (101) to a protocol that was not asked for")
         else:
             self._switch(head, behind)

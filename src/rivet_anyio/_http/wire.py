@@ -170,8 +170,6 @@ class Wire:
                     raise ConnectError(f"the handshake broke: {lost}") from lost
                 fresh = True
             except ProtocolError as exc:
-                if exchange.head is not None:
-                    raise
                 raise ConnectError(f"the handshake broke: {exc}") from exc
             finally:
                 running.end()

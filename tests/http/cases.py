@@ -119,6 +119,8 @@ _PLAIN = (
     _good("names in lower case", _OK + b"content-length: 3\r\n\r\nabc"),
     _good("names in upper case", _OK + b"CONTENT-LENGTH: 3\r\n\r\nabc"),
     _good("no blank behind the colon", _OK + b"Content-Length:3\r\n\r\nabc"),
+    _good("a blank behind a value", _field(b"X-Name: x ")),
+    _good("two blanks before a value", _field(b"X-Name:  x")),
     _good("blanks around a value", _OK + b"Content-Length: \t 3 \t \r\n\r\nabc"),
     _good("a length with zeros before it", _OK + b"Content-Length: 0003\r\n\r\nabc"),
     _good("an empty field", _field(b"X-Empty:")),

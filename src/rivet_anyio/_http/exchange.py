@@ -27,7 +27,7 @@
 #     HEAD      1xx but 101, up to 16 of them                   HEAD; it is dropped
 #               101 that `upgrade` asked for                    UPGRADED
 #               2xx to CONNECT                                  UPGRADED
-#               another head: HEAD, 204, 304, or length 0       DONE
+#               another head that has no body                   DONE
 #               another head                                    BODY
 #               the end of the stream                           BROKEN
 #     BODY      the last byte of the length, or of the chunks   DONE
@@ -39,26 +39,32 @@
 #     UPGRADED  anything                                        UPGRADED; `leftover` grows
 #     BROKEN    anything                                        BROKEN; it is ignored
 #
-# The two meet in two places. Nothing may come before `start()`: a server that sends something
-# unasked breaks the exchange. And a socket is `reusable` only if the request was complete when
-# the answer was: an answer may come while the request still leaves.
+# The two meet in three places. What comes before `start()` breaks the exchange. An answer may come
+# while the request still leaves; then the socket is not `reusable`. And a 101 may not.
 #
 # How an answer is read
 # =====================
 #
-# A head that came in one piece and is plain is read by `plain.read_plain`. Every other head is
-# collected, up to 32 KiB; what h11 would take and this file refuses is refused; then h11 reads it.
-# Bodies are read here, by all means of framing that there are: a length, chunks, or the end of the
-# stream. (h11 would take bare line feeds in trailers, and extensions and trailers without end; to
-# refuse these one has to find each chunk's line, and then nothing is left to do for h11.)
+# A head that came in one piece and is plain is read by `plain.py`. Any other is collected by
+# `head.py`, which refuses what h11 would let through, and then has h11 read it. Bodies that end by
+# their length or with the stream are counted here; `chunks.py` reads the rest. (h11 takes bare line
+# feeds in trailers, and extensions without end. To refuse these, one has to find the line of each
+# chunk, and then nothing is left to do for h11.)
 #
-# Refused rather than guessed: any version but 1.0 and 1.1; a lone CR or LF, NUL, and control
-# characters; a field that goes on in the next line; white space before a colon; a head of more
-# than 32 KiB or 100 fields; more than 16 answers of 1xx; Content-Length twice, with a list, or
-# beside Transfer-Encoding; any Transfer-Encoding but `chunked`, or one in HTTP/1.0; either of them
-# in 1xx; 101 unasked, or to another protocol; chunks whose line has an extension of more than
-# 1 KiB; chunks and extensions that are mostly overhead; trailers beyond the bounds of a head.
-# Trailers are checked and dropped.
+# Refused rather than guessed:
+#
+# - any version but 1.0 and 1.1;
+# - half of a CRLF, NUL and other control characters, a field that goes on in the next line, white
+#   space before a colon;
+# - a head of more than 32 KiB or 100 fields, more than 16 interim answers;
+# - Content-Length twice, as a list, or beside Transfer-Encoding; any Transfer-Encoding but
+#   `chunked`, or one in HTTP/1.0; either of them in an interim answer;
+# - a 101 unasked, to another protocol, or before the request is complete;
+# - chunks with an extension of more than 1 KiB, or that are mostly extensions; trailers beyond the
+#   bounds of a head. Trailers are checked and dropped: they never change the head.
+#
+# Not refused, but the last answer on its socket: HTTP/1.0, `close`, a body that ends with the
+# stream, a 204 that announces a body, any byte behind the answer.
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
 """Fields of a head."""
 
-FORBIDDEN = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Any control character but tab, if it is not the LF behind a CR, nor a CR before LF or the end.
+FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f](?<!\r\n)(?!(?<=\r)(?:\n|\Z))")
 """What no head has: half of a CRLF, or a control character."""
 
 

@@ -32,8 +32,8 @@ def run_lint(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session) -> None:
-    """Three at a time: most of them wait most of the time. tests/conftest.py says in what order."""
-    session.run("pytest", "-n3", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs)
+    """Three at a time: most of them wait most of the time."""
+    session.run("pytest", "-n", "3", "--dist", "loadfile", *session.posargs)
 
 
 def run_types(session: nox.Session) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
@@ -63,18 +62,12 @@ def _watches_no_sockets(backend: AsyncioBackend, sock: object, data: bytes) -> N
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--all-versions` runs; under xdist, begin with files of few tests.
-
-    A test among few takes long, and one among hundreds does not. So whole files of short tests
-    remain for the end, and no worker waits long for the last one.
-    """
-    if not config.getoption("--all-versions"):
-        left_out = [item for item in items if not _is_ordinary(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if _is_ordinary(item)]
-    if hasattr(config, "workerinput"):
-        tests = Counter(item.path for item in items)
-        items.sort(key=lambda item: tests[item.path])
+    """Leave out what only `--all-versions` runs."""
+    if config.getoption("--all-versions"):
+        return
+    left_out = [item for item in items if not _is_ordinary(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if _is_ordinary(item)]
 
 
 def _is_ordinary(item: pytest.Item) -> bool:

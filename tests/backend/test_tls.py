@@ -227,7 +227,7 @@ async def test_large_writes_make_large_records(
                 sizes.append(len(data))
                 return write(data)
 
-        below, stream._below = stream._below, Below()  # type: ignore[assignment]
+        below, stream._below = stream._below, Below()
         assert stream.write_now(bytes(40_000)) == 40_000
         assert len(sizes) == 1 and sizes[0] < 40_200
         assert await read_exactly(stream, 40_000) == bytes(40_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,10 +12,14 @@ from typing import Any
 
 import anyio
 import pytest
+import sniffio
+import trio
 from anyio import to_thread
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._io.stream import ByteStream, current_backend
+from rivet_anyio._io.asyncio_transport import TransportStream
+from rivet_anyio._io.connect import stream_over
+from rivet_anyio._io.stream import ByteStream
 
 SECONDS = 30
 LONG = 8 * 1024 * 1024
@@ -38,7 +43,8 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 async def streamed(data: bytes = b"") -> AsyncIterator[tuple[ByteStream, socket.socket]]:
     """A stream and what its peer is: a blocking socket."""
     with tcp_pair() as (near, far), anyio.fail_after(SECONDS):
-        stream = current_backend().stream(near, data)
+        stream = await stream_over(near)
+        stream.unread(data)
         try:
             yield stream, far
         finally:
@@ -226,3 +232,131 @@ async def test_dropping_when_cancelled() -> None:
             scope.cancel()
             await stream.aclose()
         assert await to_thread.run_sync(far.recv, 10) == b""
+
+
+async def test_dropping_while_a_read_waits() -> None:
+    async with streamed() as (stream, far), anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            with pytest.raises(ConnectionLostError, match="was dropped"):
+                await stream.read(10)
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        by_callback(stream.drop)
+        assert await to_thread.run_sync(far.recv, 10) == b""
+
+
+async def test_dropping_while_a_write_waits() -> None:
+    async with streamed() as (stream, _far), anyio.create_task_group() as tasks:
+
+        async def write() -> None:
+            with pytest.raises(ConnectionLostError, match="was dropped"):
+                await stream.write(bytes(64 * 1024 * 1024))
+
+        tasks.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        by_callback(stream.drop)
+
+
+async def test_after_it_was_dropped() -> None:
+    async with streamed(b"before") as (stream, far):
+        far.sendall(b"x")
+        stream.drop()
+        stream.drop()
+        for _ in range(2):
+            with pytest.raises(ConnectionLostError, match="was dropped"):
+                await stream.read(10)
+            with pytest.raises(ConnectionLostError, match="was dropped"):
+                await stream.write(b"x")
+        with pytest.raises(ConnectionLostError, match="was dropped"):
+            stream.read_now(10)
+        assert stream.write_now(b"x") == 0
+        assert not stream.is_quiet()
+        assert stream.unsent() == 0
+
+
+async def test_dropping_leaves_the_next_socket_of_that_number_alone() -> None:
+    """What waited on the old one must not end what waits on the new one."""
+    async with anyio.create_task_group() as tasks, streamed() as (stream, _far):
+
+        async def write(stream: ByteStream) -> None:
+            with pytest.raises(ConnectionLostError):
+                await stream.write(bytes(64 * 1024 * 1024))
+
+        tasks.start_soon(write, stream)
+        await anyio.wait_all_tasks_blocked()
+        stream.drop()
+        async with streamed() as (other, its_far):
+            tasks.start_soon(other.write, pattern(LONG))
+            assert await to_thread.run_sync(read_all, its_far, LONG) == pattern(LONG)
+
+
+async def comes(stream: ByteStream) -> None:
+    """Wait until the stream is not quiet."""
+    while stream.is_quiet():
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_quiet_until_something_comes() -> None:
+    async with streamed() as (stream, far):
+        assert stream.is_quiet()
+        assert stream.read_now(10) is None
+        far.sendall(b"one")
+        await comes(stream)
+        assert not stream.is_quiet(), "asking takes nothing away"
+        assert await stream.read(10) == b"one"
+        assert stream.is_quiet()
+        far.sendall(b"two")
+        await comes(stream)
+        assert stream.read_now(2) == b"tw"
+        assert not stream.is_quiet()
+        assert stream.read_now(2) == b"o"
+        assert stream.read_now(2) is None
+        assert stream.is_quiet()
+        await stream.write(b"x")
+        assert stream.is_quiet()
+        far.shutdown(socket.SHUT_WR)
+        await comes(stream)
+        assert await stream.read(10) == b""
+        assert stream.read_now(10) == b""
+        assert not stream.is_quiet()
+
+
+async def test_what_has_just_come_is_seen_though_the_loop_did_not_run() -> None:
+    async with streamed() as (stream, far):
+        if isinstance(stream, TransportStream):
+            pytest.skip("only the loop can look")
+        await anyio.wait_all_tasks_blocked()
+        far.shutdown(socket.SHUT_WR)
+        assert not stream.is_quiet()
+
+
+async def test_a_reset_is_not_quiet() -> None:
+    async with streamed() as (stream, far):
+        reset(far)
+        await comes(stream)
+        assert not stream.is_quiet()
+
+
+async def test_what_is_given_back_comes_first() -> None:
+    async with streamed(b"2") as (stream, far):
+        stream.unread(b"1")
+        assert not stream.is_quiet()
+        far.sendall(b"3")
+        far.shutdown(socket.SHUT_WR)
+        data = b""
+        while part := await stream.read(10):
+            data += part
+        assert data == b"123"
+        stream.unread(b"4")
+        assert await stream.read(10) == b"4"
+        assert await stream.read(10) == b""
+
+
+def by_callback(function: Callable[[], None]) -> None:
+    """Call it in a callback of the event loop."""
+    if sniffio.current_async_library() == "trio":
+        trio.lowlevel.current_trio_token().run_sync_soon(function)
+    else:
+        asyncio.get_running_loop().call_soon(function)

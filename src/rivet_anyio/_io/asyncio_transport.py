@@ -12,8 +12,8 @@ from .socket import broke, dropped, unsent
 
 __all__ = ["TransportStream"]
 
-_MAX_UNREAD = 256 * 1024
-"""Bytes that are taken from the system before somebody reads them."""
+_MAX_BUFFERED = 256 * 1024
+"""Bytes that are taken from the system before somebody reads them, and at once for it."""
 
 
 class TransportStream(asyncio.Protocol):
@@ -58,7 +58,7 @@ class TransportStream(asyncio.Protocol):
     def _take(self, max_bytes: int) -> bytes:
         data = bytes(self._data[:max_bytes])
         del self._data[:max_bytes]
-        if self._is_paused and len(self._data) < _MAX_UNREAD:
+        if self._is_paused and len(self._data) < _MAX_BUFFERED:
             self._is_paused = False
             self._transport.resume_reading()
         if not data:
@@ -83,6 +83,7 @@ class TransportStream(asyncio.Protocol):
     def write_now(self, data: bytes) -> int:
         if self._is_lost or self._transport.get_write_buffer_size():
             return 0
+        data = data[:_MAX_BUFFERED]
         self._transport.write(data)
         return len(data)
 
@@ -126,7 +127,7 @@ class TransportStream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        if len(self._data) >= _MAX_UNREAD:
+        if len(self._data) >= _MAX_BUFFERED:
             self._is_paused = True
             self._transport.pause_reading()
         self._wake(self._reader)

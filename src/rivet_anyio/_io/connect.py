@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from functools import partial
+from collections.abc import Callable, Coroutine
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ from .stream import ByteStream, current_backend
 from .tasks import SilentTasks, uninterrupted
 from .waiting import Signal
 
-__all__ = ["Connector", "DialError", "TcpConnector"]
+__all__ = ["Connector", "DialError", "TcpConnector", "stream_over"]
 
 _STAGGER_SECONDS = 0.25
 """How long an address is tried before the next one is tried beside it."""
@@ -62,7 +62,7 @@ class TcpConnector:
     """See `Connector`."""
 
     async def connect(self, host: str, port: int) -> ByteStream:
-        for function in (_connected, _first_connected, _Address.attempt):
+        for function in (_connected, stream_over, _first_connected, _Address.attempt):
             uninterrupted(function)  # Ctrl-C leaves no socket behind
         try:
             addresses = await _resolve(host, port)
@@ -78,14 +78,20 @@ async def _connected(host: str, port: int, addresses: list[_Address]) -> ByteStr
         raise _dial_error(host, port, errors)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as exc:  # it broke meanwhile
+        sock.close()
+        raise _dial_error(host, port, [exc]) from exc
+    return await stream_over(sock)
+
+
+async def stream_over(sock: socket.socket) -> ByteStream:
+    """The stream of a connected socket, which it closes at the end, also when this is cancelled."""
+    try:
         return current_backend().stream(sock, b"")
     except NotImplementedError:
         from .asyncio_transport import TransportStream
 
         return await TransportStream.over(sock)
-    except OSError as exc:  # it broke meanwhile
-        sock.close()
-        raise _dial_error(host, port, [exc]) from exc
     except BaseException:
         sock.close()
         raise
@@ -128,19 +134,22 @@ async def _first_connected(
     sockets: list[socket.socket] = []
     changed = Signal()
 
-    async def attempt(address: _Address) -> None:
-        try:
-            sockets.append(await address.attempt())
-        except OSError as exc:
-            errors.append(exc)
-        changed.set()
+    def attempt_of(address: _Address) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def attempt() -> None:
+            try:
+                sockets.append(await address.attempt())
+            except OSError as exc:
+                errors.append(exc)
+            changed.set()
+
+        return attempt
 
     tasks = SilentTasks()
     await tasks.enter()
     try:
         try:
             for started, address in enumerate(addresses, 1):
-                tasks.start(partial(attempt, address))
+                tasks.start(attempt_of(address))
                 with move_on_after(_STAGGER_SECONDS if started < len(addresses) else None):
                     while not sockets and len(errors) < started:
                         changed = Signal()

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from .socket import Droppable
+
 __all__ = [
     "Backend",
     "ByteStream",
@@ -162,7 +164,7 @@ class Backend(Protocol):
         """
         ...
 
-    def deadline(self, at: float, stream: ByteStream) -> Deadline:
+    def deadline(self, at: float, stream: Droppable) -> Deadline:
         """A block that drops the stream and ends when the time `at` of `time` comes.
 
         Inside the block, wait for nothing but this stream. `math.inf` is never. A cancellation

@@ -1,0 +1,207 @@
+"""Blocks that end at a time: the stream is dropped, and nothing else is hidden."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+import sniffio
+
+from rivet_anyio import ConnectionLostError
+from rivet_anyio._io.stream import Backend, current_backend
+
+from .test_sockets import by_callback, streamed
+
+SOON = 0.05
+
+
+def soon(backend: Backend) -> float:
+    return backend.time() + SOON
+
+
+async def test_a_read_that_takes_too_long() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, far):
+        with backend.deadline(soon(backend), stream) as deadline:
+            assert not deadline.expired
+            await stream.read(10)
+            raise AssertionError("nothing came")
+        assert deadline.expired
+        assert backend.time() >= deadline.at
+        with pytest.raises(ConnectionLostError, match="was dropped"):
+            await stream.read(10)
+        assert far.recv(10) == b"", "the peer sees the end"
+
+
+async def test_a_write_that_takes_too_long() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with backend.deadline(soon(backend), stream) as deadline:
+            await stream.write(bytes(64 * 1024 * 1024))
+            raise AssertionError("nobody reads")
+        assert deadline.expired
+
+
+async def test_one_that_is_past_already() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with backend.deadline(backend.time() - 1, stream) as deadline:
+            await stream.read(10)
+        assert deadline.expired
+
+
+@pytest.mark.parametrize("at", [None, math.inf])
+async def test_what_is_done_in_time(at: float | None) -> None:
+    """The stream is left alone, also when the time comes."""
+    backend = current_backend()
+    async with streamed() as (stream, far):
+        with backend.deadline(soon(backend) if at is None else at, stream) as deadline:
+            far.sendall(b"x")
+            assert await stream.read(10) == b"x"
+        assert not deadline.expired
+        await anyio.sleep(2 * SOON)
+        assert not deadline.expired
+        far.sendall(b"y")
+        assert await stream.read(10) == b"y"
+
+
+async def test_an_error_of_the_body() -> None:
+    backend = current_backend()
+    error = KeyError("x")
+    async with streamed() as (stream, _):
+        with pytest.raises(KeyError) as caught, backend.deadline(soon(backend), stream):
+            raise error
+        assert caught.value is error
+
+
+async def test_a_loss_before_the_time() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _far):
+        deadline = backend.deadline(backend.time() + 60, stream)
+        by_callback(stream.drop)
+        with pytest.raises(ConnectionLostError), deadline:
+            await stream.read(10)
+        assert not deadline.expired
+
+
+@pytest.mark.parametrize("later", [60, math.inf])
+async def test_put_off(later: float) -> None:
+    """And then brought forward again."""
+    backend = current_backend()
+    async with streamed() as (stream, far):
+        with backend.deadline(soon(backend), stream) as deadline:
+            deadline.at = backend.time() + later
+            timer = threading.Timer(3 * SOON, far.sendall, [b"x"])
+            timer.start()
+            assert await stream.read(10) == b"x"
+            timer.join()
+            assert deadline.at >= backend.time() + 50
+            deadline.at = soon(backend)
+            await stream.read(10)
+        assert deadline.expired
+
+
+async def test_put_off_a_little_again_and_again() -> None:
+    """A timer that waits anew waits until the newest time."""
+    backend = current_backend()
+    async with streamed() as (stream, _far):
+        began = backend.time()
+        with backend.deadline(began + SOON, stream) as deadline:
+            for times in (2, 4, 3):
+                deadline.at = began + times * SOON
+            await stream.read(10)
+        assert deadline.expired
+        assert backend.time() >= began + 3 * SOON
+
+
+@pytest.mark.parametrize("before", [60, math.inf])
+async def test_brought_forward(before: float) -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with backend.deadline(backend.time() + before, stream) as deadline:
+            deadline.at = soon(backend)
+            with anyio.fail_after(30):
+                await stream.read(10)
+        assert deadline.expired
+
+
+async def test_brought_forward_by_another_task() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with backend.deadline(math.inf, stream) as deadline:
+            by_callback(lambda: setattr(deadline, "at", backend.time()))
+            await stream.read(10)
+        assert deadline.expired
+
+
+async def test_a_cancellation_before_the_time() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with anyio.CancelScope() as outer:
+            with backend.deadline(backend.time() + 60, stream) as deadline:
+                by_callback(outer.cancel)
+                await stream.read(10)
+            raise AssertionError("the cancellation was hidden")
+        assert outer.cancelled_caught and not deadline.expired
+
+
+class Several:
+    """Drops them all, one after another."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._steps = steps
+
+    def drop(self) -> None:
+        for step in self._steps:
+            step()
+
+
+async def test_a_cancellation_at_the_same_time() -> None:
+    """The deadline is seen, and so is the cancellation."""
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        with anyio.CancelScope() as outer:
+            with backend.deadline(soon(backend), Several(outer.cancel, stream.drop)):
+                await stream.read(10)
+            await anyio.lowlevel.checkpoint()
+            raise AssertionError("the cancellation was hidden")
+        assert outer.cancelled_caught
+
+
+async def test_one_deadline_of_anyio_and_ours() -> None:
+    backend = current_backend()
+    async with streamed() as (stream, _):
+        at = soon(backend)
+        with anyio.CancelScope(deadline=at) as outer:
+            with backend.deadline(at, stream):
+                await stream.read(10)
+            await anyio.lowlevel.checkpoint()
+            raise AssertionError("the cancellation was hidden")
+        assert outer.cancelled_caught
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_asyncios_own_cancellation_at_the_same_time(is_first: bool) -> None:
+    """It comes once only: hidden, it would be lost."""
+    if sniffio.current_async_library() != "asyncio":
+        pytest.skip("Trio has no such thing")
+    backend = current_backend()
+    async with streamed() as (stream, _):
+
+        async def wait() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            steps: list[Callable[[], object]] = [task.cancel, stream.drop]
+            if not is_first:
+                steps.reverse()
+            with backend.deadline(soon(backend), Several(*steps)):
+                await stream.read(10)
+
+        task = asyncio.create_task(wait())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()

@@ -33,6 +33,7 @@ from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
 from .._io.stream import ByteStream
+from .._io.tasks import uninterrupted
 from .._io.waiting import Signal
 
 __all__ = ["Origin", "Pool", "PoolFigures", "Pooled", "address"]
@@ -148,6 +149,8 @@ class Pool:
         self._short_until = -math.inf
         self._short_of = 0
         self._is_closed = False
+        for function in (Pool.take_idle, Pool.acquire, Pool.release, Pool.close):
+            uninterrupted(function)  # Ctrl-C loses no socket and no place in the queue
 
     @property
     def figures(self) -> PoolFigures:

@@ -179,6 +179,13 @@ class PoolMachine(RuleBasedStateMachine):
             max_dials=max_dials,
             idle_seconds=IDLE_SECONDS,
         )
+        serve = self.pool._serve
+
+        def noting() -> None:
+            self.served_at = self.now
+            serve()
+
+        self.pool._serve = noting  # type: ignore[method-assign]
 
     def _scope(self, _: float) -> FakeScope:
         self.last_scope = FakeScope()
@@ -216,7 +223,6 @@ class PoolMachine(RuleBasedStateMachine):
         """Whoever was served in this step arrived before all of its kind that were not."""
         queued = [task for task in self.tasks if task.is_queued]
         known = set(map(id, self.tasks))
-        self.served_at = self.now
         yield
         served = [task for task in queued if task.is_served]
         served += [t for t in self.tasks if id(t) not in known and not t.is_queued and not t.error]
@@ -741,6 +747,93 @@ async def test_a_task_of_asyncio_cancelled_in_the_tick_it_was_served(what: str) 
         assert second.is_reused == (what == "socket")
         pool.release(second, reusable=True)
     assert pool.figures == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["closed", "lost"])
+async def test_a_socket_that_breaks_after_it_was_granted_is_not_used(what: str) -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool(max_sockets=1)
+    used: list[Pooled] = []
+
+    async def use() -> None:
+        used.append(await pool.acquire(HERE, dial_seconds=10))
+
+    with anyio.fail_after(30):
+        first = await pool.acquire(HERE, dial_seconds=10)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(use)
+            await until(lambda: pool.figures.waiting == 1)
+            pool.release(first, reusable=True)
+            if what == "lost":
+                pool.lost(HERE)
+            else:
+                server.streams[0].quiet = False
+    assert [pooled.is_reused for pooled in used] == [False]
+    assert server.streams[0].dropped
+    assert pool.figures == (1, 0, 0, 0)
+
+
+async def test_whose_socket_broke_is_served_before_those_who_came_later() -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool(max_sockets=1)
+    order: list[int] = []
+
+    async def use(number: int) -> None:
+        pooled = await pool.acquire(HERE, dial_seconds=10)
+        order.append(number)
+        pool.release(pooled, reusable=True)
+
+    with anyio.fail_after(30):
+        first = await pool.acquire(HERE, dial_seconds=10)
+        async with anyio.create_task_group() as tasks:
+            for number in (1, 2, 3):
+                tasks.start_soon(use, number)
+                await until(lambda number=number: pool.figures.waiting == number)
+            pool.release(first, reusable=True)
+            server.streams[0].quiet = False
+    assert order == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "seconds"), [(None, 3.0), (60.0, 3.0), (2.5, 1.5), (1.0, 0.0), (0.0, 0.0)]
+)
+def test_how_long_a_socket_stays_idle(keep_alive: float | None, seconds: float) -> None:
+    now = 0.0
+    pool = Pool(Server().dial, lambda: now)  # type: ignore[arg-type]
+    stream = FakeStream(HERE, 0)
+    for idle in (seconds - 0.01, seconds):
+        stream.dropped = False
+        pooled = Pooled(stream, HERE, is_reused=False, epoch=0, until=math.inf)  # type: ignore[arg-type]
+        pool._in_use.add(pooled)
+        pool._open += 1
+        pool.release(pooled, reusable=True, keep_alive=keep_alive)
+        now += idle / 2
+        pool.release(pooled, reusable=True)  # a second time, which changes nothing
+        now += idle / 2
+        found = pool.take_idle(HERE)
+        assert (found is not None) == (0 < idle < seconds)
+        if found is not None:
+            pool.release(found, reusable=False)
+        assert stream.dropped
+        assert pool.figures == (0, 0, 0, 0)
+
+
+async def test_nothing_of_before_a_loss_is_used_again() -> None:
+    server = Server()
+    server.gate.set()
+    pool = server.pool()
+    idle, busy = [await pool.acquire(HERE, dial_seconds=10) for _ in range(2)]
+    elsewhere = await pool.acquire(THERE, dial_seconds=10)
+    pool.release(idle, reusable=True)
+    pool.release(elsewhere, reusable=True)
+    pool.lost(HERE)
+    assert [stream.dropped for stream in server.streams] == [True, False, False]
+    pool.release(busy, reusable=True)
+    assert [stream.dropped for stream in server.streams] == [True, True, False]
+    pool.release(await pool.acquire(HERE, dial_seconds=10), reusable=True)
+    assert pool.figures == (2, 2, 0, 0)
 
 
 async def test_close_ends_dials_and_waits() -> None:

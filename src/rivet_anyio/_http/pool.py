@@ -33,6 +33,7 @@ from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
 from .._io.stream import ByteStream
+from .._io.tasks import uninterrupted
 from .._io.waiting import Signal
 
 __all__ = ["Origin", "Pool", "PoolFigures", "Pooled", "address"]
@@ -148,6 +149,8 @@ class Pool:
         self._short_until = -math.inf
         self._short_of = 0
         self._is_closed = False
+        for function in (Pool.take_idle, Pool.acquire, Pool.release, Pool.close):
+            uninterrupted(function)  # Ctrl-C loses no socket and no place in the queue
 
     @property
     def figures(self) -> PoolFigures:
@@ -205,8 +208,10 @@ class Pool:
                     return pooled
             elif self._is_current(pooled) and pooled.stream.is_quiet():
                 return pooled
-            else:  # it broke after it was granted
-                self.release(pooled, reusable=False)
+            elif pooled in self._in_use:
+                # It broke after it was granted. Nobody is served before this one waits again.
+                self._in_use.discard(pooled)
+                self._drop(pooled)
 
     def release(self, pooled: Pooled, *, reusable: bool, keep_alive: float | None = None) -> None:
         """End one use of a socket.
@@ -223,7 +228,7 @@ class Pool:
             # A second less, so that the server's end does not cross a request on its way.
             seconds = min(seconds, keep_alive - 1)
         pooled.until = self._time() + seconds
-        self._give_back(pooled, reusable)
+        self._give_back(pooled, reusable=reusable)
 
     def detach(self, pooled: Pooled) -> ByteStream:
         """Take an upgraded socket out of the pool; it counts as open until `ended`."""
@@ -362,14 +367,14 @@ class Pool:
     def _leave(self, waiter: _Waiter) -> None:
         """Pass on what was granted, because the waiter does not take it."""
         if waiter.pooled is not None:
-            self._give_back(waiter.pooled, True)
+            self._give_back(waiter.pooled, reusable=True)
         elif waiter.dials:
             self._dialling -= 1
-            self._serve()
-        elif not waiter.served.is_set() and waiter in self._queue:
+        elif waiter in self._queue:
             self._queue.remove(waiter)
+        self._serve()
 
-    def _give_back(self, pooled: Pooled, reusable: bool) -> None:
+    def _give_back(self, pooled: Pooled, *, reusable: bool) -> None:
         if pooled not in self._in_use:  # dropped when the pool was closed
             return
         self._in_use.discard(pooled)

@@ -131,7 +131,7 @@ def _fits(keys: list[Any], bits: int) -> bool:
     if list(map(type, keys)).count(int) != len(keys):
         return False
     lowest, highest = min(keys), max(keys)
-    while -_OWN_HASH < lowest and highest < _OWN_HASH and highest - lowest < 1 << bits:
+    while lowest > -_OWN_HASH and highest < _OWN_HASH and highest - lowest < 1 << bits:
         usable = (1 << bits) // 3
         if usable <= _FREE_KEYS:
             return True

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio._connection.events import EventBuffer, Overflow
+from rivet_anyio._connection.events import EventBuffer, EventStream, Overflow
+from rivet_anyio._io.waiting import Signal
+from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.outbox import Outbox
-from rivet_anyio.protocol import encodings
-from rivet_anyio.protocol.values import revive_arguments
+from rivet_anyio.protocol import bare, encodings
+from rivet_anyio.protocol.dialect import Dialect
+from rivet_anyio.protocol.encodings import Codec, codec_for
+from rivet_anyio.protocol.values import dump_cbor, dump_json, revive_arguments
 
 from .peers.raw import Peer, frame, serving, text
 
@@ -152,3 +156,205 @@ async def test_an_event_is_read_once_for_all_its_streams(monkeypatch: pytest.Mon
         for stream in streams:
             assert await stream.receive() == ["once"]
     assert len(read) == 1
+
+
+class Loopback:
+    """A byte stream whose peer says some bytes, and which notes each write."""
+
+    writes_now = True
+
+    def __init__(self, *reads: bytes) -> None:
+        self.to_read = list(reads)
+        self.written: list[bytes] = []
+        self.awaited_writes = 0
+
+    async def read(self, max_bytes: int) -> bytes:
+        if not self.to_read:
+            await anyio.sleep_forever()
+        return self.to_read.pop(0)
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        return self.to_read.pop(0) if self.to_read else None
+
+    def unread(self, data: bytes) -> None:
+        self.to_read.insert(0, data)
+
+    def is_quiet(self) -> bool:
+        return not self.to_read
+
+    async def write(self, data: bytes) -> None:
+        self.awaited_writes += 1
+        self.written.append(data)
+
+    def write_now(self, data: bytes) -> int:
+        self.written.append(data)
+        return len(data)
+
+    def unsent(self) -> int:
+        return 0
+
+    def drop(self) -> None:
+        """Nothing has to end."""
+
+    async def aclose(self) -> None:
+        """Nothing has to end."""
+
+
+class ToBuffer:
+    """A sink that hands each message to a buffer."""
+
+    def __init__(self, buffer: EventBuffer) -> None:
+        self.buffer = buffer
+
+    def message(self, data: str | bytes) -> None:
+        self.buffer.push((data, len(data)))
+
+    def is_full(self) -> bool:
+        return False
+
+    def notify_when_free(self, signal: Signal) -> None:
+        raise AssertionError("it is never full")
+
+
+class Message:
+    """Something to send that knows whether it was."""
+
+    size = 5
+
+    def __init__(self) -> None:
+        self.is_sent = False
+
+    def take(self) -> bytes:
+        return b"hello"
+
+    def take_back(self) -> None:
+        raise AssertionError("the stream takes everything")
+
+    def sent(self) -> None:
+        self.is_sent = True
+
+    def fail(self, error: Exception) -> None:
+        raise AssertionError("it can be written") from error
+
+
+def connection(stream: Loopback, outbox: Outbox, events: EventBuffer) -> WebSocketConnection:
+    return WebSocketConnection(
+        stream,
+        RFC6455Framer(1000),
+        outbox,
+        ToBuffer(events),
+        ping_interval=None,
+        ping_timeout=None,
+    )
+
+
+async def test_a_consumer_wakes_up_once_for_each_read() -> None:
+    events = buffer(1000, "raise")
+    reads = [frame(2, b"event") * 60, frame(2, b"event") * 40]
+    socket = connection(Loopback(*reads), Outbox(), events)
+    stream: EventStream[Any] = EventStream(events, Any, "event")
+    wakes = 0
+    woken = Signal.set
+
+    def counting(signal: Signal) -> None:
+        nonlocal wakes
+        wakes += 1
+        woken(signal)
+
+    with pytest.MonkeyPatch.context() as patch, anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+
+            async def consume() -> None:
+                for _ in range(100):
+                    assert await stream.receive() == b"event"
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(consume)
+            await anyio.wait_all_tasks_blocked()
+            patch.setattr(Signal, "set", counting)
+            tasks.start_soon(socket.run)
+    # Two reads, and the end of the connection.
+    assert wakes <= 3
+
+
+def first_events(codec: Codec) -> tuple[str | bytes, str | bytes]:
+    """Two events of one name, in the encoding of the codec."""
+
+    def event(number: int) -> str | bytes:
+        value = {"name": "counted", "args": [number]}
+        if codec.encoding == "bare":
+            return b"\x04\x00\x03" + bare.text("counted") + bare.data(dump_cbor([number]))
+        tree = {"body": {"tag": "Event", "val": value}}
+        if codec.encoding == "json":
+            return dump_json(tree).decode()
+        return (
+            b"\xa1dbody\xa2ctageEventcval\xa2dname"
+            + dump_cbor("counted")
+            + (b"dargs" + dump_cbor([number]))
+        )
+
+    return event(1), event(2)
+
+
+@pytest.mark.parametrize("encoding", ["bare", "cbor"])
+def test_an_event_is_a_tuple_known_by_its_prefix(
+    encoding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = codec_for(encoding, Dialect.PLAIN)
+    first, second = first_events(codec)
+    codec.read(first, {"counted"})
+
+    def too_long(*args: Any) -> Any:
+        raise AssertionError("all of the message was decoded")
+
+    monkeypatch.setattr(type(codec), "server_message", too_long)
+    monkeypatch.setattr(encodings, "_read_tree", too_long)
+    read = codec.read(second, {"counted"})
+    assert type(read) is tuple
+    assert read == ("counted", 2)
+    # Two look-ups, the arguments, and what makes Python values of them.
+    assert calls(lambda: codec.read(second, {"counted"})) <= 20
+
+
+def test_an_event_in_json_is_a_tuple() -> None:
+    codec = codec_for("json", Dialect.PLAIN)
+    read = [codec.read(event, {"counted"}) for event in first_events(codec)]
+    assert read == [("counted", 1), ("counted", 2)]
+    assert {type(one) for one in read} == {tuple}
+
+
+async def test_what_is_ready_leaves_in_one_write() -> None:
+    stream, outbox = Loopback(), Outbox()
+    socket = connection(stream, outbox, buffer(10, "raise"))
+    messages = [Message() for _ in range(50)]
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(socket.run)
+            await anyio.wait_all_tasks_blocked()
+            for message in messages:
+                outbox.put(message)
+            socket.start_sending()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert all(message.is_sent for message in messages)
+    assert len(stream.written) == 1
+
+
+async def test_a_lone_caller_writes_in_one_step() -> None:
+    stream = Loopback()
+    socket = connection(stream, Outbox(), buffer(10, "raise"))
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(socket.run)
+            await anyio.wait_all_tasks_blocked()
+            socket.start_sending()
+            for number in range(1, 4):
+                message = Message()
+                socket.send(message)  # and nothing is awaited
+                assert message.is_sent
+                assert len(stream.written) == number
+            cost = calls(lambda: socket.send(message))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert stream.awaited_writes == 0
+    assert cost <= 60

@@ -5,18 +5,20 @@ pydantic is never imported here: a type can only be pydantic's when the program 
 
 from __future__ import annotations
 
+import collections.abc as abc
 import datetime as dt
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import cbor2
 import msgspec
 
 from ._errors import ProtocolError
+from .protocol.collisions import check_set
 from .protocol.objects import UNDEFINED, jsonable, plain_form
 
 __all__ = ["Converter", "Misfit", "check_result_type", "convert", "converter_for"]
@@ -71,10 +73,105 @@ def convert(value: Any, type: Any, what: str) -> Any:
     """
     if type is Any:
         return value
+    converter = converter_for(type)
+    if isinstance(value, (list, tuple, dict, set)) and (hashed := _hashed_in(type)):
+        _check_hashes(value, hashed)
     try:
-        return converter_for(type).load(value)
+        return converter.load(value)
     except Misfit as exc:
         raise ProtocolError(f"{what}: {exc}") from exc.__cause__
+
+
+def _check_hashes(value: Any, hashed: tuple[_Items, ...]) -> None:
+    """Refuse what would be slow to put into the sets and dicts of a type.
+
+    Which list becomes which of them is not known here, so each long one is tried for all.
+
+    Raises:
+        ProtocolError: it was chosen to be slow.
+    """
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if len(part) > _FEW:
+            for items in hashed:
+                check_set(items.load(list(part)))
+        if isinstance(part, dict):
+            pending += [item for item in part.values() if isinstance(item, (list, dict, set))]
+        elif not isinstance(part, set):
+            pending += [item for item in part if isinstance(item, (list, dict, set))]
+
+
+_FEW = 64
+"""As many items are in a table at once, however their hashes were chosen."""
+
+
+class _Items:
+    """Converts the items of sets and the keys of dicts, as far as they are of a type."""
+
+    def __init__(self, item: Converter, items: Converter) -> None:
+        self._item = item
+        self._items = items
+
+    def load(self, items: list[Any]) -> list[Any]:
+        """Those that are of the type and have a hash."""
+        try:
+            loaded = self._items.load(items)
+        except Misfit:
+            loaded = []
+            for item in items:
+                try:
+                    loaded.append(self._item.load(item))
+                except Misfit:
+                    if isinstance(self._item, _ByMsgspec):  # it stops here, too
+                        break
+        return [item for item in loaded if _has_hash(item)]
+
+
+def _has_hash(item: Any) -> bool:
+    try:
+        hash(item)
+    except TypeError:
+        return False
+    return True
+
+
+def _hashed_in(type: Any) -> tuple[_Items, ...]:
+    """What converts sets' items and dicts' keys in a type, where their hashes can be chosen."""
+    return _known_hashed(type) if _has_hash(type) else _find_hashed(type)
+
+
+def _find_hashed(type: Any) -> tuple[_Items, ...]:
+    found: dict[Any, None] = {}
+    is_of_pydantic = False
+    for part in _walk(type, into_models=True):
+        is_of_pydantic = is_of_pydantic or _is_of_pydantic(part)
+        origin = get_origin(part) or part
+        if not isinstance(origin, type_) or hasattr(part, "__total__"):  # a TypedDict
+            continue
+        if issubclass(origin, (abc.Set, abc.Mapping)):
+            first = get_args(part)[:1] or (Any,)
+            if first[0] not in (str, bytes):
+                found[first[0] if not isinstance(first[0], TypeVar) else Any] = None
+    makers: list[Callable[[Any], Converter]] = [converter_for]
+    pydantic = sys.modules.get("pydantic")
+    unknown: tuple[Any, ...] = (TypeError, NameError)
+    if is_of_pydantic and pydantic is not None:
+        makers.append(partial(_ByPydantic, pydantic=pydantic))
+        unknown = (*unknown, pydantic.errors.PydanticUserError)
+    converters = []
+    for make in makers:
+        for item in found:
+            try:
+                converters.append(_Items(make(item), make(types.GenericAlias(list, item))))
+            except unknown:  # the other one converts it
+                pass
+    return tuple(converters)
+
+
+@lru_cache(1024)
+def _known_hashed(type: Any) -> tuple[_Items, ...]:
+    return _find_hashed(type)
 
 
 def check_result_type(type: Any) -> None:
@@ -93,11 +190,7 @@ def converter_for(type: Any) -> Converter:
         TypeError: nothing can be converted to it.
         NameError: it names what is not defined yet.
     """
-    try:
-        hash(type)
-    except TypeError:
-        return _new_converter(type)
-    return _known_converter(type)
+    return _known_converter(type) if _has_hash(type) else _new_converter(type)
 
 
 @lru_cache(1024)
@@ -127,6 +220,16 @@ def _new_converter(type: Any) -> Converter:
 
 def _parts(type: Any) -> Iterator[Any]:
     """The classes that a type is made of, their fields' too, and what ``Annotated`` says of it."""
+    for part in _walk(type):
+        origin = get_origin(part)
+        if origin is Annotated:
+            yield from part.__metadata__
+        elif origin is None and isinstance(part, type_):
+            yield part
+
+
+def _walk(type: Any, *, into_models: bool = False) -> Iterator[Any]:
+    """All types that a type is made of, with their parameters; `into_models`: of pydantic, too."""
     pending = [type]
     seen: dict[int, Any] = {}
     while pending:
@@ -134,21 +237,24 @@ def _parts(type: Any) -> Iterator[Any]:
         if id(part) in seen:
             continue
         seen[id(part)] = part
+        yield part
         origin = get_origin(part)
         if origin is Annotated:
-            yield from part.__metadata__
             pending.append(part.__origin__)
         elif origin is not None:
-            pending += [origin, *get_args(part)]
+            pending += get_args(part)
+            if origin.__module__ not in _OWN_PARTS:
+                pending.append(origin)
         elif isinstance(part, type_):
-            yield part
-            if not _is_of_pydantic(part):
+            if into_models or not _is_of_pydantic(part):
                 pending += _field_types(part)
         else:
             pending += [getattr(part, name) for name in _ALIASES if hasattr(part, name)]
 
 
 type_ = type
+_OWN_PARTS = ("builtins", "collections", "collections.abc")
+"""Where classes are that hold nothing but what their parameters say."""
 _ALIASES = ("__value__", "__supertype__")
 """Where ``type X = ...`` and ``NewType`` have what they stand for."""
 
@@ -165,6 +271,7 @@ def _field_types(cls: type[Any]) -> list[Any]:
 _WITH_FIELDS = (
     *("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__"),
     *("__total__", "_fields"),  # TypedDict, NamedTuple
+    "__pydantic_fields__",
 )
 
 

@@ -90,6 +90,11 @@ def _times(item: bytes, length: int = 4 * _MEBIBYTE) -> bytes:
     return _head(0x80, count) + item * count
 
 
+def _nested(before: bytes, after: bytes, levels: int = 55) -> bytes:
+    """A long array in many levels of something that needs its hash."""
+    return before * levels + _times(b"\x18\x7f") + after * levels
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "set of integers that collide": lambda: _set(_alike(40_000)),
     "map of integers that collide": lambda: _map(_alike(40_000)),
@@ -100,6 +105,14 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "map of arrays that collide": lambda: _map(_arrays(32_768, 5)),
     "set of arrays that collide": lambda: _set(_arrays(32_768, 5)),
     "set of sets of integers": lambda: _set([_set(_alike(100))] * 500),
+    "sets in sets": lambda: _nested(b"\xd9\x01\x02\x81", b""),
+    "sets in sets that have no hash": lambda: _nested(b"\xd9\x01\x02\x82\xa0", b""),
+    "sets in arrays in sets": lambda: _nested(b"\xd9\x01\x02\x81\x81", b""),
+    "maps as keys of maps": lambda: _nested(b"\xa1", b"\x00"),
+    "arrays as keys of maps": lambda: _nested(b"\xa1\x81", b"\x00"),
+    "sets in sets in json": lambda: (
+        b'["$Set",[{},' * 55 + b"[" + b"1," * _MEBIBYTE + b"1]" + b"]]" * 55
+    ),
     "set of floats": lambda: _set(
         [b"\xfb" + struct.pack(">d", 2.0 ** (61 * n % 1000) * (1 + n)) for n in range(40_000)]
     ),

@@ -158,6 +158,29 @@ def test_a_set_fills_its_table_as_expected() -> None:
     assert list(map(hash, set(dict.fromkeys(hashes)))) == [at for at in table if at is not None]
 
 
+def test_sets_in_sets() -> None:
+    def nested(levels: int) -> bytes:
+        return b"\xd9\x01\x02\x81" * levels + b"\x01"
+
+    read = revive(load_cbor(nested(10)), PLAIN_CBOR)
+    for _ in range(9):
+        (read,) = read
+    assert read == {1}
+    with pytest.raises(ProtocolError, match="nests deeper than 120 levels"):
+        revive(load_cbor(nested(40)), PLAIN_CBOR)
+
+
+def test_objects_in_sets_may_nest_deeply() -> None:
+    value: Any = {"name": "leaf", "children": []}
+    for _ in range(35):
+        value = {"name": "node", "children": value}
+    data = dump_cbor(value).replace(b"hchildren", b"hchildren\xd9\x01\x02\x81", 35)
+    read = revive(load_cbor(data), PLAIN_CBOR)
+    for _ in range(35):
+        (read,) = read["children"]
+    assert read["name"] == "leaf"
+
+
 @pytest.mark.parametrize("item", [b"[]", b"{}", b"[[]]"])
 def test_the_limit_holds_in_json(item: bytes) -> None:
     def text(count: int) -> bytes:

@@ -21,7 +21,6 @@ import json
 import math
 import re
 import struct
-import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
@@ -30,6 +29,7 @@ import cbor2
 import msgspec
 
 from .._errors import ProtocolError
+from .collisions import check_keys
 from .numbers import exact_number
 from .objects import UNDEFINED, plain_form
 
@@ -437,9 +437,12 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
     if tree is cbor2.undefined:
         return None
     if kind is _SetItems:
-        return _as_set([_revive(item, markers, depth) for item in tree])
+        return _as_set([_revive_key(item, markers, depth) for item in tree])
     if kind is _Pairs:
-        return _as_map([_revive(item, markers, depth) for item in tree])
+        pairs: list[Any] = [None] * len(tree)
+        pairs[::2] = [_revive_key(key, markers, depth) for key in tree[::2]]
+        pairs[1::2] = [_revive(item, markers, depth) for item in tree[1::2]]
+        return _as_map(pairs)
     if kind is cbor2.CBORTag:
         return cbor2.CBORTag(tree.tag, _revive(tree.value, markers, depth))
     if kind is tuple:  # what a tag holds cannot be changed
@@ -447,6 +450,21 @@ def _revive(tree: Any, markers: bool, depth: int) -> Any:
     if isinstance(tree, Mapping):
         return {key: _revive(item, markers, depth) for key, item in tree.items()}
     return tree
+
+
+_KEY_LEVELS = 8
+
+
+def _revive_key(tree: Any, markers: bool, depth: int) -> Any:
+    """An item of a set, or a key of a map.
+
+    Its hash takes all that it holds, on each level of sets and maps anew. So a level counts more
+    here, except that of an object, which Python does not hash.
+    """
+    kind = type(tree)
+    if kind in _AS_THEY_ARE:
+        return tree
+    return _revive(tree, markers, depth if kind is dict else depth + _KEY_LEVELS)
 
 
 def _marker(name: str, content: Any, depth: int) -> Any:
@@ -464,7 +482,7 @@ def _marker(name: str, content: Any, depth: int) -> Any:
     if name == "$Undefined":
         return None
     if name == "$Set" and isinstance(content, list):
-        return _as_set([_revive(item, True, depth) for item in content])
+        return _as_set([_revive_key(item, True, depth) for item in content])
     return [name, _revive(content, True, depth)]
 
 
@@ -472,7 +490,7 @@ def _as_set(items: list[Any]) -> Any:
     """A set, or the list of its items where Python cannot hash one of them."""
     try:
         hashables = [_hashable(item) for item in items]
-        if _check_hashes(hashables, for_set=True):
+        if check_keys(hashables, for_set=True):
             # The table of a set of a dict has its final size from the beginning, also in copies.
             return set(dict.fromkeys(hashables))
         return set(hashables)
@@ -493,182 +511,10 @@ def _as_map(pairs: list[Any]) -> dict[Any, Any]:
     """A dict of a list in which keys and values alternate."""
     try:
         keys = [_as_key(key) for key in pairs[::2]]
-        _check_hashes(keys)
+        check_keys(keys)
         return dict(zip(keys, pairs[1::2], strict=True))
     except (TypeError, RuntimeError) as exc:
         raise ProtocolError(f"Python has no hash for the key of a map: {exc}") from exc
-
-
-_MOST_ALIKE = 64
-"""How many different keys may share a hash. 34 floats do, and 17 integers of 64 bits."""
-
-
-_FREE_KEYS = 1024
-"""Up to so many keys that are no texts, no choice of keys costs much more than reading them."""
-
-_STEPS_PER_KEY = 32
-"""How many places may be taken, on average, where a key is tried after all of its hash is used up.
-13 are for multiples of large powers of two, none for most keys."""
-
-
-def _check_hashes(keys: list[Any], *, for_set: bool = False) -> bool:
-    """Refuse keys that were chosen to be slow in Python's dicts and sets.
-
-    Keys with the same hash are each compared with all others, and keys with other hashes can be
-    chosen so that each is tried in thousands of slots of the table. Only numbers, and what is made
-    of them, can be chosen so: the hashes of texts and bytes are secret.
-
-    Returns:
-        Whether the keys are so many that all slots were counted.
-    """
-    if len(keys) > _FREE_KEYS:
-        texts = list(map(type, keys)).count(str)
-        if len(keys) - texts > _FREE_KEYS:
-            _check_probes(keys, for_set)
-            return True
-    if len(keys) - len(set(map(hash, keys))) > _MOST_ALIKE:
-        _without_equals(keys, list(map(hash, keys)))
-    return False
-
-
-def _without_equals(keys: list[Any], hashes: list[int]) -> list[int]:
-    """The hashes of the keys, without those of keys that are equal to one before.
-
-    Raises:
-        ProtocolError: when too many different keys have the same hash.
-    """
-    repeats = bytearray(len(keys))
-    alike: list[Any] = []
-    last = None
-    # Sorted, since a dict of the hashes could be slow itself.
-    for at in sorted(range(len(keys)), key=hashes.__getitem__):
-        if hashes[at] != last:
-            last = hashes[at]
-            alike = []
-        if keys[at] in alike:
-            repeats[at] = 1
-            continue
-        alike.append(keys[at])
-        if len(alike) > _MOST_ALIKE:
-            raise ProtocolError(
-                f"more than {_MOST_ALIKE} of the {len(keys)} keys of one Map or Set have the "
-                "same hash in Python: somebody chose them to cost time"
-            )
-    return [found for found, repeated in zip(hashes, repeats, strict=True) if not repeated]
-
-
-def _check_probes(keys: list[Any], for_set: bool) -> None:
-    """Fill tables as CPython does, and count the attempts to place a key.
-
-    A dict grows to twice its size when two thirds of its slots are taken, and puts its keys into
-    the new table in their order.
-
-    The first 13 attempts are not counted: each uses 5 more bits of the hash. From then on, all keys
-    take the same way through the table.
-    """
-    hashes = list(map(hash, keys))
-    bits = _bits_of_dict(len(hashes))
-    if _has_repeats(hashes, bits):
-        hashes = _without_equals(keys, hashes)
-        bits = _bits_of_dict(len(hashes))
-        _place(hashes, bits)
-    while (usable := (1 << bits) // 3) > _FREE_KEYS:
-        bits -= 1
-        _place(hashes[:usable], bits)
-    if for_set:
-        _place_in_set(hashes)
-
-
-def _bits_of_dict(count: int) -> int:
-    return (3 * count - 1).bit_length() - 1
-
-
-def _has_repeats(hashes: list[int], bits: int) -> bool:
-    """Put keys into the table of a dict, as `_place`; stop where a hash is met again."""
-    mask = (1 << bits) - 1
-    table: list[int | None] = [None] * (mask + 1)
-    left = _STEPS_PER_KEY * len(hashes)
-    for found in hashes:
-        slot = found & mask
-        if table[slot] is not None:
-            perturb = found & _HASH_BITS
-            while (other := table[slot]) is not None:
-                if other == found:
-                    return True
-                perturb >>= 5
-                slot = (5 * slot + perturb + 1) & mask
-                if not perturb:
-                    left -= 1
-                    if left < 0:
-                        raise _slow_keys(len(hashes))
-        table[slot] = found
-    return False
-
-
-def _place(hashes: list[int], bits: int) -> None:
-    """Put different keys into the table of a dict.
-
-    Args:
-        hashes: The hashes of the keys.
-        bits: The size of the table is 2 to the power of this.
-
-    Raises:
-        ProtocolError: when it takes too many attempts.
-    """
-    mask = (1 << bits) - 1
-    table = bytearray(mask + 1)
-    left = _STEPS_PER_KEY * len(hashes)
-    for found in hashes:
-        slot = found & mask
-        if table[slot]:
-            perturb = found & _HASH_BITS
-            while perturb and table[slot]:
-                perturb >>= 5
-                slot = (5 * slot + perturb + 1) & mask
-            while table[slot]:
-                slot = (5 * slot + 1) & mask
-                left -= 1
-                if left < 0:
-                    raise _slow_keys(len(hashes))
-        table[slot] = 1
-
-
-_HASH_BITS = (1 << sys.hash_info.width) - 1
-_LINEAR = 10
-"""A set tries so many slots in a row, and then jumps."""
-
-
-def _place_in_set(hashes: list[int]) -> None:
-    """Put different keys into the table of a set that is made of a dict; as `_place`."""
-    size = 1 << (2 * len(hashes)).bit_length()
-    mask = size - 1
-    table = bytearray(size)
-    left = _STEPS_PER_KEY * len(hashes)
-    for found in hashes:
-        slot = found & mask
-        if table[slot]:
-            perturb = found & _HASH_BITS
-            while table[slot]:
-                # In the last few slots, one is tried.
-                if slot + _LINEAR <= size:
-                    free = table.find(0, slot, slot + _LINEAR)
-                    if free >= 0:
-                        slot = free
-                        break
-                perturb >>= 5
-                slot = (5 * slot + perturb + 1) & mask
-                if not perturb:
-                    left -= 1
-                    if left < 0:
-                        raise _slow_keys(len(hashes))
-        table[slot] = 1
-
-
-def _slow_keys(count: int) -> ProtocolError:
-    return ProtocolError(
-        f"{count} keys of one Map or Set need more than {_STEPS_PER_KEY} attempts each to find "
-        "their place in Python's table: somebody chose them to cost time"
-    )
 
 
 class _SetItems(list[Any]):

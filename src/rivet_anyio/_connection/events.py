@@ -1,4 +1,4 @@
-"""Event streams: what an actor broadcasts, bounded, in order, with its gaps told.
+"""Event streams: what an actor broadcasts, bounded, in order, with its gaps.
 
 A stream has two halves. The connection holds the `EventBuffer` and fills it; the user holds the
 `EventStream` and takes from it. A stream that was forgotten gives its subscription back.
@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from .._checks import check_choice, check_size
@@ -21,12 +22,16 @@ from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolEr
 from .._io.stream import current_backend
 from .._io.waiting import Signal
 from .._log import logger
+from ..protocol.messages import Raw
 
 __all__ = [
+    "Answer",
     "EventBuffer",
+    "EventSink",
     "EventStream",
     "Gap",
     "Gaps",
+    "NamedEvent",
     "Overflow",
     "Unreadable",
     "Value",
@@ -52,7 +57,8 @@ class Gap:
     Attributes:
         since: When the last message came before the loss, or when the stream was opened if that
             was later, in seconds of `anyio.current_time`.
-        until: When it was back, in seconds of `anyio.current_time`.
+        until: When the server had confirmed the subscriptions again, in seconds of
+            `anyio.current_time`.
         attempts: How many attempts the reconnect took.
     """
 
@@ -72,12 +78,75 @@ class Unreadable(NamedTuple):
     size: int
 
 
+class NamedEvent(msgspec.Struct, Generic[T_co], frozen=True):
+    """An event of a stream of several names.
+
+    Attributes:
+        name: The event's name as the server knows it.
+        value: Its argument when it has exactly one, otherwise the tuple of its arguments.
+    """
+
+    name: str
+    value: T_co
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a call, at its place among the events: an output or an error."""
+
+    output: Raw | None
+    error: BaseException | None
+
+
+Item = Value | Unreadable | Gap | Answer
+
+
+class EventSink(Protocol):
+    """Where the events of one name go."""
+
+    def push(self, item: Value | Unreadable, /) -> None:
+        """Take an event."""
+        ...
+
+
+class _NamedSink:
+    """The way of one name's events into a buffer of several."""
+
+    __slots__ = ("_buffer", "_name")
+
+    def __init__(self, buffer: EventBuffer, name: str) -> None:
+        self._buffer = buffer
+        self._name = name
+
+    def push(self, item: Value | Unreadable, /) -> None:
+        if type(item) is tuple:
+            value, size = item
+            item = (NamedEvent(self._name, value), size)
+        self._buffer.push(item)
+
+
 class EventBuffer:
-    """The connection's half: filled by the reader, bounded in items and in bytes."""
+    """The connection's half: filled by the reader, bounded in items and in bytes.
+
+    Attributes:
+        name: The event's name; of several, all of them.
+        sinks: Where events go, by their names.
+        since: When it was made.
+        items: What waits to be taken, in order.
+        gap_count: How many gaps there were.
+        dropped: How many events were dropped.
+        ended: Whether nothing comes any more.
+        end_error: Why, if that is an error.
+        event_count: How many events it has.
+        byte_count: How long their messages were.
+        waiting: How many tasks wait for an item.
+
+    Args:
+        names: A name, or several in a tuple, whose events then come as `NamedEvent`.
+    """
 
     def __init__(
         self,
-        name: str,
+        names: str | tuple[str, ...],
         *,
         since: float,
         buffer_size: int,
@@ -88,15 +157,24 @@ class EventBuffer:
         abandon: Callable[[EventBuffer], None],
         check: Callable[[], None] | None = None,
         dropped: Callable[[str], None] | None = None,
+        confirmed: Callable[[EventBuffer], Awaitable[None]] | None = None,
     ) -> None:
-        self.name = name
+        self.sinks: dict[str, EventSink]
+        if isinstance(names, str):
+            self.name = names
+            self.sinks = {names: self}
+        else:
+            self.name = ", ".join(names)
+            self.sinks = {name: _NamedSink(self, name) for name in names}
         self.since = since
-        self.items: deque[Value | Unreadable | Gap] = deque()
+        self.items: deque[Item] = deque()
+        self._newest = self.items  # where events go: behind a gap that has not ended, elsewhere
+        self._gap_since = 0.0
         self.gap_count = 0
         self.dropped = 0
         self.ended = False
         self.end_error: BaseException | None = None
-        self.event_count = self.byte_count = 0
+        self.event_count = self.byte_count = self.waiting = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
         self._overflow = overflow
@@ -105,6 +183,7 @@ class EventBuffer:
         self._abandon = abandon
         self._check = check
         self._note_drop = dropped
+        self._confirmed = confirmed
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
 
@@ -116,7 +195,10 @@ class EventBuffer:
         if (
             self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
         ) and self._has_no_capacity(size):
-            if self._overflow == "raise":
+            if self._newest is not self.items:
+                if not self._make_room_in_gap(size):
+                    return
+            elif self._overflow == "raise":
                 self._count_drop()
                 self.end(
                     EventOverflowError(
@@ -128,39 +210,59 @@ class EventBuffer:
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
                 self._unsubscribe(self)
                 return
-            if self._overflow == "drop_newest":
+            elif self._overflow == "drop_newest":
                 self._count_drop()
                 return
-            if self._overflow == "drop_oldest":
+            elif self._overflow == "drop_oldest":
                 self._drop_oldest(size)
-        self.items.append(item)
+        self._newest.append(item)
         self.byte_count += size
         self.event_count += 1
         if self._arrival is not None:
             self._wake()
 
-    def push_gap(self, gap: Gap) -> None:
-        """The connection is back after having been away."""
-        if self.ended:
-            return
+    def push_answer(self, answer: Answer) -> None:
+        """Take the answer to a call. It has no size, and is never dropped."""
+        if not self.ended:
+            self.items.append(answer)
+            self._wake()
+
+    def begin_gap(self, since: float) -> None:
+        """Events may be missing from here on, until `end_gap`: what comes meanwhile waits.
+
+        What came in a gap that began before is forgotten: the gap is about it as well.
+        """
+        if not self.ended:
+            self._forget_newest()
+            self._newest = deque()
+            self._gap_since = since
+
+    def end_gap(self, until: float, attempts: int) -> bool:
+        """No event is missing any more; whether there was a gap."""
+        if self._newest is self.items:
+            return False
+        gap = Gap(self._gap_since, until, attempts)
         self.gap_count += 1
         if self._gaps != "ignore":
             if self.items and isinstance(self.items[-1], Gap):
-                # Nothing came between two losses: one gap tells it, and memory stays bounded.
-                self.items[-1] = _merged(self.items[-1], gap)
-            else:
-                self.items.append(gap)
-            self._wake()
+                # Nothing came between two losses: one gap is enough, and memory stays bounded.
+                gap = _merged(self.items.pop(), gap)
+            self.items.append(gap)
+        self.items.extend(self._newest)
+        self._newest = self.items
+        self._wake()
+        return True
 
     def end(self, error: BaseException | None) -> None:
         """Nothing comes any more; what is held is still delivered, then `error` is raised."""
         if not self.ended:
+            self._forget_newest()
             self.ended = True
             self.end_error = error
             self._wake()
             self._notify_departure()
 
-    def pop(self) -> Value | Unreadable | Gap:
+    def pop(self) -> Item:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
         if isinstance(item, tuple):
@@ -184,7 +286,8 @@ class EventBuffer:
     @property
     def is_full(self) -> bool:
         """Whether there is no capacity for another event."""
-        return not self.ended and self._has_no_capacity(0)
+        # In a gap, the reader goes on: it waits for the answer that ends the gap.
+        return not self.ended and self._newest is self.items and self._has_no_capacity(0)
 
     def notify_when_free(self, signal: Signal) -> None:
         """Set the signal when there may be capacity again."""
@@ -204,7 +307,16 @@ class EventBuffer:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
             self._arrival = self._arrival or Signal()
-            await self._arrival.wait()
+            self.waiting += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self.waiting -= 1
+
+    async def confirmed(self) -> None:
+        """Wait until the server has the subscriptions, or the stream has ended."""
+        if self._confirmed is not None:
+            await self._confirmed(self)
 
     def unsubscribe(self) -> None:
         """Give the subscription back."""
@@ -220,19 +332,36 @@ class EventBuffer:
             return True
         return self.event_count > 0 and self.byte_count + size > self._buffer_bytes
 
+    def _forget_newest(self) -> None:
+        """Forget what came in a gap that has not ended."""
+        if self._newest is not self.items:
+            while self._newest:
+                self._drop_from_gap()
+            self._newest = self.items
+
+    def _drop_from_gap(self) -> None:
+        _, size = self._newest.popleft()  # type: ignore[misc]
+        self.event_count -= 1
+        self.byte_count -= size
+
+    def _make_room_in_gap(self, size: int) -> bool:
+        """Let the oldest events in the gap be missing; whether there is capacity then."""
+        while self._newest and self._has_no_capacity(size):
+            self._drop_from_gap()
+        return not self._has_no_capacity(size)
+
     def _drop_oldest(self, size: int) -> None:
-        """Make room; the gaps among what is dropped stay, as one."""
-        lost: Gap | None = None
+        """Make room; gaps and answers among what is dropped stay, neighbouring gaps as one."""
+        kept: list[Item] = []
         while self.event_count and self._has_no_capacity(size):
             item = self.pop()
-            if isinstance(item, Gap):
-                lost = _merged(lost, item)
-            else:
+            if isinstance(item, tuple):
                 self._count_drop()
-        if lost is not None:
-            if self.items and isinstance(self.items[0], Gap):
-                lost = _merged(lost, self.items.popleft())
-            self.items.appendleft(lost)
+            else:
+                _keep(kept, item)
+        if kept and self.items and isinstance(self.items[0], Gap):
+            _keep(kept, self.items.popleft())
+        self.items.extendleft(reversed(kept))
 
     def _count_drop(self) -> None:
         self.dropped += 1
@@ -252,12 +381,16 @@ class EventBuffer:
             self._departure = None
 
 
-def _merged(first: Gap | None, second: Any) -> Gap:
+def _merged(first: Any, second: Any) -> Gap:
     """Two gaps with nothing between them, as one."""
-    later: Gap = second
-    if first is None:
-        return later
-    return Gap(first.since, later.until, first.attempts + later.attempts)
+    return Gap(first.since, second.until, first.attempts + second.attempts)
+
+
+def _keep(kept: list[Item], item: Item) -> None:
+    if kept and isinstance(kept[-1], Gap) and isinstance(item, Gap):
+        kept[-1] = _merged(kept[-1], item)
+    else:
+        kept.append(item)
 
 
 class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
@@ -359,7 +492,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                 raise again(buffer.end_error)
             await buffer.arrival()
 
-    def _delivered(self, item: Value | Unreadable | Gap) -> T_co:
+    def _delivered(self, item: Item) -> T_co:
         """What the user gets for an item; raises what it stands for."""
         value: Any = item
         if type(item) is tuple:

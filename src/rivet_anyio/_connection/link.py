@@ -86,7 +86,9 @@ class Link:
         close_timeout: float,
         retry: Retry,
     ) -> None:
-        self.state = ConnectionState(creates=target.creation is not None)
+        self.state = ConnectionState(
+            creates=target.creation is not None, confirm_seconds=connect_timeout
+        )
         self.core = core
         self.subject: Subject | None = None
         if core.observer is not None:

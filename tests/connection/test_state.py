@@ -196,7 +196,7 @@ class Stream:
     buffer: EventBuffer
     is_promised: bool = False
     sent: dict[int, float] = field(default_factory=dict)
-    items: list[int | Gap] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
 
     def drain(self) -> None:
         while self.buffer.items:

@@ -6,17 +6,19 @@ A stream has two halves. The connection holds the `EventBuffer` and fills it; th
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, get_args
 
 import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectStreamStatistics
 
-from .._checks import check_choice, check_size
+from .._checks import check_choice, check_name, check_size
 from .._convert import Converter, Misfit, converter_for
 from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from .._io.stream import current_backend
@@ -35,6 +37,7 @@ __all__ = [
     "Overflow",
     "Unreadable",
     "Value",
+    "check_event_names",
     "check_policies",
 ]
 
@@ -129,6 +132,7 @@ class EventBuffer:
 
     Attributes:
         name: The event's name; of several, all of them.
+        is_named: Whether events come as `NamedEvent`.
         sinks: Where events go, by their names.
         since: When it was made.
         items: What waits to be taken, in order.
@@ -154,11 +158,12 @@ class EventBuffer:
         overflow: Overflow,
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
-        abandon: Callable[[EventBuffer], None],
+        abandon: Callable[[EventBuffer], bool | None],
         check: Callable[[], None] | None = None,
         dropped: Callable[[str], None] | None = None,
         confirmed: Callable[[EventBuffer], Awaitable[None]] | None = None,
     ) -> None:
+        self.is_named = not isinstance(names, str)
         self.sinks: dict[str, EventSink]
         if isinstance(names, str):
             self.name = names
@@ -322,10 +327,24 @@ class EventBuffer:
         """Give the subscription back."""
         self._unsubscribe(self)
 
-    def abandon(self) -> None:
-        """As `unsubscribe`, from any thread: the connection does it in its next step."""
-        if not self.ended:
-            self._abandon(self)
+    def abandon(self) -> bool:
+        """As `unsubscribe`, from any thread: the connection does it in its next step.
+
+        Returns:
+            Whether it was subscribed.
+        """
+        return not self.ended and bool(self._abandon(self))
+
+    def statistics(self, is_closed: bool) -> MemoryObjectStreamStatistics:
+        """As `EventStream.statistics`."""
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self.items),
+            max_buffer_size=self._buffer_size,
+            open_send_streams=int(not self.ended),
+            open_receive_streams=int(not is_closed),
+            tasks_waiting_send=int(self._departure is not None),
+            tasks_waiting_receive=self.waiting,
+        )
 
     def _has_no_capacity(self, size: int) -> bool:
         if self.event_count >= self._buffer_size:
@@ -393,28 +412,65 @@ def _keep(kept: list[Item], item: Item) -> None:
         kept.append(item)
 
 
-class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
-    """The events of one name, from `Connection.events`; iterate it, or call `receive`.
+class NamedConverter:
+    """Makes the values of `NamedEvent` of their types.
 
-    The iteration ends when the connection's scope ends. When the connection failed for good, or
-    the buffer overflowed, it raises that after delivering what it holds. Several tasks may take
-    from one stream: each event goes to one of them.
+    Args:
+        types: The types by the events' names.
+        of_actor: What errors say of the actor.
+    """
+
+    __slots__ = ("_converters", "_of_actor")
+
+    def __init__(self, types: Mapping[str, Any], of_actor: str) -> None:
+        self._converters = {
+            name: converter_for(type) for name, type in types.items() if type is not Any
+        }
+        self._of_actor = of_actor
+
+    def load(self, event: NamedEvent[Any]) -> NamedEvent[Any]:
+        """The event with a value of its type.
+
+        Raises:
+            ProtocolError: it is of another type.
+        """
+        converter = self._converters.get(event.name)
+        if converter is None:
+            return event
+        try:
+            return NamedEvent(event.name, converter.load(event.value))
+        except Misfit as exc:
+            raise ProtocolError(f"event {event.name!r}{self._of_actor}: {exc}") from exc.__cause__
+
+
+class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
+    """The events of one name or several, from `Connection.events`; iterate it, or call `receive`.
+
+    ``async with stream:`` returns when the server has the subscription, and closes the stream at
+    the end. The iteration ends when the connection's scope ends. When the connection failed for
+    good, or the buffer overflowed, it raises that after delivering what it has. Several tasks may
+    take from one stream: each event goes to one of them.
     """
 
     _cancellation: Callable[[], Awaitable[None] | None]  # from the first wait on
 
-    def __init__(self, buffer: EventBuffer, type: Any, what: str) -> None:
+    def __init__(self, buffer: EventBuffer, type: Any, of_actor: str = "") -> None:
         self._buffer = buffer
         self._items = buffer.items
-        self._converter: Converter | None = None if type is Any else converter_for(type)
-        self._what = what
+        self._what = f"event {buffer.name!r}{of_actor}"
+        self._converter: Converter | NamedConverter | None = None
+        if buffer.is_named:
+            types = type if isinstance(type, Mapping) else dict.fromkeys(buffer.sinks, type)
+            self._converter = NamedConverter(types, of_actor)
+        elif type is not Any:
+            self._converter = converter_for(type)
         self._closed = False
         self._taken = 0
         self._thread = -1  # where it is used, from the first wait on
 
     @property
     def name(self) -> str:
-        """The event's name."""
+        """The event's name; of several, all of them, with commas between."""
         return self._buffer.name
 
     @property
@@ -474,6 +530,54 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             return item[0]  # type: ignore[return-value]
         return self._delivered(item)
 
+    def receive_nowait(self) -> T_co:
+        """As `receive`, without waiting.
+
+        Raises:
+            anyio.WouldBlock: when nothing is there.
+        """
+        self._buffer.check()
+        self._check_items()
+        if not self._buffer.items:
+            raise anyio.WouldBlock
+        return self._delivered(self._buffer.pop())
+
+    async def subscribed(self) -> None:
+        """Wait until the server has the subscription.
+
+        What anybody causes after that is delivered, counted as dropped, or lies in a gap. It waits
+        through reconnects. Where nobody calls an action on this connection, one more message asks
+        the server. RivetKit 2.1 and 2.2 handle the messages of a connection one after the other:
+        there it waits behind actions that run.
+
+        Raises:
+            ActorError: when the actor refuses the subscription, and when the connection failed for
+                good.
+            TransportError: when the connection failed for good.
+            EventOverflowError: when the buffer filled up (``overflow="raise"``).
+            ClosedError: when this stream was closed, when the connection's block was left, and
+                before it was entered.
+
+        Cancellation: safe; the subscription stays.
+        """
+        buffer = self._buffer
+        buffer.check()
+        await checkpoint()
+        await buffer.confirmed()
+        if self._closed:
+            raise self._closed_error()
+        if buffer.ended:
+            if buffer.end_error is not None:
+                raise again(buffer.end_error)
+            raise ClosedError(f"events {self.name!r}: the connection's block was left")
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.
+
+        The sender is the connection. It waits while ``overflow="block"`` stops it.
+        """
+        return self._buffer.statistics(self._closed)
+
     async def _wait(self) -> None:
         """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
@@ -484,13 +588,21 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
-            if self._closed:
-                raise ClosedError(f"the stream of events {self.name!r} is closed")
-            if buffer.ended:
-                if buffer.end_error is None:
-                    raise anyio.EndOfStream
-                raise again(buffer.end_error)
+            self._check_items()
             await buffer.arrival()
+
+    def _check_items(self) -> None:
+        """Raise when there is nothing to take any more."""
+        buffer = self._buffer
+        if self._closed:
+            raise self._closed_error()
+        if buffer.ended and not buffer.items:
+            if buffer.end_error is None:
+                raise anyio.EndOfStream
+            raise again(buffer.end_error)
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the stream of events {self.name!r} is closed")
 
     def _delivered(self, item: Item) -> T_co:
         """What the user gets for an item; raises what it stands for."""
@@ -508,6 +620,14 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             raise EventGapError(item.since, item.until, item.attempts)
         return value  # type: ignore[no-any-return]
 
+    async def __aenter__(self) -> Self:
+        try:
+            await self.subscribed()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""
         self.close()
@@ -521,8 +641,13 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             self._buffer.end(None)
             self._buffer.clear()
 
-    def __del__(self) -> None:
-        self._buffer.abandon()
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self._buffer.abandon():
+            _warn(
+                f"{self!r} was dropped while subscribed: use it by 'async with', or close it",
+                ResourceWarning,
+                source=self,
+            )
 
     def __repr__(self) -> str:
         return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"
@@ -536,6 +661,18 @@ async def only_event(stream: EventStream[T]) -> T:
         raise ClosedError("the connection was closed before the event came") from None
     finally:
         stream.close()
+
+
+def check_event_names(names: Any) -> str | tuple[str, ...]:
+    """A name, or several in a tuple; raises `TypeError` or `ValueError` for anything else."""
+    if not isinstance(names, tuple):
+        return check_name("event", names)
+    if not names:
+        raise ValueError("no event is named: give at least one name in the tuple")
+    checked = tuple(check_name("event", name) for name in names)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"an event is named twice in {checked}")
+    return checked
 
 
 def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:

@@ -3,7 +3,7 @@
 from ._actions import ActionCall
 from ._client import ActorAccessor, ActorList, Client
 from ._connection.connection import Connection
-from ._connection.events import EventStream, Gap
+from ._connection.events import EventStream, Gap, NamedEvent
 from ._connection.status import Status, StatusChange, StatusStream
 from ._errors import (
     ActorError,
@@ -52,6 +52,7 @@ __all__ = [
     "EventOverflowError",
     "EventStream",
     "Gap",
+    "NamedEvent",
     "ProtocolError",
     "Queue",
     "QueueResult",

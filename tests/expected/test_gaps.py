@@ -53,9 +53,6 @@ async def until_gap(stream: EventStream[object]) -> tuple[list[object], Gap]:
         events.append(item)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a gap ends with Init, before the subscription"
-)
 async def test_a_gap_ends_when_the_server_has_the_subscription() -> None:
     """Another client causes an event between Init and the subscription: it reaches nobody here."""
     missed_at = 0.0
@@ -185,9 +182,6 @@ def real_server() -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a gap ends with Init, before the subscription"
-)
 async def test_what_a_real_server_sent_without_a_subscription_lies_in_the_gap(
     real_server: Server, anyio_backend_name: str
 ) -> None:

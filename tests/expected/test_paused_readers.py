@@ -27,6 +27,8 @@ async def talk(peer):
         await peer.upgrade()
     else:
         await peer.open()
+        if how != "stopped":
+            await peer.frame()  # the subscription
     if peer.number == 1 and how == "stopped":
         ids = []
         while len(ids) < 2:

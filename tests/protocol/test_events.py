@@ -15,9 +15,10 @@ from rivet_anyio import (
     EventOverflowError,
     EventStream,
     Gap,
+    NamedEvent,
     ProtocolError,
 )
-from rivet_anyio._connection.events import EventBuffer, Unreadable, check_policies
+from rivet_anyio._connection.events import Answer, EventBuffer, Unreadable, check_policies
 from rivet_anyio._io.waiting import Signal
 
 GUARD = 60
@@ -26,12 +27,20 @@ GUARD = 60
 class Source:
     """A buffer that counts how often its subscription was given back, and its stream."""
 
-    def __init__(self, *, size: int = 3, bytes: int = 1000, type: Any = Any, **how: Any) -> None:
+    def __init__(
+        self,
+        names: str | tuple[str, ...] = "e",
+        *,
+        size: int = 3,
+        bytes: int = 1000,
+        type: Any = Any,
+        **how: Any,
+    ) -> None:
         self.unsubscribed = 0
         self.abandoned: list[EventBuffer] = []
         policies: dict[str, Any] = {"overflow": "raise", "gaps": "ignore", **how}
         self.buffer = EventBuffer(
-            "e",
+            names,
             buffer_size=size,
             buffer_bytes=bytes,
             since=0.0,
@@ -39,7 +48,7 @@ class Source:
             abandon=self.abandoned.append,
             **policies,
         )
-        self.stream: EventStream[Any] = EventStream(self.buffer, type, "event 'e'")
+        self.stream: EventStream[Any] = EventStream(self.buffer, type)
 
     def _unsubscribe(self, buffer: EventBuffer) -> None:
         assert buffer is self.buffer
@@ -48,6 +57,10 @@ class Source:
     def push(self, *values: Any, size: int = 1) -> None:
         for value in values:
             self.buffer.push((value, size))
+
+    def push_gap(self, gap: Gap) -> None:
+        self.buffer.begin_gap(gap.since)
+        assert self.buffer.end_gap(gap.until, gap.attempts)
 
     async def rest(self) -> list[Any]:
         self.buffer.end(None)
@@ -150,7 +163,7 @@ async def test_a_stream_that_was_closed_is_not_given_back_twice() -> None:
 async def test_gaps_ignored_are_counted() -> None:
     source = Source()
     source.push(1)
-    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push_gap(Gap(1.0, 2.0, 1))
     source.push(2)
     assert source.stream.gaps == 1
     assert await source.rest() == [1, 2]
@@ -159,10 +172,10 @@ async def test_gaps_ignored_are_counted() -> None:
 async def test_gaps_marked_where_they_were() -> None:
     source = Source(size=10, gaps="mark")
     source.push(1)
-    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push_gap(Gap(1.0, 2.0, 1))
     source.push(2)
-    source.buffer.push_gap(Gap(3.0, 4.0, 2))
-    source.buffer.push_gap(Gap(5.0, 6.0, 3))
+    source.push_gap(Gap(3.0, 4.0, 2))
+    source.push_gap(Gap(5.0, 6.0, 3))
     assert source.stream.gaps == 3
     # Nothing came between the last two: they are one.
     assert await source.rest() == [1, Gap(1.0, 2.0, 1), 2, Gap(3.0, 6.0, 5)]
@@ -171,7 +184,7 @@ async def test_gaps_marked_where_they_were() -> None:
 async def test_gaps_raised_and_gone_on_after() -> None:
     source = Source(gaps="raise")
     source.push(1)
-    source.buffer.push_gap(Gap(1.0, 2.5, 4))
+    source.push_gap(Gap(1.0, 2.5, 4))
     source.push(2)
     assert await source.stream.receive() == 1
     with pytest.raises(EventGapError) as caught:
@@ -278,9 +291,158 @@ def test_policies(size: int, overflow: str, gaps: str, said: str) -> None:
 async def test_dropping_the_oldest_keeps_the_gap() -> None:
     source = Source(size=2, overflow="drop_oldest", gaps="mark")
     source.push(1, 2)
-    source.buffer.push_gap(Gap(1.0, 2.0, 1))
+    source.push_gap(Gap(1.0, 2.0, 1))
     source.push(3, 4, 5)
-    source.buffer.push_gap(Gap(3.0, 4.0, 2))
+    source.push_gap(Gap(3.0, 4.0, 2))
     source.push(6, 7, 8)
     assert await source.rest() == [Gap(1.0, 4.0, 3), 7, 8]
     assert (source.stream.gaps, source.stream.dropped) == (2, 6)
+
+
+async def test_events_in_a_gap_come_behind_it() -> None:
+    source = Source(size=10, gaps="mark")
+    source.push(1)
+    source.buffer.begin_gap(1.0)
+    source.push(2, 3)
+    assert source.stream.buffered == 1
+    source.buffer.end_gap(2.0, 1)
+    source.push(4)
+    assert await source.rest() == [1, Gap(1.0, 2.0, 1), 2, 3, 4]
+
+
+@pytest.mark.parametrize("overflow", ["raise", "drop_oldest", "drop_newest", "block"])
+async def test_events_that_find_no_capacity_in_a_gap_are_missing_in_it(overflow: str) -> None:
+    source = Source(size=2, gaps="mark", overflow=overflow)
+    source.push(1)
+    source.buffer.begin_gap(1.0)
+    source.push(2, 3, 4)
+    assert not source.buffer.is_full and not source.buffer.ended
+    source.buffer.end_gap(2.0, 1)
+    assert source.buffer.is_full
+    assert await source.rest() == [1, Gap(1.0, 2.0, 1), 4]
+    assert source.stream.dropped == 0
+
+
+async def test_a_gap_in_a_full_buffer() -> None:
+    source = Source(size=2, gaps="mark", overflow="block")
+    source.push(1, 2)
+    source.buffer.begin_gap(1.0)
+    source.push(3)
+    source.buffer.end_gap(2.0, 1)
+    assert await source.rest() == [1, 2, Gap(1.0, 2.0, 1)]
+
+
+async def test_a_gap_that_begins_anew_takes_what_came_in_it() -> None:
+    source = Source(size=2, gaps="mark")
+    source.buffer.begin_gap(1.0)
+    source.push(1, 2)
+    source.buffer.begin_gap(1.0)
+    source.push(3)
+    assert source.buffer.event_count == 1 and source.buffer.byte_count == 1
+    source.buffer.end_gap(2.0, 2)
+    assert await source.rest() == [Gap(1.0, 2.0, 2), 3]
+
+
+async def test_a_stream_that_ends_in_a_gap() -> None:
+    source = Source(gaps="mark")
+    source.push(1)
+    source.buffer.begin_gap(1.0)
+    source.push(2)
+    assert await source.rest() == [1]
+    assert source.buffer.event_count == 0
+
+
+async def test_answers_keep_their_places() -> None:
+    source = Source(size=2, overflow="drop_oldest", gaps="mark")
+    answers = [Answer(None, ConnectionLostError(str(number))) for number in range(3)]
+    source.push(1)
+    source.buffer.push_answer(answers[0])
+    source.push_gap(Gap(1.0, 2.0, 1))
+    source.push(2)
+    source.push_gap(Gap(3.0, 4.0, 1))
+    source.buffer.push_answer(answers[1])
+    source.push(3, 4)
+    source.buffer.push_answer(answers[2])
+    told = [answers[0], Gap(1.0, 4.0, 2), answers[1], 3, 4, answers[2]]
+    assert await source.rest() == told
+    assert source.stream.dropped == 2
+
+
+async def test_several_names_in_one_order() -> None:
+    source = Source(("a", "b"), size=10, gaps="mark")
+    source.buffer.sinks["b"].push((1, 1))
+    source.buffer.sinks["a"].push((2, 1))
+    source.push_gap(Gap(1.0, 2.0, 1))
+    source.buffer.sinks["b"].push(Unreadable(ProtocolError("no"), 1))
+    source.buffer.sinks["b"].push((3, 1))
+    assert await source.stream.receive() == NamedEvent("b", 1)
+    match await source.stream.receive():
+        case NamedEvent("a", value):
+            assert value == 2
+        case other:
+            raise AssertionError(other)
+    assert await source.stream.receive() == Gap(1.0, 2.0, 1)
+    with pytest.raises(ProtocolError):
+        await source.stream.receive()
+    assert await source.rest() == [NamedEvent("b", 3)]
+    assert source.stream.name == "a, b"
+
+
+@pytest.mark.parametrize(("overflow", "left"), [("drop_oldest", [2, 3]), ("drop_newest", [1, 2])])
+async def test_several_names_share_one_buffer(overflow: str, left: list[int]) -> None:
+    source = Source(("a", "b"), size=2, overflow=overflow)
+    for number, name in enumerate("aba", 1):
+        source.buffer.sinks[name].push((number, 1))
+    assert source.stream.dropped == 1
+    assert [item.value for item in await source.rest()] == left
+
+
+async def test_several_names_have_types_of_their_own() -> None:
+    source = Source(("a", "b"), type={"a": set[int], "b": Any})
+    source.buffer.sinks["a"].push(([1, 1], 1))
+    source.buffer.sinks["b"].push(([1, 1], 1))
+    source.buffer.sinks["a"].push(("x", 1))
+    assert await source.stream.receive() == NamedEvent("a", {1})
+    assert await source.stream.receive() == NamedEvent("b", [1, 1])
+    with pytest.raises(ProtocolError, match="event 'a': "):
+        await source.stream.receive()
+
+
+async def test_receiving_without_waiting() -> None:
+    source = Source(gaps="raise")
+    with pytest.raises(anyio.WouldBlock):
+        source.stream.receive_nowait()
+    source.push(1)
+    source.push_gap(Gap(1.0, 2.0, 1))
+    source.buffer.end(ConnectionLostError("over"))
+    assert source.stream.receive_nowait() == 1
+    with pytest.raises(EventGapError):
+        source.stream.receive_nowait()
+    with pytest.raises(ConnectionLostError):
+        source.stream.receive_nowait()
+    source.stream.close()
+    with pytest.raises(ClosedError):
+        source.stream.receive_nowait()
+
+
+async def test_statistics() -> None:
+    source = Source(size=3, overflow="block")
+    source.push(1, 2)
+    found = source.stream.statistics()
+    assert (found.current_buffer_used, found.max_buffer_size) == (2, 3)
+    assert (found.open_send_streams, found.open_receive_streams) == (1, 1)
+    assert (found.tasks_waiting_send, found.tasks_waiting_receive) == (0, 0)
+    source.buffer.notify_when_free(Signal())
+    assert source.stream.statistics().tasks_waiting_send == 1
+    await source.stream.receive()
+    await source.stream.receive()
+    assert source.stream.statistics().tasks_waiting_send == 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(source.stream.receive)
+        await anyio.wait_all_tasks_blocked()
+        assert source.stream.statistics().tasks_waiting_receive == 1
+        source.push(3)
+    source.stream.close()
+    found = source.stream.statistics()
+    assert (found.open_send_streams, found.open_receive_streams) == (0, 0)
+    assert found.tasks_waiting_receive == 0

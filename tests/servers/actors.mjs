@@ -1,7 +1,8 @@
 // The actors that every test server runs, whatever its RivetKit version.
 //
 // `parts` is what differs between versions: `actor` and `UserError` from that version's package,
-// and `queue` (undefined where actors have no queues yet).
+// `queue` (undefined where actors have no queues yet) and `event` (undefined where an actor cannot
+// refuse a subscription yet).
 
 // State reaches the disk this soon after it changed. The lifeline waits longer than this before
 // it ends a server, so that a graceful stop never loses anything.
@@ -13,7 +14,7 @@ const options = { stateSaveInterval: SAVE_INTERVAL_MS };
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-export function buildActors({ actor, UserError, queue }) {
+export function buildActors({ actor, UserError, queue, event }) {
   return {
     instance: instance({ actor }),
     counter: counter({ actor }),
@@ -27,6 +28,7 @@ export function buildActors({ actor, UserError, queue }) {
     sleepy: sleepy({ actor }),
     web: web({ actor }),
     ledger: ledger({ actor }),
+    gate: gate({ actor, UserError, event }),
     mimic: mimic({ actor }),
     ...(queue ? { worker: worker({ actor, queue }) } : {}),
   };
@@ -314,6 +316,45 @@ function ledger({ actor }) {
         return await append(c, id);
       },
       log: (c) => c.state.log,
+    },
+  });
+}
+
+// Some of its events may not be subscribed by everybody: `params.refuse` names those.
+function gate({ actor, UserError, event }) {
+  const guarded = (name) =>
+    event({
+      canSubscribe(c) {
+        const params = c.conn.params;
+        if (params?.fail === name) throw new UserError("no", { code: "no_" + name });
+        return !params?.refuse?.includes(name);
+      },
+    });
+  const slow = event?.({
+    async canSubscribe() {
+      await sleep(300);
+      return true;
+    },
+  });
+  return actor({
+    options,
+    ...(event ? { events: { a: guarded("a"), b: guarded("b"), c: guarded("c"), slow } } : {}),
+    actions: {
+      echo: (_c, v) => v,
+      emit(c, name, ...args) {
+        c.broadcast(name, ...args);
+      },
+      async slow(_c, ms, v) {
+        await sleep(ms);
+        return v;
+      },
+      async kickAll(c, reason) {
+        await Promise.all([...c.conns.values()].map((conn) => conn.disconnect(reason)));
+      },
+      async kickOthers(c, reason) {
+        const others = [...c.conns.values()].filter((conn) => conn.id !== c.conn.id);
+        await Promise.all(others.map((conn) => conn.disconnect(reason)));
+      },
     },
   });
 }

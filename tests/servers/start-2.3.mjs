@@ -1,5 +1,5 @@
 // RivetKit starts its engine by itself; host, port and storage come from the environment.
-import { actor, queue, setup, UserError } from "rivetkit";
+import { actor, event, queue, setup, UserError } from "rivetkit";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { buildActors, MAX_MESSAGE_BYTES } from "./actors.mjs";
@@ -12,7 +12,7 @@ process.env.TEST_SERVER_ENGINE = require("@rivetkit/engine-cli").getEnginePath()
 process.env.RIVET_ENGINE_BINARY = fileURLToPath(new URL("engine.sh", import.meta.url));
 
 setup({
-  use: buildActors({ actor, UserError, queue }),
+  use: buildActors({ actor, UserError, queue, event }),
   maxIncomingMessageSize: MAX_MESSAGE_BYTES,
   maxOutgoingMessageSize: MAX_MESSAGE_BYTES,
   noWelcome: true,

@@ -13,7 +13,7 @@ from .._convert import check_result_type, convert
 from .._observe import Call
 from .._types import QueueResult
 from ..protocol.messages import Raw
-from .events import EventStream, Gap, Gaps, Overflow, only_event
+from .events import EventStream, Gap, Gaps, NamedEvent, Overflow, only_event
 from .link import Link
 from .state import Phase
 from .status import Status, StatusStream
@@ -155,31 +155,81 @@ class Connection:
         gaps: Gaps = ...,
     ) -> EventStream[Any]: ...
 
+    @overload
     def events(
         self,
-        name: str,
+        name: tuple[str, ...],
+        *,
+        type: type[T],
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[T]]: ...
+
+    @overload
+    def events(
+        self,
+        name: tuple[str, ...],
+        *,
+        type: type[T],
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[NamedEvent[T] | Gap]: ...
+
+    @overload
+    def events(
+        self,
+        name: tuple[str, ...],
+        *,
+        type: Any = ...,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[Any]]: ...
+
+    @overload
+    def events(
+        self,
+        name: tuple[str, ...],
+        *,
+        type: Any = ...,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Gaps,
+    ) -> EventStream[NamedEvent[Any] | Gap]: ...
+
+    def events(
+        self,
+        name: str | tuple[str, ...],
         *,
         type: Any = Any,
         buffer_size: int = 1024,
         overflow: Overflow = "raise",
         gaps: Gaps = "ignore",
     ) -> EventStream[Any]:
-        """The events of one name, subscribed from here on.
+        """The events of a name, or of several names in one order, subscribed from here on.
 
-        The subscription is sent before every action that is called after this. Streams of one
-        name share it; closing the last one ends it. A stream that is made before the block is
-        entered also gets what the actor sends while the connection opens.
+        The subscription is sent before every action that is called after this; the server may
+        take a while to handle it. ``async with conn.events("x") as stream:`` waits for that, and
+        so does `EventStream.subscribed`. Streams of one name share its subscription; closing the
+        last one ends it. A stream that is made before the block is entered also gets what the
+        actor sends while the connection opens. A stream that is dropped while it is subscribed
+        gives a ResourceWarning.
 
         Args:
-            name: The event's name as the server knows it.
-            type: What to convert each event to, checked by `msgspec.convert`.
-            buffer_size: How many events are held for a slow consumer. A buffer also holds
+            name: The event's name as the server knows it: the stream yields values. Or a tuple of
+                names: the stream yields a `NamedEvent` for each event of any of them, in the order
+                in which the server sent them. They share one buffer and one policy, and a loss is
+                one gap.
+            type: What to convert each event's value to, checked by `msgspec.convert`.
+            buffer_size: How many events are kept for a slow consumer. A buffer also keeps
                 64 MiB at most.
             overflow: What happens when the buffer is full. ``"raise"``: the stream delivers what
-                it holds, then raises `EventOverflowError` and ends. ``"drop_oldest"`` and
+                it has, then raises `EventOverflowError` and ends. ``"drop_oldest"`` and
                 ``"drop_newest"`` count into `EventStream.dropped`. ``"block"`` stops reading the
-                socket until there is room: that holds up the whole connection, answers to actions
-                too, and the keepalive rests meanwhile.
+                socket until there is capacity: that stops the whole connection, answers to actions
+                too, and no keepalive is sent meanwhile.
             gaps: What happens where the connection was away and events may be missing.
                 ``"ignore"`` counts into `EventStream.gaps`, ``"raise"`` raises `EventGapError`
                 there, ``"mark"`` delivers a `Gap` there.
@@ -187,8 +237,9 @@ class Connection:
         Raises:
             ActorError, TransportError: the connection has failed for good.
             ClosedError: after the block was left.
-            TypeError: the name is not a string, or an argument has a wrong type.
-            ValueError: the name is empty or has a lone surrogate, or an argument is out of range.
+            TypeError: a name is not a string, or an argument has a wrong type.
+            ValueError: a name is empty or has a lone surrogate, a tuple is empty or has a name
+                twice, or an argument is out of range.
         """
         return self._link.events(name, type, buffer_size=buffer_size, overflow=overflow, gaps=gaps)
 

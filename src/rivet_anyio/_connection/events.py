@@ -1,4 +1,4 @@
-"""Event streams: what an actor broadcasts, bounded, in order, with its gaps told.
+"""Event streams: what an actor broadcasts, bounded, in order, with its gaps.
 
 A stream has two halves. The connection holds the `EventBuffer` and fills it; the user holds the
 `EventStream` and takes from it. A stream that was forgotten gives its subscription back.
@@ -6,30 +6,38 @@ A stream has two halves. The connection holds the `EventBuffer` and fills it; th
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, get_args
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectStreamStatistics
 
-from .._checks import check_choice, check_size
+from .._checks import check_choice, check_name, check_size
 from .._convert import Converter, Misfit, converter_for
 from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
 from .._io.stream import current_backend
 from .._io.waiting import Signal
 from .._log import logger
+from ..protocol.messages import Raw
 
 __all__ = [
+    "Answer",
     "EventBuffer",
+    "EventSink",
     "EventStream",
     "Gap",
     "Gaps",
+    "NamedEvent",
     "Overflow",
     "Unreadable",
     "Value",
+    "check_event_names",
     "check_policies",
 ]
 
@@ -52,7 +60,8 @@ class Gap:
     Attributes:
         since: When the last message came before the loss, or when the stream was opened if that
             was later, in seconds of `anyio.current_time`.
-        until: When it was back, in seconds of `anyio.current_time`.
+        until: When the server had confirmed the subscriptions again, in seconds of
+            `anyio.current_time`.
         attempts: How many attempts the reconnect took.
     """
 
@@ -72,12 +81,76 @@ class Unreadable(NamedTuple):
     size: int
 
 
+class NamedEvent(msgspec.Struct, Generic[T_co], frozen=True):
+    """An event of a stream of several names.
+
+    Attributes:
+        name: The event's name as the server knows it.
+        value: Its argument when it has exactly one, otherwise the tuple of its arguments.
+    """
+
+    name: str
+    value: T_co
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a call, at its place among the events: an output or an error."""
+
+    output: Raw | None
+    error: BaseException | None
+
+
+Item = Value | Unreadable | Gap | Answer
+
+
+class EventSink(Protocol):
+    """Where the events of one name go."""
+
+    def push(self, item: Value | Unreadable, /) -> None:
+        """Take an event."""
+        ...
+
+
+class _NamedSink:
+    """The way of one name's events into a buffer of several."""
+
+    __slots__ = ("_buffer", "_name")
+
+    def __init__(self, buffer: EventBuffer, name: str) -> None:
+        self._buffer = buffer
+        self._name = name
+
+    def push(self, item: Value | Unreadable, /) -> None:
+        if type(item) is tuple:
+            value, size = item
+            item = (NamedEvent(self._name, value), size)
+        self._buffer.push(item)
+
+
 class EventBuffer:
-    """The connection's half: filled by the reader, bounded in items and in bytes."""
+    """The connection's half: filled by the reader, bounded in items and in bytes.
+
+    Attributes:
+        name: The event's name; of several, all of them.
+        is_named: Whether events come as `NamedEvent`.
+        sinks: Where events go, by their names.
+        since: When it was made.
+        items: What waits to be taken, in order.
+        gap_count: How many gaps there were.
+        dropped: How many events were dropped.
+        ended: Whether nothing comes any more.
+        end_error: Why, if that is an error.
+        event_count: How many events it has.
+        byte_count: How long their messages were.
+        waiting: How many tasks wait for an item.
+
+    Args:
+        names: A name, or several in a tuple, whose events then come as `NamedEvent`.
+    """
 
     def __init__(
         self,
-        name: str,
+        names: str | tuple[str, ...],
         *,
         since: float,
         buffer_size: int,
@@ -85,18 +158,28 @@ class EventBuffer:
         overflow: Overflow,
         gaps: Gaps,
         unsubscribe: Callable[[EventBuffer], None],
-        abandon: Callable[[EventBuffer], None],
+        abandon: Callable[[EventBuffer], bool | None],
         check: Callable[[], None] | None = None,
         dropped: Callable[[str], None] | None = None,
+        confirmed: Callable[[EventBuffer], Awaitable[None]] | None = None,
     ) -> None:
-        self.name = name
+        self.is_named = not isinstance(names, str)
+        self.sinks: dict[str, EventSink]
+        if isinstance(names, str):
+            self.name = names
+            self.sinks = {names: self}
+        else:
+            self.name = ", ".join(names)
+            self.sinks = {name: _NamedSink(self, name) for name in names}
         self.since = since
-        self.items: deque[Value | Unreadable | Gap] = deque()
+        self.items: deque[Item] = deque()
+        self._newest = self.items  # where events go: behind a gap that has not ended, elsewhere
+        self._gap_since = 0.0
         self.gap_count = 0
         self.dropped = 0
         self.ended = False
         self.end_error: BaseException | None = None
-        self.event_count = self.byte_count = 0
+        self.event_count = self.byte_count = self.waiting = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
         self._overflow = overflow
@@ -105,6 +188,7 @@ class EventBuffer:
         self._abandon = abandon
         self._check = check
         self._note_drop = dropped
+        self._confirmed = confirmed
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
 
@@ -116,7 +200,10 @@ class EventBuffer:
         if (
             self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
         ) and self._has_no_capacity(size):
-            if self._overflow == "raise":
+            if self._newest is not self.items:
+                if not self._make_room_in_gap(size):
+                    return
+            elif self._overflow == "raise":
                 self._count_drop()
                 self.end(
                     EventOverflowError(
@@ -128,39 +215,59 @@ class EventBuffer:
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
                 self._unsubscribe(self)
                 return
-            if self._overflow == "drop_newest":
+            elif self._overflow == "drop_newest":
                 self._count_drop()
                 return
-            if self._overflow == "drop_oldest":
+            elif self._overflow == "drop_oldest":
                 self._drop_oldest(size)
-        self.items.append(item)
+        self._newest.append(item)
         self.byte_count += size
         self.event_count += 1
         if self._arrival is not None:
             self._wake()
 
-    def push_gap(self, gap: Gap) -> None:
-        """The connection is back after having been away."""
-        if self.ended:
-            return
+    def push_answer(self, answer: Answer) -> None:
+        """Take the answer to a call. It has no size, and is never dropped."""
+        if not self.ended:
+            self.items.append(answer)
+            self._wake()
+
+    def begin_gap(self, since: float) -> None:
+        """Events may be missing from here on, until `end_gap`: what comes meanwhile waits.
+
+        What came in a gap that began before is forgotten: the gap is about it as well.
+        """
+        if not self.ended:
+            self._forget_newest()
+            self._newest = deque()
+            self._gap_since = since
+
+    def end_gap(self, until: float, attempts: int) -> bool:
+        """No event is missing any more; whether there was a gap."""
+        if self._newest is self.items:
+            return False
+        gap = Gap(self._gap_since, until, attempts)
         self.gap_count += 1
         if self._gaps != "ignore":
             if self.items and isinstance(self.items[-1], Gap):
-                # Nothing came between two losses: one gap tells it, and memory stays bounded.
-                self.items[-1] = _merged(self.items[-1], gap)
-            else:
-                self.items.append(gap)
-            self._wake()
+                # Nothing came between two losses: one gap is enough, and memory stays bounded.
+                gap = _merged(self.items.pop(), gap)
+            self.items.append(gap)
+        self.items.extend(self._newest)
+        self._newest = self.items
+        self._wake()
+        return True
 
     def end(self, error: BaseException | None) -> None:
         """Nothing comes any more; what is held is still delivered, then `error` is raised."""
         if not self.ended:
+            self._forget_newest()
             self.ended = True
             self.end_error = error
             self._wake()
             self._notify_departure()
 
-    def pop(self) -> Value | Unreadable | Gap:
+    def pop(self) -> Item:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
         if isinstance(item, tuple):
@@ -184,7 +291,8 @@ class EventBuffer:
     @property
     def is_full(self) -> bool:
         """Whether there is no capacity for another event."""
-        return not self.ended and self._has_no_capacity(0)
+        # In a gap, the reader goes on: it waits for the answer that ends the gap.
+        return not self.ended and self._newest is self.items and self._has_no_capacity(0)
 
     def notify_when_free(self, signal: Signal) -> None:
         """Set the signal when there may be capacity again."""
@@ -204,35 +312,75 @@ class EventBuffer:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
             self._arrival = self._arrival or Signal()
-            await self._arrival.wait()
+            self.waiting += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self.waiting -= 1
+
+    async def confirmed(self) -> None:
+        """Wait until the server has the subscriptions, or the stream has ended."""
+        if self._confirmed is not None:
+            await self._confirmed(self)
 
     def unsubscribe(self) -> None:
         """Give the subscription back."""
         self._unsubscribe(self)
 
-    def abandon(self) -> None:
-        """As `unsubscribe`, from any thread: the connection does it in its next step."""
-        if not self.ended:
-            self._abandon(self)
+    def abandon(self) -> bool:
+        """As `unsubscribe`, from any thread: the connection does it in its next step.
+
+        Returns:
+            Whether it was subscribed.
+        """
+        return not self.ended and bool(self._abandon(self))
+
+    def statistics(self, is_closed: bool) -> MemoryObjectStreamStatistics:
+        """As `EventStream.statistics`."""
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self.items),
+            max_buffer_size=self._buffer_size,
+            open_send_streams=int(not self.ended),
+            open_receive_streams=int(not is_closed),
+            tasks_waiting_send=int(self._departure is not None),
+            tasks_waiting_receive=self.waiting,
+        )
 
     def _has_no_capacity(self, size: int) -> bool:
         if self.event_count >= self._buffer_size:
             return True
         return self.event_count > 0 and self.byte_count + size > self._buffer_bytes
 
+    def _forget_newest(self) -> None:
+        """Forget what came in a gap that has not ended."""
+        if self._newest is not self.items:
+            while self._newest:
+                self._drop_from_gap()
+            self._newest = self.items
+
+    def _drop_from_gap(self) -> None:
+        _, size = self._newest.popleft()  # type: ignore[misc]
+        self.event_count -= 1
+        self.byte_count -= size
+
+    def _make_room_in_gap(self, size: int) -> bool:
+        """Let the oldest events in the gap be missing; whether there is capacity then."""
+        while self._newest and self._has_no_capacity(size):
+            self._drop_from_gap()
+        return not self._has_no_capacity(size)
+
     def _drop_oldest(self, size: int) -> None:
-        """Make room; the gaps among what is dropped stay, as one."""
-        lost: Gap | None = None
+        """Make room; gaps and answers among what is dropped stay, neighbouring gaps as one."""
+        kept: list[Item] = []
         while self.event_count and self._has_no_capacity(size):
             item = self.pop()
-            if isinstance(item, Gap):
-                lost = _merged(lost, item)
-            else:
+            if isinstance(item, tuple):
                 self._count_drop()
-        if lost is not None:
-            if self.items and isinstance(self.items[0], Gap):
-                lost = _merged(lost, self.items.popleft())
-            self.items.appendleft(lost)
+            else:
+                _keep(kept, item)
+        if kept and self.items and isinstance(self.items[0], Gap):
+            _keep(kept, self.items.popleft())
+        self.items.extendleft(reversed(kept))
 
     def _count_drop(self) -> None:
         self.dropped += 1
@@ -252,36 +400,77 @@ class EventBuffer:
             self._departure = None
 
 
-def _merged(first: Gap | None, second: Any) -> Gap:
+def _merged(first: Any, second: Any) -> Gap:
     """Two gaps with nothing between them, as one."""
-    later: Gap = second
-    if first is None:
-        return later
-    return Gap(first.since, later.until, first.attempts + later.attempts)
+    return Gap(first.since, second.until, first.attempts + second.attempts)
+
+
+def _keep(kept: list[Item], item: Item) -> None:
+    if kept and isinstance(kept[-1], Gap) and isinstance(item, Gap):
+        kept[-1] = _merged(kept[-1], item)
+    else:
+        kept.append(item)
+
+
+class NamedConverter:
+    """Makes the values of `NamedEvent` of their types.
+
+    Args:
+        types: The types by the events' names.
+        of_actor: What errors say of the actor.
+    """
+
+    __slots__ = ("_converters", "_of_actor")
+
+    def __init__(self, types: Mapping[str, Any], of_actor: str) -> None:
+        self._converters = {
+            name: converter_for(type) for name, type in types.items() if type is not Any
+        }
+        self._of_actor = of_actor
+
+    def load(self, event: NamedEvent[Any]) -> NamedEvent[Any]:
+        """The event with a value of its type.
+
+        Raises:
+            ProtocolError: it is of another type.
+        """
+        converter = self._converters.get(event.name)
+        if converter is None:
+            return event
+        try:
+            return NamedEvent(event.name, converter.load(event.value))
+        except Misfit as exc:
+            raise ProtocolError(f"event {event.name!r}{self._of_actor}: {exc}") from exc.__cause__
 
 
 class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
-    """The events of one name, from `Connection.events`; iterate it, or call `receive`.
+    """The events of one name or several, from `Connection.events`; iterate it, or call `receive`.
 
-    The iteration ends when the connection's scope ends. When the connection failed for good, or
-    the buffer overflowed, it raises that after delivering what it holds. Several tasks may take
-    from one stream: each event goes to one of them.
+    ``async with stream:`` returns when the server has the subscription, and closes the stream at
+    the end. The iteration ends when the connection's scope ends. When the connection failed for
+    good, or the buffer overflowed, it raises that after delivering what it has. Several tasks may
+    take from one stream: each event goes to one of them.
     """
 
     _cancellation: Callable[[], Awaitable[None] | None]  # from the first wait on
 
-    def __init__(self, buffer: EventBuffer, type: Any, what: str) -> None:
+    def __init__(self, buffer: EventBuffer, type: Any, of_actor: str = "") -> None:
         self._buffer = buffer
         self._items = buffer.items
-        self._converter: Converter | None = None if type is Any else converter_for(type)
-        self._what = what
+        self._what = f"event {buffer.name!r}{of_actor}"
+        self._converter: Converter | NamedConverter | None = None
+        if buffer.is_named:
+            types = type if isinstance(type, Mapping) else dict.fromkeys(buffer.sinks, type)
+            self._converter = NamedConverter(types, of_actor)
+        elif type is not Any:
+            self._converter = converter_for(type)
         self._closed = False
         self._taken = 0
         self._thread = -1  # where it is used, from the first wait on
 
     @property
     def name(self) -> str:
-        """The event's name."""
+        """The event's name; of several, all of them, with commas between."""
         return self._buffer.name
 
     @property
@@ -341,6 +530,54 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             return item[0]  # type: ignore[return-value]
         return self._delivered(item)
 
+    def receive_nowait(self) -> T_co:
+        """As `receive`, without waiting.
+
+        Raises:
+            anyio.WouldBlock: when nothing is there.
+        """
+        self._buffer.check()
+        self._check_items()
+        if not self._buffer.items:
+            raise anyio.WouldBlock
+        return self._delivered(self._buffer.pop())
+
+    async def subscribed(self) -> None:
+        """Wait until the server has the subscription.
+
+        What anybody causes after that is delivered, counted as dropped, or lies in a gap. It waits
+        through reconnects. Where nobody calls an action on this connection, one more message asks
+        the server. RivetKit 2.1 and 2.2 handle the messages of a connection one after the other:
+        there it waits behind actions that run.
+
+        Raises:
+            ActorError: when the actor refuses the subscription, and when the connection failed for
+                good.
+            TransportError: when the connection failed for good.
+            EventOverflowError: when the buffer filled up (``overflow="raise"``).
+            ClosedError: when this stream was closed, when the connection's block was left, and
+                before it was entered.
+
+        Cancellation: safe; the subscription stays.
+        """
+        buffer = self._buffer
+        buffer.check()
+        await checkpoint()
+        await buffer.confirmed()
+        if self._closed:
+            raise self._closed_error()
+        if buffer.ended:
+            if buffer.end_error is not None:
+                raise again(buffer.end_error)
+            raise ClosedError(f"events {self.name!r}: the connection's block was left")
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.
+
+        The sender is the connection. It waits while ``overflow="block"`` stops it.
+        """
+        return self._buffer.statistics(self._closed)
+
     async def _wait(self) -> None:
         """Return after a checkpoint, with an item to take; raise when there will be none."""
         buffer = self._buffer
@@ -351,15 +588,23 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         if buffer.items:
             await checkpoint()
         while not buffer.items or self._closed:
-            if self._closed:
-                raise ClosedError(f"the stream of events {self.name!r} is closed")
-            if buffer.ended:
-                if buffer.end_error is None:
-                    raise anyio.EndOfStream
-                raise again(buffer.end_error)
+            self._check_items()
             await buffer.arrival()
 
-    def _delivered(self, item: Value | Unreadable | Gap) -> T_co:
+    def _check_items(self) -> None:
+        """Raise when there is nothing to take any more."""
+        buffer = self._buffer
+        if self._closed:
+            raise self._closed_error()
+        if buffer.ended and not buffer.items:
+            if buffer.end_error is None:
+                raise anyio.EndOfStream
+            raise again(buffer.end_error)
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the stream of events {self.name!r} is closed")
+
+    def _delivered(self, item: Item) -> T_co:
         """What the user gets for an item; raises what it stands for."""
         value: Any = item
         if type(item) is tuple:
@@ -375,6 +620,14 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             raise EventGapError(item.since, item.until, item.attempts)
         return value  # type: ignore[no-any-return]
 
+    async def __aenter__(self) -> Self:
+        try:
+            await self.subscribed()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     async def aclose(self) -> None:
         """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""
         self.close()
@@ -388,8 +641,13 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             self._buffer.end(None)
             self._buffer.clear()
 
-    def __del__(self) -> None:
-        self._buffer.abandon()
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self._buffer.abandon():
+            _warn(
+                f"{self!r} was dropped while subscribed: use it by 'async with', or close it",
+                ResourceWarning,
+                source=self,
+            )
 
     def __repr__(self) -> str:
         return f"<EventStream {self.name!r} buffered={self.buffered} gaps={self.gaps}>"
@@ -403,6 +661,18 @@ async def only_event(stream: EventStream[T]) -> T:
         raise ClosedError("the connection was closed before the event came") from None
     finally:
         stream.close()
+
+
+def check_event_names(names: Any) -> str | tuple[str, ...]:
+    """A name, or several in a tuple; raises `TypeError` or `ValueError` for anything else."""
+    if not isinstance(names, tuple):
+        return check_name("event", names)
+    if not names:
+        raise ValueError("no event is named: give at least one name in the tuple")
+    checked = tuple(check_name("event", name) for name in names)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"an event is named twice in {checked}")
+    return checked
 
 
 def check_policies(buffer_size: int, overflow: str, gaps: str) -> None:

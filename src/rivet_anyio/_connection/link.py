@@ -12,7 +12,6 @@ from typing import Any
 
 import anyio
 
-from .._checks import check_name
 from .._convert import check_result_type
 from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
@@ -35,7 +34,14 @@ from ..protocol.encodings import codec_for
 from ..protocol.lifecycle import Opening, Verdict, judge, judge_opening, may_ask_again
 from ..protocol.messages import Raw
 from ..protocol.session import Session
-from .events import EventBuffer, EventStream, Gaps, Overflow, check_policies
+from .events import (
+    EventBuffer,
+    EventStream,
+    Gaps,
+    Overflow,
+    check_event_names,
+    check_policies,
+)
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
 from .sending import call_action
@@ -85,7 +91,9 @@ class Link:
         close_timeout: float,
         retry: Retry,
     ) -> None:
-        self.state = ConnectionState(creates=target.creation is not None)
+        self.state = ConnectionState(
+            creates=target.creation is not None, confirm_seconds=connect_timeout
+        )
         self.core = core
         self.subject: Subject | None = None
         if core.observer is not None:
@@ -120,35 +128,55 @@ class Link:
 
     def events(
         self,
-        name: str,
+        names: str | tuple[str, ...],
         type: Any,
         *,
         buffer_size: int,
         overflow: Overflow,
         gaps: Gaps,
-        what: str | None = None,
+        of_actor: str = "",
     ) -> EventStream[Any]:
-        """As `Connection.events`; `what` names an event in errors."""
-        name = check_name("event", name)
+        """As `Connection.events`.
+
+        Args:
+            type: The type of all values, or their types by the events' names.
+            of_actor: What errors say of the actor.
+        """
+        names = check_event_names(names)
         check_policies(buffer_size, overflow, gaps)
-        check_result_type(type)
+        if not isinstance(type, dict):
+            check_result_type(type)
         is_new = self.state.phase is Phase.NEW
         if not is_new:
             self.check_usable()
         buffer = EventBuffer(
-            name,
+            names,
             since=-math.inf if is_new else self._backend.time(),
             buffer_size=buffer_size,
             buffer_bytes=_BUFFER_BYTES,
             overflow=overflow,
             gaps=gaps,
             unsubscribe=self._unsubscribe,
-            abandon=self.state.abandon,
+            abandon=self._abandon,
             check=self._check_stream,
             dropped=self._note_dropped if self.core.observer is not None else None,
+            confirmed=self.barrier,
         )
         self.state.subscribe(buffer)
-        return EventStream(buffer, type, what or f"event {name!r}")
+        return EventStream(buffer, type, of_actor)
+
+    async def barrier(self, buffer: EventBuffer) -> None:
+        """Wait until the server has a buffer's subscriptions, or the buffer has ended."""
+        while not buffer.ended and not self.state.has_subscriptions(buffer):
+            await self.state.changed.wait()
+
+    def call_in_order(self, name: str, args: tuple[Any, ...], buffer: EventBuffer) -> None:
+        """Call an action whose answer, or error, becomes an item of a buffer, as `Answer`.
+
+        It comes behind the events that the server sent before it, and before those after it.
+        """
+        self.check_usable()
+        self.state.call_in_order(name, args, buffer)
 
     def status_changes(self) -> StatusStream:
         """As `Connection.status_changes`."""
@@ -158,6 +186,11 @@ class Link:
         if not buffer.ended:
             self.check_loop()
         self.state.unsubscribe(buffer)
+
+    def _abandon(self, buffer: EventBuffer) -> bool:
+        """As `ConnectionState.abandon`; whether the buffer was subscribed."""
+        self.state.abandon(buffer)
+        return self.state.phase is not Phase.NEW
 
     def _check_stream(self) -> None:
         if self.state.phase is Phase.NEW:

@@ -43,7 +43,7 @@ class Receiver:
         state = self._state
         if state.abandoned:
             state.reap()
-        message = self._session.receive(data, state.buffers)
+        message = self._session.receive(data, state.sinks)
         item: Value | Unreadable
         # In the order of how often they come.
         if isinstance(message, tuple):
@@ -56,7 +56,7 @@ class Receiver:
             return
         elif isinstance(message, Event):
             self.received = True
-            if message.name not in state.buffers:
+            if message.name not in state.sinks:
                 return
             name, item = message.name, _read(message, len(data))
         else:
@@ -64,14 +64,14 @@ class Receiver:
                 self._take_other(message)
             return
         self.received = True
-        buffers = state.buffers[name]
+        sinks = state.sinks[name]
         if state.observer is not None:
             state.observer.event(name)
-        if len(buffers) == 1:
-            buffers[0].push(item)
+        if len(sinks) == 1:
+            sinks[0].push(item)
         else:
-            for buffer in tuple(buffers):  # one that overflows leaves them
-                buffer.push(item)
+            for sink in tuple(sinks):  # one that overflows leaves them
+                sink.push(item)
 
     def is_full(self) -> bool:
         """Whether a stream with ``overflow="block"`` is full.

@@ -10,14 +10,15 @@ stay. One object owns all of that. Three parts drive it, always in one step of t
 
 It commands the socket of the moment through `Socket`, and nothing calls back into it.
 
-| phase        | entered by                                     | what a new call does          |
-|--------------|------------------------------------------------|-------------------------------|
-| NEW          |                                                | raises ClosedError            |
-| CONNECTING   | `enter`, `attempt_begins`                      | waits in the outbox           |
-| CONNECTED    | `opened`: the server said Init                 | is written, or waits there   |
-| DISCONNECTED | `retry_later`: an attempt failed or was lost   | waits in the outbox           |
-| LEAVING      | `leave`: the user's block ends                 | raises ClosedError            |
-| CLOSED       | `finish`                                       | raises what ended it          |
+| phase         | entered by                                     | what a new call does         |
+|---------------|------------------------------------------------|------------------------------|
+| NEW           |                                                | raises ClosedError           |
+| CONNECTING    | `enter`, `attempt_begins`                      | waits in the outbox          |
+| RESUBSCRIBING | `opened` after a loss: the server said Init    | waits in the outbox          |
+| CONNECTED     | `opened`, or the answer that ends RESUBSCRIBING| is written, or waits there   |
+| DISCONNECTED  | `retry_later`: an attempt failed or was lost   | waits in the outbox          |
+| LEAVING       | `leave`: the user's block ends                 | raises ClosedError           |
+| CLOSED        | `finish`                                       | raises what ended it         |
 
 The rules:
 
@@ -27,16 +28,25 @@ The rules:
    leave. It goes back only if no byte left. What was in flight when a socket ended may have run,
    and is never sent again.
 3. What can fail because of what the user gave fails in the user's own call.
-4. Init is one step: subscriptions leave and the calls that waited behind them, then gaps are known
-   to the streams, then the status is ``connected``. So no answer and no event comes before its gap,
-   and whoever sees the status and calls comes after the subscriptions.
-5. A stream's subscription follows its name: the first stream of a name subscribes, the last one
-   unsubscribes. A wish that has not left and its opposite cancel each other out.
-6. RivetKit 2.1 and 2.2 keep the socket of an actor that stopped. From its first answer that says
+4. A subscription is confirmed by the first answer to anything that was written after it: servers
+   handle the messages of a connection in order. Where nobody calls, a probe asks, the call of an
+   action that cannot exist. Its answer is nobody's.
+5. The first Init is one step: subscriptions leave, then the calls that waited, then the status is
+   ``connected``. After a loss, subscriptions leave alone. Once they are confirmed, gaps go to the
+   streams, then the status is ``connected``, then calls leave. A server that does not confirm in
+   `confirm_seconds` loses its socket. Events that come before that stand behind the gap. Those
+   that find no capacity are missing in it, the oldest first.
+6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
+   cancel each other out.
+7. A server refuses a subscription without saying which: RivetKit 2.1 and 2.2 by an error that
+   belongs to no call, 2.3 by closing the connection. Then all that are not confirmed become
+   suspects, and each is subscribed again by itself, with a probe behind it. Only the streams of the
+   name that meets the error again end with it. New subscriptions wait behind the suspects.
+8. RivetKit 2.1 and 2.2 keep the socket of an actor that stopped. From its first answer that says
    so, no call is taken from the outbox; those in flight have `STOPPED_SECONDS`; then the socket is
    left, and the calls that waited go to the next one. RivetKit 2.1 answers like any failing action
-   instead: then a probe, the call of an action that cannot exist, finds out.
-7. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
+   instead: then a probe finds out.
+9. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
    delivered, counted, or reported as a gap.
 """
 
@@ -50,27 +60,33 @@ from weakref import ref
 from .._errors import ActorError, ClosedError, ConnectionLostError, RivetError, again, outside_block
 from .._io.stream import Waiter
 from .._io.waiting import Signal
+from .._log import logger
 from .._observe import ConnectionObserver
 from .._websocket.outbox import Outbox, Outgoing
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import Codec
-from ..protocol.lifecycle import is_masked, is_stopped
+from ..protocol.lifecycle import Verdict, is_masked, is_stopped, is_stopping, is_transient, judge
 from ..protocol.messages import Init, Raw
-from .events import EventBuffer, Gap
+from .events import Answer, EventBuffer, EventSink
 from .outcome import Ended, is_final
 from .status import Status, StatusChange, StatusStream
 
-__all__ = ["Call", "ConnectionState", "Phase", "Socket"]
+__all__ = ["ActionRequest", "Call", "ConnectionState", "Phase", "Probe", "Socket"]
 
 STOPPED_SECONDS = 5.0
 """How long calls in flight may still be answered after the actor said that it stopped."""
 
 _SUBSCRIPTION_SIZE = 64
-_NO_SUCH_ACTION = "rivet-anyio: does this actor still run?"
+_NO_SUCH_ACTION = "rivet-anyio: is everything before this done?"
 
 
 class Socket(Protocol):
     """The WebSocket of the moment, as far as the state commands it."""
+
+    @property
+    def last_received(self) -> float:
+        """When bytes were last read."""
+        ...
 
     def start_sending(self) -> None:
         """Let the outbox be written, now and from now on."""
@@ -88,6 +104,14 @@ class Socket(Protocol):
         """Take nothing from the outbox any more, and fail with this error in `seconds`."""
         ...
 
+    def limit(self, error: RivetError, *, seconds: float) -> None:
+        """Fail with this error in `seconds`, unless `unlimit` is called before."""
+        ...
+
+    def unlimit(self) -> None:
+        """Forget the limit."""
+        ...
+
     def fail(self, error: RivetError) -> None:
         """End with this error."""
         ...
@@ -102,14 +126,18 @@ class Phase(enum.Enum):
 
     NEW = enum.auto()
     CONNECTING = enum.auto()
+    RESUBSCRIBING = enum.auto()
     CONNECTED = enum.auto()
     DISCONNECTED = enum.auto()
     LEAVING = enum.auto()
     CLOSED = enum.auto()
 
 
+_OPEN = (Phase.RESUBSCRIBING, Phase.CONNECTED)
+
 _STATUSES = {
     Phase.CONNECTING: Status.CONNECTING,
+    Phase.RESUBSCRIBING: Status.CONNECTING,
     Phase.CONNECTED: Status.CONNECTED,
     Phase.DISCONNECTED: Status.DISCONNECTED,
     Phase.CLOSED: Status.CLOSED,
@@ -122,7 +150,8 @@ class ConnectionState:
     Attributes:
         phase: See the module.
         change: The last status change.
-        changed: Set, and replaced, at each status change.
+        changed: Set, and replaced, at each status change, and when a subscription was confirmed
+            or ended.
         settled_first: Set when the first attempts have led to Init or to the end.
         failure: Why the connection failed for good.
         init: The last Init.
@@ -133,27 +162,36 @@ class ConnectionState:
         in_flight: Calls that were written and are not answered, by their ids.
         issued: How many calls there were; their ids are below.
         is_open: Whether calls are taken.
-        buffers: The streams' halves that take events, by the events' names.
-        abandoned: Those of them whose streams became garbage, for `reap`.
-        blocking: Those of them that may pause the reader.
-        observer: Is told of events, gaps and Init.
+        buffers: The streams' halves that take events.
+        sinks: Where events go, by their names.
+        abandoned: The buffers whose streams became garbage, for `reap`.
+        blocking: The buffers that may pause the reader.
+        observer: Sees events, gaps and Init.
 
     Args:
         creates: Whether an actor that is gone is created anew.
+        confirm_seconds: How long a server may take to confirm subscriptions after a loss.
     """
 
     __slots__ = (
+        "_confirm_seconds",
+        "_confirmed",
         "_creates",
+        "_fence",
         "_has_been_open",
         "_is_stopped",
         "_lost_at",
         "_masks_stops",
         "_new_waiter",
         "_opened_at",
+        "_places",
         "_probe",
+        "_refusal",
+        "_requests",
         "_socket",
+        "_suspects",
+        "_tested",
         "_watchers",
-        "_wishes",
         "abandoned",
         "attempts",
         "blocking",
@@ -171,13 +209,16 @@ class ConnectionState:
         "outbox",
         "phase",
         "settled_first",
+        "sinks",
+        "subscribed",
     )
 
     codec: Codec
     _new_waiter: Callable[[], Waiter]
 
-    def __init__(self, *, creates: bool) -> None:
+    def __init__(self, *, creates: bool, confirm_seconds: float) -> None:
         self._creates = creates
+        self._confirm_seconds = confirm_seconds
         self.phase = Phase.NEW
         self.change = StatusChange(Status.CONNECTING)
         self.changed = Signal()
@@ -190,15 +231,23 @@ class ConnectionState:
         self._lost_at: float | None = None
         self._socket: Socket | None = None
         self._is_stopped = self._masks_stops = False
-        self._probe: Call | None = None
         self.outbox = Outbox()
-        self.in_flight: dict[int, Call] = {}
+        self.in_flight: dict[int, ActionRequest] = {}
         self.issued = 0
         self.is_open = False
-        self.buffers: dict[str, list[EventBuffer]] = {}
+        self.buffers: dict[EventBuffer, None] = {}
+        self.sinks: dict[str, list[EventSink]] = {}
         self.blocking: list[EventBuffer] = []
         self.abandoned: list[EventBuffer] = []
-        self._wishes: dict[str, Subscription] = {}
+        self._requests: dict[str, SubscriptionRequest] = {}  # those in the outbox
+        self.subscribed = 0  # how many subscriptions were written
+        self._confirmed = 0  # those up to this one are confirmed
+        self._places: dict[str, int] = {}  # the number of a name's subscription on this socket
+        self._probe: Probe | None = None  # the last one that is not answered
+        self._suspects: dict[str, None] = {}
+        self._tested: str | None = None  # the suspect that is subscribed by itself
+        self._fence = 0  # suspects are tested when the subscriptions up to this one are settled
+        self._refusal: ActorError | None = None  # the error that made suspects
         self._watchers: set[ref[StatusStream]] = set()
         self.observer: ConnectionObserver | None = None
 
@@ -220,12 +269,12 @@ class ConnectionState:
         """The block is left: close the socket; return how long that may take, in seconds."""
         if self.phase is Phase.CLOSED:
             return 0.0
-        was_connected = self.phase is Phase.CONNECTED
+        has_socket = self.phase in _OPEN
         self.phase = Phase.LEAVING
         self._refuse_waiting(
             lambda: ClosedError("the connection's block was left: the action did not run")
         )
-        if not was_connected or self._socket is None:
+        if not has_socket or self._socket is None:
             return 0.0
         self._socket.close(1000, "Disposed", seconds=seconds)
         return seconds
@@ -247,11 +296,9 @@ class ConnectionState:
 
     def call(self, name: str, args: tuple[Any, ...]) -> Call:
         """A call that nothing has been done with; raises TypeError for what cannot travel."""
-        call = Call(self, self.issued, name, args, self._new_waiter())
-        self.issued += 1
-        return call
+        return Call(self, self._new_id(), name, args, self._new_waiter())
 
-    def send(self, call: Call) -> None:
+    def send(self, call: ActionRequest) -> None:
         """Write a call, or put it into the outbox."""
         if self._socket is None or self.in_flight:
             # Calls that come together leave together.
@@ -266,29 +313,34 @@ class ConnectionState:
             self.in_flight.pop(call.id, None)
             self._leave_stopped()
 
+    def call_in_order(self, name: str, args: tuple[Any, ...], buffer: EventBuffer) -> None:
+        """Send a call whose answer, or error, becomes an item of a buffer, among the events."""
+        self.send(CallInOrder(self, self._new_id(), name, args, buffer))
+
+    def _new_id(self) -> int:
+        self.issued += 1
+        return self.issued - 1
+
     # The user's tasks: subscriptions
 
     def subscribe(self, buffer: EventBuffer) -> None:
-        """Let a buffer take the events of its name."""
+        """Let a buffer take the events of its names."""
         self.reap()
-        buffers = self.buffers.setdefault(buffer.name, [])
-        buffers.append(buffer)
+        self.buffers[buffer] = None
         if buffer.can_block:
             self.blocking.append(buffer)
-        if len(buffers) == 1:
-            self._wish(buffer.name, True)
+        for name, sink in buffer.sinks.items():
+            sinks = self.sinks.setdefault(name, [])
+            sinks.append(sink)
+            if len(sinks) == 1:
+                self._request(name, True)
 
     def unsubscribe(self, buffer: EventBuffer) -> None:
         """Let a buffer take no more events."""
-        buffers = self.buffers.get(buffer.name, [])
-        if buffer not in buffers:
+        if buffer not in self.buffers:
             return
-        buffers.remove(buffer)
-        if buffer.can_block:
-            self.blocking.remove(buffer)
-        if not buffers:
-            del self.buffers[buffer.name]
-            self._wish(buffer.name, False)
+        for name in self._remove(buffer):
+            self._request(name, False)
 
     def abandon(self, buffer: EventBuffer) -> None:
         """As `unsubscribe`, from any thread: it is done at the next `reap`."""
@@ -299,32 +351,66 @@ class ConnectionState:
         while self.abandoned:
             self.unsubscribe(self.abandoned.pop())
 
-    def _wish(self, name: str, subscribe: bool) -> None:
+    def has_subscriptions(self, buffer: EventBuffer) -> bool:
+        """Whether the subscriptions of all names of a buffer are confirmed; else see to it."""
+        if all(0 < self._places.get(name, 0) <= self._confirmed for name in buffer.sinks):
+            return True
+        if self.phase is Phase.CONNECTED and not self._is_stopped and not self._suspects:
+            self._ask()
+        return False
+
+    def _remove(self, buffer: EventBuffer) -> list[str]:
+        """Forget a buffer; returns the names that nobody wants any more."""
+        del self.buffers[buffer]
+        if buffer.can_block:
+            self.blocking.remove(buffer)
+        unwanted = []
+        for name, sink in buffer.sinks.items():
+            sinks = self.sinks[name]
+            sinks.remove(sink)
+            if not sinks:
+                del self.sinks[name]
+                unwanted.append(name)
+        self._notify_changed()
+        return unwanted
+
+    def _request(self, name: str, subscribe: bool) -> None:
         """Ask the server, if it has said Init; else Init brings all subscriptions at once."""
-        if self.phase is not Phase.CONNECTED:
+        if self.phase not in _OPEN:
             return
-        opposite = self._wishes.pop(name, None)
+        opposite = self._requests.pop(name, None)
         if opposite is not None:
             self.outbox.discard(opposite)
+            if opposite.subscribe and name == self._tested:
+                self._tested = None
+                self._test_next()
             return
-        wish = self._wishes[name] = Subscription(self, name, subscribe)
-        self.outbox.put(wish)
-        self._notify()
+        if subscribe and (self._suspects or self._tested):
+            self._suspects[name] = None
+            return
+        self._suspects.pop(name, None)
+        self._put_request(name, subscribe)
 
-    def wish_left(self, name: str) -> None:
-        """A subscription is being written."""
-        self._wishes.pop(name, None)
+    def _put_request(self, name: str, subscribe: bool) -> None:
+        request = self._requests[name] = SubscriptionRequest(self, name, subscribe)
+        self._put(request)
 
-    def wish_returned(self, wish: Subscription) -> None:
-        """A subscription was not written after all."""
-        self._wishes[wish.name] = wish
+    def request_left(self, name: str, subscribe: bool) -> None:
+        """A request is being written."""
+        self._requests.pop(name, None)
+        self._places.pop(name, None)
+        if subscribe:
+            self.subscribed += 1
+            self._places[name] = self.subscribed
 
-    def wish_failed(self, name: str, error: Exception) -> None:
-        """A subscription cannot be written: its streams end, and no others."""
-        self._wishes.pop(name, None)
-        for buffer in self.buffers.pop(name, ()):
-            if buffer.can_block:
-                self.blocking.remove(buffer)
+    def end_streams(self, name: str, error: Exception) -> None:
+        """A name cannot be subscribed: its streams end, and no others."""
+        self._requests.pop(name, None)
+        self._places.pop(name, None)
+        for buffer in [buffer for buffer in self.buffers if name in buffer.sinks]:
+            for unwanted in self._remove(buffer):
+                if unwanted != name:
+                    self._request(unwanted, False)
             buffer.end(error)
 
     # The supervisor
@@ -351,11 +437,15 @@ class ConnectionState:
     def attempt_ended(self, ended: Ended) -> bool:
         """An attempt failed, or its connection was lost; whether another one has a point."""
         self._socket = None
+        is_explained = False
         if ended.opened:
             self._has_been_open = True
             if ended.healthy:
                 self.failures = 0
+            is_explained = self._suspect_after(ended.cause)
             self._lose(ended.cause, ended.last_message)
+        if is_explained:
+            return True
         return not is_final(ended, has_been_open=self._has_been_open, creates=self._creates)
 
     def retry_later(self, cause: BaseException) -> None:
@@ -374,10 +464,10 @@ class ConnectionState:
         self._watchers.clear()
         self._lose_calls(failure)
         self._refuse_waiting(self.closed_error)
-        for buffers in self.buffers.values():
-            for buffer in buffers:
-                buffer.end(failure)
+        for buffer in self.buffers:
+            buffer.end(failure)
         self.buffers.clear()
+        self.sinks.clear()
         self.blocking.clear()
         self.settled_first.set()
 
@@ -392,7 +482,7 @@ class ConnectionState:
             last_message: When the last message came before it.
         """
         assert self._socket is not None
-        if self.phase is Phase.CONNECTED:
+        if self.phase in _OPEN:
             # The 2.3 gateway keeps the socket when the actor's host died, and what was asked of
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
@@ -407,23 +497,37 @@ class ConnectionState:
         self._is_stopped = False
         if self.observer is not None:
             self.observer.connected()
-        for wish in self._wishes.values():
-            self.outbox.discard(wish)
-        self._wishes = {name: Subscription(self, name, True) for name in self.buffers}
-        self.outbox.put_first(self._wishes.values())
-        self._socket.start_sending()
-        if self._lost_at is not None:
-            self._push_gaps(self._lost_at, now)
-        self.attempts = 0
-        self._set_phase(Phase.CONNECTED)
-        self.settled_first.set()
+        for request in self._requests.values():
+            self.outbox.discard(request)
+        self._requests.clear()
+        self._suspects = {name: None for name in self._suspects if name in self.sinks}
+        for name in self.sinks:
+            if name not in self._suspects:
+                request = self._requests[name] = SubscriptionRequest(self, name, True)
+                self.outbox.put_first(request)
+        if self._lost_at is None or not self.buffers:
+            self._socket.start_sending()
+            self._resume()
+        else:
+            self._begin_gaps(self._lost_at)
+            self._set_phase(Phase.RESUBSCRIBING)
+            self.outbox.is_paused = True
+            if self._requests:
+                self._ask()
+            else:
+                self._test_next()
+            self._socket.start_sending()
+            self._socket.limit(_unconfirmed_error(), seconds=self._confirm_seconds)
 
     def answered(self, id: int, output: Raw) -> bool:
         """A call was answered; whether somebody waits for that."""
         call = self.in_flight.pop(id, None)
         if call is not None:
-            call.output = output
-            call.settled.set()
+            call.settle(output)
+            if call.place > self._confirmed:
+                self._confirm(call.place)
+            if type(call) is Probe:
+                self._probe_answered(call)
         if self._is_stopped:
             self._leave_stopped()
         return call is not None
@@ -433,17 +537,35 @@ class ConnectionState:
         call = self.in_flight.pop(id, None)
         if call is not None:
             call.fail(error)
-        was_probe = call is not None and call is self._probe
-        if was_probe:
-            self._probe = None
-        if is_stopped(error) or (was_probe and is_masked(error)):
+        is_probe = isinstance(call, Probe)
+        is_masking = self._masks_stops and is_masked(error)
+        if is_stopped(error) or (is_probe and (is_masking or is_stopping(error))):
             self._stopped()
-        elif is_masked(error) and self._masks_stops:
+        elif is_masking:
             self._ask_whether_stopped()
+        elif call is not None:
+            if call.place > self._confirmed:
+                self._confirm(call.place)
+            if isinstance(call, Probe):
+                self._probe_answered(call)
         self._leave_stopped()
 
     def reported(self, error: ActorError) -> None:
         """The actor reported an error that belongs to no call."""
+        if self._tested is not None:
+            if self._tested in self._places:
+                self._refuse(self._tested, error)
+                return
+        elif suspects := self._unconfirmed():
+            for name in suspects:
+                del self._places[name]
+                self._suspects[name] = None
+            self._fence = self.subscribed
+            self._refusal = error
+            self._ask()
+            return
+        elif self._fence > self._confirmed:
+            return  # one more of those that were not confirmed
         self._set_change(StatusChange(self.change.status, error))
 
     # Inside
@@ -456,18 +578,116 @@ class ConnectionState:
 
     def _ask_whether_stopped(self) -> None:
         if self._probe is None and self.is_open and not self._is_stopped:
-            self._probe = self.call(_NO_SUCH_ACTION, ())
-            self.outbox.put(self._probe)
-            self._notify()
+            self._ask()
 
     def _leave_stopped(self) -> None:
         if self._is_stopped and not self.in_flight and self._socket is not None:
             self._socket.fail(_stopped_error())
 
+    def _ask(self) -> None:
+        """Let a probe follow everything that is to be written now, unless one does already."""
+        probe = self._probe
+        if probe is not None and not self.outbox.discard(probe):
+            if probe.place == self.subscribed and not self._requests:
+                return
+            probe = None
+        self._probe = probe or Probe(self, self._new_id(), _NO_SUCH_ACTION, ())
+        self._put(self._probe)
+
+    def _put(self, item: Outgoing) -> None:
+        if self.phase is Phase.RESUBSCRIBING:
+            self.outbox.put_first(item)
+        else:
+            self.outbox.put(item)
+        if self._socket is not None:
+            self._socket.notify()
+
+    def _unconfirmed(self) -> list[str]:
+        """The names whose subscriptions have left and are not confirmed."""
+        return [name for name, place in self._places.items() if place > self._confirmed]
+
+    def _confirm(self, place: int) -> None:
+        """The subscriptions up to this one are confirmed, unless they were refused."""
+        self._confirmed = place
+        self._test_next()
+        self._notify_changed()
+
+    def _probe_answered(self, probe: Probe) -> None:
+        if probe is self._probe:
+            self._probe = None
+        # Each probe follows the subscriptions that Init brought.
+        if self.phase is Phase.RESUBSCRIBING and not self._suspects and self._tested is None:
+            self._resume()
+
+    def _resume(self) -> None:
+        """The server has all subscriptions: gaps end, and calls leave."""
+        assert self._socket is not None
+        self._socket.unlimit()
+        lost_at, self._lost_at = self._lost_at, None
+        if lost_at is not None:
+            self._end_gaps(self._socket.last_received)
+        self.attempts = 0
+        self._set_phase(Phase.CONNECTED)
+        self.settled_first.set()
+        if self.outbox.is_paused:
+            self.outbox.is_paused = False
+            self._socket.notify()
+
+    def _test_next(self) -> None:
+        """Subscribe the next suspect, by itself, when nothing else is on its way."""
+        if self._confirmed < self._fence:
+            return
+        if self._tested is not None:
+            if (
+                self._tested in self._requests
+                or self._places.get(self._tested, 0) > self._confirmed
+            ):
+                return
+            self._tested = None
+        if self._suspects:
+            self._tested = next(iter(self._suspects))
+            del self._suspects[self._tested]
+            self._put_request(self._tested, True)
+            self._ask()
+        elif self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            self._set_change(StatusChange(self.change.status, refusal))
+
+    def _suspect_after(self, cause: BaseException) -> bool:
+        """Whether a subscription that was refused may be why the socket was closed."""
+        is_refusal = (
+            isinstance(cause, ActorError)
+            and not is_transient(cause)
+            and judge(cause) is Verdict.FINAL
+        )
+        if not is_refusal:
+            return False
+        tested = self._tested
+        if tested is not None and tested in self._places:
+            assert isinstance(cause, ActorError)
+            self._tested = None
+            self._refuse(tested, cause)
+            return True
+        unconfirmed = self._unconfirmed()
+        self._suspects.update(dict.fromkeys(unconfirmed))
+        return bool(unconfirmed or self._suspects)
+
+    def _refuse(self, name: str, error: ActorError) -> None:
+        logger.warning("events %r: the actor refuses the subscription: %s", name, error)
+        self._refusal = None
+        self.end_streams(name, error)
+
     def _lose(self, cause: BaseException, last_message: float) -> None:
         """The open connection is gone: what was written may have run, the rest waits on."""
         if self._lost_at is None:
             self._lost_at = max(last_message, self._opened_at)
+        self.outbox.is_paused = False
+        self._places.clear()
+        self._fence = 0
+        self._refusal = None
+        if self._tested is not None:
+            self._suspects[self._tested] = None
+            self._tested = None
         self._lose_calls(cause)
 
     def _lose_calls(self, cause: BaseException | None) -> None:
@@ -482,18 +702,19 @@ class ConnectionState:
         """Take no calls any more, and send none that waits."""
         self.is_open = False
         for item in self.outbox.items:
-            if isinstance(item, Call):
+            if isinstance(item, ActionRequest):
                 item.fail(new_error())
-        self._wishes.clear()
+        self._requests.clear()
         self.outbox.close()
 
-    def _push_gaps(self, lost_at: float, now: float) -> None:
-        for buffers in self.buffers.values():
-            for buffer in buffers:
-                buffer.push_gap(Gap(max(lost_at, buffer.since), now, self.attempts))
-                if self.observer is not None:
-                    self.observer.gap(buffer.name)
-        self._lost_at = None
+    def _begin_gaps(self, lost_at: float) -> None:
+        for buffer in self.buffers:
+            buffer.begin_gap(max(lost_at, buffer.since))
+
+    def _end_gaps(self, now: float) -> None:
+        for buffer in self.buffers:
+            if buffer.end_gap(now, self.attempts) and self.observer is not None:
+                self.observer.gap(buffer.name)
 
     def _notify(self) -> None:
         if self._socket is not None:
@@ -503,7 +724,9 @@ class ConnectionState:
         if self.phase is Phase.LEAVING and phase is not Phase.CLOSED:
             return
         self.phase = phase
-        self._set_change(StatusChange(_STATUSES[phase], error))
+        change = StatusChange(_STATUSES[phase], error)
+        if phase is not Phase.RESUBSCRIBING or change != self.change:
+            self._set_change(change)
 
     def _set_change(self, change: StatusChange) -> None:
         self.change = change
@@ -511,34 +734,22 @@ class ConnectionState:
             stream = watcher()
             if stream is not None:
                 stream.push(change)
+        self._notify_changed()
+
+    def _notify_changed(self) -> None:
         changed, self.changed = self.changed, Signal()
         changed.set()
 
 
-class Call:
-    """An action call: in the outbox, in flight, or settled with an output or an error."""
+class ActionRequest:
+    """The call of an action: in the outbox, in flight, or settled."""
 
-    __slots__ = (
-        "_args",
-        "_dialect",
-        "_payload",
-        "_state",
-        "error",
-        "id",
-        "name",
-        "output",
-        "settled",
-        "size",
-    )
+    __slots__ = ("_args", "_dialect", "_payload", "_state", "id", "name", "place", "size")
 
-    def __init__(
-        self, state: ConnectionState, id: int, name: str, args: tuple[Any, ...], waiter: Waiter
-    ) -> None:
+    def __init__(self, state: ConnectionState, id: int, name: str, args: tuple[Any, ...]) -> None:
         self.id = id
         self.name = name
-        self.settled = waiter
-        self.error: BaseException | None = None
-        self.output: Raw | None = None
+        self.place = 0  # how many subscriptions were written before it
         self._state = state
         self._args = args
         codec = state.codec
@@ -552,6 +763,7 @@ class Call:
         if codec.dialect is not self._dialect:
             # The server that is back is of another version, which takes other bytes.
             self._payload = codec.action_message(self.id, self.name, self._args)
+        self.place = state.subscribed
         state.in_flight[self.id] = self
         return self._payload
 
@@ -561,43 +773,108 @@ class Call:
     def sent(self) -> None:
         """Nobody waits for that: an action waits for its answer."""
 
+    def settle(self, output: Raw) -> None:
+        """The server answered."""
+        raise NotImplementedError
+
+    def fail(self, error: BaseException) -> None:
+        """The server answered with an error, or there will be no answer."""
+        raise NotImplementedError
+
+
+class Call(ActionRequest):
+    """A call that a task waits for: settled with an output or an error."""
+
+    __slots__ = ("error", "output", "settled")
+
+    def __init__(
+        self, state: ConnectionState, id: int, name: str, args: tuple[Any, ...], waiter: Waiter
+    ) -> None:
+        super().__init__(state, id, name, args)
+        self.settled = waiter
+        self.error: BaseException | None = None
+        self.output: Raw | None = None
+
+    def settle(self, output: Raw) -> None:
+        self.output = output
+        self.settled.set()
+
     def fail(self, error: BaseException) -> None:
         self.error = error
         self.settled.set()
 
 
-class Subscription:
-    """A wish for the events of a name, or for no more of them, that has not left."""
+class CallInOrder(ActionRequest):
+    """A call whose answer, or error, becomes an item of a buffer."""
 
-    __slots__ = ("_state", "_subscribe", "name")
+    __slots__ = ("_buffer",)
+
+    def __init__(
+        self,
+        state: ConnectionState,
+        id: int,
+        name: str,
+        args: tuple[Any, ...],
+        buffer: EventBuffer,
+    ) -> None:
+        super().__init__(state, id, name, args)
+        self._buffer = buffer
+
+    def settle(self, output: Raw) -> None:
+        self._buffer.push_answer(Answer(output, None))
+
+    def fail(self, error: BaseException) -> None:
+        self._buffer.push_answer(Answer(None, error))
+
+
+class Probe(ActionRequest):
+    """A call of an action that cannot exist: its answer says that all before it was handled."""
+
+    __slots__ = ()
+
+    def settle(self, output: Raw) -> None:
+        """Nobody waits for it."""
+
+    def fail(self, error: BaseException) -> None:
+        """Nobody waits for it."""
+
+
+class SubscriptionRequest:
+    """A request for the events of a name, or for no more of them, that has not left."""
+
+    __slots__ = ("_state", "name", "subscribe")
 
     size = _SUBSCRIPTION_SIZE
 
     def __init__(self, state: ConnectionState, name: str, subscribe: bool) -> None:
         self.name = name
+        self.subscribe = subscribe
         self._state = state
-        self._subscribe = subscribe
 
     def take(self) -> str | bytes:
-        payload = self._state.codec.subscription_message(self.name, self._subscribe)
-        self._state.wish_left(self.name)
+        payload = self._state.codec.subscription_message(self.name, self.subscribe)
+        self._state.request_left(self.name, self.subscribe)
         return payload
 
     def take_back(self) -> None:
-        self._state.wish_returned(self)
+        raise AssertionError("subscriptions are written by the writer, which takes nothing back")
 
     def sent(self) -> None:
-        """Nobody waits for that."""
+        """Nobody waits for that: a subscription waits for its confirmation."""
 
     def fail(self, error: Exception) -> None:
-        self._state.wish_failed(self.name, error)
+        self._state.end_streams(self.name, error)
 
 
 def _stopped_error() -> RivetError:
     return ConnectionLostError("the actor behind the connection has stopped")
 
 
-def _lost_call(call: Call, cause: BaseException | None) -> ConnectionLostError:
+def _unconfirmed_error() -> RivetError:
+    return ConnectionLostError("the server did not confirm the subscriptions in time")
+
+
+def _lost_call(call: ActionRequest, cause: BaseException | None) -> ConnectionLostError:
     """What a call raises that was written, and whose answer will not come."""
     code = cause.code if isinstance(cause, ConnectionLostError) else None
     reason = cause.reason if isinstance(cause, ConnectionLostError) else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectStreamStatistics
 
 from .._errors import ClosedError
 from .._io.waiting import Signal
@@ -22,9 +23,9 @@ class Status(enum.StrEnum):
     """What a connection is doing."""
 
     CONNECTING = "connecting"
-    """An attempt is being made."""
+    """An attempt is being made, or the server has not confirmed the subscriptions again."""
     CONNECTED = "connected"
-    """The server has said Init: actions and subscriptions flow."""
+    """The connection is open: actions and events flow."""
     DISCONNECTED = "disconnected"
     """The connection was lost and will be tried again after a delay."""
     CLOSED = "closed"
@@ -59,6 +60,7 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
         self._ended = now.status is Status.CLOSED
         self._closed = False
         self.dropped = 0
+        self._waiting = 0
 
     def push(self, change: StatusChange) -> None:
         """Take a change; `closed` is the last."""
@@ -83,14 +85,45 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
         self._check_loop()
         await checkpoint()
         while not self._changes or self._closed:
-            if self._closed:
-                raise ClosedError("the stream of status changes is closed")
-            if self._ended:
-                raise anyio.EndOfStream
+            self._check_changes()
             if self._arrival.is_set():
                 self._arrival = Signal()
-            await self._arrival.wait()
+            self._waiting += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self._waiting -= 1
         return self._changes.popleft()
+
+    def receive_nowait(self) -> StatusChange:
+        """As `receive`, without waiting.
+
+        Raises:
+            anyio.WouldBlock: when nothing has changed.
+        """
+        self._check_loop()
+        self._check_changes()
+        if not self._changes:
+            raise anyio.WouldBlock
+        return self._changes.popleft()
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`."""
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self._changes),
+            max_buffer_size=_BUFFER_SIZE,
+            open_send_streams=int(not self._ended),
+            open_receive_streams=int(not self._closed),
+            tasks_waiting_send=0,
+            tasks_waiting_receive=self._waiting,
+        )
+
+    def _check_changes(self) -> None:
+        """Raise when there is nothing to take any more."""
+        if self._closed:
+            raise ClosedError("the stream of status changes is closed")
+        if self._ended and not self._changes:
+            raise anyio.EndOfStream
 
     async def aclose(self) -> None:
         """Stop listening."""

@@ -23,7 +23,7 @@ from typing import (
 
 from .._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
 from .._checks import check_name
-from .._connection.events import EventStream, Gap, Gaps, Overflow, only_event
+from .._connection.events import EventStream, Gap, Gaps, NamedEvent, Overflow, only_event
 from .._connection.status import Status, StatusStream
 from .._convert import convert
 from .._errors import ClosedError
@@ -59,6 +59,10 @@ else:
 __all__ = ["RESERVED", "Actor", "Interface"]
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
 R = TypeVar("R")
 A_co = TypeVar("A_co", covariant=True)
 Params_contra = TypeVar("Params_contra", contravariant=True)
@@ -372,18 +376,104 @@ class Actor(Generic[Params, Input]):
         gaps: Literal["mark"],
     ) -> EventStream[T | Gap]: ...
 
+    @overload
     def events(
         self,
-        event: ActorEvent[Any, Any],
+        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2]],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2]]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2]],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2] | Gap]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3]],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2] | NamedEvent[T3]]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3]],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2] | NamedEvent[T3] | Gap]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[
+            ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3], ActorEvent[Self, T4]
+        ],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2] | NamedEvent[T3] | NamedEvent[T4]]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[
+            ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3], ActorEvent[Self, T4]
+        ],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[NamedEvent[T1] | NamedEvent[T2] | NamedEvent[T3] | NamedEvent[T4] | Gap]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[ActorEvent[Self, Any], ...],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["ignore", "raise"] = ...,
+    ) -> EventStream[NamedEvent[Any]]: ...
+
+    @overload
+    def events(
+        self,
+        event: tuple[ActorEvent[Self, Any], ...],
+        *,
+        buffer_size: int = ...,
+        overflow: Overflow = ...,
+        gaps: Literal["mark"],
+    ) -> EventStream[NamedEvent[Any] | Gap]: ...
+
+    def events(
+        self,
+        event: ActorEvent[Any, Any] | tuple[ActorEvent[Any, Any], ...],
         *,
         buffer_size: int = 1024,
         overflow: Overflow = "raise",
         gaps: Gaps = "ignore",
     ) -> EventStream[Any]:
-        """The events of one name, subscribed from here on.
+        """The events of a name, or of several in one order, subscribed from here on.
 
         Args:
-            event: The event, as ``Counter.new_count``.
+            event: The event, as ``Counter.new_count``. Or a tuple of events: the stream yields
+                `NamedEvent`, with the server's name, and ``Counter.new_count.match(item)`` says
+                which it is.
             buffer_size: As `Connection.events`.
             overflow: As `Connection.events`.
             gaps: As `Connection.events`.
@@ -392,14 +482,19 @@ class Actor(Generic[Params, Input]):
             ActorError, TransportError: the connection has failed for good.
             ClosedError: this is a handle and no connection, or its block was left.
         """
-        self._check_member(event, ActorEvent)
+        events = event if isinstance(event, tuple) else (event,)
+        for one in events:
+            self._check_member(one, ActorEvent)
+        if len(set(events)) < len(events):
+            raise ValueError(f"an event is named twice in {events}")
+        types = {one.server_name: one.type for one in events}
         return self._connected._link.events(
-            event.server_name,
-            event.type,
+            tuple(types) if isinstance(event, tuple) else event.server_name,
+            types if isinstance(event, tuple) else event.type,
             buffer_size=buffer_size,
             overflow=overflow,
             gaps=gaps,
-            what=f"event {event.server_name!r} of actor {self.name!r}",
+            of_actor=f" of actor {self.name!r}",
         )
 
     async def next_event(self, event: ActorEvent[Self, T]) -> T:

@@ -15,6 +15,7 @@ from typing import (
     ClassVar,
     Generic,
     Literal,
+    TypeGuard,
     get_args,
     get_origin,
     get_type_hints,
@@ -24,6 +25,7 @@ from typing import (
 import msgspec
 
 from .._checks import check_name
+from .._connection.events import NamedEvent
 from .._convert import convert
 from .._types import NOT_GIVEN
 from ..protocol.objects import UNDEFINED
@@ -228,6 +230,13 @@ class ActorEvent(Generic[Owner_contra, T_co]):
             (self._type,) = _checked_types(self.owner, self.name, (self._type,))
             self._is_checked = True
         return self._type
+
+    def match(self, item: object) -> TypeGuard[NamedEvent[T_co]]:
+        """Whether an item of a stream of several events is of this one.
+
+        ``if Room.opened.match(item): use(item.value)``: type checkers know the value's type then.
+        """
+        return isinstance(item, NamedEvent) and item.name == self.server_name
 
     def __repr__(self) -> str:
         return f"<event {self.owner.__qualname__}.{self.name}>"

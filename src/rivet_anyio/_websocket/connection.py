@@ -127,8 +127,9 @@ class WebSocketConnection:
         self.last_message = now
         self.keepalive = Keepalive(ping_interval, ping_timeout, now)
         self._pings = 0
-        self._deadline = opening_deadline  # of OPENING, then of CLOSING
-        self._retirement: RivetError | None = None
+        self._deadline = opening_deadline  # of OPENING, then of what is to come
+        self._limit: RivetError | None = None  # what a deadline of OPEN means
+        self._is_retired = False
         self._control: list[Ping | Pong] = []
         self._close_frame: Close | None = None
         self._close_sent = False
@@ -186,10 +187,26 @@ class WebSocketConnection:
 
     def retire(self, error: RivetError, *, seconds: float) -> None:
         """Take no message from the outbox any more, and fail with this error in `seconds`."""
-        if self.state is State.OPEN and self._retirement is None:
-            self._retirement = error
+        if self.state is State.OPEN and not self._is_retired:
+            self.limit(error, seconds=seconds)
+            self._is_retired = True
+
+    @property
+    def last_received(self) -> float:
+        """When bytes were last read."""
+        return self.keepalive.last_received
+
+    def limit(self, error: RivetError, *, seconds: float) -> None:
+        """Fail with this error in `seconds`, unless `unlimit` is called before."""
+        if self.state is State.OPEN and not self._is_retired:
+            self._limit = error
             self._deadline = self._time() + seconds
             self._wake_watcher()
+
+    def unlimit(self) -> None:
+        """Stay open for as long as there is nothing against it."""
+        if self.state is State.OPEN and not self._is_retired:
+            self._deadline = math.inf
 
     def close(self, code: int = 1000, reason: str = "", *, seconds: float) -> None:
         """Begin the closing handshake, which may take `seconds`; nothing else leaves any more."""
@@ -359,7 +376,7 @@ class WebSocketConnection:
             and self._stream.writes_now
             and self._rest is None
             and not self._control
-            and self._retirement is None
+            and not self._is_retired
         )
 
     def _write_batch_now(self, batch: _Batch) -> None:
@@ -395,7 +412,7 @@ class WebSocketConnection:
         close = self._close_frame
         if close is not None:
             parts.append(self._framer.encode(close))
-        elif self.state is State.OPEN and self._retirement is None:
+        elif self.state is State.OPEN and not self._is_retired:
             encode = self._framer.encode
             for item, payload in self._outbox.take():
                 items.append(item)
@@ -476,8 +493,8 @@ class WebSocketConnection:
 
     def _miss_deadline(self) -> None:
         if self.state is State.OPEN:
-            assert self._retirement is not None
-            self.fail(self._retirement)
+            assert self._limit is not None
+            self.fail(self._limit)
             return
         if self.state is State.OPENING:
             self._finish(ConnectError("the server did not open the connection in time"))

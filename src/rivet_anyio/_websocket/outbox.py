@@ -6,7 +6,6 @@ Nothing here awaits but `capacity`, which waits until its caller is next.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Protocol
 
 from .._io.waiting import Signal
@@ -43,20 +42,26 @@ class Outgoing(Protocol):
 
 
 class Outbox:
-    """A queue with a high-water mark, and with the callers who wait for capacity."""
+    """A queue with a high-water mark, and with the callers who wait for capacity.
 
-    __slots__ = ("_bytes", "_items", "_waiters")
+    Attributes:
+        is_paused: Whether only what was put first may be written.
+    """
+
+    __slots__ = ("_bytes", "_first", "_items", "_waiters", "is_paused")
 
     def __init__(self) -> None:
-        # A dict in order of arrival: what a cancelled caller takes back may be anywhere in it.
+        # Dicts in order of arrival: what a cancelled caller takes back may be anywhere in them.
+        self._first: dict[Outgoing, None] = {}
         self._items: dict[Outgoing, None] = {}
+        self.is_paused = False
         self._bytes = 0
         self._waiters: deque[Signal] = deque()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be written, and nobody for capacity."""
-        return not self._items and not self._waiters
+        """Whether nothing waits to be written, and nobody for capacity: others may write."""
+        return not (self._items or self._first or self._waiters or self.is_paused)
 
     @property
     def must_wait(self) -> bool:
@@ -66,7 +71,7 @@ class Outbox:
     @property
     def items(self) -> tuple[Outgoing, ...]:
         """What waits to be written, in order."""
-        return tuple(self._items)
+        return (*self._first, *self._items)
 
     @property
     def waiters(self) -> deque[Signal]:
@@ -79,13 +84,15 @@ class Outbox:
         self._bytes += item.size
         self.notify()
 
-    def put_first(self, items: Iterable[Outgoing]) -> None:
-        """Let these be written before everything that waits."""
-        self._items = {**dict.fromkeys(items), **self._items}
-        self._bytes = sum(item.size for item in self._items)
+    def put_first(self, item: Outgoing) -> None:
+        """Append to what is written before everything else, also while paused."""
+        self._first[item] = None
 
     def discard(self, item: Outgoing) -> bool:
         """Take something back; False when it does not wait here."""
+        if item in self._first:
+            del self._first[item]
+            return True
         if item not in self._items:
             return False
         del self._items[item]
@@ -98,13 +105,20 @@ class Outbox:
 
         An item that cannot be written fails alone.
         """
-        taken = self._items
-        left: dict[Outgoing, None] = {}
-        if self._bytes > HIGH_WATER:
-            taken, left = _split(self._items)
-        self._items = left
-        self._bytes = sum(item.size for item in left) if left else 0
-        self.notify()
+        if self.is_paused:
+            taken, self._first = self._first, {}
+        else:
+            if self._first:
+                self._items = {**self._first, **self._items}
+                self._bytes += sum(item.size for item in self._first)
+                self._first = {}
+            taken = self._items
+            left: dict[Outgoing, None] = {}
+            if self._bytes > HIGH_WATER:
+                taken, left = _split(self._items)
+            self._items = left
+            self._bytes = sum(item.size for item in left) if left else 0
+            self.notify()
         written = []
         for item in taken:
             try:
@@ -119,6 +133,7 @@ class Outbox:
     def close(self) -> None:
         """Forget what waits, and let every caller who waits for capacity go on."""
         self._items = {}
+        self._first = {}
         self._bytes = 0
         for waiter in self._waiters:
             waiter.set()

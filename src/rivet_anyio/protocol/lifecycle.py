@@ -181,7 +181,12 @@ def is_stopped(error: ActorError) -> bool:
     RivetKit 2.1 and 2.2 keep the connections of an actor that went to sleep or was destroyed, and
     answer like this from then on. 2.3 closes them or moves them to the actor's next start.
     """
-    return (error.group, error.code) == _STOPPING and error.actor is None
+    return is_stopping(error) and error.actor is None
+
+
+def is_stopping(error: ActorError) -> bool:
+    """Whether the actor stops, or an actor that it called: only the answer to a probe tells."""
+    return (error.group, error.code) == _STOPPING
 
 
 def is_masked(error: ActorError) -> bool:

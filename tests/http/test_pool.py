@@ -836,6 +836,23 @@ async def test_nothing_of_before_a_loss_is_used_again() -> None:
     assert pool.figures == (2, 2, 0, 0)
 
 
+async def test_a_dial_that_began_before_a_loss_serves_one_request() -> None:
+    server = Server()
+    pool = server.pool()
+
+    async def use() -> None:
+        pool.release(await pool.acquire(HERE, dial_seconds=10), reusable=True)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(use)
+            await until(lambda: server.dialling == 1)
+            pool.lost(HERE)
+            server.gate.set()
+    assert server.streams[0].dropped
+    assert pool.figures == (0, 0, 0, 0)
+
+
 async def test_close_ends_dials_and_waits() -> None:
     server = Server()
     pool = server.pool(max_dials=1)

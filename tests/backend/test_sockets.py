@@ -360,3 +360,15 @@ def by_callback(function: Callable[[], None]) -> None:
         trio.lowlevel.current_trio_token().run_sync_soon(function)
     else:
         asyncio.get_running_loop().call_soon(function)
+
+
+async def test_bytes_and_a_reset_right_behind() -> None:
+    async with streamed() as (stream, far):
+        far.sendall(b"x")
+        reset(far)
+        try:
+            assert await stream.read(10) == b"x"
+        except ConnectionLostError:  # the system forgot it
+            return
+        with pytest.raises(ConnectionLostError):
+            assert await stream.read(10)

@@ -133,6 +133,7 @@ class AsyncioSocket(WritableSocket):
         "_is_at_end",
         "_is_watched",
         "_loop",
+        "_must_look",
         "_reader",
         "_size",
         "_writer",
@@ -149,9 +150,13 @@ class AsyncioSocket(WritableSocket):
         self._error: OSError | None = None
         self._is_at_end = False
         self._is_watched = False
+        # After a reset uvloop calls only once, though there may be bytes before it.
+        self._must_look = type(loop).__module__.startswith("uvloop")
         self._watch()
 
     async def read(self, max_bytes: int) -> bytes:
+        if self._must_look and not self._data and not self._is_at_end:
+            self._readable()
         if self._data:
             await checkpoint()
         elif not self._is_at_end:

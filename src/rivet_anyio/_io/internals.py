@@ -81,11 +81,12 @@ class ScopeCheck:
             from anyio._backends import _asyncio as anyio_backend
 
             scope = anyio_backend.CancelScope()
-            found = hasattr(anyio_backend._task_states, "get")
-        except (ImportError, AttributeError):
-            found = False
-        if found and all(hasattr(scope, name) for name in names):
+            _ = anyio_backend._task_states.get
+            for name in names:
+                getattr(scope, name)
             return True
+        except (ImportError, AttributeError):
+            pass
         _warn("anyio", "_task_states with CancelScope._parent_scope", "events take longer")
         return False
 

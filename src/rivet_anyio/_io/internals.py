@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -45,7 +45,7 @@ def _warn(library: str, name: str, consequence: str) -> None:
 
 
 @cache
-def asyncio_checkpoint_if_cancelled() -> Callable[[], Coroutine[Any, Any, None]]:
+def asyncio_checkpoint_if_cancelled() -> Callable[[], Any]:
     """AnyIO's own function for asyncio: by way of `anyio.lowlevel` it takes twice as long."""
     try:
         from anyio._backends._asyncio import AsyncIOBackend
@@ -81,11 +81,12 @@ class ScopeCheck:
             from anyio._backends import _asyncio as anyio_backend
 
             scope = anyio_backend.CancelScope()
-            found = hasattr(anyio_backend._task_states, "get")
-        except (ImportError, AttributeError):
-            found = False
-        if found and all(hasattr(scope, name) for name in names):
+            _ = anyio_backend._task_states.get
+            for name in names:
+                getattr(scope, name)
             return True
+        except (ImportError, AttributeError):
+            pass
         _warn("anyio", "_task_states with CancelScope._parent_scope", "events take longer")
         return False
 

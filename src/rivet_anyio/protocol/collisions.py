@@ -58,6 +58,8 @@ def check_set(items: list[Any]) -> None:
         TypeError: one has no hash.
     """
     if _are_many(items):
+        if _fits(items, _bits_of_dict(len(items))):
+            return
         _grow(_without_equals(items, list(map(hash, items))))
     else:
         _check_alike(items)
@@ -123,7 +125,7 @@ def _check_probes(keys: list[Any], for_set: bool) -> None:
 
 
 def _fits(keys: list[Any], bits: int) -> bool:
-    """Whether each key finds its first slot free, in all tables of a dict and in that of a set.
+    """Whether each key finds its first slot free, in all tables of a dict and of a set.
 
     So it is with integers that follow each other closely: ids from a counter, say. Integers as
     small as these are their own hashes.

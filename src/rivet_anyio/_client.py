@@ -468,7 +468,7 @@ class ActorAccessor:
         check_function("get_params", get_params)
         params_json(params)
         server = await self._core.server()
-        attempts = Attempts(self._core.options.retry)
+        attempts = Attempts(self._core.options.retry, self._core.time)
         while True:
             try:
                 actor = await create_actor(self._core, server, "POST", self._name, parts, creation)

@@ -242,7 +242,7 @@ class Link:
         lost = ConnectionLostError("the connection's task was cancelled from outside")
         try:
             with foreign_cancellation(lost):
-                self._first = Attempts(self._retry)
+                self._first = Attempts(self._retry, self.core.time)
                 # No local name holds the end of an attempt: it would live until the next one.
                 while (delay := self._judge(await self._observed_attempt())) is not None:
                     await self._retry.sleep(delay)

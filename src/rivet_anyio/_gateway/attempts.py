@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-
-import anyio
 
 from .._errors import ActorError
 from .._log import logger
@@ -23,20 +22,23 @@ class Attempts:
 
     Args:
         retry: Whose `random`, `sleep` and, for ``Retry-After``, `maximum` to use.
+        time: The clock, in seconds.
     """
 
-    def __init__(self, retry: Retry) -> None:
-        self._backoff = replace(retry, initial=0.1, maximum=2.0)
-        self._maximum = retry.maximum
+    __slots__ = ("_count", "_retry", "_time", "_until")
+
+    def __init__(self, retry: Retry, time: Callable[[], float]) -> None:
+        self._retry = retry
         self._count = 0
-        self._until = anyio.current_time() + _MAX_SECONDS
+        self._until = time() + _MAX_SECONDS
+        self._time = time
 
     async def wait(
         self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
     ) -> None:
         """Wait before the next attempt; raises as `next_delay`."""
         delay = self.next_delay(error, at_once=at_once, retry_after=retry_after)
-        await self._backoff.sleep(delay)
+        await self._retry.sleep(delay)
 
     def next_delay(
         self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
@@ -49,10 +51,11 @@ class Attempts:
             retry_after: Seconds that the server asked to wait, or None.
         """
         self._count += 1
-        if self._count >= _MAX_ATTEMPTS or anyio.current_time() > self._until:
+        if self._count >= _MAX_ATTEMPTS or self._time() > self._until:
             raise error
-        delay = 0.0 if at_once and self._count == 1 else self._backoff.delay(self._count)
+        backoff = replace(self._retry, initial=0.1, maximum=2.0)
+        delay = 0.0 if at_once and self._count == 1 else backoff.delay(self._count)
         if retry_after is not None:
-            delay = max(delay, min(retry_after, self._maximum))
+            delay = max(delay, min(retry_after, self._retry.maximum))
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
         return delay

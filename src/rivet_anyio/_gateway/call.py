@@ -80,7 +80,7 @@ async def call_actor(
     Raises:
         ActorError: what the last attempt met.
     """
-    attempts = Attempts(core.options.retry)
+    attempts = Attempts(core.options.retry, core.time)
     while True:
         server = await core.server()
         try:

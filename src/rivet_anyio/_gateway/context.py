@@ -92,6 +92,11 @@ class Core:
         for socket in tuple(self.sockets):
             socket.drop()
 
+    def time(self) -> float:
+        """The clock of the event loop, in seconds."""
+        assert self.backend is not None
+        return self.backend.time()
+
     @property
     def http(self) -> HttpTransport:
         """The transport; a `ClosedError` outside the client's block.

@@ -211,7 +211,9 @@ class HttpTransport(Protocol):
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether the body is compressed, say."""
-    return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    if "content-encoding" not in headers:
+        return False
+    return headers["content-encoding"].strip().lower() not in ("", "identity")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 import anyio.abc
@@ -15,6 +15,7 @@ from anyio import CancelScope
 
 from .._checks import (
     as_config_errors,
+    check_choice,
     check_flag,
     check_function,
     check_instance,
@@ -34,6 +35,7 @@ from ._faults import Faults
 from ._gateway import Gateway
 from ._http import serve_http
 from ._instance import Host, logger
+from ._limits import Limits
 from ._listen import Listening
 from ._memory import MemoryTransport
 from ._network import Network, Wire
@@ -49,6 +51,7 @@ __all__ = [
     "ClientOptions",
     "ConnectionLeakError",
     "NothingArrivedError",
+    "UnusedFaultError",
 ]
 
 _ENDPOINT = "http://actors.test"
@@ -61,6 +64,10 @@ R = TypeVar("R", bound=Record)
 
 class ConnectionLeakError(AssertionError):
     """A connection was still open when the server's block was left."""
+
+
+class UnusedFaultError(AssertionError):
+    """A fault that the test asked for never happened."""
 
 
 class ActorCrashError(AssertionError):
@@ -102,6 +109,12 @@ class ActorServer:
             one.
         leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
         epoch: The date at which the server's clock begins; must have a time zone.
+        unused_faults: What leaving the block does when a fault of `faults` never happened:
+            ``"error"`` raises `UnusedFaultError`, ``"ignore"`` does nothing.
+        max_incoming_message_size: Bytes of the largest message that the server takes, RivetKit's
+            ``maxIncomingMessageSize``.
+        max_outgoing_message_size: Bytes of the largest message that it sends, RivetKit's
+            ``maxOutgoingMessageSize``.
 
     Attributes:
         log: What happened, as records.
@@ -109,8 +122,9 @@ class ActorServer:
         faults: What goes wrong with the next calls and connections.
 
     Raises:
-        ConfigError: for an unknown version, a date without a time zone, or a class of which two
-            methods are the same action.
+        ConfigError: for an unknown version, a date without a time zone, a class that is no
+            `Actor`, a hook in RivetKit's spelling, or a class of which two methods are the same
+            action.
     """
 
     def __init__(
@@ -120,21 +134,30 @@ class ActorServer:
         version: str = "2.3",
         leaks: bool = True,
         epoch: dt.datetime = _EPOCH,
+        unused_faults: Literal["error", "ignore"] = "error",
+        max_incoming_message_size: int = 64 * 1024,
+        max_outgoing_message_size: int = 1024 * 1024,
     ) -> None:
         with as_config_errors():
             check_text("version", version)
             check_flag("leaks", leaks)
+            check_choice("unused_faults", unused_faults, ("error", "ignore"))
+            check_size("max_incoming_message_size", max_incoming_message_size)
+            check_size("max_outgoing_message_size", max_outgoing_message_size)
             check_instance("epoch", epoch, dt.datetime, none=False)
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch!r} has no time zone")
         self.log = Log()
-        self.faults = Faults()
+        self.faults = Faults(self._check_known)
         self.network = Network(self._accept)
-        self._host = Host(release_of(version), self.log, self.faults)
+        release = release_of(version)
+        limits = Limits(release, max_incoming_message_size, max_outgoing_message_size)
+        self._host = Host(release, self.log, self.faults, limits, self._now)
         self._registry = Registry(self._host, actors)
         self._open = OpenLines()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
         self._leaks = leaks
+        self._unused_faults = unused_faults
         self._epoch = epoch
         self._began = 0.0
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -281,7 +304,13 @@ class ActorServer:
             connection.drop(code, reason)
         return len(dropped)
 
-    async def restart(self, *, downtime: float = 0.0, keep_actors: bool = True) -> None:
+    async def restart(
+        self,
+        *,
+        downtime: float = 0.0,
+        keep_actors: bool = True,
+        unsaved: Literal["kept", "lost"] = "kept",
+    ) -> None:
         """Stop the server, and start it again.
 
         All connections break, nobody can connect for `downtime`, and what actors were doing ends.
@@ -290,18 +319,30 @@ class ActorServer:
             downtime: Seconds.
             keep_actors: Whether actors and their state are still there; else the server begins
                 with none, as with empty storage.
+            unsaved: What becomes of changes of a state that were not saved yet: ``"kept"``, as
+                after an orderly end, or ``"lost"``, as after a crash. A state is saved at the
+                first change and then once in `Actor.state_save_interval` seconds, by
+                `ActorContext.save_state`, and when the actor goes to sleep. A change is seen when
+                an action or a hook ends, and when `Actor.run` asks for the next message.
+
+        Raises:
+            TypeError: when the state of an actor cannot be saved; the message names the path.
 
         Cancellation: the server is reachable again, and actors may still run.
         """
         check_seconds("downtime", downtime, zero=True)
         check_flag("keep_actors", keep_actors)
-        with self.network.outage():
+        check_choice("unsaved", unsaved, ("kept", "lost"))
+        with self.network.outage(), self._host.downtime():
             instances = list(self._registry)
             for instance in instances:
                 instance.stop("crash")
             for instance in instances:
                 await instance.stopped()
-            if not keep_actors:
+            if keep_actors:
+                for instance in instances:
+                    instance.recover(loses_unsaved=unsaved == "lost")
+            else:
                 self._registry.clear()
             await anyio.sleep(downtime)
 
@@ -417,6 +458,12 @@ class ActorServer:
                 "Leave the connection's block, or the client's task, before the server's; "
                 "ActorServer(leaks=False) allows it."
             )
+        if self._unused_faults == "error" and (unused := self.faults._unused):
+            raise UnusedFaultError(
+                f"faults that never happened: {'; '.join(unused)}. Arm a fault before its "
+                "occasion; server.faults.clear() disarms what is left, and "
+                'ActorServer(unused_faults="ignore") allows it.'
+            )
 
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""
@@ -425,9 +472,17 @@ class ActorServer:
                 await self._open.changed()
         return self._open.describe()
 
+    def _check_known(self, actor: str | None, action: str | None) -> None:
+        self._registry.check_known(actor, action)
+
+    def _date(self, at: float) -> dt.datetime:
+        return self._epoch + dt.timedelta(seconds=at - self._began)
+
     def _timestamp(self, at: float) -> int:
-        passed = dt.timedelta(seconds=at - self._began)
-        return round((self._epoch + passed).timestamp() * 1000)
+        return round(self._date(at).timestamp() * 1000)
+
+    def _now(self) -> dt.datetime:
+        return self._date(anyio.current_time())
 
     def _check_open(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:

@@ -54,8 +54,15 @@ class Session:
     # What an actor's connection does
 
     def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
-        if not subscribed_only or event in self._subscriptions:
-            self._line.send_message(self._codec.event(event, args))
+        if subscribed_only and event not in self._subscriptions:
+            return
+        data = self._codec.event(event, args)
+        if self._host.limits.lets_out(data):
+            self._line.send_message(data)
+        elif self._host.release.has_engine:
+            self._line.close(1011, "message.outgoing_too_long")
+        else:
+            raise self._host.limits.outgoing_too_long()
 
     def close(self, code: int, reason: str) -> None:
         self._line.close(code, reason)
@@ -73,13 +80,17 @@ class Session:
         instance, connection = self._instance, self.connection
         try:
             if self._fault is not None and self._fault.error is not None:
+                if self._fault.error.group == "guard":
+                    self._turn_away(self._fault.error)
+                    return
                 raise self._fault.error
             try:
                 await instance.ready()
             except ActorError as error:
                 self._turn_away(error)
                 return
-            await instance.admit(connection)
+            with instance.busy():
+                await instance.admit(connection)
         except Exception as error:
             self._refuse(error, "on_before_connect")
             return
@@ -88,7 +99,7 @@ class Session:
         try:
             await instance.welcome(connection)
         except Exception as error:
-            del instance.connections[connection.id]
+            instance.connections.pop(connection.id, None)
             self._refuse(error, "on_connect")
             return
         self._record(Connected, connection.id, connection.params)
@@ -129,6 +140,10 @@ class Session:
         self._line.close(1011, reason)
 
     async def _take(self, data: str | bytes) -> None:
+        if not self._host.limits.lets_in(data):
+            code = "incoming_too_long"
+            self._line.close(1011, code if self._host.release.minor == 0 else f"message.{code}")
+            return
         try:
             message = self._codec.client_message(data)
         except ProtocolError:
@@ -179,6 +194,8 @@ class Session:
                     self._host, instance, self.connection, request.name, request.args
                 )
                 answer = self._codec.action_response(request.id, output)
+                if not self._host.limits.lets_out(answer):
+                    raise self._host.limits.outgoing_too_long()
             except ReplyLost:
                 self._line.drop()
                 return
@@ -223,13 +240,12 @@ async def perform(
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
     plan = host.faults._plan_action(instance.ref, name)
-    if plan.delay:
-        await instance.ready()
-        await instance.hold_up(plan.delay)
-    if plan.error is not None:
-        raise plan.error
     await instance.ready()
-    output = await instance.call(connection, name, tuple(args))
+    if plan.error is not None:
+        if plan.delay:
+            await instance.hold_up(plan.delay)
+        raise plan.error
+    output = await instance.call(connection, name, tuple(args), plan.delay)
     if plan.loses_reply:
         raise ReplyLost
     return output

@@ -573,3 +573,24 @@ async def test_actions_of_what_a_function_makes_are_not_known() -> None:
         server.faults.fail_action("whatever", UserError())
         with pytest.raises(ActorError, match="user_error"):
             await client.odd.get_or_create().whatever()
+
+
+async def test_the_timeline() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        assert server.timeline() == ""
+        counter = client.counter.get_or_create("x" * 500)
+        await counter.increment()
+        await anyio.sleep(100)
+        await server.restart(unsaved="lost")
+        with pytest.raises(ActorError):
+            await client.probe.get_or_create("p").fail("plain")
+        for _ in range(6000):
+            server.network.refuse()
+        lines = server.timeline().splitlines()
+        assert lines[0].startswith("... ") and len(lines) == 5001
+        assert max(map(len, lines)) < 1000
+        assert lines[-1].split(maxsplit=2) == [
+            "100.000",
+            "network",
+            "refuses the next 1 connections",
+        ]

@@ -75,8 +75,11 @@ class Faults:
     fails the test: see `ActorServer`'s `unused_faults`.
     """
 
-    def __init__(self, knows: Callable[[str | None, str | None], None]) -> None:
+    def __init__(
+        self, knows: Callable[[str | None, str | None], None], note: Callable[[str], None]
+    ) -> None:
         self._knows = knows
+        self._note = note
         self._actions: list[_ActionFault] = []
         self._connects: list[ConnectFault] = []
 
@@ -163,6 +166,7 @@ class Faults:
         check_size("retry_after", retry_after, least=0, none=True)
         parts = self._check(actor, key, None)
         what = _described("refuse_connects", None, actor, parts)
+        self._note(f"armed {what}, times={times}")
         where = _calling_line()
         self._connects.append(
             ConnectFault(actor, parts, None, times, what, times, where, error, status, retry_after)
@@ -180,6 +184,7 @@ class Faults:
         check_size("times", times)
         parts = self._check(actor, key, action)
         what = _described(method, action, actor, parts)
+        self._note(f"armed {what}, times={times}")
         where = _calling_line()
         self._actions.append(
             _ActionFault(actor, parts, action, times, what, times, where, **effect)
@@ -214,6 +219,7 @@ class Faults:
             if not rule.takes(ref, action):
                 continue
             rule.left -= 1
+            self._note(f"fired {rule.what} at {ref} {action!r}")
             plan.delay += rule.delay
             plan.error = plan.error or rule.error
             plan.loses_reply = plan.loses_reply or rule.loses_reply
@@ -224,6 +230,7 @@ class Faults:
         for rule in self._connects:
             if rule.takes(ref):
                 rule.left -= 1
+                self._note(f"fired {rule.what} at {ref}")
                 return rule
         return None
 

@@ -23,6 +23,7 @@ from ._queue import Mailbox
 from ._records import ActionCalled, ActorCreated, ActorDestroyed, ActorRef, Log
 from ._release import Release
 from ._storage import StateCodec, Storage
+from ._timeline import Timeline, shown
 
 if TYPE_CHECKING:
     from ._faults import Faults
@@ -48,6 +49,7 @@ class Host:
         tasks: Where actors live.
         crashes: What `Actor.run` raised, or what kept an actor from being made.
         limits: How large messages can be.
+        timeline: What happened, for people.
         state: How states are saved.
         now: The server's date.
     """
@@ -58,10 +60,12 @@ class Host:
         log: Log,
         faults: Faults,
         limits: Limits,
+        timeline: Timeline,
         now: Callable[[], dt.datetime],
     ) -> None:
         self.release = release
         self.limits = limits
+        self.timeline = timeline
         self.log = log
         self.faults = faults
         self.state = StateCodec(release)
@@ -267,7 +271,9 @@ class Instance:
             with self._living(scope), self.signing(), self.changing():
                 if delay:
                     await anyio.sleep(delay)
-                return await getattr(self.actor, method)(*args)
+                output = await getattr(self.actor, method)(*args)
+                self.note(f"{name} returned {shown(output)}")
+                return output
         finally:
             current_connection.reset(token)
         raise self._cut_short(scope)
@@ -407,6 +413,10 @@ class Instance:
         if self._vars is None:
             raise RuntimeError("an actor has its vars from on_wake on, not before")
         return self._vars
+
+    def note(self, text: str) -> None:
+        """Something happened to the actor, or it did something."""
+        self._host.timeline.add("server", f"{self.ref} {text}")
 
     # Events
 
@@ -620,6 +630,7 @@ class Instance:
             self._is_created = True
         self.generation += 1
         self.slept_at = None
+        self.note("wakes")
         self._vars = await self.actor.create_vars()
         with self.changing():
             await self.actor.on_wake()
@@ -638,6 +649,7 @@ class Instance:
 
     async def _wind_up(self, end: _End) -> None:
         if end == "sleep":
+            self.note("sleeps")
             with self.guarded("on_sleep"):
                 await self.actor.on_sleep()
             self._let_go(closes=self._host.release.minor == 0)

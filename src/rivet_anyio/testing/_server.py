@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
@@ -34,6 +35,7 @@ from ._actors import Actor
 from ._faults import Faults
 from ._gateway import Gateway
 from ._http import serve_http
+from ._idle import paths
 from ._instance import Host, logger
 from ._limits import Limits
 from ._listen import Listening
@@ -43,6 +45,7 @@ from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
+from ._timeline import NotedNetwork, Timeline, TimelineObserver
 from ._websocket import OpenLines
 
 __all__ = [
@@ -97,6 +100,17 @@ class ClientOptions(TypedDict, total=False):
     skip_ready_wait: bool
 
 
+class _Path:
+    """The network, as virtual time sees it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether what a client sends is answered in so little time."""
+        return not self._network._stalls and self._network.latency < seconds
+
+
 class ActorServer:
     """Actors written in Python, as a server to test against; use it by ``async with``.
 
@@ -147,12 +161,14 @@ class ActorServer:
             check_instance("epoch", epoch, dt.datetime, none=False)
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch!r} has no time zone")
-        self.log = Log()
-        self.faults = Faults(self._check_known)
-        self.network = Network(self._accept)
+        self._timeline = Timeline()
+        self.log = Log(self._timeline.add_record)
+        self.faults = Faults(self._check_known, partial(self._timeline.add, "fault"))
+        self.network: Network = NotedNetwork(self._accept, self._timeline)
+        self._path = _Path(self.network)
         release = release_of(version)
         limits = Limits(release, max_incoming_message_size, max_outgoing_message_size)
-        self._host = Host(release, self.log, self.faults, limits, self._now)
+        self._host = Host(release, self.log, self.faults, limits, self._timeline, self._now)
         self._registry = Registry(self._host, actors)
         self._open = OpenLines()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
@@ -162,6 +178,7 @@ class ActorServer:
         self._began = 0.0
         self._tasks: anyio.abc.TaskGroup | None = None
         self._used = False
+        self._client_count = 0
         self._clients: list[httpx.AsyncClient] = []
 
     @property
@@ -192,7 +209,10 @@ class ActorServer:
             connect=options.get("connect_timeout", 30.0),
             pool=None,
         )
-        return Client(_ENDPOINT, http=self.http_client(timeout=timeout), **options)
+        self._client_count += 1
+        observer = TimelineObserver(self._timeline, f"client {self._client_count}")
+        http = self.http_client(timeout=timeout)
+        return Client(_ENDPOINT, http=http, observer=observer, **options)
 
     def http_client(self, *, timeout: httpx.Timeout | float | None = 310.0) -> httpx.AsyncClient:
         """An httpx client whose every request comes to this server.
@@ -272,6 +292,17 @@ class ActorServer:
         ]
         return tuple(sorted(found, key=lambda connection: (len(connection.id), connection.id)))
 
+    def timeline(self) -> str:
+        """What happened so far, a short line each, in one order; the last 5000 lines.
+
+        Each has the seconds since the server was entered, who it is about, and what it was: what
+        `log` records, outcomes of actions, events that were sent, faults that were armed and that
+        fired, sleeps, the network, and what the clients of `client` did: calls with their
+        outcome, attempts to connect with the time since the one before, losses, events, gaps.
+        With the pytest plugin it is a section in the report of a failed test.
+        """
+        return self._timeline.describe()
+
     def drop_connections(
         self,
         code: int | None = None,
@@ -333,6 +364,7 @@ class ActorServer:
         check_seconds("downtime", downtime, zero=True)
         check_flag("keep_actors", keep_actors)
         check_choice("unsaved", unsaved, ("kept", "lost"))
+        self._timeline.add("server", f"restarts; what was not saved is {unsaved}")
         with self.network.outage(), self._host.downtime():
             instances = list(self._registry)
             for instance in instances:
@@ -419,10 +451,12 @@ class ActorServer:
             raise RuntimeError("an ActorServer can be entered once: make another one")
         self._used = True
         self._began = anyio.current_time()
+        self._timeline.begin()
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
         self._host.enter(tasks)
+        paths.add(self._path)
         return self
 
     async def __aexit__(
@@ -433,6 +467,7 @@ class ActorServer:
     ) -> None:
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
+        paths.discard(self._path)
         left_open: list[str] = []
         try:
             if exc is None and self._leaks:

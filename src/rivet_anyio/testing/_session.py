@@ -14,6 +14,7 @@ from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from ._timeline import shown
 from ._websocket import WebSocketLine
 from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
@@ -59,6 +60,7 @@ class Session:
         data = self._codec.event(event, args)
         if self._host.limits.lets_out(data):
             self._line.send_message(data)
+            self._instance.note(f"event {event!r} {shown(args)} sent to {self.connection.id}")
         elif self._host.release.has_engine:
             self._line.close(1011, "message.outgoing_too_long")
         else:
@@ -255,6 +257,7 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
     """What the client sees of an exception; one that was not meant for it is logged."""
     if not isinstance(error, ActorError):
         logger.error("%s: %s failed", instance.ref, what, exc_info=error)
+    instance.note(f"{what} failed: {shown(error)}")
     return instance.signed(error)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -242,7 +242,7 @@ async def test_a_state_that_cannot_be_saved_at_a_sleep() -> None:
             await anyio.sleep(1)
 
 
-async def test_a_crash_is_not_told_to_the_actor() -> None:
+async def test_no_hook_runs_after_a_crash() -> None:
     async with ActorServer({"hooked": Hooked}) as server, server.client() as client:
         hooked = client.hooked.get_or_create()
         async with hooked.connect() as conn:
@@ -353,7 +353,7 @@ async def test_who_stays_awake() -> None:
     slept: list[str] = []
 
     class Busy(Actor):
-        sleep_timeout = 1.0
+        sleep_timeout: ClassVar[float | None] = 1.0
         name = "?"
 
         async def on_create(self, input: Any) -> None:

@@ -89,7 +89,7 @@ class Actor:
     sleep_timeout: ClassVar[float | None] = 30.0
     """After how many seconds of rest the actor sleeps by itself. It does not rest while it has
     open connections or raw WebSockets, while a call is under way, and while `run` does anything
-    but wait for a queue. None: it sleeps only when it is told to."""
+    but wait for a queue. None: only `ActorContext.sleep` makes it sleep."""
 
     state_save_interval: ClassVar[float] = 1.0
     """Seconds between two saves of a state that changes. ``restart(unsaved="lost")`` loses what

@@ -511,7 +511,7 @@ class Instance:
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
-        """Tell the actor that a connection has ended, unless the actor has crashed since."""
+        """Call `Actor.on_disconnect`, unless the actor has crashed since."""
         if connection._crashes != self.crashes:
             return
         with self.busy(), self.guarded("on_disconnect"), self.changing():

@@ -61,7 +61,7 @@ class Registry:
         """Look up a name that a test has written.
 
         Raises:
-            LookupError: there is no such actor, or no such action, as far as that can be told.
+            LookupError: there is no such actor, or no such action, as far as that can be known.
         """
         if actor is not None and actor not in self._factories:
             raise LookupError(f"there is no actor {actor!r}, only: {', '.join(self.names)}")

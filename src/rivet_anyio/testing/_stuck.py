@@ -19,7 +19,7 @@ import httpx
 __all__ = ["asyncio_tasks", "describe", "end_asyncio", "end_trio", "frames_of", "trio_tasks"]
 
 _LIBRARIES = tuple(
-    os.path.dirname(path) + os.sep
+    os.path.dirname(str(path)) + os.sep
     for path in (
         os.path.dirname(__file__),
         anyio.__file__,
@@ -61,6 +61,8 @@ def describe(tasks: Iterable[tuple[str, Any]]) -> str:
         own = [frame for frame in frames if _is_own(frame)]
         if any(frame.f_code.co_qualname == "_Guard.watched" for frame in frames):
             name = "the program"
+        elif _is_runner(frames):
+            name = "the test"
         if not own:
             hidden += 1
             continue
@@ -114,9 +116,18 @@ def end_asyncio(loop: asyncio.AbstractEventLoop, error: BaseException, *, everyb
 def _runs_test(coroutine: Any) -> bool:
     """Whether this is the task of AnyIO's runner, at work on a test or a fixture."""
     frames = list(frames_of(coroutine))
-    return any(frame.f_code.co_name == "_run_tests_and_fixtures" for frame in frames) and any(
-        _is_own(frame) for frame in frames
-    )
+    return _is_runner(frames) and not _has_no_test(frames)
+
+
+def _is_runner(frames: list[FrameType]) -> bool:
+    return any(frame.f_code.co_name == "_run_tests_and_fixtures" for frame in frames)
+
+
+def _has_no_test(frames: list[FrameType]) -> bool:
+    """Whether AnyIO's runner waits for something to run."""
+    names = [frame.f_code.co_name for frame in frames]
+    following = names[names.index("_run_tests_and_fixtures") + 1 :]
+    return following[:1] in (["__anext__"], ["receive"])
 
 
 def _only_waits(task: asyncio.Task[Any]) -> bool:
@@ -168,10 +179,8 @@ def _age(task: Any) -> int:
 def end_trio(runner: Any, error: BaseException, *, everybody: bool) -> bool:
     """Raise an error where the main task waits; the arguments are those of `end_asyncio`."""
     frames = list(frames_of(runner.main_task.coro))
-    if any(frame.f_code.co_name == "_run_tests_and_fixtures" for frame in frames) and not any(
-        map(_is_own, frames)
-    ):
-        return False  # Between two tests.
+    if _is_runner(frames) and _has_no_test(frames):
+        return False
 
     def raise_error() -> None:
         raise error

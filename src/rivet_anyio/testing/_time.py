@@ -240,7 +240,8 @@ def _trio_clock(guard: _Guard) -> Any:
     clock = MockClock(autojump_threshold=0)
 
     def autojump() -> None:
-        runner: Any = _run.GLOBAL_RUN_CONTEXT.runner
+        context: Any = _run.GLOBAL_RUN_CONTEXT
+        runner = context.runner
         now = clock.current_time()
         target = guard.reaches(next_moment(_trio_timers(runner)))
         if target is not None and target > now:

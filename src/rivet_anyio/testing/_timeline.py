@@ -63,7 +63,9 @@ class Timeline:
         """Something happened."""
         try:
             at = anyio.current_time()
-        except Exception:  # Armed before there is an event loop, which AnyIO tells in many ways.
+        except (
+            Exception
+        ):  # A fault is armed, and no event loop runs: AnyIO's error depends on its version.
             at = self._began
         self._count += 1
         self._lines.append((at, who, text))

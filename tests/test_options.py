@@ -185,7 +185,7 @@ FETCH: dict[str, Any] = {
     "options": "httpx checks its own options",
 }
 FAULT: dict[str, Any] = {
-    "action": name(none=True),
+    "action": name(none=True, good="ping"),
     "times": size(),
     "actor": name(none=True, good="probe"),
     "key": Values(KEY.bad, [*KEY.good, None]),
@@ -308,6 +308,9 @@ TABLE: dict[str, dict[str, Any]] = {
             [None, 0, True, "2024", dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)],
             [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)],
         ),
+        "unused_faults": choice("error", "ignore"),
+        "max_incoming_message_size": size(),
+        "max_outgoing_message_size": size(),
     },
     "testing.ActorServer.client": {"options": "those of Client"},
     "testing.ActorServer.http_client": {
@@ -327,6 +330,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.ActorServer.restart": {
         "downtime": Values(seconds(zero=True).bad, [0, 0.001]),
         "keep_actors": flag(),
+        "unsaved": choice("kept", "lost"),
     },
     "testing.ActorServer.wait_for": {
         "what": FREE,
@@ -346,7 +350,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "error": kind(ActorError("a", "b")),
         "status": size(least=400, most=599),
         "retry_after": size(least=0, none=True),
-        "actor": name(none=True),
+        "actor": name(none=True, good="probe"),
         "key": Values(KEY.bad, [*KEY.good, None]),
     },
     "testing.Network.refuse": {"times": size()},
@@ -366,7 +370,20 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.ActorSocket.close": {"code": Values(SERVER_CODE.bad, []), "reason": CLOSE_REASON},
     "testing.ActorContext.broadcast": {"event": name(), "args": FREE},
     "testing.ActorContext.send_to": {"connection": FREE, "event": name(), "args": FREE},
-    "testing.ActorContext.queue": {"names": name()},
+    "testing.ActorContext.queue": {"names": name(), "completable": flag()},
+    "testing.ActorSchedule.after": {
+        "seconds": seconds(zero=True),
+        "action": name(),
+        "args": FREE,
+    },
+    "testing.ActorSchedule.at": {
+        "when": Values(
+            [None, 0, True, "2024", dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)],
+            [dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC)],
+        ),
+        "action": name(),
+        "args": FREE,
+    },
     "testing.QueueMessage.complete": {"response": FREE},
     "testing.action": {"name": name()},
     "testing.collect": {
@@ -386,6 +403,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "args": FREE,
         "backend": choice("asyncio", "trio"),
         "options": FREE,
+        "limit": seconds(none=True),
     },
     "testing.virtual_backend": {"backend": choice("asyncio", "trio")},
 }
@@ -396,7 +414,8 @@ TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
 MADE_BY_THE_LIBRARY = {
     "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
     "ActorWebSocket", "Connection", "Event", "EventStream", "Queue", "Status", "StatusStream",
-    "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue", "testing.ActorSocket",
+    "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
+    "testing.ActorSchedule", "testing.ActorSocket",
     "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
     "testing.VirtualTimeLoop",
 }  # fmt: skip
@@ -447,7 +466,7 @@ class Probe(Actor):
 @asynccontextmanager
 async def environment() -> AsyncIterator[Env]:
     async with (
-        ActorServer({"probe": Probe}, leaks=False) as server,
+        ActorServer({"probe": Probe}, leaks=False, unused_faults="ignore") as server,
         server.client(close_timeout=0) as client,
     ):
         handle = client.actor("probe").get_or_create("k")
@@ -519,6 +538,10 @@ async def wait_for(env: Env, **given: Any) -> None:
     await env.server.wait_for(**{"what": Connected, **given})
 
 
+def schedule_of(e: Any) -> Any:
+    return e.server.actor("probe", "k").context.schedule
+
+
 def connection_of(env: Env) -> ActorConnection:
     """What the actor sees of the client."""
     (connection,) = env.server.actor("probe", "k").context.connections
@@ -580,12 +603,14 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.ActorServer.restart": lambda e, **g: e.server.restart(**g),
     "testing.ActorServer.wait_for": wait_for,
     "testing.Faults.fail_action": lambda e, **g: e.server.faults.fail_action(
-        **{"action": "x", "error": ActorError("a", "b"), **g}
+        **{"action": "ping", "error": ActorError("a", "b"), **g}
     ),
     "testing.Faults.delay_action": lambda e, **g: e.server.faults.delay_action(
-        **{"action": "x", "seconds": 1, **g}
+        **{"action": "ping", "seconds": 1, **g}
     ),
-    "testing.Faults.lose_reply": lambda e, **g: e.server.faults.lose_reply(**{"action": "x", **g}),
+    "testing.Faults.lose_reply": lambda e, **g: e.server.faults.lose_reply(
+        **{"action": "ping", **g}
+    ),
     "testing.Faults.refuse_connects": lambda e, **g: e.server.faults.refuse_connects(**g),
     "testing.Network.refuse": lambda e, times: e.server.network.refuse(times),
     "testing.Network.latency": lambda e, value: set_attribute(e, "latency", value),
@@ -601,8 +626,14 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.ActorContext.send_to": lambda e, event: e.server.actor("probe", "k").context.send_to(
         connection_of(e), event
     ),
-    "testing.ActorContext.queue": lambda e, names: e.server.actor("probe", "k").context.queue(
-        names
+    "testing.ActorContext.queue": lambda e, names="q", **g: e.server.actor(
+        "probe", "k"
+    ).context.queue(names, **g),
+    "testing.ActorSchedule.after": lambda e, **g: schedule_of(e).after(
+        **{"seconds": 1, "action": "ping", **g}
+    ),
+    "testing.ActorSchedule.at": lambda e, **g: schedule_of(e).at(
+        **{"when": dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "action": "ping", **g}
     ),
     "testing.action": lambda e, name: named_action(name),
     "testing.collect": lambda e, **g: collect(e.conn.events("x"), **{"count": 0, **g}),

@@ -38,6 +38,7 @@ class Fact:
     name: str
     check: Check
     by_minor: dict[str, Any]
+    default_limits: bool
 
     def expected(self, version: str) -> Any:
         """What comes out of a server of this version."""
@@ -52,13 +53,19 @@ FACTS: list[Fact] = []
 
 
 def fact(
-    everywhere: Any = None, /, *, since: str = "2.0", **different: Any
+    everywhere: Any = None,
+    /,
+    *,
+    since: str = "2.0",
+    default_limits: bool = False,
+    **different: Any,
 ) -> Callable[[Check], Check]:
     """Declare a fact: what comes out everywhere, and where something else does: ``v23=...``.
 
     Args:
         everywhere: What comes out of the versions that are not named.
         since: The first version that can do it.
+        default_limits: Whether messages are as long as RivetKit lets them be by default.
     """
     by_minor = {
         minor: different.get(f"v{minor.replace('.', '')}", everywhere)
@@ -67,7 +74,7 @@ def fact(
     }
 
     def declare(check: Check) -> Check:
-        FACTS.append(Fact(check.__name__, check, by_minor))
+        FACTS.append(Fact(check.__name__, check, by_minor, default_limits))
         return check
 
     return declare
@@ -81,6 +88,26 @@ async def outcome(call: Awaitable[Any]) -> Any:
         return f"{error.group}.{error.code}"
     except RivetError as error:
         return f"{type(error).__name__}: {error}"
+
+
+async def said(call: Awaitable[Any]) -> Any:
+    """As `outcome`, with an error's message and metadata."""
+    try:
+        return await call
+    except ActorError as error:
+        return [f"{error.group}.{error.code}", error.message, error.metadata]
+    except RivetError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is good."""
+    with anyio.fail_after(SECONDS):
+        while True:
+            answer = await outcome(ask())
+            if enough(answer):
+                return answer
+            await anyio.sleep(0.1)
 
 
 async def connected(handle: Any, **options: Any) -> str:
@@ -404,3 +431,266 @@ async def a_queue_that_was_not_declared_and_shall_answer(client: Client, key: Ke
 @fact(404)
 async def a_raw_request_without_a_handler(client: Client, key: Key) -> Any:
     return (await client.probe.get_or_create(key).fetch("/x")).status_code
+
+
+@fact({"without": 404, "waits": True})
+async def raw_requests_and_websockets_without_a_handler(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    async with odd.websocket("/x") as socket:
+        with anyio.move_on_after(1) as scope:
+            await socket.receive()
+    return {
+        "without": (await odd.fetch("/x")).status_code,
+        "waits": scope.cancelled_caught,
+    }
+
+
+@fact("handler.request_not_defined", v23="")
+async def the_body_of_a_raw_request_without_a_handler(client: Client, key: Key) -> Any:
+    response = await client.odd.get_or_create(key).fetch("/x")
+    if not response.content:
+        return ""
+    return "{group}.{code}".format_map(response.json())
+
+
+# Names, keys
+
+
+@fact("under")
+async def an_action_whose_name_begins_with_an_underscore(client: Client, key: Key) -> Any:
+    return await outcome(client.odd.get_or_create(key).action("_under"))
+
+
+@fact([" x ", "tab\tin", "line\nbreak", "cr\r", "\xe9", "\u65e5", ""])
+async def keys_that_no_header_can_carry(client: Client, key: Key) -> Any:
+    found = []
+    for part in (" x ", "tab\tin", "line\nbreak", "cr\r", "\xe9", "\u65e5", ""):
+        said = await client.probe.get_or_create([*key, part]).whoami()
+        # 2.0 takes all of a key for one part, and escapes it.
+        last = said["key"][-1].rpartition("/")[2]
+        found.append("" if last == "\\0" else last)
+    return found
+
+
+@fact("answers", v23="core.internal_error")
+async def a_key_with_a_null(client: Client, key: Key) -> Any:
+    return await outcome(_answers(client.probe.get_or_create([*key, "nul\0"])))
+
+
+async def _answers(probe: Any) -> str:
+    await probe.echo(1)
+    return "answers"
+
+
+@fact("answers", v23="actor.key_too_large")
+async def a_key_that_is_very_long(client: Client, key: Key) -> Any:
+    return await outcome(_answers(client.probe.get_or_create([*key, "x" * 2000])))
+
+
+# Texts of errors
+
+INTERNAL = "Internal error. Read the server logs for more details."
+
+
+@fact(
+    [["guard.x", "mine", None], ["queue.x", "mine", None], ["user.x", "mine", None]],
+    v23=[
+        ["guard.x", "An internal error occurred", None],
+        ["queue.x", "An internal error occurred", None],
+        ["user.x", "mine", None],
+    ],
+)
+async def errors_in_the_name_of_others(client: Client, key: Key) -> Any:
+    mimic = client.mimic.get_or_create(key)
+    found = []
+    for group in ("guard", "queue", "user"):
+        what = {"label": "-".join([*key, group]), "group": group, "code": "x", "message": "mine"}
+        found.append(await said(mimic.action("raise", what)))
+    return found
+
+
+@fact(
+    [
+        "action.not_found",
+        "Action 'noSuchAction' not found. Validate the action exists on your actor.",
+        None,
+    ],
+    v23=["actor.action_not_found", "Action `noSuchAction` was not found.", None],
+)
+async def the_text_of_an_unknown_action(client: Client, key: Key) -> Any:
+    return await said(client.odd.get_or_create(key).noSuchAction())
+
+
+@fact(
+    ["rivetkit.internal_error", INTERNAL, {}],
+    v20=["internal.internal_error", INTERNAL, {}],
+    v23=["rivetkit.internal_error", "An internal error occurred", None],
+)
+async def the_text_of_an_internal_error(client: Client, key: Key) -> Any:
+    return await said(client.probe.get_or_create(key).fail("plain"))
+
+
+@fact(
+    "Actor already exists with name 'probe' and key",
+    v20="Actor already exists with name",
+    v23="Actor key",
+)
+async def the_text_of_a_key_that_is_taken(client: Client, key: Key) -> Any:
+    await client.probe.create(key)
+    text = (await said(client.probe.create(key)))[1]
+    if "(https://www.rivet.dev/docs/clients/javascript)" in text:
+        return text.partition(" '[")[0]
+    return text.partition(" '")[0]
+
+
+# What cannot travel, what cannot be saved
+
+
+@fact(
+    ["broadcast", "broadcast", "rivetkit.internal_error", "rivetkit.internal_error"],
+    v20=["broadcast", "broadcast", "internal.internal_error", "internal.internal_error"],
+    v23=["rivetkit.internal_error"] * 4,
+)
+async def what_cannot_travel(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    unheard = await outcome(odd.broadcastBad())
+    async with odd.connect() as conn:
+        events = conn.events("bad")
+        await conn.noted()
+        heard = await outcome(conn.broadcastBad())
+        sent = await outcome(conn.sendBad())
+        assert events.buffered == 0
+    return [unheard, heard, sent, await outcome(odd.returnBad())]
+
+
+@fact("rivetkit.internal_error", v20="internal.internal_error")
+async def a_state_that_cannot_be_saved(client: Client, key: Key) -> Any:
+    return await outcome(client.odd.get_or_create(key).keepBad())
+
+
+# Sizes
+
+
+@fact([65_000, "message.incoming_too_long"], default_limits=True)
+async def long_calls_over_http(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    return [await outcome(odd.length("x" * size)) for size in (65_000, 66_000)]
+
+
+@fact(["1011 message.incoming_too_long"], v20=["1011 incoming_too_long"], default_limits=True)
+async def long_calls_on_a_connection(client: Client, key: Key) -> Any:
+    async with client.odd.get_or_create(key).connect(retry=QUICK) as conn:
+        changes = conn.status_changes()
+        await changes.receive()
+        await outcome(conn.length("x" * 66_000))
+        with anyio.fail_after(SECONDS):
+            change = await changes.receive()
+        return [_closed(change.error)]
+
+
+def _closed(error: Any) -> str:
+    """The close frame behind an error."""
+    if isinstance(error, ConnectionLostError):
+        return f"{error.code} {error.reason}"
+    return f"1011 {error.group}.{error.code}"
+
+
+@fact(["message.outgoing_too_long"] * 2, default_limits=True)
+async def long_answers(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    async with odd.connect() as conn:
+        return [await outcome(odd.big(1_100_000)), await outcome(conn.big(1_100_000))]
+
+
+@fact(
+    ["sent", "message.outgoing_too_long", "connected"],
+    v23=["sent", "1011 message.outgoing_too_long"],
+    default_limits=True,
+)
+async def long_events(client: Client, key: Key) -> Any:
+    """2.3 closes the connections that are to hear it."""
+    odd = client.odd.get_or_create(key)
+    found = [await outcome(odd.bigEvent(1_100_000))]
+    async with odd.connect(retry=QUICK) as conn:
+        changes = conn.status_changes()
+        await changes.receive()
+        events = conn.events("big")
+        await conn.noted()
+        result = await outcome(conn.bigEvent(1_100_000))
+        assert events.buffered == 0
+        with anyio.move_on_after(1):
+            return [*found, _closed((await changes.receive()).error)]
+        return [*found, result, conn.status.value]
+
+
+# Vars, schedules, sleep
+
+
+@fact([1, 2, 1])
+async def vars_last_until_the_actor_sleeps(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    found = [await odd.calls(), await odd.calls()]
+    await odd.sleepNow()
+    # While it stops, it may still answer, or refuse to.
+    return [*found, await until(odd.calls, lambda calls: calls == 1)]
+
+
+@fact([["at", 0], ["after", 0]])
+async def actions_that_run_later(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    await odd.later(3000, "after")
+    await odd.laterAt(200, "at")
+    return await until(odd.noted, lambda noted: len(noted) == 2)
+
+
+@fact([["late", 0]])
+async def an_action_wakes_the_actor_that_sleeps(client: Client, key: Key) -> Any:
+    odd = client.odd.get_or_create(key)
+    await odd.later(1500, "late")
+    await odd.sleepNow()
+    await anyio.sleep(2.5)
+    return await until(odd.noted, lambda noted: noted == [["late", 0]])
+
+
+@fact(["wake", "sleep", "wake"])
+async def an_actor_sleeps_by_itself(client: Client, key: Key) -> Any:
+    napper = client.napper.get_or_create(key)
+    await napper.noted()
+    await anyio.sleep(2.5)
+    return (await until(napper.noted, lambda noted: len(noted) > 2))[:3]
+
+
+@fact(["wake"])
+async def an_actor_stays_awake_for_a_connection_and_for_a_call(client: Client, key: Key) -> Any:
+    napper = client.napper.get_or_create(key)
+    async with napper.connect() as conn:
+        await conn.noted()
+        await anyio.sleep(2)
+        assert await conn.noted() == ["wake"]
+    return await napper.slow(2000)
+
+
+# Queues that are not worked off
+
+
+@fact(
+    [("timedOut", None), ("timedOut", None), ["never"]],
+    since="2.1",
+    v21=[("timedOut", None), ("completed", "done"), ["next"]],
+)
+async def a_worker_that_forgets_to_complete(client: Client, key: Key) -> Any:
+    """It dies. In 2.1 the actor dies with it, and who comes next meets a new one."""
+    worker = client.forgetful.get_or_create(key)
+    found = []
+    for body in ("never", "next"):
+        result = await worker.send_and_wait("jobs", body, timeout=1)
+        found.append((result.status, result.response))
+    return [*found, await worker.taken()]
+
+
+@fact(["never", "never"], since="2.2")
+async def a_message_that_was_not_completed_comes_again(client: Client, key: Key) -> Any:
+    worker = client.forgetful.get_or_create(key)
+    await worker.send_and_wait("jobs", "never", timeout=0.5)
+    await worker.sleepNow()
+    return await until(worker.taken, lambda taken: len(taken) == 2)

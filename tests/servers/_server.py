@@ -44,19 +44,25 @@ class _NotReadyError(ServerError):
     """The server runs, but no actor could be created in time."""
 
 
-def start_server(version: str, *, port: int | None = None) -> "Server":
-    """Install the version if needed, start a server with empty storage, wait until it answers."""
+def start_server(
+    version: str, *, port: int | None = None, default_limits: bool = False
+) -> "Server":
+    """Install the version if needed, start a server with empty storage, wait until it answers.
+
+    Its messages may be up to 64 MiB long, or as long as RivetKit's own limits let them be.
+    """
     installation = install(version)
     for _ in range(_PORT_ATTEMPTS - 1):
         if port is not None:
             break
         with contextlib.suppress(_PortTakenError, _NotReadyError):
-            return _start(version, installation, reserve_port())
-    return _start(version, installation, reserve_port() if port is None else Port(port))
+            return _start(version, installation, reserve_port(), default_limits)
+    last = reserve_port() if port is None else Port(port)
+    return _start(version, installation, last, default_limits)
 
 
-def _start(version: str, installation: Path, port: Port) -> "Server":
-    server = Server(version, installation, port)
+def _start(version: str, installation: Path, port: Port, default_limits: bool) -> "Server":
+    server = Server(version, installation, port, default_limits)
     try:
         server.start()
     except BaseException:
@@ -71,8 +77,11 @@ class Server:
     As a context manager it ends its processes and deletes the storage on exit.
     """
 
-    def __init__(self, version: str, installation: Path, port: Port) -> None:
+    def __init__(
+        self, version: str, installation: Path, port: Port, default_limits: bool = False
+    ) -> None:
         self.version = version
+        self.default_limits = default_limits
         self.port = port.number
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._port = port
@@ -215,6 +224,7 @@ class Server:
             "TEST_SERVER_PORT": str(self.port),
             "TEST_SERVER_DIRECTORY": str(self._directory),
             "TEST_SERVER_ENGINE_PID": str(self._engine_pid),
+            **({"TEST_SERVER_DEFAULT_LIMITS": "1"} if self.default_limits else {}),
             "RIVET_LOG_LEVEL": "info",
             "RIVETKIT_STORAGE_PATH": str(self._storage),
             # Where 2.0 keeps its storage.

@@ -8,7 +8,12 @@
 // it ends a server, so that a graceful stop never loses anything.
 export const SAVE_INTERVAL_MS = 50;
 
-export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+export function messageLimits() {
+  if (process.env.TEST_SERVER_DEFAULT_LIMITS) return {};
+  return { maxIncomingMessageSize: MAX_MESSAGE_BYTES, maxOutgoingMessageSize: MAX_MESSAGE_BYTES };
+}
 
 const options = { stateSaveInterval: SAVE_INTERVAL_MS };
 
@@ -30,7 +35,12 @@ export function buildActors({ actor, UserError, queue, event }) {
     ledger: ledger({ actor }),
     gate: gate({ actor, UserError, event }),
     mimic: mimic({ actor }),
-    ...(queue ? { worker: worker({ actor, queue }) } : {}),
+    odd: odd({ actor }),
+    napper: napper({ actor }),
+    tally: tally({ actor }),
+    ...(queue
+      ? { worker: worker({ actor, queue }), forgetful: forgetful({ actor, queue }) }
+      : {}),
   };
 }
 
@@ -392,6 +402,106 @@ function mimic({ actor }) {
         c.destroy();
         throw run(what);
       },
+    },
+  });
+}
+
+// What cannot travel or cannot be saved, what is too long, and what runs later.
+function odd({ actor }) {
+  return actor({
+    options,
+    createState: () => ({ noted: [], kept: null }),
+    createVars: () => ({ calls: 0 }),
+    actions: {
+      _under: () => "under",
+      broadcastBad(c) {
+        c.broadcast("bad", () => 1);
+        return "broadcast";
+      },
+      sendBad(c) {
+        c.conn.send("bad", () => 1);
+        return "sent";
+      },
+      returnBad: () => ({ nested: [() => 1] }),
+      keepBad(c) {
+        c.state.kept = [() => 1];
+        return "kept";
+      },
+      big: (_c, n) => "x".repeat(n),
+      bigEvent(c, n) {
+        c.broadcast("big", "x".repeat(n));
+        return "sent";
+      },
+      length: (_c, text) => text.length,
+      calls: (c) => ++c.vars.calls,
+      sleepNow: (c) => c.sleep(),
+      async later(c, ms, what) {
+        await c.schedule.after(ms, "note", what);
+      },
+      async laterAt(c, ms, what) {
+        await c.schedule.at(Date.now() + ms, "note", what);
+      },
+      note(c, what) {
+        c.state.noted.push([what, c.conns.size]);
+      },
+      noted: (c) => c.state.noted,
+    },
+  });
+}
+
+// Sleeps by itself after a second, and notes it.
+function napper({ actor }) {
+  return actor({
+    options: { ...options, sleepTimeout: 1000 },
+    createState: () => ({ noted: [] }),
+    onWake: (c) => c.state.noted.push("wake"),
+    onSleep: (c) => c.state.noted.push("sleep"),
+    actions: {
+      noted: (c) => c.state.noted,
+      async slow(c, ms) {
+        await sleep(ms);
+        return c.state.noted;
+      },
+      async later(c, ms) {
+        await c.schedule.after(ms, "note");
+      },
+      note(c) {
+        c.state.noted.push("note");
+      },
+    },
+  });
+}
+
+// Saves once in ten minutes, or when it is told to.
+function tally({ actor }) {
+  return actor({
+    options: { stateSaveInterval: 600_000 },
+    createState: () => ({ count: 0 }),
+    actions: {
+      increment: (c) => ++c.state.count,
+      async save(c) {
+        await c.saveState({ immediate: true });
+      },
+    },
+  });
+}
+
+// Completes every message but "never".
+function forgetful({ actor, queue }) {
+  return actor({
+    options,
+    createState: () => ({ taken: [] }),
+    queues: { jobs: queue() },
+    async run(c) {
+      for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
+        c.state.taken.push(message.body);
+        await c.saveState({ immediate: true });
+        if (message.body !== "never") await message.complete("done");
+      }
+    },
+    actions: {
+      taken: (c) => c.state.taken,
+      sleepNow: (c) => c.sleep(),
     },
   });
 }

@@ -3,7 +3,7 @@ import { serve } from "@hono/node-server";
 import { createNodeWebSocket } from "@hono/node-ws";
 import { Hono } from "hono";
 import { actor, setup, UserError } from "rivetkit";
-import { buildActors, MAX_MESSAGE_BYTES, SAVE_INTERVAL_MS } from "./actors.mjs";
+import { buildActors, messageLimits, SAVE_INTERVAL_MS } from "./actors.mjs";
 import { exitOnSigterm, holdLifeline } from "./lifeline.mjs";
 
 // This version leaves a rejected promise behind when an actor fails to start.
@@ -18,8 +18,7 @@ const registry = setup({ use: buildActors({ actor, UserError }) });
 const { fetch } = registry.start({
   disableDefaultServer: true,
   getUpgradeWebSocket: () => upgradeWebSocket,
-  maxIncomingMessageSize: MAX_MESSAGE_BYTES,
-  maxOutgoingMessageSize: MAX_MESSAGE_BYTES,
+  ...messageLimits(),
   noWelcome: true,
 });
 app.all("*", (c) => fetch(c.req.raw, c.env));

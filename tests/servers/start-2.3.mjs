@@ -2,7 +2,7 @@
 import { actor, event, queue, setup, UserError } from "rivetkit";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { buildActors, MAX_MESSAGE_BYTES } from "./actors.mjs";
+import { buildActors, messageLimits } from "./actors.mjs";
 import { holdLifeline } from "./lifeline.mjs";
 
 holdLifeline();
@@ -13,7 +13,6 @@ process.env.RIVET_ENGINE_BINARY = fileURLToPath(new URL("engine.sh", import.meta
 
 setup({
   use: buildActors({ actor, UserError, queue, event }),
-  maxIncomingMessageSize: MAX_MESSAGE_BYTES,
-  maxOutgoingMessageSize: MAX_MESSAGE_BYTES,
+  ...messageLimits(),
   noWelcome: true,
 }).start();

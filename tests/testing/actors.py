@@ -6,12 +6,18 @@ import datetime as dt
 import json
 import math
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypedDict
 
 import anyio
 import httpx
 
+from rivet_anyio import ActorError
 from rivet_anyio.testing import Actor, ActorConnection, ActorSocket, UserError, action
+
+
+class Limits(TypedDict):
+    max_incoming_message_size: int
+    max_outgoing_message_size: int
 
 
 class Counter(Actor):
@@ -116,7 +122,9 @@ class Guarded(Actor):
         params = connection.params or {}
         if params.get("token") != "secret":
             raise UserError("not allowed", code="forbidden", metadata={"need": "secret"})
-        connection.state = {"user": params.get("user")}
+
+    async def create_conn_state(self, connection: ActorConnection) -> Any:
+        return {"user": (connection.params or {}).get("user")}
 
     async def me(self) -> dict[str, Any]:
         connection = self.context.connection
@@ -124,8 +132,8 @@ class Guarded(Actor):
 
 
 class Greeter(Actor):
-    async def on_before_connect(self, connection: ActorConnection) -> None:
-        connection.state = (connection.params or {}).get("name", "stranger")
+    async def create_conn_state(self, connection: ActorConnection) -> Any:
+        return (connection.params or {}).get("name", "stranger")
 
     async def on_connect(self, connection: ActorConnection) -> None:
         greetings = (connection.params or {}).get("greetings", 1)
@@ -143,8 +151,6 @@ class Greeter(Actor):
 
 
 class Presence(Actor):
-    """Here one hook stands for two of RivetKit's, so both names are noted."""
-
     def __init__(self) -> None:
         self.noted: list[str] = []
 
@@ -158,8 +164,10 @@ class Presence(Actor):
 
     async def on_before_connect(self, connection: ActorConnection) -> None:
         self.note("onBeforeConnect", connection.params)
+
+    async def create_conn_state(self, connection: ActorConnection) -> Any:
         self.note("createConnState", connection.params)
-        connection.state = (connection.params or {}).get("name", "-")
+        return (connection.params or {}).get("name", "-")
 
     async def on_connect(self, connection: ActorConnection) -> None:
         self.note("onConnect", connection.params)
@@ -313,6 +321,134 @@ class Worker(Actor):
         return self.done
 
 
+class Mimic(Actor):
+    @action("raise")
+    async def fail(self, what: dict[str, str]) -> None:
+        raise ActorError(what["group"], what["code"], what["message"])
+
+
+class Odd(Actor):
+    def __init__(self) -> None:
+        self.done: list[list[Any]] = []
+        self.kept: Any = None
+
+    async def create_vars(self) -> dict[str, int]:
+        return {"calls": 0}
+
+    @action("_under")
+    async def under(self) -> str:
+        return "under"
+
+    async def broadcastBad(self) -> str:
+        self.context.broadcast("bad", print)
+        return "broadcast"
+
+    async def sendBad(self) -> str:
+        self.context.connection.send("bad", print)
+        return "sent"
+
+    async def returnBad(self) -> Any:
+        return {"nested": [print]}
+
+    async def keepBad(self) -> str:
+        self.kept = [print]
+        return "kept"
+
+    async def big(self, n: int) -> str:
+        return "x" * n
+
+    async def bigEvent(self, n: int) -> str:
+        self.context.broadcast("big", "x" * n)
+        return "sent"
+
+    async def length(self, text: str) -> int:
+        return len(text)
+
+    async def calls(self) -> int:
+        self.context.vars["calls"] += 1
+        return int(self.context.vars["calls"])
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
+
+    async def later(self, milliseconds: float, what: str) -> None:
+        self.context.schedule.after(milliseconds / 1000, "note", what)
+
+    async def laterAt(self, milliseconds: float, what: str) -> None:
+        when = self.context.now() + dt.timedelta(milliseconds=milliseconds)
+        self.context.schedule.at(when, "note", what)
+
+    async def note(self, what: str) -> None:
+        self.done.append([what, len(self.context.connections)])
+
+    async def noted(self) -> list[list[Any]]:
+        return self.done
+
+
+class Napper(Actor):
+    sleep_timeout = 1.0
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def on_wake(self) -> None:
+        self.done.append("wake")
+
+    async def on_sleep(self) -> None:
+        self.done.append("sleep")
+
+    async def noted(self) -> list[str]:
+        return self.done
+
+    async def slow(self, milliseconds: float) -> list[str]:
+        await anyio.sleep(milliseconds / 1000)
+        return self.done
+
+    async def later(self, milliseconds: float) -> None:
+        self.context.schedule.after(milliseconds / 1000, "note")
+
+    async def note(self) -> None:
+        self.done.append("note")
+
+
+class Tally(Actor):
+    state_save_interval = 600.0
+    count = 0
+
+    async def increment(self) -> int:
+        self.count += 1
+        return self.count
+
+    async def save(self) -> None:
+        await self.context.save_state()
+
+
+class Forgetful(Actor):
+    queues = ("jobs",)
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+
+    async def run(self) -> None:
+        async for message in self.context.queue("jobs"):
+            self.bodies.append(message.body)
+            await self.context.save_state()
+            if message.body != "never":
+                await message.complete("done")
+
+    async def taken(self) -> list[Any]:
+        return self.bodies
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
+
+
+LONG: Limits = {
+    "max_incoming_message_size": 64 * 1024 * 1024,
+    "max_outgoing_message_size": 64 * 1024 * 1024,
+}
+"""The limits of the real servers in tests/servers."""
+
 ACTORS: dict[str, type[Actor]] = {
     "counter": Counter,
     "chatRoom": ChatRoom,
@@ -327,6 +463,11 @@ ACTORS: dict[str, type[Actor]] = {
     "ledger": Ledger,
     "gate": Gate,
     "worker": Worker,
+    "mimic": Mimic,
+    "odd": Odd,
+    "napper": Napper,
+    "tally": Tally,
+    "forgetful": Forgetful,
 }
 
 PRODUCTS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from rivet_anyio.testing import ActorServer
 from tests.servers import CHECKED, Server, install, start_server
 from tests.servers._node import node
 
-from .actors import ACTORS
+from .actors import ACTORS, LONG
 from .script import Transcript, play
 
 ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
@@ -71,7 +71,7 @@ async def test_the_script(
     script = Transcript()
     with anyio.fail_after(PATIENCE):
         async with (
-            ActorServer(ACTORS, version=server.version) as harness,
+            ActorServer(ACTORS, version=server.version, **LONG) as harness,
             harness.client(encoding=encoding) as client,
         ):
             await play(client, script, encoding, minor=minor_of(server.version))
@@ -124,6 +124,7 @@ async def test_rivetkits_own_client(server: Server, encoding: str) -> None:
     version = server.version
     theirs = await anyio.to_thread.run_sync(what_rivetkit_says, version, server.endpoint, "bare")
     assert len(theirs) > 50
-    async with ActorServer(ACTORS, version=version) as harness, harness.listen() as endpoint:
+    server_here = ActorServer(ACTORS, version=version, **LONG)
+    async with server_here as harness, harness.listen() as endpoint:
         ours = await anyio.to_thread.run_sync(what_rivetkit_says, version, endpoint, encoding)
     assert ours == theirs

@@ -239,7 +239,7 @@ async def test_a_slow_consumer_holds_up_the_server() -> None:
             await anyio.sleep(60)
             assert events.buffered == 2
             assert [item[0] for item in await collect(events, 200)] == list(range(200))
-            assert await conn.echo("y" * 1_000_000) == "y" * 1_000_000
+            assert await conn.echo("y" * 60_000) == "y" * 60_000
 
 
 async def test_failing_actions() -> None:
@@ -289,10 +289,11 @@ async def test_what_the_actor_says_like_a_gateway_is_its_own(version: str, group
             raise ActorError(group, "actor_ready_timeout", "mine")
 
     async with ActorServer({"mimic": Mimic}, version=version) as server, server.client() as client:
-        with pytest.raises(ActorError, match="mine"):
+        text = "mine" if version != "2.3" else "An internal error occurred"
+        with pytest.raises(ActorError, match=text):
             await client.mimic.get_or_create("a").fail()
         assert len(server.log.of(ActionCalled)) == 1
-        with pytest.raises(ActorError, match="mine"):
+        with pytest.raises(ActorError, match=text):
             await client.mimic.get_or_create("a", params={}).fail()
         assert len(asked) == 1
 

@@ -102,6 +102,118 @@ def test_in_virtual_time(run: pytest.Pytester) -> None:
     check(run, "-p", "no:trio", "-p", "no:asyncio", passed=8)
 
 
+def test_a_deadlock_harms_no_other_test(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import anyio, pytest
+        from rivet_anyio.testing import virtual_backend
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture(params=["asyncio", "trio"], scope="module")
+        def anyio_backend(request):
+            return virtual_backend(request.param)
+
+        async def test_before(rivet_client):
+            assert await rivet_client.counter.get_or_create().increment() == 1
+
+        async def test_that_waits(rivet_client):
+            async with rivet_client.counter.get_or_create().connect() as conn:
+                await conn.next_event("never")
+
+        async def test_between(rivet_client):
+            assert await rivet_client.counter.get_or_create().increment() == 1
+
+        async def test_whose_task_waits(rivet_client):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.Event().wait)
+
+        async def test_whose_clean_up_waits(rivet_client):
+            try:
+                await anyio.Event().wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.Event().wait()
+
+        @pytest.fixture
+        async def waiting():
+            yield
+            await anyio.Event().wait()
+
+        async def test_whose_fixture_waits(waiting):
+            pass
+
+        async def test_after(rivet_client):
+            assert await rivet_client.counter.get_or_create().increment() == 1
+            await anyio.sleep(3600)
+        """
+    )
+    result = run.runpytest_subprocess(
+        "-p", "no:trio", "-p", "no:asyncio", "-p", "no:cacheprovider", timeout=120
+    )
+    result.assert_outcomes(passed=8, failed=6, errors=2)
+    result.stdout.fnmatch_lines(["*DeadlockError: every task waits*"])
+    result.stdout.fnmatch_lines(['*test_a_deadlock*: await conn.next_event("never")*'])
+
+
+def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import anyio, pytest
+        from rivet_anyio.testing import ActorServer, virtual_backend
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture(params=["asyncio", "trio"])
+        def anyio_backend(request):
+            return virtual_backend(request.param)
+
+        async def test_that_passes(rivet_client):
+            await rivet_client.counter.get_or_create("passes").increment(7)
+
+        async def test_that_fails(rivet_server, rivet_client):
+            counter = rivet_client.counter.get_or_create("fails")
+            async with counter.connect() as conn:
+                counts = conn.events("newCount", gaps="mark")
+                await conn.increment()
+                await anyio.sleep(10)
+                rivet_server.faults.lose_reply("increment")
+                with pytest.raises(Exception):
+                    await conn.increment()
+                with rivet_server.network.outage():
+                    await anyio.sleep(60)
+                await conn.wait_connected()
+                assert await counts.receive() == "three"
+
+        async def test_with_its_own_server(rivet_actors):
+            async with ActorServer(rivet_actors) as server, server.client() as client:
+                await client.counter.get_or_create("own").increment(5)
+                assert False
+        """
+    )
+    result = run.runpytest_subprocess("-p", "no:trio", "-p", "no:asyncio", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, failed=4)
+    text = result.stdout.str()
+    assert text.count("- timeline of ActorServer -") == 4
+    assert "'passes'" not in text
+    result.stdout.fnmatch_lines(
+        [
+            "*0.000 server * counter?'fails'? ActionCalled 'increment' () 'connection0001'*",
+            "*0.000 server * event 'newCount' (1,) sent to connection0001*",
+            "*0.000 server * increment returned 1*",
+            "*0.000 client 1 * action 'increment' by websocket: done*",
+            "*10.000 fault * armed lose_reply('increment')*",
+            "*10.000 fault * fired lose_reply('increment')*",
+            "*10.000 client 1 * action 'increment' by websocket: ConnectionLostError*",
+            "*network * outage begins*",
+            "*client 1 * not connected: ConnectError*",
+            "*client 1 * attempt 2 to connect after *",
+            "*network * outage ends*",
+            "*client 1 * gap in 'newCount'*",
+        ]
+    )
+
+
 def test_a_leak_fails_the_test(run: pytest.Pytester) -> None:
     run.makepyfile(
         """

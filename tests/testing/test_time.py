@@ -16,6 +16,7 @@ from rivet_anyio.testing import (
     ActorServer,
     Connected,
     DeadlockError,
+    Disconnected,
     VirtualTimeLoop,
     run_virtual,
     virtual_backend,
@@ -180,6 +181,177 @@ def test_what_waits_for_ever_is_told(backend: str) -> None:
 
     with pytest.raises(DeadlockError):
         run_virtual(without_keepalive, backend=backend)
+
+
+def waits_for_what_never_comes(version: str) -> Any:
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS, version=version) as server,
+            server.client() as client,
+            client.probe.get_or_create().connect() as conn,
+        ):
+            await conn.next_event("never")  # here
+
+    return main
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
+def test_keepalive_is_no_progress(backend: str, version: str) -> None:
+    with pytest.raises(DeadlockError) as caught:
+        run_virtual(waits_for_what_never_comes(version), backend=backend)
+    said = str(caught.value)
+    assert f"the program in waits_for_what_never_comes.<locals>.main ({__file__}:" in said
+    assert 'await conn.next_event("never")  # here' in said
+    assert "tasks of the client, the server and the event loop" in said
+
+
+def test_every_task_is_named(backend: str) -> None:
+    class Stuck(Actor):
+        async def wait(self) -> None:
+            await self._forever()
+
+        async def run(self) -> None:
+            await anyio.Event().wait()  # in run
+
+        async def _forever(self) -> None:
+            await anyio.Event().wait()  # in an action
+
+    async def main() -> None:
+        async def other() -> None:
+            async for _ in conn.events("never"):  # in the other task
+                pass
+
+        async with ActorServer({"stuck": Stuck}) as server, server.client() as client:
+            stuck = client.stuck.get_or_create()
+            async with stuck.connect() as conn, anyio.create_task_group() as tasks:
+                tasks.start_soon(other)
+                # The action ends after a minute, the rest never does.
+                with pytest.raises(ActorError):
+                    await conn.wait()
+
+    with pytest.raises(DeadlockError) as caught:
+        run_virtual(main, backend=backend)
+    said = str(caught.value)
+    for where in ("# in run", "# in the other task", "async with stuck.connect()"):
+        assert where in said
+    assert "# in an action" not in said
+
+
+def test_a_deadlock_in_the_clean_up(backend: str) -> None:
+    reached: list[str] = []
+
+    async def main() -> None:
+        try:
+            await anyio.Event().wait()
+        finally:
+            reached.append("clean-up")
+            with anyio.CancelScope(shield=True):
+                await anyio.Event().wait()
+
+    with pytest.raises(DeadlockError):
+        run_virtual(main, backend=backend)
+    assert reached == ["clean-up"]
+
+
+def test_a_deadlock_whose_clean_up_fails(backend: str) -> None:
+    async def main() -> None:
+        try:
+            await anyio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    with pytest.raises(DeadlockError) as caught:
+        run_virtual(main, backend=backend)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_stall_is_no_deadlock(backend: str) -> None:
+    """Keepalive notices it, and the connection comes back."""
+
+    async def main() -> int:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await conn.echo(1)
+                await anyio.sleep(1000)
+                with server.network.stalled():
+                    await conn.status_changes().receive()
+                    await server.wait_for(Disconnected, within=100)
+                await conn.wait_connected()
+                return len(server.log.of(Connected))
+
+    assert run_virtual(main, backend=backend) == 2
+
+
+def test_a_slow_network_is_pinged(backend: str) -> None:
+    """Its answers come too late."""
+
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS, leaks=False) as server,
+            server.client(ping_interval=10, ping_timeout=5) as client,
+        ):
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                await conn.echo(1)
+                server.network.latency = 20
+                changes = conn.status_changes()
+                await changes.receive()
+                began = anyio.current_time()
+                assert (await changes.receive()).status is Status.DISCONNECTED
+                assert anyio.current_time() - began <= 15
+                server.network.latency = 0
+
+    run_virtual(main, backend=backend)
+
+
+def test_the_limit(backend: str) -> None:
+    async def main(seconds: float) -> str:
+        await anyio.sleep(seconds)  # for too long
+        return "done"
+
+    assert run_virtual(main, 50, backend=backend, limit=50.5) == "done"
+    with pytest.raises(TimeoutError, match="not at an end after 50 s") as caught:
+        run_virtual(main, 51, backend=backend, limit=50)
+    assert "# for too long" in str(caught.value)
+
+    async def retry_for_ever() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create()
+            async with probe.connect() as conn:
+                with server.network.outage():
+                    await conn.next_event("never")
+
+    with pytest.raises(TimeoutError, match="next_event"):
+        run_virtual(retry_for_ever, backend=backend, limit=3600)
+    with pytest.raises(DeadlockError):
+        run_virtual(waits_for_what_never_comes("2.3"), backend=backend, limit=3600)
+
+
+def test_fifty_idle_connections(backend: str) -> None:
+    """Weeks of them take no longer than hours: no ping is sent."""
+
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS) as server,
+            server.client() as client,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def stay(n: int) -> None:
+                async with client.probe.get_or_create(str(n)).connect() as conn:
+                    await anyio.sleep(7 * 24 * 3600)
+                    assert await conn.echo(n) == n
+
+            for n in range(50):
+                tasks.start_soon(stay, n)
+            await anyio.sleep(3600)
+            assert len(server.connections) == 50
+            steps.append(len(server.log))
+
+    steps: list[int] = []
+    run_virtual(main, backend=backend)
+    assert steps == [100]
 
 
 def test_a_deadline_is_no_deadlock(backend: str) -> None:

@@ -2,7 +2,7 @@
 
 from ._actors import Actor, UserError, action
 from ._collect import CollectError, collect
-from ._context import ActorContext
+from ._context import ActorContext, ActorSchedule
 from ._faults import Faults
 from ._network import Network
 from ._peers import ActorConnection, ActorSocket
@@ -30,6 +30,7 @@ from ._server import (
     ClientOptions,
     ConnectionLeakError,
     NothingArrivedError,
+    UnusedFaultError,
 )
 from ._simulate import explore, simulate
 from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
@@ -44,6 +45,7 @@ __all__ = [
     "ActorDestroyed",
     "ActorQueue",
     "ActorRef",
+    "ActorSchedule",
     "ActorServer",
     "ActorSocket",
     "ClientOptions",
@@ -65,6 +67,7 @@ __all__ = [
     "SocketOpened",
     "Subscribed",
     "Unsubscribed",
+    "UnusedFaultError",
     "UserError",
     "VirtualTimeLoop",
     "action",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import httpx
@@ -66,10 +68,15 @@ class Actor:
 
     Names are not translated: a method ``sendMessage`` is the action ``sendMessage``; `action`
     gives it another name. Methods that begin with an underscore, or are no ``async def``, are
-    none, and neither are the hooks below.
+    none, and neither are the hooks below. RivetKit's spelling of a hook, ``onConnect``, is an
+    error.
 
-    Attributes of the object are the actor's state. They last as long as the actor exists, also
-    when it sleeps or the server restarts.
+    Attributes of the object are the actor's state, except those that begin with an underscore.
+    The state is saved as RivetKit saves it, encoded, and comes back when the actor wakes after a
+    sleep or a restart of the server. Then the actor is made anew, and what its ``__init__`` sets
+    is replaced by what was saved. A call after which the state cannot be encoded fails with the
+    internal error; the log names the path. What cannot be saved belongs into an attribute that
+    begins with an underscore, or into `ActorContext.vars`.
 
     Raise a `UserError` (or any `ActorError`) to answer with an error. Any other exception becomes
     the internal error that RivetKit makes of it, and is logged with its traceback.
@@ -78,6 +85,15 @@ class Actor:
     queues: ClassVar[Collection[str] | None] = None
     """The queues that the actor declares. RivetKit answers a message to any other as completed
     and drops it, and so does the server then, with a warning. None: every queue exists."""
+
+    sleep_timeout: ClassVar[float | None] = 30.0
+    """After how many seconds of rest the actor sleeps by itself. It does not rest while it has
+    open connections or raw WebSockets, while a call is under way, and while `run` does anything
+    but wait for a queue. None: only `ActorContext.sleep` makes it sleep."""
+
+    state_save_interval: ClassVar[float] = 1.0
+    """Seconds between two saves of a state that changes. ``restart(unsaved="lost")`` loses what
+    came after the last save; `ActorContext.save_state` saves at once."""
 
     _context: ActorContext | None = None
 
@@ -107,12 +123,21 @@ class Actor:
     async def on_before_connect(self, connection: ActorConnection) -> None:
         """Called for every connection before it is accepted, and for every call over HTTP.
 
-        Not for raw requests and raw WebSockets. It may take five seconds. It stands for
-        RivetKit's ``onBeforeConnect`` and ``createConnState``.
+        Not for raw requests and raw WebSockets. It may take five seconds.
 
-        Look at ``connection.params``, set ``connection.state``; raise a `UserError` or an
-        `ActorError` to refuse.
+        Look at ``connection.params``; raise a `UserError` or an `ActorError` to refuse.
         """
+
+    async def create_conn_state(self, connection: ActorConnection) -> Any:
+        """Called after `on_before_connect`; what it returns becomes ``connection.state``.
+
+        It may refuse, too, and take five seconds.
+        """
+        return connection.state
+
+    async def create_vars(self) -> Any:
+        """Called before `on_wake`; what it returns is `ActorContext.vars` until the actor stops."""
+        return SimpleNamespace()
 
     async def on_connect(self, connection: ActorConnection) -> None:
         """Called for every connection that was accepted, and for every call over HTTP.
@@ -140,22 +165,26 @@ class Actor:
         """Answer a raw HTTP request (`ActorHandle.fetch`).
 
         Its URL begins at the actor: ``handle.fetch("/history?limit=5")`` arrives as
-        ``http://actor/history?limit=5``, with its body read.
+        ``http://actor/history?limit=5``, with its body read. An actor without this hook answers
+        with status 404.
         """
-        return httpx.Response(404, text="this actor has no on_request")
+        raise NotImplementedError
 
     async def on_websocket(self, socket: ActorSocket) -> None:
         """Serve a raw WebSocket (`ActorHandle.websocket`); it is closed on return.
 
-        An exception closes it with code 1011 and the error's group and code.
+        An exception closes it with code 1011 and the error's group and code. As on real servers,
+        an actor without this hook accepts a raw WebSocket and never sends anything on it.
         """
-        raise UserError("this actor has no on_websocket", code="no_websocket")
+        async for _ in socket:
+            pass
 
     async def run(self) -> None:
         """What the actor does by itself, queues above all; cancelled when it stops.
 
         It begins anew whenever the actor wakes. When it raises, leaving the server's block raises
-        `ActorCrashError`.
+        `ActorCrashError`. RivetKit 2.1 destroys an actor whose ``run`` ends, and so does the server
+        then.
         """
 
 
@@ -165,13 +194,56 @@ def _is_async(function: object) -> bool:
 
 _HOOKS = frozenset(name for name in vars(Actor) if not name.startswith("_"))
 
+_NOT_PLAYED = ("createState", "onStateChange", "onBeforeActionResponse", "onMigrate")
+"""Hooks of RivetKit that have no counterpart here."""
+
+
+def _in_camel_case(name: str) -> str:
+    return re.sub("_(.)", lambda found: found[1].upper(), name)
+
+
+def _in_snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
+
+
+_MISSPELT = {
+    **{_in_camel_case(name): f"name the hook {name!r}" for name in _HOOKS if "_" in name},
+    "onWebSocket": "name the hook 'on_websocket'",
+    **{
+        spelling: f"ActorServer has no hook {name!r}"
+        for name in _NOT_PLAYED
+        for spelling in (name, _in_snake_case(name))
+    },
+}
+"""How hooks are not written here, and what to do about it."""
+
+
+def check_hooks(cls: type[Actor]) -> None:
+    """Look for hooks in RivetKit's spelling.
+
+    Raises:
+        ConfigError: for a hook that would never be called.
+    """
+    for name, advice in _MISSPELT.items():
+        function = inspect.getattr_static(cls, name, None)
+        if callable(function) and not hasattr(function, _NAME):
+            raise ConfigError(
+                f"{cls.__name__}.{name} is spelt like a hook of RivetKit, and nothing would call "
+                f"it: {advice}, or mark an action of that name with @action({name!r})"
+            )
+    for name in _HOOKS:
+        function = inspect.getattr_static(cls, name)
+        if inspect.isfunction(function) and name != "context" and not _is_async(function):
+            raise ConfigError(f"{cls.__name__}.{name} is a hook: write 'async def {name}'")
+
 
 def actions_of(cls: type[Actor]) -> dict[str, str]:
     """Names of actions to names of methods.
 
     Raises:
-        ConfigError: when two methods are one action.
+        ConfigError: when two methods are one action, or a hook is spelt as RivetKit spells it.
     """
+    check_hooks(cls)
     found: dict[str, str] = {}
     for method in dir(cls):
         function = inspect.getattr_static(cls, method)
@@ -179,9 +251,10 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
             function = function.__func__
         if not _is_async(function) or method in _HOOKS:
             continue
-        name = getattr(function, _NAME, method)
-        if name.startswith("_"):
+        name = getattr(function, _NAME, None)
+        if name is None and method.startswith("_"):
             continue
+        name = name or method
         if name in found:
             raise ConfigError(
                 f"{cls.__name__} has the action {name!r} twice: {found[name]} and {method}"

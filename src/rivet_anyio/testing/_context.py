@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from .._checks import check_name
+import anyio
+
+from .._checks import check_flag, check_instance, check_name, check_seconds
 from ._peers import ActorConnection, current_connection
 from ._queue import ActorQueue, Mailbox
 from ._records import ActorRef
 
-__all__ = ["ActorContext"]
+__all__ = ["ActorContext", "ActorSchedule"]
 
 
 class RunningActor(Protocol):
@@ -36,9 +39,81 @@ class RunningActor(Protocol):
         """The messages of its queues."""
         ...
 
+    @property
+    def vars(self) -> Any:
+        """What `Actor.create_vars` made."""
+        ...
+
+    def broadcast(self, event: str, args: tuple[Any, ...]) -> None:
+        """Send an event to whom it may concern."""
+        ...
+
+    def save(self) -> None:
+        """Save the state now."""
+        ...
+
+    def schedule(self, seconds: float, action: str, args: tuple[Any, ...]) -> None:
+        """Run an action later."""
+        ...
+
+    def now(self) -> dt.datetime:
+        """The server's date."""
+        ...
+
+    def changed(self) -> None:
+        """The actor's own code has run: its state may be another."""
+        ...
+
+    def waits_for_queue(self, change: int) -> None:
+        """One task more, or less, waits for a message."""
+        ...
+
     def stop(self, end: Literal["sleep", "destroy"]) -> None:
         """Begin to stop."""
         ...
+
+
+class ActorSchedule:
+    """Runs actions of the actor later, from `ActorContext.schedule`.
+
+    They run without a connection, also when the actor slept or the server restarted meanwhile: the
+    actor wakes for them. What they return goes nowhere, and what they raise is logged.
+    """
+
+    def __init__(self, instance: RunningActor) -> None:
+        self._instance = instance
+
+    def after(self, seconds: float, action: str, *args: Any) -> None:
+        """Run an action after some time.
+
+        Args:
+            seconds: After how many.
+            action: The action's name.
+            args: Its arguments.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used, or cannot be saved.
+        """
+        check_seconds("seconds", seconds, zero=True)
+        self._instance.schedule(seconds, check_name("action", action), args)
+
+    def at(self, when: dt.datetime, action: str, *args: Any) -> None:
+        """Run an action at a date; at once when it is over.
+
+        Args:
+            when: The date, with a time zone, by the server's clock: it begins at
+                `ActorServer`'s `epoch`.
+            action: The action's name.
+            args: Its arguments.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used, or cannot be saved.
+        """
+        check_instance("when", when, dt.datetime, none=False)
+        if when.tzinfo is None:
+            raise ValueError(f"when {when!r} has no time zone")
+        seconds = (when - self._instance.now()).total_seconds()
+        self._instance.schedule(max(0.0, seconds), check_name("action", action), args)
 
 
 class ActorContext:
@@ -72,12 +147,13 @@ class ActorContext:
         A call over HTTP has one of its own, for as long as it takes.
 
         Raises:
-            LookupError: where nobody called: in `Actor.run`, say, or in the test.
+            LookupError: where nobody called: in `Actor.run`, in an action that was scheduled, or
+                in the test.
         """
-        try:
-            return current_connection.get()
-        except LookupError:
-            raise LookupError("no client's call is being worked on here") from None
+        connection = current_connection.get()
+        if connection is None:
+            raise LookupError("no client's call is being worked on here")
+        return connection
 
     @property
     def connections(self) -> tuple[ActorConnection, ...]:
@@ -91,12 +167,12 @@ class ActorContext:
         """Send an event to every connection that subscribed to it.
 
         Raises:
-            TypeError: when an argument cannot travel.
+            TypeError: in 2.3, when an argument cannot travel. The versions before send nothing
+                then, and log it.
+            ActorError: ``message.outgoing_too_long``, up to 2.2, when somebody subscribed. 2.3
+                closes the connections that subscribed instead.
         """
-        event = check_name("event", event)
-        for connection in self.connections:
-            if connection._channel is not None:
-                connection._channel.deliver(event, args, subscribed_only=True)
+        self._instance.broadcast(check_name("event", event), args)
 
     def send_to(self, connection: ActorConnection, event: str, *args: Any) -> None:
         """Send an event to one connection, subscribed or not.
@@ -106,10 +182,52 @@ class ActorContext:
         """
         connection.send(event, *args)
 
-    def queue(self, *names: str) -> ActorQueue:
-        """The actor's queues of these names; without names, all of them."""
+    def queue(self, *names: str, completable: bool = True) -> ActorQueue:
+        """The actor's queues of these names; without names, all of them.
+
+        Args:
+            names: The names.
+            completable: Whether each message must be completed before the next one is taken. A
+                message that is not, comes again when the actor wakes after a sleep or a restart.
+                False: a message is gone when it was taken, and nobody hears of its end.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
+        """
         checked = tuple(check_name("queue", name) for name in names)
-        return ActorQueue(self._instance.mailbox, checked)
+        check_flag("completable", completable)
+        return ActorQueue(self._instance.mailbox, self._instance, checked, completable)
+
+    @property
+    def vars(self) -> Any:
+        """What `Actor.create_vars` returned at this start, for what is not saved.
+
+        Unless the actor has that hook: an object that takes any attribute.
+
+        Raises:
+            RuntimeError: before `Actor.create_vars` has run.
+        """
+        return self._instance.vars
+
+    @property
+    def schedule(self) -> ActorSchedule:
+        """Runs actions later."""
+        return ActorSchedule(self._instance)
+
+    def now(self) -> dt.datetime:
+        """The server's date, which passes as `anyio.current_time` does."""
+        return self._instance.now()
+
+    async def save_state(self) -> None:
+        """Save the state now: whatever crashes, it is kept.
+
+        Raises:
+            TypeError: when something in the state cannot be saved; the message names the path.
+
+        Cancellation: the state is saved.
+        """
+        self._instance.save()
+        await anyio.lowlevel.checkpoint()
 
     def sleep(self) -> None:
         """Go to sleep, once what is under way is answered; the next call wakes the actor."""

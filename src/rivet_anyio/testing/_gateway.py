@@ -11,9 +11,11 @@ import anyio
 import httpx
 from anyio import move_on_after
 
+from .._checks import is_header_value
 from .._errors import ActorError, ProtocolError
 from ..protocol.dialect import Encoding
 from ..protocol.values import dump_json
+from ._actors import Actor
 from ._http import Answer, HttpRequest, Upgrade
 from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
 from ._management import JSON, Management
@@ -119,7 +121,10 @@ class Gateway:
         if path == "/request" or path.startswith("/request/"):
             return await self._request(request, instance, target)
         codec = self._codec(request.headers.get("x-rivet-encoding"))
+        limits = self._host.limits
         try:
+            if not limits.lets_in(request.body):
+                raise limits.incoming_too_long()
             if path.startswith("/action/"):
                 body = await self._action(request, instance, codec, unquote(path[8:]))
             elif path == "/queue" or path.startswith("/queue/"):
@@ -128,6 +133,8 @@ class Gateway:
                 body = await self._queue(request, instance, codec, unquote(path[7:]))
             else:
                 raise not_found(self._host.release)
+            if not limits.lets_out(body):
+                raise limits.outgoing_too_long()
         except ReplyLost:
             return None
         except Exception as error:
@@ -174,9 +181,11 @@ class Gateway:
         self._host.log._append(
             Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
         )
+        if type(instance.actor).on_request is Actor.on_request:
+            return self._no_handler(instance)
         try:
             await instance.ready()
-            with instance.busy():
+            with instance.busy(), instance.changing():
                 response = await instance.actor.on_request(
                     httpx.Request(
                         request.method,
@@ -194,6 +203,18 @@ class Gateway:
         except httpx.ResponseNotRead:
             body = cast("AsyncIterable[bytes]", response.stream)
         return Answer(response.status_code, headers, body)
+
+    def _no_handler(self, instance: Instance) -> Answer:
+        """2.3 says nothing; the versions before always say it in JSON."""
+        if self._host.release.has_engine:
+            return Answer(404, self._signature(instance))
+        text = (
+            "Raw request handler not defined. Actor must implement `onRequest` to handle raw HTTP "
+            "requests. (https://www.rivet.dev/docs/actors/fetch-and-websocket-handler/)"
+        )
+        error = ActorError("handler", "request_not_defined", text)
+        body = server_codec("json", self._host.release).error_body(error)
+        return Answer(404, [("content-type", "text/plain;charset=UTF-8")], body)
 
     # WebSockets
 
@@ -255,7 +276,8 @@ class Gateway:
             await instance.ready()
             log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
             opened = True
-            await instance.actor.on_websocket(socket)
+            with instance.socket(), instance.changing():
+                await instance.actor.on_websocket(socket)
             channel.close(1000, "")
         except Exception as error:
             seen = failure(instance, "on_websocket", error)
@@ -309,7 +331,7 @@ class Gateway:
             ("x-rivet-actor", actor.id),
             ("x-rivet-actor-generation", str(actor.generation)),
         ]
-        if actor.key is not None and actor.key.isascii():
+        if actor.key is not None and actor.key.isascii() and is_header_value(actor.key):
             headers.append(("x-rivet-actor-key", actor.key))
         return headers
 

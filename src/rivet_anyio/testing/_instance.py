@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import heapq
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,10 +18,13 @@ from .._io.waiting import Signal
 from ..protocol.keys import escape_key
 from ._actors import Actor, actions_of
 from ._context import ActorContext
+from ._limits import Limits
 from ._peers import ActorConnection, current_connection
 from ._queue import Mailbox
-from ._records import ActorCreated, ActorDestroyed, ActorRef, Log
+from ._records import ActionCalled, ActorCreated, ActorDestroyed, ActorRef, Log
 from ._release import Release
+from ._storage import StateCodec, Storage
+from ._timeline import Timeline, shown
 
 if TYPE_CHECKING:
     from ._faults import Faults
@@ -44,12 +49,30 @@ class Host:
         faults: What shall go wrong.
         tasks: Where actors live.
         crashes: What `Actor.run` raised, or what kept an actor from being made.
+        limits: How large messages can be.
+        timeline: What happened, for people.
+        state: How states are saved.
+        now: The server's date.
     """
 
-    def __init__(self, release: Release, log: Log, faults: Faults) -> None:
+    def __init__(
+        self,
+        release: Release,
+        log: Log,
+        faults: Faults,
+        limits: Limits,
+        timeline: Timeline,
+        now: Callable[[], dt.datetime],
+    ) -> None:
         self.release = release
+        self.limits = limits
+        self.timeline = timeline
         self.log = log
         self.faults = faults
+        self.state = StateCodec(release)
+        self.now = now
+        self.is_down = False
+        self._back = Signal()
         self.crashes: list[tuple[ActorRef, Exception]] = []
         self.forget: Callable[[Instance], None] = lambda instance: None
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -64,6 +87,22 @@ class Host:
         assert self._tasks is not None
         return self._tasks
 
+    @contextmanager
+    def downtime(self) -> Generator[None]:
+        """Inside this block no actor wakes by itself."""
+        self.is_down = True
+        try:
+            yield
+        finally:
+            self.is_down = False
+            self._back.set()
+            self._back = Signal()
+
+    async def up(self) -> None:
+        """Wait until the server runs."""
+        while self.is_down:
+            await self._back.wait()
+
 
 class _Life:
     """From one start to the stop that follows."""
@@ -76,6 +115,8 @@ class _Life:
         self.was_awake = False
         self.error: Exception | None = None
         self.end: _End = "sleep"
+        self.is_running = False
+        self.queue_waits = 0
         self.calls: dict[CancelScope, None] = {}
 
     def end_calls(self) -> None:
@@ -96,6 +137,8 @@ class Instance:
         connections: Its open connections.
         mailbox: Its queues.
         calls: How many calls are under way.
+        sockets: How many raw WebSockets are open.
+        crashes: How often it ended without warning.
         start_error: Why it could not start, as the engine reports it.
     """
 
@@ -108,18 +151,31 @@ class Instance:
         self.connections: dict[str, ActorConnection] = {}
         self.mailbox = Mailbox()
         self.calls = 0
+        self.sockets = 0
+        self.crashes = 0
         self.start_error: Any = None
         self._host = host
+        self._factory = factory
         self._input = input
         self._is_created = False
         self._life: _Life | None = None
         self._quiet = Signal()
-        self.actor = factory()
-        if not isinstance(self.actor, Actor):
-            raise TypeError(f"{factory!r} makes {self.actor!r}, which is no Actor")
+        self._rested_at = self.created_at
+        self._vars: Any = None
+        self._alarms: list[tuple[float, int, str, bytes]] = []
+        self._alarm_count = 0
+        self.actor = self._make()
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
+        self._runs = type(self.actor).run is not Actor.run
+        self._storage = Storage(self.actor.state_save_interval)
         host.log._append(ActorCreated(self.created_at, ref, input))
+
+    def _make(self) -> Actor:
+        actor = self._factory()
+        if not isinstance(actor, Actor):
+            raise TypeError(f"{self._factory!r} makes {actor!r}, which is no Actor")
+        return actor
 
     @property
     def is_awake(self) -> bool:
@@ -187,11 +243,24 @@ class Instance:
                 # It may stop already: this call still belongs to the life that it began.
                 return
 
-    async def call(self, connection: ActorConnection, name: str, args: tuple[Any, ...]) -> Any:
+    async def call(
+        self,
+        connection: ActorConnection | None,
+        name: str,
+        args: tuple[Any, ...],
+        delay: float = 0.0,
+    ) -> Any:
         """Run an action.
+
+        Args:
+            connection: Who called; None: nobody, it was scheduled.
+            name: The action.
+            args: Its arguments.
+            delay: How many seconds it waits first. They count for the time that it may take.
 
         Raises:
             ActorError: when there is no such action, or it took too long.
+            TypeError: when the actor's state cannot be saved after it.
             Exception: what the action raised.
         """
         method = self._actions.get(name)
@@ -200,24 +269,178 @@ class Instance:
         scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
         token = current_connection.set(connection)
         try:
-            with self._living(scope), self.signing():
-                return await getattr(self.actor, method)(*args)
+            with self._living(scope), self.signing(), self.changing():
+                if delay:
+                    await anyio.sleep(delay)
+                output = await getattr(self.actor, method)(*args)
+                self.note(f"{name} returned {shown(output)}")
+                return output
         finally:
             current_connection.reset(token)
-        if anyio.current_time() < scope.deadline:
-            raise ActorError("actor", "stopping", "Actor stopping")
-        raise self.timed_out()
+        raise self._cut_short(scope)
 
     async def hold_up(self, seconds: float) -> None:
-        """Wait before an action runs.
+        """Wait instead of an action.
 
         Raises:
-            ActorError: when the actor stopped meanwhile; the action must not run.
+            ActorError: when the actor stopped meanwhile, or it took too long.
         """
-        with self._living(CancelScope()):
+        scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
+        with self._living(scope):
             await anyio.sleep(seconds)
             return
-        raise ActorError("actor", "stopping", "Actor stopping")
+        raise self._cut_short(scope)
+
+    def _cut_short(self, scope: CancelScope) -> ActorError:
+        """Why an action did not come to its end."""
+        if anyio.current_time() < scope.deadline:
+            return ActorError("actor", "stopping", "Actor stopping")
+        return self.timed_out()
+
+    @contextmanager
+    def socket(self) -> Generator[None]:
+        """A raw WebSocket is open."""
+        self.sockets += 1
+        try:
+            yield
+        finally:
+            self.sockets -= 1
+            self._rest()
+
+    # The state
+
+    def save(self) -> None:
+        """Save the state now.
+
+        Raises:
+            TypeError: when something in it cannot be saved; the message names the path.
+        """
+        self._storage.save(self._dump(), anyio.current_time())
+
+    def changed(self) -> None:
+        """The actor's own code has run: its state may be another.
+
+        Raises:
+            TypeError: as `save`.
+        """
+        if self._is_created:
+            self._storage.note(self._dump(), anyio.current_time())
+
+    @contextmanager
+    def changing(self) -> Generator[None]:
+        """The actor's own code runs."""
+        try:
+            yield
+        except BaseException:
+            with self.guarded("to save its state"):
+                self.changed()
+            raise
+        self.changed()
+
+    def _dump(self) -> bytes:
+        try:
+            return self._host.state.dump(self.actor)
+        except TypeError as exc:
+            raise TypeError(
+                f"the state of {self.ref} cannot be saved: {exc}. What is no state belongs into "
+                "an attribute that begins with an underscore, or into context.vars"
+            ) from None
+
+    def recover(self, *, loses_unsaved: bool) -> None:
+        """After a crash: the state is what was saved, or what it was.
+
+        Raises:
+            TypeError: as `save`.
+        """
+        now = anyio.current_time()
+        if self._is_created and not loses_unsaved:
+            self.save()
+        data = self._storage.read(now)
+        if data is not None:
+            self._storage.save(data, now)
+        self._reload(data)
+
+    def _reload(self, data: bytes | None) -> None:
+        """Make the actor anew, with a state that was saved."""
+        context, fresh = self.actor._context, self._make()
+        own = {**vars(fresh)}
+        if data is not None:
+            own = {name: value for name, value in own.items() if name.startswith("_")}
+            own |= self._host.state.load(data)
+        vars(self.actor).clear()
+        vars(self.actor).update(own)
+        self.actor._context = context
+
+    # Actions later
+
+    def schedule(self, seconds: float, action: str, args: tuple[Any, ...]) -> None:
+        """Run an action later.
+
+        Raises:
+            TypeError: when an argument cannot be saved.
+        """
+        when = anyio.current_time() + seconds
+        self._alarm_count += 1
+        alarm = (when, self._alarm_count, action, self._host.state.dump_args(args))
+        heapq.heappush(self._alarms, alarm)
+        self._host.tasks.start_soon(self._ring, alarm)
+
+    def forget_alarms(self) -> None:
+        """Nothing that was scheduled runs any more."""
+        self._alarms.clear()
+
+    async def _ring(self, alarm: tuple[float, int, str, bytes]) -> None:
+        when, _, action, data = alarm
+        await anyio.sleep_until(when)
+        await self._host.up()
+        if self.is_destroyed or alarm not in self._alarms:
+            return
+        self._alarms.remove(alarm)
+        heapq.heapify(self._alarms)
+        args = tuple(self._host.state.load_args(data))
+        self._host.log._append(ActionCalled(anyio.current_time(), self.ref, action, args, None))
+        with self.guarded(f"the scheduled action {action!r}"):
+            await self.ready()
+            with self.busy():
+                await self.call(None, action, args)
+
+    def now(self) -> dt.datetime:
+        """The server's date."""
+        return self._host.now()
+
+    @property
+    def vars(self) -> Any:
+        """What `Actor.create_vars` made."""
+        if self._vars is None:
+            raise RuntimeError("an actor has its vars from on_wake on, not before")
+        return self._vars
+
+    def note(self, text: str) -> None:
+        """Something happened to the actor, or it did something."""
+        self._host.timeline.add("server", f"{self.ref} {text}")
+
+    # Events
+
+    def broadcast(self, event: str, args: tuple[Any, ...]) -> None:
+        """Send an event to whom it may concern, as each version does it.
+
+        Raises:
+            TypeError: when an argument cannot travel.
+            ActorError: when it is too long.
+        """
+        release = self._host.release
+        if release.has_engine:
+            self._host.state.dump_args(args)
+        for connection in tuple(self.connections.values()):
+            if connection._channel is None:
+                continue
+            try:
+                connection._channel.deliver(event, args, subscribed_only=True)
+            except TypeError:
+                if release.has_engine:
+                    raise
+                logger.exception("%s: the event %r cannot travel, and is not sent", self.ref, event)
+                return
 
     @contextmanager
     def _living(self, scope: CancelScope) -> Generator[None]:
@@ -236,13 +459,22 @@ class Instance:
         try:
             yield
         except ActorError as error:
-            raise self.signed(error) from error.__cause__
+            raise self.signed(self._masked(error)) from error.__cause__
+
+    def _masked(self, error: ActorError) -> ActorError:
+        """2.3 passes on the text of an error that the actor made in its own name, and no other."""
+        is_own = error.group == "user" or (error.group, error.code) == ("actor", "not_found")
+        if is_own or not self._host.release.has_engine:
+            return error
+        text = internal_error(self._host.release).message
+        return ActorError(error.group, error.code, text, actor=error.actor)
 
     def timed_out(self) -> ActorError:
         """What is said of an action that took too long."""
         if self._host.release.has_engine:
-            return ActorError("actor", "action_timed_out", "Action timed out.")
-        return ActorError("action", "timed_out", "Action timed out.")
+            return ActorError("actor", "action_timed_out", "Action timed out")
+        hint = "This can be increased with: `actor({ options: { action: { timeout: ... } } })`"
+        return ActorError("action", "timed_out", f"Action timed out. {hint}")
 
     async def admit(self, connection: ActorConnection) -> None:
         """Ask the actor whether it takes this connection.
@@ -251,7 +483,9 @@ class Instance:
             ActorError: when it does not, or takes too long.
             Exception: what the hook raised.
         """
-        await self._ask(connection, "on_before_connect", connection)
+        connection._crashes = self.crashes
+        await self._ask(connection, "on_before_connect")
+        connection.state = await self._ask(connection, "create_conn_state")
 
     async def welcome(self, connection: ActorConnection) -> None:
         """Notify the actor of a connection that is one of its own now.
@@ -276,14 +510,14 @@ class Instance:
         if self._host.release.minor == 0:
             return
         with self.signing():
-            if not await self._ask(connection, "can_subscribe", connection, event):
+            if not await self._ask(connection, "can_subscribe", event):
                 raise ActorError("auth", "forbidden", "Forbidden")
 
     async def _ask(self, connection: ActorConnection, hook: str, *args: object) -> Any:
         token = current_connection.set(connection)
         try:
-            with move_on_after(HOOK_SECONDS):
-                return await getattr(self.actor, hook)(*args)
+            with move_on_after(HOOK_SECONDS), self.changing():
+                return await getattr(self.actor, hook)(connection, *args)
         finally:
             current_connection.reset(token)
         if self._host.release.has_engine:
@@ -291,8 +525,10 @@ class Instance:
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
-        """Notify the actor that a connection has ended."""
-        with self.guarded("on_disconnect"):
+        """Call `Actor.on_disconnect`, unless the actor has crashed since."""
+        if connection._crashes != self.crashes:
+            return
+        with self.busy(), self.guarded("on_disconnect"), self.changing():
             await self.actor.on_disconnect(connection)
 
     @contextmanager
@@ -312,8 +548,38 @@ class Instance:
         finally:
             self.calls -= 1
             if not self.calls:
-                self._quiet.set()
-                self._quiet = Signal()
+                self._rest()
+
+    def _rest(self) -> None:
+        """Something has ended that kept the actor from resting."""
+        self._rested_at = anyio.current_time()
+        self._quiet.set()
+        self._quiet = Signal()
+
+    def waits_for_queue(self, change: int) -> None:
+        """One task more, or less, waits for a message; `Actor.run` rests meanwhile."""
+        life = self._life
+        if life is not None:
+            life.queue_waits += change
+            self._rest()
+
+    def _is_resting(self, life: _Life) -> bool:
+        is_active = self.calls or self.connections or self.sockets
+        return not is_active and (life.queue_waits > 0 or not life.is_running)
+
+    async def _until_stopping(self, life: _Life) -> None:
+        """Wait until it is to stop; after a rest that is long enough, it is."""
+        timeout = self.actor.sleep_timeout
+        while not life.stopping.is_set():
+            if timeout is None:
+                await life.stopping.wait()
+            elif not self._is_resting(life):
+                await self._quiet.wait()
+            elif anyio.current_time() >= self._rested_at + timeout:
+                self.stop("sleep")
+            else:
+                with CancelScope(deadline=self._rested_at + timeout):
+                    await life.stopping.wait()
 
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""
@@ -328,7 +594,10 @@ class Instance:
             return
         life.end = end if life.end != "destroy" else "destroy"
         life.stopping.set()
+        self._quiet.set()
+        self._quiet = Signal()
         if end == "crash":
+            self.crashes += 1
             life.scope.cancel()
             life.end_calls()
 
@@ -338,14 +607,18 @@ class Instance:
             await self._life.ended.wait()
 
     async def _live(self, life: _Life) -> None:
+        current_connection.set(None)
         try:
             with life.scope:
                 await self._start()
                 life.was_awake = True
                 life.started.set()
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._run)
-                    await life.stopping.wait()
+                    if self._runs:
+                        life.is_running = True
+                        tasks.start_soon(self._run, life)
+                    self._rested_at = anyio.current_time()
+                    await self._until_stopping(life)
                     with move_on_after(_GRACE_SECONDS):
                         while self.calls:
                             await self._quiet.wait()
@@ -360,29 +633,45 @@ class Instance:
             life.stopping.set()
             life.ended.set()
             self._life = None
+            self.mailbox.give_back()
             if not self.is_destroyed:
                 self.slept_at = anyio.current_time()
 
     async def _start(self) -> None:
         if not self._is_created:
             await self.actor.on_create(self._input)
+            self.save()
             self._is_created = True
         self.generation += 1
         self.slept_at = None
-        await self.actor.on_wake()
+        self.note("wakes")
+        self._vars = await self.actor.create_vars()
+        with self.changing():
+            await self.actor.on_wake()
 
-    async def _run(self) -> None:
+    async def _run(self, life: _Life) -> None:
         try:
-            await self.actor.run()
+            with self.changing():
+                await self.actor.run()
         except Exception as exc:
             logger.exception("%s: run() failed", self.ref)
             self._host.crashes.append((self.ref, exc))
+        life.is_running = False
+        self._rest()
+        if self._host.release.minor == 1 and not life.stopping.is_set():
+            self.stop("destroy")
 
     async def _wind_up(self, end: _End) -> None:
         if end == "sleep":
+            self.note("sleeps")
             with self.guarded("on_sleep"):
                 await self.actor.on_sleep()
             self._let_go(closes=self._host.release.minor == 0)
+            try:
+                self.save()
+            except TypeError as exc:
+                self._host.crashes.append((self.ref, exc))
+            self._reload(self._storage.read(anyio.current_time()))
         elif end == "destroy":
             await self._bury()
 

@@ -23,6 +23,8 @@ __all__ = ["JSON", "Management"]
 
 JSON: tuple[str, str] = ("content-type", "application/json")
 
+_KEY_BYTES = 1024
+
 _ID = re.compile(r"actor\d{4,}")
 """What an actor's id looks like here; the 2.3 engine stumbles over what is none."""
 
@@ -90,6 +92,7 @@ class Management:
             raise self._duplicate(found)
         created = found is None
         if found is None:
+            self._check_key(escape_key(key))
             found = self._registry.create(wanted.name, key, self.read_input(wanted.input))
         body: dict[str, Any] = {"actor": self._info(found)}
         if request.method == "PUT":
@@ -146,6 +149,19 @@ class Management:
                 info["error"] = instance.start_error
         return info
 
+    def _check_key(self, key: str) -> None:
+        """The engine of 2.3 has no place for every key."""
+        if not self._host.release.has_engine:
+            return
+        if "\0" in key:
+            raise ActorError("core", "internal_error", "An internal error occurred")
+        data = key.encode()
+        if len(data) > _KEY_BYTES:
+            preview = data[:_KEY_BYTES].decode(errors="ignore")
+            text = f"Key label too large (max {_KEY_BYTES} bytes): {preview}"
+            metadata = {"key_preview": preview, "max_size": _KEY_BYTES}
+            raise ActorError("actor", "key_too_large", text, metadata=metadata)
+
     def _duplicate(self, found: Instance) -> ActorError:
         key = escape_key(found.ref.key)
         if self._host.release.has_engine:
@@ -154,6 +170,8 @@ class Management:
             return ActorError("actor", "duplicate_key", message, metadata=metadata)
         shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
         message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
+        if self._host.release.minor:
+            message += " (https://www.rivet.dev/docs/clients/javascript)"
         return ActorError("actor", "duplicate_key", message)
 
     def read_input(self, text: str | None, *, url_safe: bool = False) -> Any:

@@ -72,6 +72,7 @@ class ActorConnection:
         self.state: Any = None
         self._channel = channel
         self._may_send = True
+        self._crashes = 0
 
     def __repr__(self) -> str:
         return f"<ActorConnection {self.id} to {self.actor}>"
@@ -126,7 +127,9 @@ class ActorConnection:
             self._channel.send_bytes(data)
 
 
-current_connection: ContextVar[ActorConnection] = ContextVar("current_connection")
+current_connection: ContextVar[ActorConnection | None] = ContextVar(
+    "current_connection", default=None
+)
 """Whose call the running code works on."""
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import anyio
 
+from .._errors import ActorError
 from .._io.waiting import Signal
 
 __all__ = ["ActorQueue", "Mailbox", "QueueMessage"]
+
+_LIMIT = 1000
+"""How many messages wait at most, as on every version of RivetKit."""
 
 
 class QueueMessage:
@@ -24,6 +27,7 @@ class QueueMessage:
     def __init__(self, queue: str, body: Any) -> None:
         self.queue = queue
         self.body = body
+        self._mailbox: Mailbox | None = None
         self._completed = Signal()
         self._response: Any = None
 
@@ -34,12 +38,19 @@ class QueueMessage:
         """Say that the message was worked off; `send_and_wait` returns with `response`.
 
         Raises:
-            RuntimeError: when that was said before.
+            RuntimeError: when that was said before, when the actor has stopped since the message
+                was taken, or for a message of a queue with ``completable=False``.
 
         Cancellation: the message is completed.
         """
         if self._completed.is_set():
             raise RuntimeError(f"{self!r} was completed before")
+        if self._mailbox is None:
+            raise RuntimeError(
+                f"{self!r} cannot be completed: it was taken with completable=False, or the actor "
+                "has stopped since, and the message comes again"
+            )
+        self._mailbox.complete(self)
         self._response = response
         self._completed.set()
         await anyio.lowlevel.checkpoint()
@@ -50,53 +61,118 @@ class QueueMessage:
         return self._response
 
 
+class QueueOwner(Protocol):
+    """The actor that takes messages."""
+
+    def changed(self) -> None:
+        """The actor's own code has run: its state may be another."""
+        ...
+
+    def waits_for_queue(self, change: int) -> None:
+        """One task more, or less, waits for a message."""
+        ...
+
+
 class Mailbox:
     """All queues of one actor."""
 
     def __init__(self) -> None:
-        self._messages: deque[QueueMessage] = deque()
+        self._messages: list[QueueMessage] = []
+        self._taken: dict[QueueMessage, None] = {}
         self._arrival = Signal()
 
     def put(self, message: QueueMessage) -> None:
-        """Take a message in."""
+        """Take a message in.
+
+        Raises:
+            ActorError: ``queue.full``.
+        """
+        if len(self._messages) >= _LIMIT:
+            text = f"Queue is full. Limit is {_LIMIT} messages."
+            raise ActorError("queue", "full", text, metadata={"limit": _LIMIT})
         self._messages.append(message)
         self._arrival.set()
         self._arrival = Signal()
 
-    def waiting(self, accepts: Callable[[str], bool]) -> list[QueueMessage]:
+    def waiting(self, accepts: Callable[[str], bool]) -> Iterator[QueueMessage]:
         """What nobody has taken yet."""
-        return [message for message in self._messages if accepts(message.queue)]
+        return (
+            message
+            for message in self._messages
+            if message not in self._taken and accepts(message.queue)
+        )
 
-    async def take(self, accepts: Callable[[str], bool]) -> QueueMessage:
-        """The oldest message of the queues that are wanted."""
+    async def take(self, accepts: Callable[[str], bool], *, completable: bool) -> QueueMessage:
+        """The oldest message of the queues that are wanted.
+
+        Raises:
+            ActorError: when a message was taken and not completed yet.
+        """
         await anyio.lowlevel.checkpoint()
         while True:
-            for message in self._messages:
-                if accepts(message.queue):
-                    self._messages.remove(message)
-                    return message
-            await self._arrival.wait()
+            if self._taken:
+                (message, *_) = self._taken
+                raise ActorError(
+                    "queue",
+                    "previous_message_not_completed",
+                    "Previous completable queue message is not completed. Call "
+                    f"`message.complete(...)` before receiving the next message: {message!r}",
+                )
+            found = next(self.waiting(accepts), None)
+            if found is None:
+                await self._arrival.wait()
+            elif completable:
+                found._mailbox = self
+                self._taken[found] = None
+                return found
+            else:
+                self._messages.remove(found)
+                return found
+
+    def complete(self, message: QueueMessage) -> None:
+        """It was worked off."""
+        self._messages.remove(message)
+        del self._taken[message]
+
+    def give_back(self) -> None:
+        """The actor has stopped: what was taken and not completed comes again."""
+        for message in self._taken:
+            message._mailbox = None
+        self._taken.clear()
 
 
 class ActorQueue:
     """Some of an actor's queues, from `ActorContext.queue`: iterate it, or call `receive`."""
 
-    def __init__(self, mailbox: Mailbox, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, mailbox: Mailbox, owner: QueueOwner, names: tuple[str, ...], completable: bool
+    ) -> None:
         self._mailbox = mailbox
+        self._owner = owner
         self._names = names
+        self._completable = completable
 
     def _accepts(self, name: str) -> bool:
         return not self._names or name in self._names
 
     def __len__(self) -> int:
-        return len(self._mailbox.waiting(self._accepts))
+        return sum(1 for _ in self._mailbox.waiting(self._accepts))
 
     async def receive(self) -> QueueMessage:
         """Wait for the next message, and take it.
 
+        Raises:
+            ActorError: ``queue.previous_message_not_completed``: call `QueueMessage.complete` for
+                each message before the next one is taken.
+
         Cancellation: safe, no message is lost.
         """
-        return await self._mailbox.take(self._accepts)
+        self._owner.changed()
+        self._owner.waits_for_queue(+1)
+        try:
+            return await self._mailbox.take(self._accepts, completable=self._completable)
+        finally:
+            self._owner.waits_for_queue(-1)
 
     def __aiter__(self) -> ActorQueue:
         return self

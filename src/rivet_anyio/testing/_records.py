@@ -166,7 +166,8 @@ R = TypeVar("R", bound=Record)
 class Log(Sequence[Record]):
     """The records so far, the oldest first: a sequence that grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Record], None] = lambda record: None) -> None:
+        self._note = note
         self._records: list[Record] = []
         self._growth = Signal()
 
@@ -216,6 +217,7 @@ class Log(Sequence[Record]):
 
     def _append(self, record: Record) -> None:
         self._records.append(record)
+        self._note(record)
         self._growth.set()
         self._growth = Signal()
 

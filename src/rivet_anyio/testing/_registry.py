@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .._checks import check_name
+from .._errors import ConfigError
 from ._actors import Actor, actions_of
 from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
@@ -20,14 +22,26 @@ class _Unregistered(Actor):
         raise LookupError(f"not_registered: Actor factory '{name}' is not registered.")
 
 
+def _check_factory(name: str, factory: object) -> None:
+    """Raise `ConfigError` for what can make no actor."""
+    if isinstance(factory, type):
+        if not issubclass(factory, Actor):
+            raise ConfigError(f"the actor {name!r} is {factory!r}: derive it from testing.Actor")
+        actions_of(factory)
+    elif not callable(factory) or isinstance(factory, Actor):
+        raise ConfigError(
+            f"the actor {name!r} is a class derived from testing.Actor, or a function that makes "
+            f"one, not {factory!r}"
+        )
+
+
 class Registry:
     """The actors of a server; those that were destroyed are remembered by id."""
 
     def __init__(self, host: Host, factories: Mapping[str, Callable[[], Actor]]) -> None:
         self._host = host
-        for factory in factories.values():
-            if isinstance(factory, type):
-                actions_of(factory)
+        for name, factory in factories.items():
+            _check_factory(check_name("actor", name), factory)
         self._factories = dict(factories)
         self._by_id: dict[str, Instance] = {}
         self._by_key: dict[tuple[str, tuple[str, ...]], Instance] = {}
@@ -42,6 +56,28 @@ class Registry:
     def names(self) -> list[str]:
         """The names of actors there can be."""
         return list(self._factories)
+
+    def check_known(self, actor: str | None, action: str | None) -> None:
+        """Look up a name that a test has written.
+
+        Raises:
+            LookupError: there is no such actor, or no such action, as far as that can be known.
+        """
+        if actor is not None and actor not in self._factories:
+            raise LookupError(f"there is no actor {actor!r}, only: {', '.join(self.names)}")
+        if action is None:
+            return
+        found: set[str] = set()
+        for name, factory in self._factories.items():
+            if actor in (None, name):
+                if not isinstance(factory, type):
+                    return  # Nobody knows yet what a function will make.
+                found |= actions_of(factory).keys()
+        if action not in found:
+            owner = "no actor" if actor is None else f"the actor {actor!r}"
+            verb = "has" if actor is None else "does not have"
+            known = ", ".join(sorted(found)) or "none"
+            raise LookupError(f"{owner} {verb} an action {action!r}, only: {known}")
 
     def by_id(self, id: str) -> Instance | None:
         """An actor by its id, also one that was destroyed."""
@@ -86,6 +122,8 @@ class Registry:
 
     def clear(self) -> None:
         """Forget all of them; ids are not used again."""
+        for instance in self:
+            instance.forget_alarms()
         self._by_id.clear()
         self._by_key.clear()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 import anyio.abc
@@ -15,6 +16,7 @@ from anyio import CancelScope
 
 from .._checks import (
     as_config_errors,
+    check_choice,
     check_flag,
     check_function,
     check_instance,
@@ -33,7 +35,9 @@ from ._actors import Actor
 from ._faults import Faults
 from ._gateway import Gateway
 from ._http import serve_http
+from ._idle import paths
 from ._instance import Host, logger
+from ._limits import Limits
 from ._listen import Listening
 from ._memory import MemoryConnector, MemoryTransport
 from ._network import Network, Wire
@@ -41,6 +45,7 @@ from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
+from ._timeline import NotedNetwork, Timeline, TimelineObserver
 from ._websocket import OpenWebSockets
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "ClientOptions",
     "ConnectionLeakError",
     "NothingArrivedError",
+    "UnusedFaultError",
 ]
 
 _ENDPOINT = "http://actors.test"
@@ -61,6 +67,10 @@ R = TypeVar("R", bound=Record)
 
 class ConnectionLeakError(AssertionError):
     """A connection was still open when the server's block was left."""
+
+
+class UnusedFaultError(AssertionError):
+    """A fault that the test asked for never happened."""
 
 
 class ActorCrashError(AssertionError):
@@ -90,6 +100,17 @@ class ClientOptions(TypedDict, total=False):
     skip_ready_wait: bool
 
 
+class _Path:
+    """The network, as virtual time sees it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether what a client sends is answered in so little time."""
+        return not self._network._stalls and self._network.latency < seconds
+
+
 class ActorServer:
     """Actors written in Python, as a server to test against; use it by ``async with``.
 
@@ -102,6 +123,12 @@ class ActorServer:
             one.
         leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
         epoch: The date at which the server's clock begins; must have a time zone.
+        unused_faults: What leaving the block does when a fault of `faults` never happened:
+            ``"error"`` raises `UnusedFaultError`, ``"ignore"`` does nothing.
+        max_incoming_message_size: Bytes of the largest message that the server takes, RivetKit's
+            ``maxIncomingMessageSize``.
+        max_outgoing_message_size: Bytes of the largest message that it sends, RivetKit's
+            ``maxOutgoingMessageSize``.
 
     Attributes:
         log: What happened, as records.
@@ -109,8 +136,9 @@ class ActorServer:
         faults: What goes wrong with the next calls and connections.
 
     Raises:
-        ConfigError: for an unknown version, a date without a time zone, or a class of which two
-            methods are the same action.
+        ConfigError: for an unknown version, a date without a time zone, a class that is no
+            `Actor`, a hook in RivetKit's spelling, or a class of which two methods are the same
+            action.
     """
 
     def __init__(
@@ -120,25 +148,37 @@ class ActorServer:
         version: str = "2.3",
         leaks: bool = True,
         epoch: dt.datetime = _EPOCH,
+        unused_faults: Literal["error", "ignore"] = "error",
+        max_incoming_message_size: int = 64 * 1024,
+        max_outgoing_message_size: int = 1024 * 1024,
     ) -> None:
         with as_config_errors():
             check_text("version", version)
             check_flag("leaks", leaks)
+            check_choice("unused_faults", unused_faults, ("error", "ignore"))
+            check_size("max_incoming_message_size", max_incoming_message_size)
+            check_size("max_outgoing_message_size", max_outgoing_message_size)
             check_instance("epoch", epoch, dt.datetime, none=False)
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch!r} has no time zone")
-        self.log = Log()
-        self.faults = Faults()
-        self.network = Network(self._accept)
-        self._host = Host(release_of(version), self.log, self.faults)
+        self._timeline = Timeline()
+        self.log = Log(self._timeline.add_record)
+        self.faults = Faults(self._check_known, partial(self._timeline.add, "fault"))
+        self.network: Network = NotedNetwork(self._accept, self._timeline)
+        self._path = _Path(self.network)
+        release = release_of(version)
+        limits = Limits(release, max_incoming_message_size, max_outgoing_message_size)
+        self._host = Host(release, self.log, self.faults, limits, self._timeline, self._now)
         self._registry = Registry(self._host, actors)
         self._open = OpenWebSockets()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
         self._leaks = leaks
+        self._unused_faults = unused_faults
         self._epoch = epoch
         self._began = 0.0
         self._tasks: anyio.abc.TaskGroup | None = None
         self._used = False
+        self._client_count = 0
         self._clients: list[httpx.AsyncClient] = []
 
     @property
@@ -165,7 +205,9 @@ class ActorServer:
             ClosedError: outside the server's block.
         """
         self._check_open()
-        client = Client(_ENDPOINT, **options)
+        self._client_count += 1
+        observer = TimelineObserver(self._timeline, f"client {self._client_count}")
+        client = Client(_ENDPOINT, observer=observer, **options)
         client._connector = MemoryConnector(self.network._dial)
         return client
 
@@ -247,6 +289,17 @@ class ActorServer:
         ]
         return tuple(sorted(found, key=lambda connection: (len(connection.id), connection.id)))
 
+    def timeline(self) -> str:
+        """What happened so far, a short line each, in one order; the last 5000 lines.
+
+        Each has the seconds since the server was entered, who it is about, and what it was: what
+        `log` records, outcomes of actions, events that were sent, faults that were armed and that
+        fired, sleeps, the network, and what the clients of `client` did: calls with their
+        outcome, attempts to connect with the time since the one before, losses, events, gaps.
+        With the pytest plugin it is a section in the report of a failed test.
+        """
+        return self._timeline.describe()
+
     def drop_connections(
         self,
         code: int | None = None,
@@ -279,7 +332,13 @@ class ActorServer:
             connection.drop(code, reason)
         return len(dropped)
 
-    async def restart(self, *, downtime: float = 0.0, keep_actors: bool = True) -> None:
+    async def restart(
+        self,
+        *,
+        downtime: float = 0.0,
+        keep_actors: bool = True,
+        unsaved: Literal["kept", "lost"] = "kept",
+    ) -> None:
         """Stop the server, and start it again.
 
         All connections break, nobody can connect for `downtime`, and what actors were doing ends.
@@ -288,18 +347,31 @@ class ActorServer:
             downtime: Seconds.
             keep_actors: Whether actors and their state are still there; else the server begins
                 with none, as with empty storage.
+            unsaved: What becomes of changes of a state that were not saved yet: ``"kept"``, as
+                after an orderly end, or ``"lost"``, as after a crash. A state is saved at the
+                first change and then once in `Actor.state_save_interval` seconds, by
+                `ActorContext.save_state`, and when the actor goes to sleep. A change is seen when
+                an action or a hook ends, and when `Actor.run` asks for the next message.
+
+        Raises:
+            TypeError: when the state of an actor cannot be saved; the message names the path.
 
         Cancellation: the server is reachable again, and actors may still run.
         """
         check_seconds("downtime", downtime, zero=True)
         check_flag("keep_actors", keep_actors)
-        with self.network.outage():
+        check_choice("unsaved", unsaved, ("kept", "lost"))
+        self._timeline.add("server", f"restarts; what was not saved is {unsaved}")
+        with self.network.outage(), self._host.downtime():
             instances = list(self._registry)
             for instance in instances:
                 instance.stop("crash")
             for instance in instances:
                 await instance.stopped()
-            if not keep_actors:
+            if keep_actors:
+                for instance in instances:
+                    instance.recover(loses_unsaved=unsaved == "lost")
+            else:
                 self._registry.clear()
             await anyio.sleep(downtime)
 
@@ -376,10 +448,12 @@ class ActorServer:
             raise RuntimeError("an ActorServer can be entered once: make another one")
         self._used = True
         self._began = anyio.current_time()
+        self._timeline.begin()
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
         self._host.enter(tasks)
+        paths.add(self._path)
         return self
 
     async def __aexit__(
@@ -390,6 +464,7 @@ class ActorServer:
     ) -> None:
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
+        paths.discard(self._path)
         left_open: list[str] = []
         try:
             if exc is None and self._leaks:
@@ -415,6 +490,12 @@ class ActorServer:
                 "Leave the connection's block, or the client's task, before the server's; "
                 "ActorServer(leaks=False) allows it."
             )
+        if self._unused_faults == "error" and (unused := self.faults._unused):
+            raise UnusedFaultError(
+                f"faults that never happened: {'; '.join(unused)}. Arm a fault before its "
+                "occasion; server.faults.clear() disarms what is left, and "
+                'ActorServer(unused_faults="ignore") allows it.'
+            )
 
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""
@@ -423,9 +504,17 @@ class ActorServer:
                 await self._open.changed()
         return self._open.describe()
 
+    def _check_known(self, actor: str | None, action: str | None) -> None:
+        self._registry.check_known(actor, action)
+
+    def _date(self, at: float) -> dt.datetime:
+        return self._epoch + dt.timedelta(seconds=at - self._began)
+
     def _timestamp(self, at: float) -> int:
-        passed = dt.timedelta(seconds=at - self._began)
-        return round((self._epoch + passed).timestamp() * 1000)
+        return round(self._date(at).timestamp() * 1000)
+
+    def _now(self) -> dt.datetime:
+        return self._date(anyio.current_time())
 
     def _check_open(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:

@@ -15,6 +15,7 @@ from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from ._timeline import shown
 from ._websocket import ServerWebSocket
 from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
@@ -55,8 +56,16 @@ class Session:
     # What an actor's connection does
 
     def deliver(self, event: str, args: tuple[Any, ...], *, subscribed_only: bool) -> None:
-        if not subscribed_only or event in self._subscriptions:
-            self._channel.send_message(self._codec.event(event, args))
+        if subscribed_only and event not in self._subscriptions:
+            return
+        data = self._codec.event(event, args)
+        if self._host.limits.lets_out(data):
+            self._channel.send_message(data)
+            self._instance.note(f"event {event!r} {shown(args)} sent to {self.connection.id}")
+        elif self._host.release.has_engine:
+            self._channel.close(1011, "message.outgoing_too_long")
+        else:
+            raise self._host.limits.outgoing_too_long()
 
     def close(self, code: int, reason: str) -> None:
         self._channel.close(code, reason)
@@ -74,13 +83,17 @@ class Session:
         instance, connection = self._instance, self.connection
         try:
             if self._fault is not None and self._fault.error is not None:
+                if self._fault.error.group == "guard":
+                    self._end_with(self._fault.error)
+                    return
                 raise self._fault.error
             try:
                 await instance.ready()
             except ActorError as error:
                 self._end_with(error)
                 return
-            await instance.admit(connection)
+            with instance.busy():
+                await instance.admit(connection)
         except Exception as error:
             self._refuse(error, "on_before_connect")
             return
@@ -89,7 +102,7 @@ class Session:
         try:
             await instance.welcome(connection)
         except Exception as error:
-            del instance.connections[connection.id]
+            instance.connections.pop(connection.id, None)
             self._refuse(error, "on_connect")
             return
         self._record(Connected, connection.id, connection.params)
@@ -132,6 +145,10 @@ class Session:
         self._channel.close(1011, reason)
 
     async def _take(self, data: str | bytes) -> None:
+        if not self._host.limits.lets_in(data):
+            code = "incoming_too_long"
+            self._channel.close(1011, code if self._host.release.minor == 0 else f"message.{code}")
+            return
         try:
             message = self._codec.client_message(data)
         except ProtocolError:
@@ -184,9 +201,9 @@ class Session:
         """2.3 closes the connection, those before it send an error that belongs to no call."""
         seen = failure(self._instance, f"can_subscribe of {event!r}", error)
         if self._host.release.has_engine:
-            self._line.close(1011, f"{seen.group}.{seen.code}"[:_REASON_BYTES])
+            self._channel.close(1011, f"{seen.group}.{seen.code}"[:_REASON_BYTES])
         else:
-            self._line.send_message(self._codec.error(seen, None))
+            self._channel.send_message(self._codec.error(seen, None))
 
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance
@@ -197,6 +214,8 @@ class Session:
                     self._host, instance, self.connection, request.name, request.args
                 )
                 answer = self._codec.action_response(request.id, output)
+                if not self._host.limits.lets_out(answer):
+                    raise self._host.limits.outgoing_too_long()
             except ReplyLost:
                 self._channel.drop()
                 return
@@ -241,13 +260,12 @@ async def perform(
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
     plan = host.faults._plan_action(instance.ref, name)
-    if plan.delay:
-        await instance.ready()
-        await instance.hold_up(plan.delay)
-    if plan.error is not None:
-        raise plan.error
     await instance.ready()
-    output = await instance.call(connection, name, tuple(args))
+    if plan.error is not None:
+        if plan.delay:
+            await instance.hold_up(plan.delay)
+        raise plan.error
+    output = await instance.call(connection, name, tuple(args), plan.delay)
     if plan.loses_reply:
         raise ReplyLost
     return output
@@ -257,6 +275,7 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
     """What the client sees of an exception; one that was not meant for it is logged."""
     if not isinstance(error, ActorError):
         logger.error("%s: %s failed", instance.ref, what, exc_info=error)
+    instance.note(f"{what} failed: {shown(error)}")
     return instance.signed(error)
 
 

@@ -11,14 +11,16 @@ import asyncio
 import math
 import selectors
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
 
-from .._io.internals import is_trio_waiting_for_idle
+from .._checks import check_seconds
+from ._idle import next_moment
+from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio, trio_tasks
 
 __all__ = [
     "DeadlockError",
@@ -31,6 +33,9 @@ __all__ = [
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_ATTEMPTS = 5
+"""How often a program that is ended may wait for ever once more before its event loop fails."""
+
 _REASON = (
     "has to be waited for in real time, and time is virtual here: keep to what happens in memory, "
     "or run without virtual time"
@@ -38,17 +43,88 @@ _REASON = (
 
 
 class DeadlockError(RuntimeError):
-    """Under virtual time, everything waits and no deadline is left that could change that."""
+    """Under virtual time, everything waits and no deadline is left that could change that.
 
-    def __init__(self) -> None:
+    The message lists every task of the program with what it waits for and where. Keepalive of
+    connections is no progress.
+    """
+
+    def __init__(self, waiting: str = "") -> None:
         super().__init__(
             "every task waits, nothing is ready and there is no deadline: this would wait for "
             "ever. (Threads, sockets and processes do not count: they know nothing of virtual "
-            "time.)"
+            f"time.)\n{waiting}".rstrip()
         )
+        self._waiting = waiting
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (), self.__dict__
+        return type(self), (self._waiting,), self.__dict__
+
+
+class _Guard:
+    """Ends a program in which nothing can happen any more, or whose time is up.
+
+    Attributes:
+        scope: Around the program, where `run_virtual` runs it.
+        limit: The time at which it is to have ended.
+        error: What has been raised in it.
+    """
+
+    def __init__(self) -> None:
+        self.scope: anyio.CancelScope | None = None
+        self.limit = math.inf
+        self.error: Exception | None = None
+        self._attempts = 0
+
+    def reaches(self, target: float | None) -> float | None:
+        """Where the clock may go, if anywhere."""
+        if target is None:
+            return None
+        self._attempts = 0
+        return min(target, self.limit)
+
+    def end(
+        self,
+        now: float,
+        waiting: str,
+        raise_in: Callable[[BaseException, bool], bool],
+    ) -> bool:
+        """End the program; whoever cleans up and waits again hears of it, too.
+
+        Args:
+            now: The time.
+            waiting: Who waits for what.
+            raise_in: Raises an error in the task that matters, or in every task.
+
+        Returns:
+            Whether somebody will hear of it.
+        """
+        error: Exception
+        if now >= self.limit:
+            self.limit = math.inf
+            error = TimeoutError(f"not at an end after {now:g} s of virtual time:\n{waiting}")
+        else:
+            error = DeadlockError(waiting)
+        self._attempts += 1
+        if self.scope is not None and self.error is None:
+            self.error = error
+            self.scope.cancel()
+            return True
+        if self._attempts > _ATTEMPTS:
+            raise error
+        return raise_in(error, self._attempts > 1)
+
+    async def watched(self, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+        """Run a program."""
+        try:
+            with anyio.CancelScope() as self.scope:
+                return await main(*args)
+        except BaseException as exc:
+            if self.error is None:
+                raise
+            raise self.error from exc
+        assert self.error is not None
+        raise self.error
 
 
 class _Selector(selectors.DefaultSelector):
@@ -57,15 +133,35 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.guard = _Guard()
+        self.loop: Any = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = super().select(0)
         if events or timeout == 0:
             return events
-        if timeout is None:
-            raise DeadlockError
-        self.now += timeout
+        timers = [handle for handle in self.loop._scheduled if not handle.cancelled()]
+        target = self.guard.reaches(
+            next_moment((handle._when, _coroutine_of(handle)) for handle in timers)
+        )
+        if target is not None and target > self.now:
+            self.now = target
+        if target is None or self.now >= self.guard.limit:
+            waiting = describe(asyncio_tasks(self.loop))
+            if not self.guard.end(self.now, waiting, self._raise_in):
+                raise DeadlockError(waiting)
         return events
+
+    def _raise_in(self, error: BaseException, everybody: bool) -> bool:
+        return end_asyncio(self.loop, error, everybody=everybody)
+
+
+def _coroutine_of(handle: asyncio.TimerHandle) -> Any:
+    """The coroutine whose deadline this is; AnyIO's scopes know their task."""
+    callback: Any = getattr(handle, "_callback", None)
+    scope = getattr(callback, "__self__", None)
+    task = getattr(scope, "_host_task", None)
+    return None if task is None else task.get_coro()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -78,6 +174,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
+        self._virtual.loop = self
 
     def time(self) -> float:
         """Seconds since the loop was made, in its own time."""
@@ -131,10 +228,42 @@ def virtual_backend(backend: str) -> tuple[str, dict[str, Any]]:
     if backend == "asyncio":
         return "asyncio", {"loop_factory": VirtualTimeLoop}
     if backend == "trio":
-        from trio.testing import MockClock
-
-        return "trio", {"clock": MockClock(autojump_threshold=0)}
+        return "trio", {"clock": _trio_clock(_Guard())}
     raise ValueError(f"backend is 'asyncio' or 'trio', not {backend!r}")
+
+
+def _trio_clock(guard: _Guard) -> Any:
+    """Trio's `MockClock`, which cannot be derived from, with the same habit as the loop here."""
+    from trio._core import _run
+    from trio.testing import MockClock
+
+    clock = MockClock(autojump_threshold=0)
+
+    def autojump() -> None:
+        context: Any = _run.GLOBAL_RUN_CONTEXT
+        runner = context.runner
+        now = clock.current_time()
+        target = guard.reaches(next_moment(_trio_timers(runner)))
+        if target is not None and target > now:
+            clock.jump(target - now)
+        if target is None or clock.current_time() >= guard.limit:
+            tasks = [(f"task {task.name!r}", task.coro) for task in trio_tasks(runner)]
+            guard.end(
+                clock.current_time(),
+                describe(tasks),
+                lambda error, everybody: end_trio(runner, error, everybody=everybody),
+            )
+
+    clock._autojump = autojump  # type: ignore[method-assign]
+    return clock
+
+
+def _trio_timers(runner: Any) -> Iterator[tuple[float, Any]]:
+    for deadline, _, scope in runner.deadlines._heap:
+        if scope._registered_deadline == deadline:
+            status = scope._cancel_status
+            tasks = () if status is None else status._tasks
+            yield deadline, next((task.coro for task in tasks), None)
 
 
 def run_virtual(
@@ -142,6 +271,7 @@ def run_virtual(
     *args: Any,
     backend: str = "asyncio",
     options: Mapping[str, Any] | None = None,
+    limit: float | None = None,
 ) -> T:
     """Run a program in virtual time: an hour of waiting takes no time.
 
@@ -150,55 +280,39 @@ def run_virtual(
         args: Its arguments.
         backend: ``"asyncio"`` or ``"trio"``.
         options: More options of the backend, as for `anyio.run`.
+        limit: Seconds of virtual time within which it must end; None: no limit.
 
     Returns:
         What it returned.
 
     Raises:
         DeadlockError: when it would have waited for ever.
+        TimeoutError: when it had not ended within `limit`; the message says who waits for what.
         ValueError: for another backend.
         Exception: what it raised.
     """
-    _, own = virtual_backend(backend)
-    own.update(options or {})
+    check_seconds("limit", limit, none=True)
+    guard = _Guard()
+    if limit is not None:
+        guard.limit = limit
+    own = dict(virtual_backend(backend)[1])
     if backend == "asyncio":
-        return anyio.run(main, *args, backend="asyncio", backend_options=own)
-    detector = _DeadlockDetector()
-    own["instruments"] = [*own.get("instruments", ()), detector]
+        own.update(options or {})
+        factory: Any = own["loop_factory"]
+        own["loop_factory"] = lambda: _guarded(factory(), guard)
+        return anyio.run(guard.watched, main, args, backend="asyncio", backend_options=own)
+    own["clock"] = _trio_clock(guard)
+    own.update(options or {})
     import trio
 
     # `anyio.run` passes no options to Trio before AnyIO 4.14.
-    return trio.run(_watched, detector, main, args, **own)
+    return trio.run(guard.watched, main, args, **own)
 
 
-async def _watched(
-    detector: _DeadlockDetector, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]
-) -> T:
-    with anyio.CancelScope() as detector.scope:
-        return await main(*args)
-    raise DeadlockError
-
-
-class _DeadlockDetector:
-    """A Trio instrument that cancels a program when nothing can happen in it any more."""
-
-    def __init__(self) -> None:
-        self.scope: anyio.CancelScope | None = None
-
-    def before_io_wait(self, timeout: float) -> None:
-        """Trio is about to look for I/O, with nothing left to run."""
-        import trio
-
-        statistics = trio.lowlevel.current_statistics()
-        if (
-            statistics.tasks_runnable == 0
-            and is_trio_waiting_for_idle() is False
-            and statistics.seconds_to_next_deadline == float("inf")
-            and statistics.run_sync_soon_queue_size == 0
-            and self.scope is not None
-        ):
-            self.scope.cancel()
-            self.scope = None
+def _guarded(loop: asyncio.AbstractEventLoop, guard: _Guard) -> asyncio.AbstractEventLoop:
+    if isinstance(loop, VirtualTimeLoop):
+        loop._virtual.guard = guard
+    return loop
 
 
 def is_time_virtual() -> bool:

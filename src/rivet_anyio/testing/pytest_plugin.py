@@ -7,15 +7,41 @@ tests of AnyIO's pytest plugin and for those of pytest-trio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from typing import Any
 
 import pytest
 
 from rivet_anyio import Client
 
 from . import Actor, ActorServer
+from ._timeline import Timeline, collecting
 
 __all__ = ["rivet_actors", "rivet_client", "rivet_server", "rivet_version"]
+
+
+_LINES = 200
+"""How many lines of a timeline a report shows."""
+
+_timelines = pytest.StashKey[list[Timeline]]()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
+    """Know the servers that run during a test."""
+    with collecting() as timelines:
+        item.stash[_timelines] = timelines
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any]:
+    """Show in the report of a failure what happened at its servers."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for timeline in item.stash.get(_timelines, []):
+            report.sections.append(("timeline of ActorServer", timeline.describe(_LINES)))
 
 
 @pytest.fixture

@@ -1,0 +1,86 @@
+"""Keepalive in virtual time: pings of connections that rest are answered, so none is sent.
+
+A ping there and back takes a quarter of a millisecond of real time, and fifty connections that
+do nothing would spend it ten thousand times an hour. Nor are pings progress: a program in which
+nothing else is left to happen waits for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from .._websocket.connection import State, WebSocketConnection
+from ._stuck import frames_of
+
+__all__ = ["Path", "next_moment", "paths"]
+
+
+class Path(Protocol):
+    """What lies between clients and a server."""
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether bytes get through in so little time."""
+        ...
+
+
+paths: WeakSet[Any] = WeakSet()
+"""Those of all servers that run."""
+
+_WATCH = WebSocketConnection._watch.__code__
+
+
+def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
+    """When something happens next that is no keepalive.
+
+    Args:
+        timers: Deadlines, and the coroutines that they are of, where that is known.
+
+    Returns:
+        The time; None: never. The keepalive of connections that rest has gone on until then.
+    """
+    pending = list(timers)
+    if not pending:
+        return None
+    first = min(pending, key=_deadline)
+    if _resting(first[1]) is None:
+        return first[0] if first[0] < math.inf else None
+    resting = [(deadline, _resting(coroutine)) for deadline, coroutine in pending]
+    target = min((deadline for deadline, rests in resting if rests is None), default=math.inf)
+    if target == math.inf:
+        return None
+    for deadline, connection in resting:
+        if connection is not None and deadline <= target:
+            keepalive = connection.keepalive
+            pings = (target - keepalive.last_received) // keepalive.interval
+            keepalive.last_received += pings * keepalive.interval
+    return target
+
+
+def _deadline(timer: tuple[float, Any]) -> float:
+    return timer[0]
+
+
+def _resting(coroutine: Any) -> WebSocketConnection | None:
+    """The connection whose keepalive this is, if the next ping is sure to be answered."""
+    for frame in frames_of(coroutine):
+        if frame.f_code is _WATCH:
+            connection: WebSocketConnection = frame.f_locals["self"]
+            return connection if _is_resting(connection) else None
+    return None
+
+
+def _is_resting(connection: WebSocketConnection) -> bool:
+    keepalive = connection.keepalive
+    asked = keepalive._asked
+    return (
+        connection.state is State.OPEN
+        and connection._deadline == math.inf
+        and connection._paused is None
+        and not keepalive._queued
+        and (asked is None or keepalive.last_received >= asked)
+        and len(paths) > 0
+        and all(path.answers_within(keepalive.timeout) for path in paths)
+    )

@@ -1,0 +1,193 @@
+"""What tasks wait for, and who shall hear that it will never come.
+
+Event loops keep it to themselves, so this looks into asyncio, AnyIO and Trio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import os
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+import anyio
+import httpcore
+import httpx
+
+__all__ = ["asyncio_tasks", "describe", "end_asyncio", "end_trio", "frames_of", "trio_tasks"]
+
+_LIBRARIES = tuple(
+    os.path.dirname(str(path)) + os.sep
+    for path in (
+        os.path.dirname(__file__),
+        anyio.__file__,
+        asyncio.__file__,
+        httpx.__file__,
+        httpcore.__file__,
+    )
+)
+
+
+def frames_of(coroutine: Any) -> Iterator[FrameType]:
+    """The frames of a coroutine that waits, the outermost first."""
+    while coroutine is not None:
+        frame = _first(coroutine, "cr_frame", "gi_frame", "ag_frame")
+        if frame is None:
+            return
+        yield frame
+        following = _first(coroutine, "cr_await", "gi_yieldfrom", "ag_await")
+        # What steps through another coroutine by hand keeps it here.
+        coroutine = frame.f_locals.get("coroutine") if following is None else following
+
+
+def _first(owner: Any, *names: str) -> Any:
+    return next((found for name in names if (found := getattr(owner, name, None))), None)
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Whether it runs code of the program, and of no library of ours."""
+    path = frame.f_code.co_filename
+    return not (path.startswith(_LIBRARIES) or "/trio/" in path or "contextlib" in path)
+
+
+def describe(tasks: Iterable[tuple[str, Any]]) -> str:
+    """Where tasks wait, a line each: names of tasks and their coroutines."""
+    lines: list[str] = []
+    hidden = 0
+    for name, coroutine in tasks:
+        frames = list(frames_of(coroutine))
+        own = [frame for frame in frames if _is_own(frame)]
+        if any(frame.f_code.co_qualname == "_Guard.watched" for frame in frames):
+            name = "the program"
+        elif _is_runner(frames):
+            name = "the test"
+        if not own:
+            hidden += 1
+            continue
+        frame = own[-1]
+        path, line = frame.f_code.co_filename, frame.f_lineno
+        source = linecache.getline(path, line).strip()
+        lines.append(f"  {name} in {frame.f_code.co_qualname} ({path}:{line}): {source}")
+    lines.sort()
+    if hidden:
+        lines.append(f"  and {hidden} tasks of the client, the server and the event loop")
+    return "\n".join(lines)
+
+
+# asyncio
+
+
+def asyncio_tasks(loop: asyncio.AbstractEventLoop) -> list[tuple[str, Any]]:
+    """The names and the coroutines of all tasks."""
+    return [
+        (f"task {task.get_name()!r}", task.get_coro())
+        for task in asyncio.all_tasks(loop)
+        if not task.done()
+    ]
+
+
+def end_asyncio(loop: asyncio.AbstractEventLoop, error: BaseException, *, everybody: bool) -> bool:
+    """Raise an error where the program waits that AnyIO's pytest plugin runs.
+
+    Args:
+        loop: The event loop.
+        error: The error.
+        everybody: Whether to raise it in every task.
+
+    Returns:
+        Whether there is such a program, and somebody will hear it.
+    """
+    tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+    runner = next((task for task in tasks if _runs_test(task.get_coro())), None)
+    if runner is None:
+        return False
+    chosen = [_leaf(runner)] if not everybody else [_leaf(task) for task in tasks]
+    heard = False
+    for task in chosen:
+        waiter = getattr(task, "_fut_waiter", None)
+        if waiter is not None and not waiter.done() and (task is runner or not _only_waits(task)):
+            waiter.set_exception(error)
+            heard = True
+    return heard
+
+
+def _runs_test(coroutine: Any) -> bool:
+    """Whether this is the task of AnyIO's runner, at work on a test or a fixture."""
+    frames = list(frames_of(coroutine))
+    return _is_runner(frames) and not _has_no_test(frames)
+
+
+def _is_runner(frames: list[FrameType]) -> bool:
+    return any(frame.f_code.co_name == "_run_tests_and_fixtures" for frame in frames)
+
+
+def _has_no_test(frames: list[FrameType]) -> bool:
+    """Whether AnyIO's runner waits for something to run."""
+    names = [frame.f_code.co_name for frame in frames]
+    following = names[names.index("_run_tests_and_fixtures") + 1 :]
+    return following[:1] in (["__anext__"], ["receive"])
+
+
+def _only_waits(task: asyncio.Task[Any]) -> bool:
+    """Whether it is the caller of AnyIO's runner, which waits for what the test returns."""
+    frames = list(frames_of(task.get_coro()))
+    return any(frame.f_code.co_name == "_call_in_runner_task" for frame in frames)
+
+
+def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """The task that is really waited for: a task group hears only of its children's errors."""
+    while True:
+        waiter: Any = getattr(task, "_fut_waiter", None)
+        if isinstance(waiter, asyncio.Task):
+            children: list[Any] = [waiter]
+        else:
+            children = list(getattr(waiter, "_children", ()))
+            *_, frame = frames_of(task.get_coro())
+            if frame.f_code.co_name == "__aexit__":
+                children += getattr(frame.f_locals.get("self"), "_tasks", ())
+        waiting = [child for child in children if not child.done()]
+        if not waiting:
+            return task
+        task = next(
+            (child for child in waiting if any(map(_is_own, frames_of(child.get_coro())))),
+            waiting[0],
+        )
+
+
+# Trio
+
+
+def trio_tasks(runner: Any) -> list[Any]:
+    """All tasks that descend from the main one."""
+    found: list[Any] = []
+    following = [runner.main_task]
+    while following:
+        task = following.pop()
+        found.append(task)
+        for nursery in task.child_nurseries:
+            following.extend(sorted(nursery.child_tasks, key=_age))
+    return found
+
+
+def _age(task: Any) -> int:
+    number: int = task._counter
+    return number
+
+
+def end_trio(runner: Any, error: BaseException, *, everybody: bool) -> bool:
+    """Raise an error where the main task waits; the arguments are those of `end_asyncio`."""
+    frames = list(frames_of(runner.main_task.coro))
+    if _is_runner(frames) and _has_no_test(frames):
+        return False
+
+    def raise_error() -> None:
+        raise error
+
+    heard = False
+    for task in trio_tasks(runner) if everybody else [runner.main_task]:
+        if task._abort_func is not None:
+            task._attempt_abort(raise_error)
+            heard = True
+    return heard

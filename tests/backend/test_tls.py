@@ -196,7 +196,8 @@ async def test_writing_at_once_loses_and_doubles_nothing(
 async def test_what_was_encrypted_and_did_not_leave_is_unsent(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    async with talking(server_tls, client_tls, lambda far: far.recv(1)) as stream:
+    go = threading.Event()
+    async with talking(server_tls, client_tls, lambda far: go.wait(SECONDS)) as stream:
         below = stream._below
         while (taken := stream.write_now(bytes(60_000))) == 60_000:
             pass
@@ -204,6 +205,7 @@ async def test_what_was_encrypted_and_did_not_leave_is_unsent(
         assert stream.unsent() > below.unsent()
         assert stream.write_now(bytes(100)) == 0
         assert not stream.is_quiet()
+        go.set()
 
 
 @versions

@@ -81,7 +81,7 @@ class TransportStream(asyncio.Protocol):
             self._check()
 
     def write_now(self, data: bytes) -> int:
-        if self._is_lost or self._transport.get_write_buffer_size():
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
             return 0
         data = data[:_MAX_BUFFERED]
         self._transport.write(data)
@@ -98,6 +98,7 @@ class TransportStream(asyncio.Protocol):
     def drop(self) -> None:
         self._data.clear()
         self._lose(None)
+        self._error = None
         if self._transport is not None and not self._loop.is_closed():
             self._transport.abort()
 

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from .._errors import ActorError, ProtocolError
+from ..protocol.lifecycle import PROBE
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
@@ -235,6 +236,9 @@ async def perform(
         ReplyLost: break the connection off instead of answering.
         Exception: what the client shall see, see `failure`.
     """
+    if name == PROBE:
+        await instance.ready()
+        return await instance.call(connection, name, tuple(args))
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
     plan = host.faults._plan_action(instance.ref, name)

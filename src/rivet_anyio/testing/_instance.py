@@ -496,7 +496,7 @@ class Instance:
         """
         connection._may_send = self._host.release.has_engine
         try:
-            await self._ask(connection, "on_connect", connection)
+            await self._ask(connection, "on_connect")
         finally:
             connection._may_send = True
 

@@ -50,12 +50,14 @@ async def test_a_server_that_does_not_confirm_loses_its_socket() -> None:
         changes = conn.status_changes()
         stream = conn.events("e", gaps="mark")
         with anyio.fail_after(SECONDS):
+            while (await changes.receive()).status is not Status.DISCONNECTED:
+                pass
             assert await conn.action("waits") == "waits"
             gap = await stream.receive()
         assert isinstance(gap, Gap)
         assert gap.attempts == 2 and gap.until - gap.since > 0.5
         assert tags == ["SubscriptionRequest", "ActionRequest"]
-        errors = [change.error for change in [changes.receive_nowait() for _ in range(6)]]
+        errors = [changes.receive_nowait().error for _ in range(4)]
         assert any(
             isinstance(error, ConnectionLostError) and "did not confirm" in str(error)
             for error in errors

@@ -228,7 +228,8 @@ async def test_secrets_show_nowhere(
         async with client:
             handle = client.guarded.get_or_create(key, params=params)
             async with handle.connect() as conn:
-                look(client, client.guarded, handle, conn, conn.events("e"), conn.me)
+                stream = conn.events("e")
+                look(client, client.guarded, handle, conn, stream, conn.me)
                 changes = conn.status_changes()
                 proxy.refuse()
                 proxy.cut()

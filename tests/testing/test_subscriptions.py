@@ -146,7 +146,6 @@ def test_calls_wait_until_the_gap_has_ended(version: str, backend: str) -> None:
                 assert isinstance(gap, Gap)
                 slow = 0.0 if version.startswith("2.0") else 0.3
                 assert gap.since <= lost and gap.until >= lost + slow
-                assert gap.until == pytest.approx(anyio.current_time())
                 while "answered" not in seen:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
                 tasks.cancel_scope.cancel()
@@ -173,15 +172,16 @@ def test_a_full_stream_that_blocks_comes_back(backend: str) -> None:
                 gate.connect(retry=QUICK) as conn,
                 conn.events("e", buffer_size=2, overflow="block", gaps="mark") as stream,
             ):
-                for number in range(4):
+                for number in range(2):
                     await gate.emit("e", number)
+                await anyio.sleep(0.1)
                 assert stream.statistics().tasks_waiting_send == 1
                 server.drop_connections()
+                assert await stream.receive() == 0  # now the reader sees the end
                 while not stream.gaps:
                     await gate.emit("e", -1)
                     await anyio.sleep(0.01)
-                await conn.wait_connected()
-                assert [await stream.receive() for _ in range(2)] == [0, 1]
+                assert await stream.receive() == 1
                 assert isinstance(await stream.receive(), Gap)
 
     play(main, backend)

@@ -42,8 +42,7 @@ async def talk(peer):
         await peer.send(text({"tag": "Event", "val": {"name": "e", "args": [number]}}))
     if peer.number == 1 and how == "closed":
         await peer.send(close(1012))
-    while await peer.heard():
-        pass
+    await peer.serve_actions()
 
 
 async def cpu_share():

@@ -635,12 +635,14 @@ async def vars_last_until_the_actor_sleeps(client: Client, key: Key) -> Any:
     return [*found, await until(odd.calls, lambda calls: calls == 1)]
 
 
-@fact([["at", 0], ["after", 0]])
+@fact(["at", "after"])
 async def actions_that_run_later(client: Client, key: Key) -> Any:
     odd = client.odd.get_or_create(key)
     await odd.later(3000, "after")
     await odd.laterAt(200, "at")
-    return await until(odd.noted, lambda noted: len(noted) == 2)
+    noted = await until(odd.noted, lambda noted: len(noted) == 2)
+    # Who looks is a connection, too, and may be counted.
+    return [what for what, _ in noted]
 
 
 @fact([["late", 0]])

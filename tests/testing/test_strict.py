@@ -243,14 +243,28 @@ async def test_a_state_that_cannot_be_saved_at_a_sleep() -> None:
 
 
 async def test_no_hook_runs_after_a_crash() -> None:
-    async with ActorServer({"hooked": Hooked}) as server, server.client() as client:
-        hooked = client.hooked.get_or_create()
-        async with hooked.connect() as conn:
-            assert await conn.hello() == "state"
+    called: list[str] = []
+
+    class Hooks(Actor):
+        async def on_sleep(self) -> None:
+            called.append("on_sleep")
+
+        async def on_disconnect(self, connection: ActorConnection) -> None:
+            called.append("on_disconnect")
+
+        async def hello(self) -> str:
+            return "hello"
+
+    async with ActorServer({"hooks": Hooks}) as server, server.client() as client:
+        hooks = client.hooks.get_or_create()
+        async with hooks.connect() as conn:
+            assert await conn.hello() == "hello"
             await server.restart(unsaved="lost", downtime=1)
-            assert server.actor("hooked", type=Hooked).called == []
+            assert called == []
             await conn.wait_connected()
-            assert await conn.hello() == "state"
+            assert await conn.hello() == "hello"
+        await anyio.sleep(1)
+        assert called == ["on_disconnect"]
 
 
 # Vars, schedules, sleep

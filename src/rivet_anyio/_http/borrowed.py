@@ -202,7 +202,10 @@ class Borrowed:
                 "connections, so give it httpx.Limits(max_connections=None) or a higher number"
             ) from exc
         except httpx.ProxyError as exc:
-            raise ConnectError(f"the proxy of the HTTP client refused: {_text(exc)}") from exc
+            raise ConnectError(
+                f"cannot connect to {_origin(exc)}: the proxy of the HTTP client refused: "
+                f"{_text(exc)}"
+            ) from exc
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
             raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:

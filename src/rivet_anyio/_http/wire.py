@@ -220,6 +220,9 @@ class Wire:
     async def _dial(self, origin: Origin) -> ByteStream:
         """A connection to an origin, through a proxy where there is one for it."""
         proxy = self._proxies.find(origin)
+        tls = None
+        if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
+            tls = await self._tls_context()
         if proxy is None:
             stream = await self._connector.connect(origin.host, origin.port)
         else:
@@ -232,24 +235,25 @@ class Wire:
                     f"the proxy {proxy.url} (from {proxy.source}) cannot be reached: {exc.reason}"
                 ) from exc
         try:
-            if proxy is not None and proxy.scheme == "https":
-                stream = await self._secure(stream, proxy.host)
-            if origin.scheme == "https":
-                if proxy is not None:
-                    await open_tunnel(stream, origin, proxy)
-                stream = await self._secure(stream, origin.host)
+            if tls is not None:
+                if proxy is not None and proxy.scheme == "https":
+                    stream = await start_tls(stream, tls, proxy.host)
+                if origin.scheme == "https":
+                    if proxy is not None:
+                        await open_tunnel(stream, origin, proxy)
+                    stream = await start_tls(stream, tls, origin.host)
         except BaseException:
             stream.drop()
             raise
         return stream
 
-    async def _secure(self, stream: ByteStream, host: str) -> ByteStream:
+    async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls_lock = self._tls_lock or anyio.Lock()
             async with self._tls_lock:
                 if self._tls is None:
                     self._tls = await default_tls_context()
-        return await start_tls(stream, self._tls, host)
+        return self._tls
 
 
 class _Running:

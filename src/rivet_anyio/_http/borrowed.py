@@ -64,6 +64,7 @@ class Borrowed:
         self._client: Any = client
         self._httpx = _module_of(client)
         self._max_body_size = max_body_size
+        self.failed_dials = 0
         own = client.timeout
         if own == self._httpx.Timeout(5.0):  # httpx's default
             own = self._httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
@@ -207,6 +208,7 @@ class Borrowed:
                 f"{_text(exc)}"
             ) from exc
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            self.failed_dials += 1
             raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
             raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import math
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -207,6 +208,12 @@ CLIENT: dict[str, Any] = {
     "encoding": choice("bare", "cbor", "json"),
     "headers": headers(),
     "http": Values([0, True, "x", object(), httpx.AsyncClient], []),
+    "ssl_context": kind(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+    "proxy": Values(
+        [0, 5, True, b"http://h", [], "", "http://", "ftp://h", "socks5://h", "http://me:hush@h:x"],
+        [None, "http://h", "https://me:hush@h:1", "h:1"],
+    ),
+    "max_connections": size(none=True),
     "metadata_lookup": flag(),
     "forward_token": flag(),
     "connect_timeout": seconds(),
@@ -267,12 +274,19 @@ TABLE: dict[str, dict[str, Any]] = {
     "Connection.action": {"name": name(), "args": FREE, "type": FREE},
     "Connection.events": {
         "name": event_names(),
+        "name": Values(
+            [*(each for each in name().bad if each != ("ping",)), (), ("ping", 5), ["ping"]],
+            ["ping", Text("ping"), ("ping",), ("ping", "pong")],
+        ),
         "type": FREE,
         "buffer_size": size(),
         "overflow": choice("raise", "drop_oldest", "drop_newest", "block"),
         "gaps": choice("ignore", "raise", "mark"),
     },
-    "Connection.next_event": {"name": Values(name().bad, []), "type": FREE},
+    "Connection.next_event": {
+        "name": Values([each for each in name().bad if each != ("ping",)], []),
+        "type": FREE,
+    },
     "Connection.send": {"queue": path_name("jobs"), "body": FREE},
     "Connection.send_and_wait": {
         "queue": path_name("jobs"),
@@ -492,11 +506,10 @@ async def use(client: Client) -> None:
 
 
 async def make_client(env: Env, **given: Any) -> None:
-    if "endpoint" in given or "http" in given:
+    if {"endpoint", "http", "proxy"} & given.keys():
         Client(**given)
         return
-    options = {"close_timeout": 0, "http": env.server.http_client(), **given}
-    client = Client(env.server.endpoint, **options)
+    client = env.server.client(**{"close_timeout": 0, **given})
     if given.get("max_message_size") != 1:  # is less than an answer
         await use(client)
 

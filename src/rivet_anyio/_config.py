@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import get_args
 from urllib.parse import unquote
 
@@ -26,6 +27,8 @@ __all__ = ["ClientConfig", "resolve_config"]
 DEFAULT_ENDPOINT = "http://localhost:6420"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_POOL = "default"
+
+_VARIABLE = "the environment variable"
 
 
 class ClientConfig(msgspec.Struct, frozen=True):
@@ -64,17 +67,19 @@ def resolve_config(
                 raise TypeError(f"{what} is a string, not {type(secret).__name__}")
         pairs = check_headers(headers)
     url, source = _first((endpoint, "endpoint"), *_of(env, "RIVET_ENGINE", "RIVET_ENDPOINT"))
-    clean, user, password = parse_endpoint_url(url or DEFAULT_ENDPOINT)
     source = source or "endpoint"
-    namespace = _credential(
+    with _from(source):
+        clean, user, password = parse_endpoint_url(url or DEFAULT_ENDPOINT)
+    namespace, where = _credential(
         "namespace",
         user,
         source,
         _first((namespace, "the argument namespace="), *_of(env, "RIVET_NAMESPACE")),
     )
-    pool, _ = _first((pool, "pool"), *_of(env, "RIVET_POOL", "RIVET_RUNNER"))
-    with as_config_errors():
+    with _from(where), as_config_errors():
         namespace = check_label("the namespace", namespace or DEFAULT_NAMESPACE)
+    pool, where = _first((pool, "pool"), *_of(env, "RIVET_POOL", "RIVET_RUNNER"))
+    with _from(where), as_config_errors():
         pool = check_label("the pool", pool or DEFAULT_POOL)
     return ClientConfig(
         endpoint=Endpoint(clean, namespace, _token(user, password, source, token, env)),
@@ -91,24 +96,26 @@ def _token(
         raise ConfigError(
             f"{source} has a token without a namespace: write https://namespace:token@host"
         )
-    found = _credential(
+    found, where = _credential(
         "token", password, source, _first((token, "the argument token="), *_of(env, "RIVET_TOKEN"))
     )
-    if found and not is_header_value(found):
-        raise ConfigError("the token has characters that no header can carry")
+    with _from(where):
+        if found and not is_header_value(found):
+            raise ConfigError("the token has characters that no header can carry")
     return found or None
 
 
 def _credential(
     what: str, in_url: str, source: str, elsewhere: tuple[str | None, str | None]
-) -> str | None:
+) -> tuple[str | None, str | None]:
+    """The value, and where it comes from."""
     value, where = elsewhere
     if in_url and value:
         raise ConfigError(f"the {what} is given twice: in the URL of {source} and by {where}")
     if not in_url:
-        return value
+        return value, where
     try:
-        return unquote(in_url, errors="strict")
+        return unquote(in_url, errors="strict"), source
     except UnicodeDecodeError:
         raise ConfigError(
             f"the {what} in the URL of {source} is no percent-encoded UTF-8"
@@ -116,7 +123,18 @@ def _credential(
 
 
 def _of(env: Mapping[str, str], *names: str) -> list[tuple[str | None, str]]:
-    return [(env.get(name), f"the environment variable {name}") for name in names]
+    return [(env.get(name), f"{_VARIABLE} {name}") for name in names]
+
+
+@contextmanager
+def _from(where: str | None) -> Generator[None]:
+    """Name the environment variable that a value comes from in its errors."""
+    try:
+        yield
+    except ConfigError as exc:
+        if where is None or not where.startswith(_VARIABLE):
+            raise
+        raise ConfigError(f"{where}: {exc}") from None
 
 
 def _first(*candidates: tuple[str | None, str]) -> tuple[str | None, str | None]:

@@ -74,6 +74,7 @@ class Core:
         self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
+        self._failed_dials = 0  # when the server was found
         self._lookups: SharedRequests[Server] = SharedRequests()
         self.lookups_of_actors: SharedRequests[ActorInfo] = SharedRequests()
         self._used = False
@@ -140,7 +141,9 @@ class Core:
         return answer
 
     async def server(self, *, seconds: float | None = None) -> Server:
-        """The server to talk to, after asking for its metadata once.
+        """The server to talk to, after asking for its metadata.
+
+        It is asked again once a connection could not be opened: the server may have moved.
 
         Args:
             seconds: How long to wait for the metadata at most; None: ``connect_timeout``.
@@ -148,8 +151,7 @@ class Core:
         Raises:
             ConnectError: when the metadata did not come, or not in time.
         """
-        _ = self.http
-        if self._server is not None:
+        if self._server is not None and self.http.failed_dials == self._failed_dials:
             return self._server
         with self.limit(seconds) as limit:
             return await self._lookups.run("metadata", self._look_up)
@@ -166,7 +168,9 @@ class Core:
             yield float(seconds)
 
     async def _look_up(self) -> Server:
+        before = self.http.failed_dials
         self._server = server = await self._find_server()
+        self._failed_dials = before
         return server
 
     def invalidate(self, server: Server) -> None:

@@ -64,6 +64,7 @@ class Borrowed:
         self._client: Any = client
         self._httpx = _module_of(client)
         self._max_body_size = max_body_size
+        self.failed_dials = 0
         own = client.timeout
         if own == self._httpx.Timeout(5.0):  # httpx's default
             own = self._httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
@@ -202,8 +203,12 @@ class Borrowed:
                 "connections, so give it httpx.Limits(max_connections=None) or a higher number"
             ) from exc
         except httpx.ProxyError as exc:
-            raise ConnectError(f"the proxy of the HTTP client refused: {_text(exc)}") from exc
+            raise ConnectError(
+                f"cannot connect to {_origin(exc)}: the proxy of the HTTP client refused: "
+                f"{_text(exc)}"
+            ) from exc
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            self.failed_dials += 1
             raise ConnectError(f"cannot connect to {_origin(exc)}: {_text(exc)}") from exc
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as exc:
             raise ConfigError(f"the request cannot be sent: {_text(exc)}") from exc

@@ -153,6 +153,11 @@ class Pool:
             uninterrupted(function)  # Ctrl-C loses no socket and no place in the queue
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    @property
     def figures(self) -> PoolFigures:
         """See `PoolFigures`."""
         self._reap()

@@ -134,7 +134,13 @@ class HttpTransport(Protocol):
         ProtocolError: the answer is not HTTP, or is longer than `max_message_size`.
         ConfigError: the request cannot be sent.
         ClosedError: the client's block was left.
+
+    Attributes:
+        failed_dials: How often no connection could be opened.
     """
+
+    @property
+    def failed_dials(self) -> int: ...
 
     async def request(
         self,

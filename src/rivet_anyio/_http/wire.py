@@ -14,11 +14,14 @@ from functools import partial
 from typing import NamedTuple
 
 import anyio
+from anyio import CancelScope
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
+from .._io.tasks import SilentTasks
 from .._io.tls import default_tls_context, start_tls
+from .._io.waiting import Signal
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
@@ -82,6 +85,7 @@ class Wire:
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
+        self.failed_dials = 0
         self.pool = Pool(self._dial, backend.time, max_sockets=max_connections, name_of=_url)
 
     async def request(
@@ -215,11 +219,18 @@ class Wire:
                 origin, dial_seconds=seconds, fresh=fresh, waits_behind_others=waits
             )
         except DialError as exc:
+            self.failed_dials += not exc.out_of_descriptors
             raise ConnectError(f"cannot connect to {_url(origin)}: {exc.reason}") from exc
+        except ConnectError:
+            self.failed_dials += 1
+            raise
 
     async def _dial(self, origin: Origin) -> ByteStream:
         """A connection to an origin, through a proxy where there is one for it."""
         proxy = self._proxies.find(origin)
+        tls = None
+        if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
+            tls = await self._tls_context()
         if proxy is None:
             stream = await self._connector.connect(origin.host, origin.port)
         else:
@@ -232,24 +243,25 @@ class Wire:
                     f"the proxy {proxy.url} (from {proxy.source}) cannot be reached: {exc.reason}"
                 ) from exc
         try:
-            if proxy is not None and proxy.scheme == "https":
-                stream = await self._secure(stream, proxy.host)
-            if origin.scheme == "https":
-                if proxy is not None:
-                    await open_tunnel(stream, origin, proxy)
-                stream = await self._secure(stream, origin.host)
+            if tls is not None:
+                if proxy is not None and proxy.scheme == "https":
+                    stream = await start_tls(stream, tls, proxy.host)
+                if origin.scheme == "https":
+                    if proxy is not None:
+                        await open_tunnel(stream, origin, proxy)
+                    stream = await start_tls(stream, tls, origin.host)
         except BaseException:
             stream.drop()
             raise
         return stream
 
-    async def _secure(self, stream: ByteStream, host: str) -> ByteStream:
+    async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls_lock = self._tls_lock or anyio.Lock()
             async with self._tls_lock:
                 if self._tls is None:
                     self._tls = await default_tls_context()
-        return await start_tls(stream, self._tls, host)
+        return self._tls
 
 
 class _Running:
@@ -257,6 +269,7 @@ class _Running:
 
     __slots__ = (
         "_backend",
+        "_early",
         "_exchange",
         "_is_cut",
         "_is_sent",
@@ -265,6 +278,7 @@ class _Running:
         "_seconds",
         "_site",
         "_stream",
+        "_usual_at",
         "_wire",
     )
 
@@ -281,6 +295,8 @@ class _Running:
         self._seconds = seconds
         self._is_sent = False
         self._is_cut = False
+        self._early: list[bytes] = []  # of the body, from while the request was being sent
+        self._usual_at = math.inf  # the deadline without that of a head
 
     async def begin(self, pieces: AsyncIterable[bytes] | None) -> Head:
         """Send the request and read the head of the answer.
@@ -298,7 +314,7 @@ class _Running:
                 self._is_sent = True
             while exchange.state is State.HEAD:
                 await self._read_head(deadline)
-        if deadline.expired:
+        if deadline.expired and exchange.state is not State.DONE:
             raise self._late()
         head = exchange.head
         if head is None:
@@ -306,17 +322,28 @@ class _Running:
         return head
 
     async def _read_head(self, deadline: Deadline) -> None:
-        exchange = self._exchange
+        """Read once. The end of an interim answer ends the limit of its head."""
+        exchange, time = self._exchange, self._backend.time
         had_started = exchange.is_head_started
         await self._feed()
-        if not had_started and exchange.state is State.HEAD and exchange.is_head_started:
-            deadline.at = min(deadline.at, self._backend.time() + _FRAMING_SECONDS)
+        if exchange.state is not State.HEAD:
+            return
+        if exchange.is_head_started:
+            if not had_started:
+                self._usual_at = deadline.at
+                deadline.at = min(deadline.at, time() + _FRAMING_SECONDS)
+        elif had_started:
+            deadline.at = self._usual_at
 
     async def _feed(self) -> None:
         """Read once."""
         try:
             data = await self._stream.read(_READ)
-        except ConnectionLostError:
+        except ConnectionLostError as exc:
+            if self._pool.is_closed:
+                raise ConnectionLostError(
+                    "the Client's block was left before the answer had come"
+                ) from exc
             self._pool.lost(self._site.origin)
             if self._is_sent or not self._exchange.is_until_close:
                 raise
@@ -327,47 +354,88 @@ class _Running:
     async def _write_and_read(
         self, data: bytes, pieces: AsyncIterable[bytes] | None, deadline: Deadline
     ) -> None:
-        """Send what does not leave at once, and read what comes meanwhile."""
+        """Send what does not leave at once, and read what comes meanwhile.
+
+        The rest of the request is sent, too, when the answer is a success: the server may answer
+        what it has read so far. Any other answer ends the request.
+        """
         exchange, stream, time = self._exchange, self._stream, self._backend.time
-        failure: list[BaseException] = []
+        failure: list[RivetError] = []
+        sending = CancelScope()
 
-        async def write(data: bytes) -> None:
-            rest = memoryview(data)
-            while rest:
-                await stream.write(bytes(rest[:_WRITE]))
-                rest = rest[_WRITE:]
-                if not exchange.is_head_started:
-                    deadline.at = time() + self._seconds
-
-        async def send() -> None:
-            try:
-                await write(data)
-                if pieces is not None:
-                    async for piece in pieces:
-                        await write(exchange.send_body(piece))
-                    await write(exchange.end_body())
-                self._is_sent = True
-            except ConnectionLostError:
-                pass  # what reading finds says more
-            except Exception as exc:  # the user's own
-                failure.append(exc)
-                tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(send)
+        async def read() -> None:
+            size = 0
             try:
                 while exchange.state is State.HEAD:
                     await self._read_head(deadline)
-            except ConnectionLostError as exc:
+                head = exchange.head
+                if head is not None and head.status < 300:
+                    while exchange.state is State.BODY:
+                        deadline.at = time() + self._seconds
+                        await self._feed()
+                        part = exchange.take_body()
+                        self._early.append(part)
+                        size += len(part)
+                        if size > self._wire._max_body_size:
+                            raise ProtocolError(
+                                f"HTTP {head.status} with {size} bytes before the request was "
+                                "complete: raise max_message_size to accept it"
+                            )
+                    if exchange.state is State.DONE:
+                        return
+            except RivetError as exc:
                 failure.append(exc)
-            tasks.cancel_scope.cancel()
+            sending.cancel()
+
+        async def write(data: bytes) -> bool:
+            """Whether the connection took it. If it did not, what reading finds says why."""
+            rest = memoryview(data)
+            try:
+                while rest:
+                    if not exchange.is_head_started:
+                        deadline.at = time() + self._seconds
+                    await stream.write(bytes(rest[:_WRITE]))
+                    rest = rest[_WRITE:]
+            except ConnectionLostError:
+                return False
+            if not exchange.is_head_started:
+                deadline.at = time() + self._seconds
+            return True
+
+        async def send() -> bool:
+            if not await write(data):
+                return False
+            if pieces is None:
+                return True
+            iterator = aiter(pieces)
+            try:
+                while True:
+                    if not exchange.is_head_started:
+                        deadline.at = math.inf  # the user's own code may take its time
+                    try:
+                        piece = await anext(iterator)
+                    except StopAsyncIteration:
+                        return await write(exchange.end_body())
+                    if not await write(exchange.send_body(piece)):
+                        return False
+            finally:
+                await _close_iterator(iterator)
+
+        tasks = SilentTasks()
+        await tasks.enter()
+        try:
+            tasks.start(read)
+            with sending:
+                self._is_sent = await send()
+        finally:
+            await tasks.leave(Signal(), 0)
         if failure:
             raise failure[0]
 
     async def read(self) -> bytes:
         """The next piece of the body; none at the end."""
         exchange, stream, time = self._exchange, self._stream, self._backend.time
-        data = exchange.take_body()
+        data = self._take_body()
         if data:
             return data
         if exchange.state is State.BODY:
@@ -383,13 +451,21 @@ class _Running:
             raise self._broken()
         return data
 
+    def _take_body(self) -> bytes:
+        """What has come of the body and was not taken."""
+        data = self._exchange.take_body()
+        if self._early:
+            data = b"".join(self._early) + data
+            self._early.clear()
+        return data
+
     async def read_whole(self, limit: int) -> bytes:
         """All of the body, at most `limit` bytes of it."""
         exchange = self._exchange
         length = exchange.body_length
         if length is not None and length > limit:
             raise self._too_long(limit)
-        data = exchange.take_body()
+        data = self._take_body()
         if exchange.state is State.DONE:  # it came with the head
             if len(data) > limit:
                 raise self._too_long(limit)
@@ -490,6 +566,14 @@ def _url(origin: Origin) -> str:
     """What an error calls an origin."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"{origin.scheme}://{host}:{origin.port}"
+
+
+async def _close_iterator(iterator: object) -> None:
+    """Let an asynchronous generator clean up here, and not when it is collected."""
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        with CancelScope(shield=True):
+            await aclose()
 
 
 def _seconds(timeout: float | None) -> float:

@@ -162,6 +162,11 @@ class TLSStream:
         self._written_ahead = 0  # bytes encrypted, but not yet reported as written
         self._is_writing = False  # in `write`, and for ever once one did not end well
 
+    @property
+    def version(self) -> str | None:
+        """``"TLSv1.3"``, say."""
+        return self._tls.version()
+
     # Reading
 
     async def read(self, max_bytes: int) -> bytes:
@@ -372,6 +377,15 @@ def _default_tls_context() -> ssl.SSLContext:
             f"SSLKEYLOGFILE is {os.environ.get('SSLKEYLOGFILE')!r}, which cannot be written: {exc}"
         ) from exc
     context.set_alpn_protocols(["http/1.1"])
+    path = os.environ.get("SSL_CERT_FILE")
+    if path:
+        try:  # the context was made without a word if there is none in it
+            context.load_verify_locations(path)
+        except OSError as exc:
+            raise ConfigError(
+                f"SSL_CERT_FILE is {path!r}, which has no certificates: name a file of "
+                f"certificates in PEM, or unset it ({exc})"
+            ) from exc
     paths = ssl.get_default_verify_paths()
     if not context.cert_store_stats()["x509_ca"] and not _has_entries(paths.capath):
         try:

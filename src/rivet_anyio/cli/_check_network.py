@@ -1,16 +1,20 @@
-"""Is there anything at the endpoint? Names, ports, TLS."""
+"""Is there anything at the endpoint? Proxies, names, ports, TLS."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-import urllib.request
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.streams.tls
-import httpx
 
+from .._errors import ConfigError, ConnectError
+from .._http.pool import Origin, address
+from .._http.proxy import Proxies, Proxy, open_tunnel
+from .._io.connect import DialError, TcpConnector
+from .._io.stream import ByteStream
+from .._io.tls import default_tls_context, start_tls
 from ._findings import Findings
 
 __all__ = ["DEFAULT_PORT", "check_network", "is_reachable"]
@@ -21,37 +25,74 @@ _PORTS = {"http": 80, "https": 443}
 
 
 async def check_network(findings: Findings, url: str, *, seconds: float) -> None:
-    """Check name, port and TLS of a URL, or of the proxy that leads to it.
+    """Check the variables of the environment that matter for a URL, and name, port and TLS of it
+    or of the proxy that leads to it.
 
     Raises:
         Stop: when there is no way.
     """
-    proxy = _proxy_of(url)
-    if proxy is not None:
-        await findings.ok("proxy", f"requests go through {_origin(proxy)} (from the environment)")
-    parts = urlsplit(proxy or url)
-    host = parts.hostname or ""
-    port = parts.port or _PORTS.get(parts.scheme, 80)
-    await _check_name(findings, host, port, seconds)
-    await _check_port(findings, host, port, seconds)
-    if parts.scheme == "https":
-        await _check_tls(findings, host, port, seconds)
+    origin = _origin_of(url)
+    proxy, context = await _check_environment(findings, origin)
+    host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
+    await _check_name(findings, host, port, proxy, seconds)
+    stream = await _check_port(findings, host, port, proxy, seconds)
+    try:
+        if context is not None and proxy is not None and proxy.scheme == "https":
+            stream = await _check_tls(findings, stream, context, host, port, seconds)
+        if context is not None and origin.scheme == "https":
+            if proxy is not None:
+                await _check_tunnel(findings, stream, origin, proxy, seconds)
+            await _check_tls(findings, stream, context, origin.host, origin.port, seconds)
+    finally:
+        stream.drop()
 
 
 async def is_reachable(url: str, *, seconds: float) -> bool:
-    """Whether somebody listens there."""
-    parts = urlsplit(url)
+    """Whether a server, or the proxy that leads to it, accepts connections."""
     try:
+        origin = _origin_of(url)
+        proxy = Proxies.of_environment().find(origin)
+        host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
         with anyio.fail_after(seconds):
-            async with await anyio.connect_tcp(
-                parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
-            ):
-                return True
-    except OSError:
+            stream = await TcpConnector().connect(host, port)
+    except (ConfigError, ConnectError, TimeoutError):
         return False
+    stream.drop()
+    return True
 
 
-async def _check_name(findings: Findings, host: str, port: int, seconds: float) -> None:
+def _origin_of(url: str) -> Origin:
+    parts = urlsplit(url)
+    return Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80))
+
+
+async def _check_environment(
+    findings: Findings, origin: Origin
+) -> tuple[Proxy | None, ssl.SSLContext | None]:
+    """The proxy to use, and the TLS context where TLS is spoken with the server or the proxy."""
+    try:
+        proxy = Proxies.of_environment().find(origin)
+    except ConfigError as exc:
+        await _wrong_variable(findings, "proxy", exc)
+    context = None
+    if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
+        try:
+            context = await default_tls_context()
+        except ConfigError as exc:
+            await _wrong_variable(findings, "tls", exc)
+    if proxy is not None:
+        await findings.ok("proxy", f"requests go through {proxy.url} (from {proxy.source})")
+    return proxy, context
+
+
+async def _wrong_variable(findings: Findings, check: str, exc: ConfigError) -> NoReturn:
+    await findings.stop(check, str(exc), "Correct this variable of the environment, or unset it.")
+
+
+async def _check_name(
+    findings: Findings, host: str, port: int, proxy: Proxy | None, seconds: float
+) -> None:
+    where = "the host in --endpoint" if proxy is None else f"the proxy in {proxy.source}"
     try:
         with anyio.fail_after(seconds):
             found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -64,63 +105,92 @@ async def _check_name(findings: Findings, host: str, port: int, seconds: float) 
         await findings.stop(
             "dns",
             f"the name {host!r} leads nowhere: {reason}",
-            "Correct the host in --endpoint, or this machine's DNS.",
+            f"Correct {where}, or this machine's DNS.",
         )
     else:
-        addresses = dict.fromkeys(str(address[4][0]) for address in found)
+        addresses = dict.fromkeys(str(each[4][0]) for each in found)
         await findings.ok("dns", f"{host} is {', '.join(addresses)}")
 
 
-async def _check_port(findings: Findings, host: str, port: int, seconds: float) -> None:
+async def _check_port(
+    findings: Findings, host: str, port: int, proxy: Proxy | None, seconds: float
+) -> ByteStream:
+    place = address(host, port)
     try:
         with anyio.fail_after(seconds):
-            async with await anyio.connect_tcp(host, port):
-                pass
-    except TimeoutError:
-        await findings.stop(
-            "tcp",
-            f"{host}:{port} does not answer within {seconds:g} s",
-            "Correct the host, or let a firewall on the way pass this port.",
-        )
-    except OSError as exc:
-        if not _is_refused(exc):
+            stream = await TcpConnector().connect(host, port)
+    except (TimeoutError, DialError) as exc:
+        if proxy is not None:
+            reason = f"no answer within {seconds:g} s" if isinstance(exc, TimeoutError) else exc
             await findings.stop(
-                "tcp", f"{host}:{port} cannot be reached: {exc}", "Check this machine's network."
+                "tcp",
+                f"the proxy {proxy.url} (from {proxy.source}) cannot be reached: {reason}",
+                f"Start the proxy, or correct {proxy.source}. To reach the server without it, "
+                "add the server's host to NO_PROXY.",
             )
+        if isinstance(exc, TimeoutError):
+            await findings.stop(
+                "tcp",
+                f"{place} does not answer within {seconds:g} s",
+                "Correct the host, or let a firewall on the way pass this port.",
+            )
+        if not isinstance(exc.__cause__, ConnectionRefusedError):
+            await findings.stop("tcp", str(exc), "Check this machine's network.")
         fix = f"Start the server, or correct the port: RivetKit's own is {DEFAULT_PORT}."
-        other = f"http://{'[' + host + ']' if ':' in host else host}:{DEFAULT_PORT}"
+        other = f"http://{address(host, DEFAULT_PORT)}"
         if port != DEFAULT_PORT and await is_reachable(other, seconds=1.0):
             fix = f"Somebody listens on port {DEFAULT_PORT}: try --endpoint {other}."
-        await findings.stop("tcp", f"nobody listens on {host}:{port}", fix)
-    else:
-        await findings.ok("tcp", f"{host}:{port} accepts connections")
+        await findings.stop("tcp", f"nobody listens on {place}", fix)
+    await findings.ok("tcp", f"{place} accepts connections")
+    return stream
 
 
-async def _check_tls(findings: Findings, host: str, port: int, seconds: float) -> None:
-    context = httpx.create_ssl_context()
+async def _check_tunnel(
+    findings: Findings, stream: ByteStream, origin: Origin, proxy: Proxy, seconds: float
+) -> None:
     try:
         with anyio.fail_after(seconds):
-            async with await anyio.connect_tcp(
-                host, port, tls=True, ssl_context=context, tls_standard_compatible=False
-            ) as stream:
-                version = stream.extra(anyio.streams.tls.TLSAttribute.tls_version)
-    except ssl.SSLCertVerificationError as exc:
-        await findings.stop("tls", f"the certificate is refused: {exc.verify_message}", _cure(exc))
+            await open_tunnel(stream, origin, proxy)
+    except (TimeoutError, ConnectError) as exc:
+        text = str(exc) or f"the proxy {proxy.url} does not answer within {seconds:g} s"
+        await findings.stop(
+            "proxy",
+            text,
+            f"Let the proxy pass connections to {address(origin.host, origin.port)}, or add the "
+            "server's host to NO_PROXY.",
+        )
+
+
+async def _check_tls(
+    findings: Findings,
+    stream: ByteStream,
+    context: ssl.SSLContext,
+    host: str,
+    port: int,
+    seconds: float,
+) -> ByteStream:
+    try:
+        with anyio.fail_after(seconds):
+            secure = await start_tls(stream, context, host)
     except TimeoutError:
         await findings.stop(
             "tls",
             f"no handshake within {seconds:g} s",
             "If the server speaks plain HTTP there, write http:// in --endpoint.",
         )
-    except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-        reason = getattr(exc, "reason", None) or type(exc).__name__
+    except ConnectError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            await findings.stop(
+                "tls", f"the certificate is refused: {cause.verify_message}", _cure(cause)
+            )
         await findings.stop(
             "tls",
-            f"what listens on {host}:{port} does not speak TLS ({reason})",
+            f"no TLS with {address(host, port)}: {exc}",
             "If the server speaks plain HTTP there, write http:// in --endpoint.",
         )
-    else:
-        await findings.ok("tls", f"{version}, certificate accepted")
+    await findings.ok("tls", f"{secure.version}, certificate accepted")
+    return secure
 
 
 def _cure(exc: ssl.SSLCertVerificationError) -> str:
@@ -130,27 +200,3 @@ def _cure(exc: ssl.SSLCertVerificationError) -> str:
     if exc.verify_code == 62:
         return "Write the name of the certificate in --endpoint, or get one for this name."
     return "Name the issuer's certificate in SSL_CERT_FILE, if it is one to trust."
-
-
-def _is_refused(exc: BaseException) -> bool:
-    if isinstance(exc, BaseExceptionGroup):
-        return all(_is_refused(each) for each in exc.exceptions)
-    if isinstance(exc, ConnectionRefusedError):
-        return True
-    return exc.__cause__ is not None and _is_refused(exc.__cause__)
-
-
-def _proxy_of(url: str) -> str | None:
-    """The proxy that httpx takes from the environment for this URL, None for none."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = urllib.request.getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    return found if found is None or "://" in found else f"http://{found}"
-
-
-def _origin(url: str) -> str:
-    """A URL's scheme, host and port: what is before them may be a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 __all__ = ["Finding", "Findings", "Stop", "Verdict"]
 
@@ -51,7 +52,7 @@ class Findings:
         self.failures += 1
         await self._add(Finding(check, Verdict.FAILED, detail, fix))
 
-    async def stop(self, check: str, detail: str, fix: str) -> None:
+    async def stop(self, check: str, detail: str, fix: str) -> NoReturn:
         """It does not work, and nothing that builds on it can.
 
         Raises:

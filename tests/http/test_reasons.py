@@ -67,7 +67,8 @@ async def without_descriptors(url: str) -> None:
     import resource
 
     async with Client(url, encoding="json", metadata_lookup=False) as other:
-        await ask(other, "connect")  # what is imported late is imported now
+        for kind in ("connect", "fetch"):  # what is imported late is imported now
+            await ask(other, kind)
     async with Client(url, encoding="json", metadata_lookup=False, connect_timeout=1) as client:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         taken: list[int] = []

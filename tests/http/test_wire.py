@@ -1,0 +1,259 @@
+"""What time, cancellation and the user's own code do to requests over the client's own sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+
+from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
+from rivet_anyio._http import wire as wire_module
+from tests.peers.raw import Peer, serving
+
+from .wire import ACTOR, GUARD, RIGHT, Request, Wire, ask, prepare, take_body, using, whole
+
+LONG = b"x" * 6 * 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def no_way_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(monkeypatch)
+
+
+async def chunked(peer: Peer) -> bytes:
+    """The body of a request in chunks."""
+    body = b""
+    while True:
+        size = int(await line(peer), 16)
+        body += await peer._exactly(size)
+        await line(peer)
+        if not size:
+            return body
+
+
+async def line(peer: Peer) -> bytes:
+    found = b""
+    while not found.endswith(b"\r\n"):
+        found += await peer._exactly(1)
+    return found[:-2]
+
+
+async def test_an_interim_answer_in_two_pieces_ends_its_own_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the interim head had to be complete in time, not the answer behind it."""
+    monkeypatch.setattr(wire_module, "_FRAMING_SECONDS", 0.2)
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await take_body(peer, request.head)
+        await peer.send(b"HTTP/1.1 102 Proc")
+        await anyio.sleep(0.05)
+        await peer.send(b"essing\r\n\r\n")
+        await anyio.sleep(0.5)
+        await peer.send(whole(b'{"output": "right"}'))
+
+    async with using() as (wire, client):
+        wire.instead["action"] = meeting
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "action") == RIGHT
+
+
+async def test_a_body_that_takes_its_time() -> None:
+    """The seconds without a byte of an answer count while nothing is asked of the user's code."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+        await anyio.sleep(1)
+        yield b"b"
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(whole(await chunked(peer)))
+
+    async with using(request_timeout=0.3) as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            response = await client.x.get_for_id(ACTOR).fetch(
+                "fetch", method="POST", content=pieces()
+            )
+        assert response.content == b"ab"
+
+
+@pytest.mark.parametrize("ends", ["at the end", "at once"])
+async def test_a_success_before_the_request_is_complete(ends: str) -> None:
+    """The rest is sent, for the server reads it: it echoes, or has said all that it has to say."""
+    done = anyio.Event()
+    got = b""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield LONG[: 1024 * 1024]
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        nonlocal got
+        if ends == "at once":
+            await peer.send(whole(b"thanks"))
+            got = await chunked(peer)
+        else:
+            await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while size := int(await line(peer), 16):
+                got += (part := await peer._exactly(size))
+                await peer.send(b"%x\r\n%b\r\n" % (len(part), part))
+                await line(peer)
+            await line(peer)
+            await peer.send(b"0\r\n\r\n")
+        done.set()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            response = await client.x.get_for_id(ACTOR).fetch(
+                "fetch", method="POST", content=pieces()
+            )
+            await done.wait()
+        assert got == LONG
+        assert response.content == (LONG if ends == "at the end" else b"thanks")
+
+
+async def test_an_echo_that_is_too_long() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield LONG[: 1024 * 1024]
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await peer.send(b"400\r\n" + bytes(1024) + b"\r\n")
+
+    async with using(max_message_size=1024 * 1024) as (wire, client):
+        wire.instead["stream"] = meeting
+        with anyio.fail_after(GUARD), pytest.raises(ProtocolError, match="max_message_size"):
+            async with client.x.get_for_id(ACTOR).stream("stream", method="POST", content=pieces()):
+                pytest.fail("the body ran")
+
+
+class Odd(Exception):
+    """The user's own."""
+
+
+@pytest.mark.parametrize("error", [Odd("x"), ConnectionLostError("of another stream")])
+async def test_a_body_that_raises(error: Exception) -> None:
+    """Whatever it is, it comes out as it is, and the socket is not used again."""
+    closed = False
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal closed
+        try:
+            yield b"a"
+            raise error
+        finally:
+            closed = True
+
+    async with using() as (wire, client):
+        ended = anyio.Event()
+
+        async def meeting(peer: Peer, request: Request) -> None:
+            try:
+                await peer.silence()
+            finally:
+                ended.set()
+
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            with pytest.raises(type(error)) as raised:
+                await client.x.get_for_id(ACTOR).fetch("fetch", method="POST", content=pieces())
+            await ended.wait()
+            assert raised.value is error and closed
+            assert await ask(client, "fetch") == RIGHT
+        assert wire.last("fetch").connection != wire.requests[0].connection
+
+
+async def test_a_client_that_is_left_while_calls_are_under_way() -> None:
+    """They may have run, and the error says why there is no answer."""
+    errors: list[ConnectionLostError] = []
+    asked = anyio.Event()
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        asked.set()
+        await peer.silence()
+
+    async with using() as (wire, client):
+        wire.instead["action"] = meeting
+        other = client
+
+        async def call() -> None:
+            try:
+                await ask(other, "action")
+            except ConnectionLostError as error:
+                errors.append(error)
+
+        with anyio.fail_after(GUARD):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await asked.wait()
+                client._core.close()
+    assert "block was left" in str(errors[0])
+
+
+async def test_an_upgrade_on_a_socket_that_died_meanwhile() -> None:
+    """The handshake goes out again, on a new socket."""
+    async with using("metadata") as (wire, client):
+
+        async def die(peer: Peer, request: Request) -> None:
+            await peer.stream.aclose()
+
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "put")
+            wire.instead["connect"] = die
+            assert await ask(client, "connect") == RIGHT
+        assert [each.kind for each in wire.requests].count("connect") == 2
+
+
+async def test_a_response_that_is_left_early_gives_up_its_socket() -> None:
+    async def endless(peer: Peer, request: Request) -> None:
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+        await peer.silence()
+
+    async with using() as (wire, client):
+        wire.instead["stream"] = endless
+        with anyio.fail_after(GUARD):
+            async with client.x.get_for_id(ACTOR).stream("stream") as response:
+                assert response.status_code == 200
+            await wire.ends(wire.last("stream").connection)
+            assert await ask(client, "stream") == RIGHT
+
+
+@pytest.mark.parametrize("carrier", ["wire", "httpx"])
+@pytest.mark.parametrize("kind", ["action", "fetch", "put", "send"])
+async def test_an_endpoint_that_moved(kind: str, carrier: str) -> None:
+    """A client without a connection finds it, after one call that met nobody there."""
+
+    def leads_to(url: str) -> bytes:
+        metadata = {"runtime": "rivetkit", "version": "2.2.1", "clientEndpoint": url}
+        return whole(json.dumps(metadata).encode())
+
+    new = Wire()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(new.handle) as new_url,
+            using("metadata") as (front, _),
+            httpx.AsyncClient(trust_env=False) as http,
+            Client(front.url, encoding="json", http=http if carrier == "httpx" else None) as client,
+        ):
+            old = Wire()
+            async with serving(old.handle) as old_url:
+                front.answer("metadata", leads_to(old_url))
+                await ask(client, kind)
+            front.answer("metadata", leads_to(new_url))
+            with pytest.raises((ConnectError, ConnectionLostError)):
+                while True:
+                    await ask(client, kind)
+            while True:  # what was lost may have run; then nobody is met there
+                try:
+                    await ask(client, kind)
+                except ConnectError:
+                    continue
+                break
+            assert new.last(kind)

@@ -30,7 +30,7 @@ STOREYS = (
     "_handle",
     "_typed",
     "_client",
-    "otel",
+    "_management otel",
     "__init__ testing stubs cli",
 )
 """Lowest first."""
@@ -49,8 +49,8 @@ REACHING_DOWN = {
         "_gateway.open",
         "_gateway.server",
         "_handle",
-        "_http.borrowed",
         "_http.transport",
+        "_management",
         "_raw_websocket",
         "_version",
         "protocol.addressing",

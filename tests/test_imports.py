@@ -30,7 +30,7 @@ STOREYS = (
     "_handle",
     "_typed",
     "_client",
-    "otel",
+    "_management otel",
     "__init__ testing stubs cli",
 )
 """Lowest first."""
@@ -55,6 +55,7 @@ REACHING_DOWN = {
         "_io.connect",
         "_io.stream",
         "_io.tls",
+        "_management",
         "_raw_websocket",
         "_version",
         "protocol.addressing",

@@ -27,6 +27,7 @@ from rivet_anyio import (
     Client,
     ConfigError,
     Connection,
+    Management,
     Retry,
     action,
     event,
@@ -177,6 +178,9 @@ TOKEN = Values(
 RETRY = kind(Retry(initial=0.001, maximum=0.001))
 SKIP = flag(none=True)
 
+ACTOR_ID = Values(
+    [*name().bad, ".", "..", "a/../b", "%2e%2e", "a\tb", "a,b"], ["actor0001", Text("actor0001")]
+)
 CREATION: dict[str, Any] = {
     "key": KEY,
     "params": PARAMS,
@@ -184,6 +188,9 @@ CREATION: dict[str, Any] = {
     "input": INPUT,
     "region": label(),
     "pool": label(),
+    "crash_policy": Values(
+        [0, True, "", "Sleep", math.nan, *WRONG], [None, "restart", "sleep", Text("destroy")]
+    ),
 }
 FETCH: dict[str, Any] = {
     "path": path(),
@@ -243,6 +250,16 @@ TABLE: dict[str, dict[str, Any]] = {
         "include_destroyed": flag(),
         "page_size": size(none=True),
     },
+    "Management": {"client": Values([0, True, None, "x", math.nan, *WRONG], [])},
+    "Management.get": {"actor_id": ACTOR_ID},
+    "Management.list": {
+        "name": name(good="probe"),
+        "key": Values(KEY.bad, [*KEY.good, None]),
+        "include_destroyed": flag(),
+    },
+    "Management.names": {},
+    "Management.destroy": {"actor_id": ACTOR_ID},
+    "Management.sleep": {"actor_id": ACTOR_ID},
     "ActorHandle.action": {
         "name": path_name(),
         "args": FREE,
@@ -274,10 +291,6 @@ TABLE: dict[str, dict[str, Any]] = {
     "Connection.action": {"name": name(), "args": FREE, "type": FREE},
     "Connection.events": {
         "name": event_names(),
-        "name": Values(
-            [*(each for each in name().bad if each != ("ping",)), (), ("ping", 5), ["ping"]],
-            ["ping", Text("ping"), ("ping",), ("ping", "pong")],
-        ),
         "type": FREE,
         "buffer_size": size(),
         "overflow": choice("raise", "drop_oldest", "drop_newest", "block"),
@@ -575,6 +588,11 @@ async def set_attribute(env: Env, attribute: str, value: Any) -> None:
     assert await env.handle.action("ping") == 1
 
 
+async def manage_list(env: Env, **given: Any) -> None:
+    async for actor in Management(env.client).list(**{"name": "probe", **given}):
+        assert actor.name == "probe"
+
+
 async def create(env: Env, **given: Any) -> None:
     env.server._registry.clear()
     await env.client.actor("probe").create(**given)
@@ -603,6 +621,11 @@ CALLS: dict[str, Callable[..., Any]] = {
         **{"actor_id": "a1", **g}
     ),
     "ActorAccessor.list": list_actors,
+    "Management": lambda e, **g: Management(**g),
+    "Management.get": lambda e, **g: Management(e.client).get(**g),
+    "Management.list": manage_list,
+    "Management.destroy": lambda e, **g: Management(e.client).destroy(**g),
+    "Management.sleep": lambda e, **g: Management(e.client).sleep(**g),
     "ActorHandle.action": lambda e, name="ping", **g: e.handle.action(name, **g),
     "ActorHandle.send": lambda e, queue: e.handle.send(queue, 1),
     "ActorHandle.send_and_wait": lambda e, queue="jobs", **g: e.handle.send_and_wait(queue, 1, **g),

@@ -19,6 +19,7 @@ from ._errors import (
     TransportError,
 )
 from ._handle import ActorHandle
+from ._management import Management
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
 from ._typed.actor import Actor
@@ -52,6 +53,7 @@ __all__ = [
     "EventOverflowError",
     "EventStream",
     "Gap",
+    "Management",
     "NamedEvent",
     "ProtocolError",
     "Queue",

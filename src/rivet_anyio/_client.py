@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from keyword import iskeyword
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from anyio.lowlevel import checkpoint
 
 from ._actions import CLIENT_ADVICE, refuse_attribute
 from ._checks import (
     as_config_errors,
+    check_choice,
     check_flag,
     check_function,
     check_instance,
@@ -39,7 +40,7 @@ from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._typed.actor import Actor, Interface
-from ._types import NOT_GIVEN, GetParams
+from ._types import NOT_GIVEN, CrashPolicy, GetParams
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
@@ -231,6 +232,7 @@ class Client:
         input: Input = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
+        crash_policy: CrashPolicy | None = None,
     ) -> A:
         """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `Actor`.
 
@@ -241,7 +243,8 @@ class Client:
             get_params: Awaited for the params before every attempt to connect.
             input: What a new actor is given, of the type that the class names.
             region: The datacenter a new actor lives in.
-            pool: The pool a new actor runs in, instead of the client's.
+            crash_policy: What the server does with a new actor whose host fails; None:
+                ``"sleep"``. Given to RivetKit up to 2.2, it is ``feature.unsupported``.
         """
         handle = _accessor(self, interface, "get_or_create").get_or_create(
             key,
@@ -250,6 +253,7 @@ class Client:
             input=interface._plain_input(input),
             region=region,
             pool=pool,
+            crash_policy=crash_policy,
         )
         return interface._over(handle)
 
@@ -263,6 +267,7 @@ class Client:
         input: Input = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
+        crash_policy: CrashPolicy | None = None,
     ) -> A:
         """As `ActorAccessor.create`, for a typed actor. Arguments as `get_or_create`.
 
@@ -275,6 +280,7 @@ class Client:
             input=interface._plain_input(input),
             region=region,
             pool=pool,
+            crash_policy=crash_policy,
         )
         return interface._over(handle)
 
@@ -424,6 +430,7 @@ class ActorAccessor:
         input: Any = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
+        crash_policy: CrashPolicy | None = None,
     ) -> ActorHandle:
         """The actor of this key, created when it does not exist at its first use.
 
@@ -433,13 +440,14 @@ class ActorAccessor:
             get_params: Awaited for the params before every attempt to connect.
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
-            pool: The pool a new actor runs in, instead of the client's.
+            crash_policy: What the server does with a new actor whose host fails; None:
+                ``"sleep"``. Given to RivetKit up to 2.2, it is ``feature.unsupported``.
 
         Raises:
             TypeError: an argument has a wrong type, or `input` or `params` cannot travel.
             ValueError: a string is empty, or has characters that cannot be sent.
         """
-        creation = self._creation(input, region, pool)
+        creation = self._creation(input, region, pool, crash_policy)
         target = Target(self._name, key=parse_key(key), creation=creation)
         return ActorHandle(self._core, target, params=params, get_params=get_params)
 
@@ -452,6 +460,7 @@ class ActorAccessor:
         input: Any = NOT_GIVEN,
         region: str | None = None,
         pool: str | None = None,
+        crash_policy: CrashPolicy | None = None,
     ) -> ActorHandle:
         """Create an actor and return a handle to it, by its id. Arguments as `get_or_create`.
 
@@ -464,7 +473,7 @@ class ActorAccessor:
         Cancellation: the actor may have been created.
         """
         parts = parse_key(key)
-        creation = self._creation(input, region, pool)
+        creation = self._creation(input, region, pool, crash_policy)
         check_function("get_params", get_params)
         params_json(params)
         server = await self._core.server()
@@ -517,7 +526,13 @@ class ActorAccessor:
         parts = None if key is None else parse_key(key)
         return ActorList(self._core, self._name, parts, include_destroyed, page_size)
 
-    def _creation(self, input: Any, region: str | None, pool: str | None) -> Creation:
+    def _creation(
+        self,
+        input: Any,
+        region: str | None,
+        pool: str | None,
+        crash_policy: CrashPolicy | None,
+    ) -> Creation:
         given = input is not NOT_GIVEN
         if given:
             prepare(input, COMPAT_CBOR, "input")
@@ -525,11 +540,14 @@ class ActorAccessor:
             region = check_label("the region", region)
         if pool is not None:
             pool = check_label("the pool", pool)
+        if crash_policy is not None:
+            check_choice("crash_policy", crash_policy, get_args(CrashPolicy))
         return Creation(
             pool=self._core.config.pool if pool is None else pool,
             region=region,
             input=input if given else None,
             has_input=given,
+            crash_policy=crash_policy,
         )
 
 

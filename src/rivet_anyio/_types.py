@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -15,7 +15,7 @@ else:
 
     R_co = TypeVar("R_co", covariant=True)
 
-__all__ = ["NOT_GIVEN", "GetParams", "QueueResult"]
+__all__ = ["NOT_GIVEN", "CrashPolicy", "GetParams", "QueueResult"]
 
 _NOTHING: Any = None
 
@@ -32,6 +32,9 @@ class QueueResult(Generic[R_co]):
     status: str
     response: R_co = _NOTHING
 
+
+CrashPolicy = Literal["restart", "sleep", "destroy"]
+"""What becomes of an actor whose host fails."""
 
 GetParams = Callable[[], Awaitable[Any]]
 """Returns connection params; awaited before every attempt to connect."""

@@ -159,8 +159,11 @@ def test_requests() -> None:
         "runner_name_selector": "p",
         "crash_policy": "sleep",
     }
-    full = json.loads(creation_body("n", ("k",), pool="p", region="eu", input="AA=="))
+    full = json.loads(
+        creation_body("n", ("k",), pool="p", region="eu", input="AA==", crash_policy="destroy")
+    )
     assert (full["key"], full["datacenter"], full["input"]) == ("k", "eu", "AA==")
+    assert full["crash_policy"] == "destroy"
 
 
 def test_input() -> None:
@@ -411,3 +414,13 @@ def test_names() -> None:
 def test_names_that_are_none(body: bytes) -> None:
     with pytest.raises(ProtocolError, match="the management API answered"):
         parse_names(body)
+
+
+def test_all_that_an_engine_says_of_an_actor() -> None:
+    times = {"start_ts": 1, "pending_allocation_ts": 2, "connectable_ts": 3, "reschedule_ts": 4}
+    fields = {"actor_id": "a", "name": "n", "namespace_id": "ns", "crash_policy": "restart"}
+    (info,) = parse_actors(json.dumps({"actors": [fields | times]}).encode(), V23).actors
+    assert (info.namespace_id, info.crash_policy) == ("ns", "restart")
+    found = (info.started_at, info.pending_since, info.connectable_since, info.reschedule_at)
+    zero = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    assert found == tuple(zero + dt.timedelta(milliseconds=ms) for ms in (1, 2, 3, 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._errors import ActorError, ConnectError, ConnectionLostError
+from .._types import CrashPolicy
 from ..protocol.management import (
     ActorInfo,
     creation_body,
@@ -15,6 +16,7 @@ from ..protocol.management import (
     parse_actors,
 )
 from .context import Core
+from .management import check_engine
 from .server import Server
 
 __all__ = ["Creation", "Target", "create_actor", "find_by_id"]
@@ -27,6 +29,7 @@ class Creation(msgspec.Struct, frozen=True):
     region: str | None
     input: object
     has_input: bool
+    crash_policy: CrashPolicy | None = None
 
 
 class Target:
@@ -127,12 +130,15 @@ async def create_actor(
     core: Core, server: Server, method: str, name: str, key: tuple[str, ...], creation: Creation
 ) -> ActorInfo:
     """Create an actor: ``POST`` insists on a new one, ``PUT`` takes one that exists."""
+    if creation.crash_policy is not None:
+        check_engine(server, "crash policies")
     body = creation_body(
         name,
         key,
         pool=creation.pool,
         region=creation.region,
         input=encode_input(creation.input, server.dialect) if creation.has_input else None,
+        crash_policy=creation.crash_policy,
     )
     namespace = [("namespace", server.endpoint.namespace)]
     answer = await core.manage(server, method, "/actors", namespace, body)

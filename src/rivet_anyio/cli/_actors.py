@@ -1,20 +1,31 @@
-"""``rivet-anyio resolve``, ``list`` and ``create``."""
+"""``rivet-anyio resolve``, ``list``, ``names``, ``create``, ``destroy`` and ``sleep``."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._app import execute
 from ._arguments import VALUE, ArgumentsCommand, Place, read_values
+from ._exit import Exit, Quit
 from ._options import Common, Target, common_options, target_options
 from ._output import Output, printable
 
 if TYPE_CHECKING:
     from ..protocol.management import ActorInfo
 
-__all__ = ["create_command", "list_command", "resolve_command"]
+__all__ = [
+    "create_command",
+    "destroy_command",
+    "list_command",
+    "names_command",
+    "resolve_command",
+    "sleep_command",
+]
+
+_YES = click.option("--yes", "-y", is_flag=True, help="Do not ask at a terminal.")
 
 
 @click.command(
@@ -116,6 +127,98 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
             await output.show(_table(found))
 
     execute(common, main)
+
+
+@click.command(
+    "names",
+    short_help="List the names of actors.",
+    epilog="""\b
+Examples:
+  rivet-anyio names
+  rivet-anyio names -o json | jq -r .name""",
+)
+@common_options
+def names_command(common: Common) -> None:
+    """Print the names of actors that the server knows, sorted."""
+
+    async def main(output: Output) -> None:
+        from .._management import Management
+
+        async with common.client() as client:
+            await _print_names(output, await Management(client).names())
+
+    execute(common, main)
+
+
+@click.command(
+    "destroy",
+    cls=ArgumentsCommand,
+    short_help="Destroy an actor and what it has stored.",
+    epilog="""\b
+Examples:
+  rivet-anyio destroy counter/visits
+  rivet-anyio destroy counter --id "$id" --yes""",
+)
+@target_options(creates=False, params=False)
+@_YES
+@common_options
+def destroy_command(common: Common, target: Target, yes: bool) -> None:
+    """Destroy an actor and what it has stored, and print its id. Needs RivetKit 2.3.
+
+    Asks first at a terminal; elsewhere --yes must be given.
+    """
+    _confirm(f"Destroy {target.place} and what it has stored?", yes)
+
+    async def main(output: Output) -> None:
+        from .._management import Management
+
+        async with common.client() as client:
+            actor_id = await target.handle(client).resolve()
+            await Management(client).destroy(actor_id)
+        await _print_id(output, target.place, actor_id)
+
+    execute(common, main)
+
+
+@click.command(
+    "sleep",
+    cls=ArgumentsCommand,
+    short_help="Put an actor to sleep.",
+    epilog="""\b
+Examples:
+  rivet-anyio sleep counter/visits
+  rivet-anyio sleep counter/visits --yes""",
+)
+@target_options(creates=False, params=False)
+@_YES
+@common_options
+def sleep_command(common: Common, target: Target, yes: bool) -> None:
+    """Put an actor to sleep until somebody calls it, and print its id. Needs RivetKit 2.3.
+
+    Asks first at a terminal; elsewhere --yes must be given.
+    """
+    _confirm(f"Put {target.place} to sleep and close its connections?", yes)
+
+    async def main(output: Output) -> None:
+        from .._management import Management
+
+        async with common.client() as client:
+            actor_id = await target.handle(client).resolve()
+            await Management(client).sleep(actor_id)
+        await _print_id(output, target.place, actor_id)
+
+    execute(common, main)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Ask whether to go on; the command ends if not."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask at: give --yes")
+    if not click.confirm(printable(question), err=True):
+        click.echo("nothing was done", err=True)
+        raise Quit(Exit.FAILED)
 
 
 async def _print_names(output: Output, names: list[str]) -> None:

@@ -62,6 +62,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self._at_least(2, 1)
 
     @property
+    def has_engine(self) -> bool:
+        """From RivetKit 2.3 on an engine stands before the actors, and manages them."""
+        return self._at_least(2, 3)
+
+    @property
     def has_skip_ready_wait(self) -> bool:
         """Reaching actors that are not ready came with RivetKit 2.3; older gateways stumble."""
         return self._at_least(2, 3)

@@ -48,6 +48,14 @@ class ActorInfo(msgspec.Struct, frozen=True):
         sleeping_since: When it went to sleep, None while it is awake.
         destroyed_at: When it was destroyed, None while it exists.
         error: Why it failed to start, as the server reports it, or None.
+        namespace_id: The id of its namespace.
+        crash_policy: What becomes of it when its host fails: ``"restart"``, ``"sleep"`` or
+            ``"destroy"``; None up to RivetKit 2.2, which has no such policies.
+        started_at: When it first started, None where it has not.
+        connectable_since: When its present start began to take connections, None while there is
+            no such start.
+        pending_since: Since when it waits for a host with capacity, None if it does not.
+        reschedule_at: When it is to be started again, None where that is not planned.
     """
 
     actor_id: str
@@ -59,6 +67,12 @@ class ActorInfo(msgspec.Struct, frozen=True):
     sleeping_since: dt.datetime | None = None
     destroyed_at: dt.datetime | None = None
     error: Any = None
+    namespace_id: str | None = None
+    crash_policy: str | None = None
+    started_at: dt.datetime | None = None
+    connectable_since: dt.datetime | None = None
+    pending_since: dt.datetime | None = None
+    reschedule_at: dt.datetime | None = None
 
 
 class ActorPage(msgspec.Struct, frozen=True):
@@ -87,6 +101,12 @@ class _Actor(msgspec.Struct):
     sleep_ts: int | None = None
     destroy_ts: int | None = None
     error: Any = None
+    namespace_id: str | None = None
+    crash_policy: str | None = None
+    start_ts: int | None = None
+    connectable_ts: int | None = None
+    pending_allocation_ts: int | None = None
+    reschedule_ts: int | None = None
 
 
 class _Pagination(msgspec.Struct):
@@ -131,14 +151,20 @@ def encode_input(value: Any, dialect: Dialect) -> str:
 
 
 def creation_body(
-    name: str, key: tuple[str, ...], *, pool: str, region: str | None, input: str | None
+    name: str,
+    key: tuple[str, ...],
+    *,
+    pool: str,
+    region: str | None,
+    input: str | None,
+    crash_policy: str | None = None,
 ) -> bytes:
     """The body that creates an actor; `input` as `encode_input` wrote it."""
     fields = {
         "name": name,
         "key": escape_key(key),
         "runner_name_selector": pool,
-        "crash_policy": "sleep",
+        "crash_policy": crash_policy or "sleep",
     }
     if region is not None:
         fields["datacenter"] = region
@@ -208,6 +234,12 @@ def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
         sleeping_since=_time(actor.sleep_ts),
         destroyed_at=_time(actor.destroy_ts),
         error=actor.error,
+        namespace_id=actor.namespace_id,
+        crash_policy=actor.crash_policy,
+        started_at=_time(actor.start_ts),
+        connectable_since=_time(actor.connectable_ts),
+        pending_since=_time(actor.pending_allocation_ts),
+        reschedule_at=_time(actor.reschedule_ts),
     )
 
 

@@ -73,8 +73,15 @@ class Management:
         rest = request.path.removeprefix("/actors").strip("/")
         if rest == "names":
             return _json({"names": self._names(), "pagination": {"cursor": None}})
-        if rest and request.method == "DELETE":
-            self.known(unquote(rest)).stop("destroy")
+        if rest and not self._host.release.has_engine:
+            return Answer(404, [("content-type", "text/plain")], b"Not Found (RivetKit)")
+        id, _, verb = rest.partition("/")
+        if rest and (request.method, verb) in (("DELETE", ""), ("POST", "sleep")):
+            found = self._registry.by_id(unquote(id))
+            if found is None:
+                raise not_found(self._host.release, unquote(id))
+            if not found.is_destroyed:
+                found.stop("sleep" if verb else "destroy")
             return _json({})
         if rest:
             raise ActorError("api", "not_found", f"there is nothing at {request.path}")

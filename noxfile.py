@@ -135,6 +135,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def gaps(session: nox.Session) -> None:
+    """Lose a thousand connections beside another one, and look for events outside of gaps."""
+    install(session, "test")
+    session.run("pytest", "tests/real/test_subscriptions.py", "--gap-losses=1000", *session.posargs)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
     install(session, "test")

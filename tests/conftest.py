@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="asyncio by its transports, as where its loop cannot watch sockets",
     )
     group = parser.getgroup("faults")
+    group.addoption("--gap-losses", type=int, default=50, help="in the race of gaps")
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")
     group.addoption("--fault-runs", type=int, default=1, help="how many seeds to run")

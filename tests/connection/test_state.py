@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from rivet_anyio import ActorError, ClosedError, ConnectionLostError, Gap, RivetError
 from rivet_anyio._connection.events import EventBuffer, NamedEvent
 from rivet_anyio._connection.outcome import Ended
-from rivet_anyio._connection.state import Call, ConnectionState, Phase, Probe
+from rivet_anyio._connection.state import ActionRequest, Call, ConnectionState, Phase, Probe
 from rivet_anyio._connection.status import Status
 from rivet_anyio._websocket.outbox import Outgoing
 from rivet_anyio.protocol.dialect import Dialect
@@ -166,8 +166,8 @@ class FakeSocket:
             item.sent()
 
     def notify(self) -> None:
-        while self.writes and self.state.outbox.items:
-            for item, payload in self.state.outbox.take():
+        while self.writes and (batch := self.state.outbox.take()):
+            for item, payload in batch:
                 self.server.take(payload)
                 item.sent()
 
@@ -441,6 +441,24 @@ class ConnectionMachine(RuleBasedStateMachine):
         if place >= 0 and self.is_read:
             self.send_answer(self.server.sent.pop(place), how)
 
+    @precondition(lambda self: self.is_read)
+    @rule()
+    def keep_up(self) -> None:
+        """The server handles and answers everything."""
+        while self.is_read and self.server.inbox:
+            self.handle(1)
+        while self.is_read and self.server.sent:
+            self.answer(0, "output")
+
+    @rule()
+    def come_back(self) -> None:
+        """The socket ends, and another one gets as far as Init."""
+        if self.socket is not None:
+            self.lose()
+        if self.can_attempt:
+            self.connect()
+            self.say_init(False)
+
     def report(self) -> None:
         assert self.socket is not None
         self.server.sent.remove(None)
@@ -585,7 +603,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     @invariant()
     def subscriptions_that_wait_are_bounded(self) -> None:
-        others = [item for item in self.state.outbox.items if not isinstance(item, Call)]
+        others = [i for i in self.state.outbox.items if not isinstance(i, ActionRequest)]
         assert len(others) <= len(NAMES)
 
     def check_stream(self, stream: Stream) -> None:
@@ -626,10 +644,8 @@ class ConnectionMachine(RuleBasedStateMachine):
             if not self.socket.is_open:
                 self.say_init(False)
             self.block(False)
-            while self.is_read and self.server.inbox:
-                self.handle(1)
-            while self.is_read and self.server.sent:
-                self.answer(0, "output")
+            if self.is_read:
+                self.keep_up()
         assert self.is_read and self.state.phase is Phase.CONNECTED
         assert not self.state.in_flight and not self.state.outbox.items and not self.is_testing
         assert self.server.subscribed == set(self.state.sinks)

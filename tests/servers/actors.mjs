@@ -326,6 +326,7 @@ function gate({ actor, UserError, event }) {
     event({
       canSubscribe(c) {
         const params = c.conn.params;
+        if (params?.broken === name) throw new Error("broken");
         if (params?.fail === name) throw new UserError("no", { code: "no_" + name });
         return !params?.refuse?.includes(name);
       },

@@ -267,6 +267,37 @@ class Ledger(Actor):
         return self.entries
 
 
+class Gate(Actor):
+    async def can_subscribe(self, connection: ActorConnection, event: str) -> bool:
+        params = connection.params or {}
+        if params.get("broken") == event:
+            raise RuntimeError("broken")
+        if params.get("fail") == event:
+            raise UserError("no", code=f"no_{event}")
+        if event == "slow":
+            await anyio.sleep(0.3)
+        return event not in params.get("refuse", ())
+
+    async def echo(self, value: Any = None) -> Any:
+        return value
+
+    async def emit(self, name: str, *args: Any) -> None:
+        self.context.broadcast(name, *args)
+
+    async def slow(self, milliseconds: float, value: Any) -> Any:
+        await anyio.sleep(milliseconds / 1000)
+        return value
+
+    async def kickAll(self, reason: str) -> None:
+        for connection in self.context.connections:
+            connection.disconnect(reason)
+
+    async def kickOthers(self, reason: str) -> None:
+        for connection in self.context.connections:
+            if connection.id != self.context.connection.id:
+                connection.disconnect(reason)
+
+
 class Worker(Actor):
     queues = ("jobs", "stuck")
 
@@ -294,6 +325,7 @@ ACTORS: dict[str, type[Actor]] = {
     "sleepy": Sleepy,
     "web": Web,
     "ledger": Ledger,
+    "gate": Gate,
     "worker": Worker,
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, assert_type
 
 import httpx
+from anyio.streams.memory import MemoryObjectStreamStatistics
 
 from rivet_anyio import (
     UNDEFINED,
@@ -17,6 +18,7 @@ from rivet_anyio import (
     Client,
     EventStream,
     Gap,
+    NamedEvent,
     QueueResult,
     Status,
     StatusStream,
@@ -68,6 +70,33 @@ async def connections(client: Client) -> None:
         assert_type(conn.events(Counter.listed), EventStream[list[Job]])
         assert_type(conn.events(Counter.new_count, gaps="raise"), EventStream[int])
         assert_type(conn.events(Counter.new_count, gaps="mark"), EventStream[int | Gap])
+        two = conn.events((Counter.new_count, Counter.odd))
+        assert_type(two, EventStream[NamedEvent[int] | NamedEvent[str]])
+        async for item in two:
+            if Counter.new_count.match(item):
+                assert_type(item.value, int)
+            elif Counter.odd.match(item):
+                assert_type(item.value, str)
+        async with conn.events((Counter.new_count, Counter.odd, Counter.moved)) as three:
+            assert_type(
+                await three.receive(),
+                NamedEvent[int] | NamedEvent[str] | NamedEvent[tuple[float, float]],
+            )
+            assert_type(three.statistics(), MemoryObjectStreamStatistics)
+        four = (Counter.new_count, Counter.odd, Counter.moved, Counter.listed)
+        marked = conn.events(four, gaps="mark")
+        assert_type(
+            marked.receive_nowait(),
+            NamedEvent[int]
+            | NamedEvent[str]
+            | NamedEvent[tuple[float, float]]
+            | NamedEvent[list[Job]]
+            | Gap,
+        )
+        five = conn.events((*four, Counter.plain), overflow="block")
+        assert_type(five, EventStream[NamedEvent[Any]])
+        one = conn.events((Counter.new_count,), gaps="mark")
+        assert_type(one, EventStream[NamedEvent[Any] | Gap])
         assert_type(await conn.next_event(Counter.moved), tuple[float, float])
         async for count in conn.events(Counter.new_count):
             assert_type(count, int)
@@ -143,5 +172,11 @@ async def models(client: Client) -> None:
     result = await board.send_and_wait(Board.drafts, Post(text="x"))
     assert_type(result, QueueResult[list[Post] | None])
     handle = client.board.get()
+    async with handle.connect() as plain:
+        assert_type(plain.events("x"), EventStream[Any])
+        assert_type(plain.events("x", type=int, gaps="mark"), EventStream[int | Gap])
+        assert_type(plain.events(("x", "y")), EventStream[NamedEvent[Any]])
+        assert_type(plain.events(("x", "y"), gaps="mark"), EventStream[NamedEvent[Any] | Gap])
+        assert_type(plain.events(("x", "y"), type=int), EventStream[NamedEvent[int]])
     assert_type(await handle.action("post", Post(text="x"), type=Post), Post)
     await assert_type(handle.post(Post(text="x")), Coroutine[Any, Any, Any])

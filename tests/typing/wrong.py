@@ -36,6 +36,14 @@ async def events(client: Client) -> None:
         conn.events(Counter.jobs)  # wrong
         conn.events(Counter.new_count, gaps="maybe")  # wrong
         conn.events(Counter.nothing)  # wrong
+        conn.events(("newCount", "odd"))  # wrong
+        conn.events((Counter.new_count, Room.message))  # wrong
+        conn.events([Counter.new_count, Counter.odd])  # wrong
+        async for item in conn.events((Counter.new_count, Counter.odd)):
+            print(item.value + 1)  # wrong
+            if Counter.odd.match(item):
+                print(item.value + 1)  # wrong
+            item.value = 1  # wrong
         await conn.next_event("newCount")  # wrong
         await conn.next_event(Room.message)  # wrong
         stream: EventStream[str] = conn.events(Counter.new_count)  # wrong

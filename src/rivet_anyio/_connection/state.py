@@ -241,7 +241,7 @@ class ConnectionState:
         self.abandoned: list[EventBuffer] = []
         self._requests: dict[str, SubscriptionRequest] = {}  # those in the outbox
         self.subscribed = 0  # how many subscriptions were written
-        self._confirmed = 0  # those up to this one are confirmed
+        self._confirmed = 0  # those up to this one are confirmed, or were lost
         self._places: dict[str, int] = {}  # the number of a name's subscription on this socket
         self._probe: Probe | None = None  # the last one that is not answered
         self._suspects: dict[str, None] = {}
@@ -383,6 +383,10 @@ class ConnectionState:
             self.outbox.discard(opposite)
             if opposite.subscribe and name == self._tested:
                 self._tested = None
+                self._test_next()
+            elif subscribe and name not in self._places:
+                # It was a suspect when nobody wanted it any more.
+                self._suspects[name] = None
                 self._test_next()
             return
         if subscribe and (self._suspects or self._tested):
@@ -555,17 +559,19 @@ class ConnectionState:
         if self._tested is not None:
             if self._tested in self._places:
                 self._refuse(self._tested, error)
+                # It was allowed once on this socket, perhaps.
+                self._request(self._tested, False)
                 return
-        elif suspects := self._unconfirmed():
-            for name in suspects:
+        elif self._fence > self._confirmed:
+            return  # one more of those that were not confirmed
+        elif self.subscribed > self._confirmed:
+            for name in self._unconfirmed():
                 del self._places[name]
                 self._suspects[name] = None
             self._fence = self.subscribed
             self._refusal = error
             self._ask()
             return
-        elif self._fence > self._confirmed:
-            return  # one more of those that were not confirmed
         self._set_change(StatusChange(self.change.status, error))
 
     # Inside
@@ -668,9 +674,8 @@ class ConnectionState:
             self._tested = None
             self._refuse(tested, cause)
             return True
-        unconfirmed = self._unconfirmed()
-        self._suspects.update(dict.fromkeys(unconfirmed))
-        return bool(unconfirmed or self._suspects)
+        self._suspects.update(dict.fromkeys(self._unconfirmed()))
+        return self.subscribed > self._confirmed or bool(self._suspects)
 
     def _refuse(self, name: str, error: ActorError) -> None:
         logger.warning("events %r: the actor refuses the subscription: %s", name, error)
@@ -683,6 +688,7 @@ class ConnectionState:
             self._lost_at = max(last_message, self._opened_at)
         self.outbox.is_paused = False
         self._places.clear()
+        self._confirmed = self.subscribed
         self._fence = 0
         self._refusal = None
         if self._tested is not None:

@@ -124,6 +124,15 @@ class Actor:
         then made all the same.
         """
 
+    async def can_subscribe(self, connection: ActorConnection, event: str) -> bool:
+        """Called before a connection is subscribed to an event; it may take five seconds.
+
+        It stands for the ``canSubscribe`` of all events. False refuses with ``auth.forbidden``;
+        raise a `UserError` or an `ActorError` to refuse with that. 2.1 and 2.2 answer with an
+        error that belongs to no call, 2.3 closes the connection. 2.0 does not ask.
+        """
+        return True
+
     async def on_disconnect(self, connection: ActorConnection) -> None:
         """Called when a connection has ended, and after every call over HTTP."""
 

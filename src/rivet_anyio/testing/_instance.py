@@ -251,7 +251,7 @@ class Instance:
             ActorError: when it does not, or takes too long.
             Exception: what the hook raised.
         """
-        await self._ask(connection, "on_before_connect")
+        await self._ask(connection, "on_before_connect", connection)
 
     async def welcome(self, connection: ActorConnection) -> None:
         """Notify the actor of a connection that is one of its own now.
@@ -262,16 +262,28 @@ class Instance:
         """
         connection._may_send = self._host.release.has_engine
         try:
-            await self._ask(connection, "on_connect")
+            await self._ask(connection, "on_connect", connection)
         finally:
             connection._may_send = True
 
-    async def _ask(self, connection: ActorConnection, hook: str) -> None:
+    async def admit_subscription(self, connection: ActorConnection, event: str) -> None:
+        """Ask the actor whether a connection may be subscribed to an event.
+
+        Raises:
+            ActorError: when it may not, or the actor takes too long.
+            Exception: what the hook raised.
+        """
+        if self._host.release.minor == 0:
+            return
+        with self.signing():
+            if not await self._ask(connection, "can_subscribe", connection, event):
+                raise ActorError("auth", "forbidden", "Forbidden")
+
+    async def _ask(self, connection: ActorConnection, hook: str, *args: object) -> Any:
         token = current_connection.set(connection)
         try:
             with move_on_after(HOOK_SECONDS):
-                await getattr(self.actor, hook)(connection)
-                return
+                return await getattr(self.actor, hook)(*args)
         finally:
             current_connection.reset(token)
         if self._host.release.has_engine:

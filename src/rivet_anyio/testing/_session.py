@@ -142,8 +142,10 @@ class Session:
             self._waiting.append(message)
             if not self._is_working:
                 await self._begin(self._work_off)
+        elif isinstance(message, SubscriptionRequest):
+            await self._subscribe(message)
         else:
-            await self._begin(partial(self._handle, message))
+            await self._begin(partial(self._act, message))
 
     async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start it; as in JavaScript, it runs to its first await before anything else."""
@@ -161,17 +163,30 @@ class Session:
 
     async def _handle(self, message: ActionRequest | SubscriptionRequest) -> None:
         if isinstance(message, SubscriptionRequest):
-            self._subscribe(message)
+            await self._subscribe(message)
         else:
             await self._act(message)
 
-    def _subscribe(self, message: SubscriptionRequest) -> None:
+    async def _subscribe(self, message: SubscriptionRequest) -> None:
         if message.subscribe:
+            try:
+                await self._instance.admit_subscription(self.connection, message.name)
+            except Exception as error:
+                self._refuse_subscription(message.name, error)
+                return
             self._subscriptions.add(message.name)
             self._record(Subscribed, self.connection.id, message.name)
         else:
             self._subscriptions.discard(message.name)
             self._record(Unsubscribed, self.connection.id, message.name)
+
+    def _refuse_subscription(self, event: str, error: Exception) -> None:
+        """2.3 closes the connection, those before it send an error that belongs to no call."""
+        seen = failure(self._instance, f"can_subscribe of {event!r}", error)
+        if self._host.release.has_engine:
+            self._line.close(1011, f"{seen.group}.{seen.code}"[:_REASON_BYTES])
+        else:
+            self._line.send_message(self._codec.error(seen, None))
 
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance

@@ -451,6 +451,7 @@ class ActorHandle:
         connect_timeout: float | None = None,
         close_timeout: float | None = None,
         retry: Retry | None = None,
+        wait_for_server: bool = False,
     ) -> Connection:
         """A connection to the actor, open inside ``async with handle.connect() as conn``.
 
@@ -461,6 +462,10 @@ class ActorHandle:
             connect_timeout: Seconds that one attempt may take; None takes the client's.
             close_timeout: Seconds that the closing handshake may take; None takes the client's.
             retry: Backoff between attempts; None takes the client's.
+            wait_for_server: Entering waits until a server is there, however long that takes, and
+                attempts go on as after a loss. Without it, entering raises when the first
+                attempt fails. Refusals by the actor, certificates that are not accepted, a wrong
+                configuration and errors of `get_params` raise at once in either case.
 
         Raises:
             TypeError: an argument has a wrong type, or `params` cannot travel.
@@ -472,6 +477,7 @@ class ActorHandle:
         check_seconds("connect_timeout", connect_timeout, none=True)
         check_seconds("close_timeout", close_timeout, zero=True, none=True)
         check_instance("retry", retry, Retry)
+        check_flag("wait_for_server", wait_for_server)
         params_json(params)
         if params is None and get_params is None:
             params, get_params = self._params, self._get_params
@@ -485,6 +491,7 @@ class ActorHandle:
             connect_timeout=options.connect_timeout if connect_timeout is None else connect_timeout,
             close_timeout=options.close_timeout if close_timeout is None else close_timeout,
             retry=retry or options.retry,
+            wait_for_server=wait_for_server,
         )
         return Connection(link, self)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
@@ -62,33 +64,46 @@ def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
     return error
 
 
-def is_final(ended: Ended, *, has_been_open: bool, creates: bool) -> bool:
+def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -> bool:
     """Whether another attempt has no point: the actor refused, or nothing was ever there.
 
     Args:
         ended: How the last attempt ended.
         has_been_open: Whether any attempt has led to an open connection.
         creates: Whether an actor that is gone is created anew.
+        waits: Whether a server that is away before the first open connection is waited for.
     """
     cause = ended.cause
     if ended.by_user:
         return not has_been_open
     if isinstance(cause, (ClosedError, ConfigError, TypeError)):
         return True
+    may_be_away = has_been_open or waits
     if isinstance(cause, ActorError):
         if ended.opened:
             return is_refusal(cause)
         if ended.opening is Opening.STALE:
             return not creates
         if ended.opening is Opening.NOT_READY:
-            return ended.explained and not has_been_open
+            return ended.explained and not may_be_away
+        if ended.opening is Opening.AWAY:
+            return not may_be_away
         if ended.opening is not Opening.OTHER:
             return True
         return ended.refused or is_refusal(cause) or not has_been_open
-    if not has_been_open:
+    if not may_be_away or (not has_been_open and _is_not_trusted(cause)):
         return True
     if isinstance(cause, ConnectError) and cause.status is not None:
         return cause.status < 500 and cause.status not in _RETRIED_STATUS
+    return False
+
+
+def _is_not_trusted(cause: BaseException | None) -> bool:
+    """Whether the server's certificate was not accepted."""
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
     return False
 
 

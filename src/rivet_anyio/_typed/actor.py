@@ -311,6 +311,7 @@ class Actor(Generic[Params, Input]):
         connect_timeout: float | None = None,
         close_timeout: float | None = None,
         retry: Retry | None = None,
+        wait_for_server: bool = False,
     ) -> Self:
         """A connection to the actor, open inside ``async with handle.connect() as conn``.
 
@@ -324,6 +325,7 @@ class Actor(Generic[Params, Input]):
             connect_timeout=connect_timeout,
             close_timeout=close_timeout,
             retry=retry,
+            wait_for_server=wait_for_server,
         )
         return self._made(self._handle, connection)
 

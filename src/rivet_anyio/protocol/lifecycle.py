@@ -20,6 +20,7 @@ __all__ = [
     "is_refusal",
     "is_scheduling",
     "is_transient",
+    "is_unplaced",
     "judge",
     "judge_opening",
     "may_ask_again",
@@ -51,6 +52,8 @@ class Opening(enum.Enum):
     """The actor cannot be reached at this moment: try again."""
     REFUSED = "refused"
     """The actor refuses."""
+    AWAY = "away"
+    """The server has no actor of this key yet, and cannot create one at this moment."""
     OTHER = "other"
     """It does not say."""
 
@@ -136,6 +139,11 @@ def may_ask_again(error: ActorError) -> bool:
     if error.ray_id is None:
         return error.group == "actor" and error.code.startswith("destroyed_")
     return judge(error) is not Verdict.FINAL
+
+
+def is_unplaced(error: ActorError) -> bool:
+    """Whether an engine could not create an actor, and does not say why."""
+    return (error.group, error.code) == ("core", "internal_error") and error.actor is None
 
 
 def is_scheduling(error: ActorError) -> bool:

@@ -11,6 +11,7 @@ import anyio
 
 from .._errors import ActorError, ProtocolError
 from .._io.waiting import Signal
+from ..protocol.lifecycle import is_scheduling
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
@@ -74,6 +75,10 @@ class Session:
         instance, connection = self._instance, self.connection
         try:
             if self._fault is not None and self._fault.error is not None:
+                if self._host.release.has_engine and is_scheduling(self._fault.error):
+                    # No host is there for the actor: the gateway says so itself.
+                    self._end_with(self._fault.error)
+                    return
                 raise self._fault.error
             try:
                 await instance.ready()

@@ -256,6 +256,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "connect_timeout": seconds(none=True),
         "close_timeout": seconds(zero=True, none=True),
         "retry": RETRY,
+        "wait_for_server": flag(),
     },
     "Connection.action": {"name": name(), "args": FREE, "type": FREE},
     "Connection.events": {

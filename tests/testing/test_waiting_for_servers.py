@@ -192,10 +192,11 @@ async def test_params_that_cannot_travel_raise_at_once() -> None:
 async def test_after_the_first_connection_it_is_like_any_other(
     warnings: Callable[[], list[str]],
 ) -> None:
-    async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
-        async with waiting(client) as conn:
-            await server.restart(downtime=300)
-            assert await conn.echo(3) == 3
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(retry=ONE_SECOND) as client,
+        waiting(client) as conn,
+    ):
+        await server.restart(downtime=300)
+        assert await conn.echo(3) == 3
     assert warnings() == []
-
-

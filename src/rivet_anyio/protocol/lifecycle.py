@@ -75,6 +75,13 @@ _NOT_READY: Final = frozenset(
         ("envoy", "actor_generation_mismatch"),
     }
 )
+_UNPLACED: Final = frozenset(
+    {
+        ("namespace", "not_found"),
+        ("actor", "no_runner_config_configured"),
+        ("core", "internal_error"),
+    }
+)
 _SCHEDULING: Final = frozenset(
     {"actor_ready_timeout", "actor_runner_failed", "actor_wake_retries_exceeded"}
 )
@@ -142,8 +149,11 @@ def may_ask_again(error: ActorError) -> bool:
 
 
 def is_unplaced(error: ActorError) -> bool:
-    """Whether an engine could not create an actor, and does not say why."""
-    return (error.group, error.code) == ("core", "internal_error") and error.actor is None
+    """Whether an engine could not look an actor up or create it.
+
+    One that has just been started has no namespace and knows no host yet.
+    """
+    return error.actor is None and (error.group, error.code) in _UNPLACED
 
 
 def is_scheduling(error: ActorError) -> bool:

@@ -234,6 +234,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "args": FREE,
         "type": FREE,
         "skip_ready_wait": SKIP,
+        "retry_for": seconds(none=True),
     },
     "ActorHandle.send": {"queue": path_name("jobs"), "body": FREE},
     "ActorHandle.send_and_wait": {
@@ -258,7 +259,12 @@ TABLE: dict[str, dict[str, Any]] = {
         "retry": RETRY,
         "wait_for_server": flag(),
     },
-    "Connection.action": {"name": name(), "args": FREE, "type": FREE},
+    "Connection.action": {
+        "name": name(),
+        "args": FREE,
+        "type": FREE,
+        "retry_for": seconds(none=True),
+    },
     "Connection.events": {
         "name": name(),
         "type": FREE,
@@ -283,7 +289,11 @@ TABLE: dict[str, dict[str, Any]] = {
         "sleep": function(none=False),
     },
     "Retry.delay": {"attempt": "the library's own number"},
-    "action": {"name": name()},
+    "action": {
+        "name": name(none=True),
+        "idempotent": flag(),
+        "retry_for": seconds(none=True),
+    },
     "event": {"type": FREE, "name": name(none=True)},
     "queue": {"body": FREE, "response": FREE, "name": name(none=True)},
     "OpenTelemetry": {
@@ -559,7 +569,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorHandle.stream": stream,
     "ActorHandle.websocket": websocket,
     "ActorHandle.connect": connect,
-    "Connection.action": lambda e, name: e.conn.action(name),
+    "Connection.action": lambda e, name="ping", **g: e.conn.action(name, **g),
     "Connection.events": lambda e, **g: e.conn.events(**{"name": "x", **g}).aclose(),
     "Connection.next_event": lambda e, name: e.conn.next_event(name),
     "Connection.send": lambda e, queue: e.conn.send(queue, 1),
@@ -567,7 +577,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorWebSocket.send": send_on_websocket,
     "ActorWebSocket.aclose": close_websocket,
     "Retry": lambda e, **g: Retry(**g),
-    "action": lambda e, name: action(name),
+    "action": lambda e, name="x", **g: action(name, **{"idempotent": "retry_for" in g, **g}),
     "event": lambda e, **g: event(**g),
     "queue": lambda e, **g: queue(**g),
     "OpenTelemetry": lambda e, **g: OpenTelemetry(**g),

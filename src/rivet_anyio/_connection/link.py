@@ -74,6 +74,7 @@ class Link:
         core: The client.
         subject: What observers are told of the actor.
         socket: The WebSocket of the moment.
+        retry: Backoff between attempts.
 
     Args:
         core: The client.
@@ -118,7 +119,7 @@ class Link:
         self._skip_ready_wait = skip_ready_wait
         self._connect_timeout = connect_timeout
         self._close_timeout = close_timeout
-        self._retry = retry
+        self.retry = retry
         self._first: Attempts | None = None  # until the first Init
         self._waits = wait_for_server  # until the first Init
         self._warned_at = -math.inf
@@ -257,10 +258,10 @@ class Link:
         lost = ConnectionLostError("the connection's task was cancelled from outside")
         try:
             with foreign_cancellation(lost):
-                self._first = None if self._waits else Attempts(self._retry)
+                self._first = None if self._waits else Attempts(self.retry)
                 # No local name holds the end of an attempt: it would live until the next one.
                 while (delay := self._judge(await self._observed_attempt())) is not None:
-                    await self._retry.sleep(delay)
+                    await self.retry.sleep(delay)
                     self.state.attempt_begins()
         except Exception as failure:
             if self.state.init is not None:
@@ -283,7 +284,7 @@ class Link:
         if self._first is not None:
             assert isinstance(ended.cause, ActorError)
             return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
-        delay = delay_after(ended, state.failures, self._retry)
+        delay = delay_after(ended, state.failures, self.retry)
         if self._waits:
             self.core.forget_server()
             self._warn(ended.cause)

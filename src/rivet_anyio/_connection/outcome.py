@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
-
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from .._gateway.errors import close_as_error
+from .._gateway.errors import close_as_error, is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
 from ..protocol.lifecycle import Opening, code_error, is_refusal
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
 
-_RETRIED_STATUS = (408, 425, 429)
 _RESTARTING_CODES = (1012, 1013)
 _RESTART_SECONDS = 1.0
 
@@ -91,20 +88,9 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -
         if ended.opening is not Opening.OTHER:
             return True
         return ended.refused or is_refusal(cause) or not has_been_open
-    if not may_be_away or (not has_been_open and _is_not_trusted(cause)):
+    if not may_be_away or (not has_been_open and is_not_trusted(cause)):
         return True
-    if isinstance(cause, ConnectError) and cause.status is not None:
-        return cause.status < 500 and cause.status not in _RETRIED_STATUS
-    return False
-
-
-def _is_not_trusted(cause: BaseException | None) -> bool:
-    """Whether the server's certificate was not accepted."""
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return isinstance(cause, ConnectError) and refuses_for_good(cause)
 
 
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:

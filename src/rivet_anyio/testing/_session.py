@@ -189,9 +189,9 @@ class Session:
         """2.3 closes the connection, those before it send an error that belongs to no call."""
         seen = failure(self._instance, f"can_subscribe of {event!r}", error)
         if self._host.release.has_engine:
-            self._line.close(1011, f"{seen.group}.{seen.code}"[:_REASON_BYTES])
+            self._channel.close(1011, f"{seen.group}.{seen.code}"[:_REASON_BYTES])
         else:
-            self._line.send_message(self._codec.error(seen, None))
+            self._channel.send_message(self._codec.error(seen, None))
 
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance

@@ -1,7 +1,7 @@
 """A worker that SIGTERM ends politely: what it is doing is finished, for ten seconds at most.
 
 It takes messages from a room and writes each into a ledger, slowly. A second signal ends it at
-once.
+once. It may start before its server.
 """
 
 import signal
@@ -34,7 +34,9 @@ async def stop_politely(
 async def main() -> None:
     async with Client() as client, anyio.create_task_group() as tasks:
         ledger = client.ledger.get_or_create("polite-worker")
-        async with client.chatRoom.get_or_create("polite-worker").connect() as conn:
+        async with client.chatRoom.get_or_create("polite-worker").connect(
+            wait_for_server=True
+        ) as conn:
             messages = conn.events("message", type=dict[str, str], overflow="block")
             await tasks.start(stop_politely, messages, tasks.cancel_scope)
             print("ready", flush=True)

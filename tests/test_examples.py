@@ -19,7 +19,9 @@ from rich.live import Live
 
 from examples import blocking, dashboard, demo, trio_worker, two_connections, web_backend, worker
 from rivet_anyio import Client
+from rivet_anyio._log import logger
 from tests.servers import Server, start_server
+from tests.servers._ports import reserve_port
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 60
@@ -238,6 +240,33 @@ async def test_worker_finishes_what_it_is_doing(
             "finished",
         ]
         assert await ledger.log() == ["first"]
+
+
+async def test_worker_starts_before_its_server(
+    printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned = anyio.Event()
+    monkeypatch.setattr(logger, "warning", lambda *_: warned.set())
+    with reserve_port() as port:
+        endpoint = f"http://127.0.0.1:{port.number}"
+        monkeypatch.setenv("RIVET_ENDPOINT", endpoint)
+        server: Server | None = None
+        try:
+            async with Client(endpoint) as client, anyio.create_task_group() as tasks:
+                with anyio.fail_after(PATIENCE):
+                    tasks.start_soon(worker.main)
+                    await warned.wait()
+                    server = await anyio.to_thread.run_sync(
+                        lambda: start_server("2.2.1", port=port.number)
+                    )
+                    await printed_by_worker.until("ready")
+                    room = client.chatRoom.get_or_create("polite-worker")
+                    await room.sendMessage("early")
+                    await printed_by_worker.until("entry 1 early")
+                    tasks.cancel_scope.cancel()
+        finally:
+            if server is not None:
+                server.close()
 
 
 async def test_worker_ends_at_once_at_a_second_signal(

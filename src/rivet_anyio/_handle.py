@@ -23,10 +23,12 @@ from ._connection.connection import Connection
 from ._connection.link import Link
 from ._convert import check_result_type, convert
 from ._errors import ProtocolError
+from ._gateway.attempts import OneAttempt
 from ._gateway.call import Failed, call_actor, failed
 from ._gateway.context import Core
 from ._gateway.errors import error_of, is_from_gateway, signer
 from ._gateway.queues import check_queues, queue_timeout
+from ._gateway.repeats import repeated
 from ._gateway.resolve import Target
 from ._gateway.server import Server
 from ._http.transport import HttpAnswer, Timeouts, is_encoded, retry_after
@@ -130,21 +132,44 @@ class ActorHandle:
 
     @overload
     async def action(
-        self, name: str, /, *args: Any, skip_ready_wait: bool | None = None
+        self,
+        name: str,
+        /,
+        *args: Any,
+        skip_ready_wait: bool | None = None,
+        retry_for: float | None = None,
     ) -> Any: ...
 
     @overload
     async def action(
-        self, name: str, /, *args: Any, type: type[T], skip_ready_wait: bool | None = None
+        self,
+        name: str,
+        /,
+        *args: Any,
+        type: type[T],
+        skip_ready_wait: bool | None = None,
+        retry_for: float | None = None,
     ) -> T: ...
 
     @overload
     async def action(
-        self, name: str, /, *args: Any, type: Any, skip_ready_wait: bool | None = None
+        self,
+        name: str,
+        /,
+        *args: Any,
+        type: Any,
+        skip_ready_wait: bool | None = None,
+        retry_for: float | None = None,
     ) -> Any: ...
 
     async def action(
-        self, name: str, /, *args: Any, type: Any = Any, skip_ready_wait: bool | None = None
+        self,
+        name: str,
+        /,
+        *args: Any,
+        type: Any = Any,
+        skip_ready_wait: bool | None = None,
+        retry_for: float | None = None,
     ) -> Any:
         """Call an action with one HTTP request.
 
@@ -154,6 +179,11 @@ class ActorHandle:
             type: What to convert the result to, checked by `msgspec.convert`.
             skip_ready_wait: Do not wait at the gateway until the actor is ready; None takes the
                 client's setting.
+            retry_for: The action may run more than once, also at the same time: it is called
+                again after a lost connection, or while its actor or server is away, until it is
+                answered or so many seconds are over. The last error has a note for each attempt
+                before it. The attempt under way at the end of the time is cancelled, which raises
+                `ConnectionLostError`.
 
         Returns:
             What the action returned; nothing (undefined) is None.
@@ -173,11 +203,30 @@ class ActorHandle:
         path = action_path(name)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_result_type(type)
+        if retry_for is None:
+            return await self._observed_action(name, path, args, type, skip_ready_wait, None)
+        check_seconds("retry_for", retry_for)
+        return await repeated(
+            name,
+            lambda once: self._observed_action(name, path, args, type, skip_ready_wait, once),
+            seconds=retry_for,
+            retry=self._core.options.retry,
+        )
+
+    async def _observed_action(
+        self,
+        name: str,
+        path: str,
+        args: tuple[Any, ...],
+        type: Any,
+        skip_ready_wait: bool | None,
+        once: OneAttempt | None,
+    ) -> Any:
         observer = self._core.observer
         if observer is None:
-            return await self._action(name, path, args, type, skip_ready_wait, _NO_CONTEXT)
+            return await self._action(name, path, args, type, skip_ready_wait, once, _NO_CONTEXT)
         with observer.call(Call(self._subject(), "action", name, "http")) as context:
-            return await self._action(name, path, args, type, skip_ready_wait, context)
+            return await self._action(name, path, args, type, skip_ready_wait, once, context)
 
     async def _action(
         self,
@@ -186,6 +235,7 @@ class ActorHandle:
         args: tuple[Any, ...],
         type: Any,
         skip_ready_wait: bool | None,
+        once: OneAttempt | None,
         context: Mapping[str, str],
     ) -> Any:
         async def attempt(server: Server, actor_id: str) -> Any | Failed[Any]:
@@ -196,7 +246,9 @@ class ActorHandle:
                 return failed(answer, server)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
-        output = await call_actor(self._core, self._target, attempt, replaceable=name != "destroy")
+        output = await call_actor(
+            self._core, self._target, attempt, replaceable=name != "destroy", once=once
+        )
         return convert(output, type, f"result of action {name!r}")
 
     async def send(self, queue: str, body: Any) -> None:
@@ -451,6 +503,7 @@ class ActorHandle:
         connect_timeout: float | None = None,
         close_timeout: float | None = None,
         retry: Retry | None = None,
+        wait_for_server: bool = False,
     ) -> Connection:
         """A connection to the actor, open inside ``async with handle.connect() as conn``.
 
@@ -461,6 +514,10 @@ class ActorHandle:
             connect_timeout: Seconds that one attempt may take; None takes the client's.
             close_timeout: Seconds that the closing handshake may take; None takes the client's.
             retry: Backoff between attempts; None takes the client's.
+            wait_for_server: Entering waits until a server is there, however long that takes, and
+                attempts go on as after a loss. Without it, entering raises when the first
+                attempt fails. Refusals by the actor, certificates that are not accepted, a wrong
+                configuration and errors of `get_params` raise at once in either case.
 
         Raises:
             TypeError: an argument has a wrong type, or `params` cannot travel.
@@ -472,6 +529,7 @@ class ActorHandle:
         check_seconds("connect_timeout", connect_timeout, none=True)
         check_seconds("close_timeout", close_timeout, zero=True, none=True)
         check_instance("retry", retry, Retry)
+        check_flag("wait_for_server", wait_for_server)
         params_json(params)
         if params is None and get_params is None:
             params, get_params = self._params, self._get_params
@@ -485,6 +543,7 @@ class ActorHandle:
             connect_timeout=options.connect_timeout if connect_timeout is None else connect_timeout,
             close_timeout=options.close_timeout if close_timeout is None else close_timeout,
             retry=retry or options.retry,
+            wait_for_server=wait_for_server,
         )
         return Connection(link, self)
 

@@ -112,7 +112,8 @@ class Server:
         """Start on the same port with the same storage, and wait until an actor answers."""
         if self._node is not None:
             raise RuntimeError("the server runs already")
-        self._engine_pid.unlink(missing_ok=True)
+        if not self._is_own_engine():
+            self._engine_pid.unlink(missing_ok=True)
         printed = len(self._node_log())
         with self._log.open("ab") as log:
             self._node = subprocess.Popen(
@@ -151,11 +152,10 @@ class Server:
 
     def stop(self) -> None:
         """End all processes in an orderly way: what actors have to save is saved."""
-        if self._node is None:
-            return
-        self._node.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._node.wait(_STOP_TIMEOUT)
+        if self._node is not None:
+            self._node.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._node.wait(_STOP_TIMEOUT)
         # Last, because the actors save into the engine.
         engine = self._engine()
         if engine is not None:
@@ -169,16 +169,28 @@ class Server:
         After that, 2.3 needs half a minute to start: its engine waits that long until it is sure
         that the one which had the actors before is dead.
         """
-        if self._node is None:
-            return
-        _processes.send_group(self._node.pid, signal.SIGKILL)
-        self._node.wait()
+        if self._node is not None:
+            _processes.send_group(self._node.pid, signal.SIGKILL)
+            self._node.wait()
         # Looked up only now: there is no one left who could still spawn it.
         engine = self._engine()
         if engine is not None:
             _processes.send(engine, signal.SIGKILL)
             if not _processes.wait_gone(engine, _STOP_TIMEOUT):
                 raise RuntimeError(f"process {engine} survived SIGKILL")
+        if self._node is not None and self._node.stdin is not None:
+            self._node.stdin.close()
+        self._node = None
+
+    def kill_host(self) -> None:
+        """End at once the process that runs the actors; an engine goes on without it.
+
+        `start` brings it back.
+        """
+        if self._node is None:
+            return
+        _processes.send(self._node.pid, signal.SIGKILL)
+        self._node.wait()
         if self._node.stdin is not None:
             self._node.stdin.close()
         self._node = None

@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 from anyio.lowlevel import checkpoint
 
 from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
-from .._checks import check_name
+from .._checks import check_name, check_seconds
 from .._convert import check_result_type, convert
+from .._gateway.repeats import repeated
 from .._observe import Call
 from .._types import QueueResult
 from ..protocol.messages import Raw
@@ -82,23 +83,32 @@ class Connection:
         return f"<Connection to {self._handle!r} {self.status}>"
 
     @overload
-    async def action(self, name: str, /, *args: Any) -> Any: ...
+    async def action(self, name: str, /, *args: Any, retry_for: float | None = None) -> Any: ...
 
     @overload
-    async def action(self, name: str, /, *args: Any, type: type[T]) -> T: ...
+    async def action(
+        self, name: str, /, *args: Any, type: type[T], retry_for: float | None = None
+    ) -> T: ...
 
     @overload
-    async def action(self, name: str, /, *args: Any, type: Any) -> Any: ...
+    async def action(
+        self, name: str, /, *args: Any, type: Any, retry_for: float | None = None
+    ) -> Any: ...
 
-    async def action(self, name: str, /, *args: Any, type: Any = Any) -> Any:
+    async def action(
+        self, name: str, /, *args: Any, type: Any = Any, retry_for: float | None = None
+    ) -> Any:
         """Call an action over the connection.
 
-        While the connection is away, the call waits until it is back. It is sent once at most.
+        While the connection is away, the call waits until it is back. It is sent once at most,
+        unless `retry_for` allows more.
 
         Args:
             name: The action's name as the server knows it.
             args: Its arguments; docs/values.md says what travels.
             type: What to convert the result to, checked by `msgspec.convert`.
+            retry_for: The action may run more than once: as for `ActorHandle.action`. The time
+                also ends a call that waits until the connection is back.
 
         Returns:
             What the action returned; nothing (undefined) is None.
@@ -114,6 +124,20 @@ class Connection:
         """
         name = check_name("action", name)
         check_result_type(type)
+        if retry_for is None:
+            return await self._observed_action(name, args, type)
+        check_seconds("retry_for", retry_for)
+        link = self._link
+        link.check_usable()
+        return await repeated(
+            name,
+            lambda _: self._observed_action(name, args, type),
+            seconds=retry_for,
+            retry=link.retry,
+            is_over=lambda: not link.state.is_open,
+        )
+
+    async def _observed_action(self, name: str, args: tuple[Any, ...], type: Any) -> Any:
         link = self._link
         observer = link.core.observer
         if observer is None:

@@ -31,7 +31,14 @@ from .._websocket.frames import RFC6455Framer
 from .._websocket.framing import Close
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import codec_for
-from ..protocol.lifecycle import Opening, Verdict, judge, judge_opening, may_ask_again
+from ..protocol.lifecycle import (
+    Opening,
+    Verdict,
+    is_unplaced,
+    judge,
+    judge_opening,
+    may_ask_again,
+)
 from ..protocol.messages import Raw
 from ..protocol.session import Session
 from .events import (
@@ -55,6 +62,8 @@ _BUFFER_BYTES = 64 * 1024 * 1024
 _HEALTHY_SECONDS = 2.0
 """A connection that lasted so long was healthy, although nothing was received on it."""
 _EXPLAIN_SECONDS = 5.0
+_WARN_SECONDS = 60.0
+"""How often a connection that waits for its server says so."""
 
 
 class Link:
@@ -65,6 +74,7 @@ class Link:
         core: The client.
         subject: What observers are told of the actor.
         socket: The WebSocket of the moment.
+        retry: Backoff between attempts.
 
     Args:
         core: The client.
@@ -75,6 +85,7 @@ class Link:
         connect_timeout: Seconds that one attempt may take.
         close_timeout: Seconds that the closing handshake may take.
         retry: Backoff between attempts.
+        wait_for_server: Repeat attempts without end before the first Init, too.
     """
 
     _backend: Backend  # from `enter` on
@@ -90,9 +101,12 @@ class Link:
         connect_timeout: float,
         close_timeout: float,
         retry: Retry,
+        wait_for_server: bool,
     ) -> None:
         self.state = ConnectionState(
-            creates=target.creation is not None, confirm_seconds=connect_timeout
+            creates=target.creation is not None,
+            confirm_seconds=connect_timeout,
+            waits=wait_for_server,
         )
         self.core = core
         self.subject: Subject | None = None
@@ -105,8 +119,10 @@ class Link:
         self._skip_ready_wait = skip_ready_wait
         self._connect_timeout = connect_timeout
         self._close_timeout = close_timeout
-        self._retry = retry
+        self.retry = retry
         self._first: Attempts | None = None  # until the first Init
+        self._waits = wait_for_server  # until the first Init
+        self._warned_at = -math.inf
         self._tasks = SilentTasks()
         self._supervised = Signal()
 
@@ -242,10 +258,10 @@ class Link:
         lost = ConnectionLostError("the connection's task was cancelled from outside")
         try:
             with foreign_cancellation(lost):
-                self._first = Attempts(self._retry, self.core.time)
+                self._first = None if self._waits else Attempts(self.retry, self.core.time)
                 # No local name holds the end of an attempt: it would live until the next one.
                 while (delay := self._judge(await self._observed_attempt())) is not None:
-                    await self._retry.sleep(delay)
+                    await self.retry.sleep(delay)
                     self.state.attempt_begins()
         except Exception as failure:
             if self.state.init is not None:
@@ -264,10 +280,14 @@ class Link:
             raise ended.cause
         if ended.opened:
             self._first = None
+            self._waits = False
         if self._first is not None:
             assert isinstance(ended.cause, ActorError)
             return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
-        delay = delay_after(ended, state.failures, self._retry)
+        delay = delay_after(ended, state.failures, self.retry)
+        if self._waits:
+            self.core.forget_server()
+            self._warn(ended.cause)
         logger.info(
             "%s: %s; next attempt in %.2f s",
             "connection lost" if ended.opened else "no connection",
@@ -277,6 +297,17 @@ class Link:
         )
         state.retry_later(ended.cause)
         return delay
+
+    def _warn(self, cause: BaseException) -> None:
+        now = self._backend.time()
+        if now >= self._warned_at + _WARN_SECONDS:
+            self._warned_at = now
+            logger.warning(
+                "actor %r cannot be reached at %s, and the connection waits until it can: %s",
+                self._target.name,
+                self.core.config.endpoint.url,
+                cause,
+            )
 
     async def _observed_attempt(self) -> Ended:
         observer = self.state.observer
@@ -310,8 +341,11 @@ class Link:
             return Ended(failed.error, opened=False, by_user=True)
         except ActorError as error:
             # What answers a handshake with plain HTTP stands before the actor.
-            is_before = isinstance(error.__cause__, UpgradeRefused) or may_ask_again(error)
+            answers_handshake = isinstance(error.__cause__, UpgradeRefused)
+            is_before = answers_handshake or may_ask_again(error)
             opening = judge_opening(error, has_engine=is_before)
+            if not answers_handshake and is_unplaced(error):
+                opening = Opening.AWAY
             return Ended(error, opened=False, opening=opening)
         except Exception as exc:
             return Ended(exc, opened=False)

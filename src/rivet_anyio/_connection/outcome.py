@@ -5,14 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from .._gateway.errors import close_as_error
+from .._gateway.errors import close_as_error, is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
 from ..protocol.lifecycle import Opening, code_error, is_refusal
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
 
-_RETRIED_STATUS = (408, 425, 429)
 _RESTARTING_CODES = (1012, 1013)
 _RESTART_SECONDS = 1.0
 
@@ -62,34 +61,36 @@ def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
     return error
 
 
-def is_final(ended: Ended, *, has_been_open: bool, creates: bool) -> bool:
+def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -> bool:
     """Whether another attempt has no point: the actor refused, or nothing was ever there.
 
     Args:
         ended: How the last attempt ended.
         has_been_open: Whether any attempt has led to an open connection.
         creates: Whether an actor that is gone is created anew.
+        waits: Whether a server that is away before the first open connection is waited for.
     """
     cause = ended.cause
     if ended.by_user:
         return not has_been_open
     if isinstance(cause, (ClosedError, ConfigError, TypeError)):
         return True
+    may_be_away = has_been_open or waits
     if isinstance(cause, ActorError):
         if ended.opened:
             return is_refusal(cause)
         if ended.opening is Opening.STALE:
             return not creates
         if ended.opening is Opening.NOT_READY:
-            return ended.explained and not has_been_open
+            return ended.explained and not may_be_away
+        if ended.opening is Opening.AWAY:
+            return not may_be_away
         if ended.opening is not Opening.OTHER:
             return True
         return ended.refused or is_refusal(cause) or not has_been_open
-    if not has_been_open:
+    if not may_be_away or (not has_been_open and is_not_trusted(cause)):
         return True
-    if isinstance(cause, ConnectError) and cause.status is not None:
-        return cause.status < 500 and cause.status not in _RETRIED_STATUS
-    return False
+    return isinstance(cause, ConnectError) and refuses_for_good(cause)
 
 
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:

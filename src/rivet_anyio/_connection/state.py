@@ -178,6 +178,7 @@ class ConnectionState:
     Args:
         creates: Whether an actor that is gone is created anew.
         confirm_seconds: How long a server may take to confirm subscriptions after a loss.
+        waits: Whether a server that is away is waited for before the first Init, too.
     """
 
     __slots__ = (
@@ -198,6 +199,7 @@ class ConnectionState:
         "_socket",
         "_suspects",
         "_tested",
+        "_waits",
         "_watchers",
         "abandoned",
         "attempts",
@@ -223,8 +225,9 @@ class ConnectionState:
     codec: Codec
     _new_waiter: Callable[[], Waiter]
 
-    def __init__(self, *, creates: bool, confirm_seconds: float) -> None:
+    def __init__(self, *, creates: bool, confirm_seconds: float, waits: bool = False) -> None:
         self._creates = creates
+        self._waits = waits
         self._confirm_seconds = confirm_seconds
         self.phase = Phase.NEW
         self.change = StatusChange(Status.CONNECTING)
@@ -457,7 +460,12 @@ class ConnectionState:
             self._lose(ended.cause, ended.last_message)
         if is_explained:
             return True
-        return not is_final(ended, has_been_open=self._has_been_open, creates=self._creates)
+        return not is_final(
+            ended,
+            has_been_open=self._has_been_open,
+            creates=self._creates,
+            waits=self._waits,
+        )
 
     def retry_later(self, cause: BaseException) -> None:
         """There will be another attempt after a delay."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._errors import ActorError
+from .._errors import ActorError, ConnectError
 from .._log import logger
 from .._retry import Retry
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "OneAttempt"]
 
 
 _MAX_ATTEMPTS = 10
@@ -59,3 +59,27 @@ class Attempts:
             delay = max(delay, min(retry_after, self._retry.maximum))
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
         return delay
+
+
+class OneAttempt:
+    """Stands in for `Attempts` where the caller repeats: only a stale id is replaced here."""
+
+    def __init__(self) -> None:
+        self._has_replaced = False
+        self._retry_after: float | None = None
+
+    async def wait(
+        self, error: ActorError, *, at_once: bool = False, retry_after: float | None = None
+    ) -> None:
+        """As `Attempts.wait`: return the first time `at_once` is given, else raise `error`."""
+        if at_once and not self._has_replaced:
+            self._has_replaced = True
+            return
+        self._retry_after = retry_after
+        raise error
+
+    def retry_after(self, error: Exception) -> float:
+        """Seconds that the server asked to wait when it answered with this error, or 0."""
+        if isinstance(error, ConnectError) and error.retry_after is not None:
+            return error.retry_after
+        return self._retry_after or 0.0

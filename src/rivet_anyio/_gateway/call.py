@@ -18,7 +18,7 @@ from .._errors import ActorError, RivetError
 from .._http.transport import HttpAnswer, retry_after
 from ..protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
 from ..protocol.management import scheduling_error
-from .attempts import Attempts
+from .attempts import Attempts, OneAttempt
 from .context import Core
 from .errors import call_error, is_from_gateway
 from .resolve import Target, find_by_id
@@ -68,6 +68,7 @@ async def call_actor(
     attempt: Callable[[Server, str], Awaitable[T | Failed[T]]],
     *,
     replaceable: bool = True,
+    once: OneAttempt | None = None,
 ) -> T:
     """Resolve the actor and make attempts until one has an outcome.
 
@@ -76,11 +77,12 @@ async def call_actor(
         target: The actor.
         attempt: Sends the call to an actor id; returns the outcome, or the error it met.
         replaceable: Whether it may go to another actor of the same key when this one is gone.
+        once: The caller repeats the call, which may run more than once.
 
     Raises:
         ActorError: what the last attempt met.
     """
-    attempts = Attempts(core.options.retry, core.time)
+    attempts = once or Attempts(core.options.retry, core.time)
     while True:
         server = await core.server()
         try:
@@ -107,8 +109,8 @@ async def call_actor(
                 return _own(refusal)
             target.forget(actor_id)
             # An action can destroy its actor and then say anything, but RivetKit 2.2 names the id.
-            did_not_run = refusal.from_gateway or actor_id in error.message
-            if target.is_fixed or not (refusal.may_repeat and replaceable and did_not_run):
+            may_run = once is not None or refusal.from_gateway or actor_id in error.message
+            if target.is_fixed or not (refusal.may_repeat and replaceable and may_run):
                 raise error
         elif not refusal.may_repeat:
             raise error

@@ -183,6 +183,10 @@ class Core:
         if self._transport is not None:
             self._transport.lost(server.endpoint.url)
 
+    def forget_server(self) -> None:
+        """No server answered as it should: the next `server` asks for its metadata again."""
+        self._server = None
+
     async def _find_server(self) -> Server:
         first = self._make_server(self.config.endpoint, self.config.headers, None)
         if not self._metadata_lookup:

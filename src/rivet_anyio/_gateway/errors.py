@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -24,10 +25,20 @@ from ..protocol.messages import actor_error
 from ..protocol.values import quote
 from .server import Server
 
-__all__ = ["call_error", "close_as_error", "close_as_loss", "error_of", "is_from_gateway", "signer"]
+__all__ = [
+    "call_error",
+    "close_as_error",
+    "close_as_loss",
+    "error_of",
+    "is_from_gateway",
+    "is_not_trusted",
+    "refuses_for_good",
+    "signer",
+]
 
 
 _PROXY_FAILED = (502, 503, 504)
+_RETRIED_STATUS = (408, 425, 429)
 
 
 def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
@@ -126,6 +137,21 @@ def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
     if server.version is not None and not server.version.signs_answers:
         return False
     return HEADER_ERROR in headers or "application/" in headers.get("content-type", "")
+
+
+def refuses_for_good(error: ConnectError) -> bool:
+    """Whether an HTTP status in place of a connection says that another attempt has no point."""
+    status = error.status
+    return status is not None and status < 500 and status not in _RETRIED_STATUS
+
+
+def is_not_trusted(error: BaseException | None) -> bool:
+    """Whether the server's certificate was not accepted."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def close_as_error(close: Close) -> RivetError:

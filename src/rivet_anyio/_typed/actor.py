@@ -224,12 +224,15 @@ class Actor(Generic[Params, Input]):
         """As `ActorHandle.gateway_url`."""
         return await self._handle.gateway_url()
 
-    async def action(self, name: str, /, *args: Any, type: Any = Any) -> Any:
+    async def action(
+        self, name: str, /, *args: Any, type: Any = Any, retry_for: float | None = None
+    ) -> Any:
         """Call an action that the class does not describe, by the server's name.
 
         As `Connection.action` on a connection, as `ActorHandle.action` on a handle.
         """
-        return await (self._connection or self._handle).action(name, *args, type=type)
+        caller = self._connection or self._handle
+        return await caller.action(name, *args, type=type, retry_for=retry_for)
 
     async def send(self, queue: ActorQueue[Self, T, Any], body: T) -> None:
         """Put a message into one of the actor's queues, as `ActorHandle.send`.
@@ -311,6 +314,7 @@ class Actor(Generic[Params, Input]):
         connect_timeout: float | None = None,
         close_timeout: float | None = None,
         retry: Retry | None = None,
+        wait_for_server: bool = False,
     ) -> Self:
         """A connection to the actor, open inside ``async with handle.connect() as conn``.
 
@@ -324,6 +328,7 @@ class Actor(Generic[Params, Input]):
             connect_timeout=connect_timeout,
             close_timeout=close_timeout,
             retry=retry,
+            wait_for_server=wait_for_server,
         )
         return self._made(self._handle, connection)
 
@@ -525,7 +530,9 @@ class Actor(Generic[Params, Input]):
         """Call an action of the class; both ways of calling name it alike in errors."""
         caller = self._connection or self._handle
         name = self._handle.name
-        output = await caller.action(action.server_name, *action.arguments(name, args, kwargs))
+        output = await caller.action(
+            action.server_name, *action.arguments(name, args, kwargs), retry_for=action.retry_for
+        )
         return action.result(name, output)
 
     def _check_member(self, member: Any, kind: type[Any]) -> None:

@@ -24,7 +24,7 @@ from typing import (
 
 import msgspec
 
-from .._checks import check_name
+from .._checks import check_flag, check_name, check_seconds
 from .._connection.events import NamedEvent
 from .._convert import convert
 from .._types import NOT_GIVEN
@@ -68,6 +68,8 @@ Rename = (
 """As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
 
 _SERVER_NAME = "__rivet_name__"
+_RETRY_FOR = "__rivet_retry_for__"
+_RETRY_SECONDS = 30.0
 
 
 def renamed(name: str, rename: Rename | None) -> str:
@@ -115,6 +117,7 @@ class Action:
     def __init__(self, owner: type[Any], function: Callable[..., Any], server_name: str) -> None:
         self.name = function.__name__
         self.server_name = server_name
+        self.retry_for: float | None = getattr(function, _RETRY_FOR, None)
         self.place = f"{owner.__qualname__}.{self.name}"
         self._function = function
         parameters = list(inspect.signature(function).parameters.values())
@@ -399,12 +402,34 @@ def queue(body: Any = NOT_GIVEN, response: Any = Any, /, *, name: str | None = N
     return Queue(body, response, name)
 
 
-def action(name: str, /) -> Callable[[Stub], Stub]:
-    """Give an action's stub the server's name: ``@action("math.add")`` above its ``async def``."""
-    name = check_name("action", name)
+def action(
+    name: str | None = None, /, *, idempotent: bool = False, retry_for: float | None = None
+) -> Callable[[Stub], Stub]:
+    """Say more of an action than its stub does: ``@action("math.add")`` above its ``async def``.
+
+    Args:
+        name: Its name at the server, where the class's ``rename`` does not give it.
+        idempotent: It may run more than once, also at the same time: calls are repeated as by
+            ``retry_for=`` of `ActorHandle.action`.
+        retry_for: For how many seconds an idempotent action is repeated; None: 30.
+
+    Raises:
+        TypeError: an argument has a wrong type.
+        ValueError: the name is empty, `retry_for` is not a finite number of seconds, more than 0,
+            or it is given for an action that is not idempotent.
+    """
+    if name is not None:
+        name = check_name("action", name)
+    check_flag("idempotent", idempotent)
+    check_seconds("retry_for", retry_for, none=True)
+    if retry_for is not None and not idempotent:
+        raise ValueError("retry_for is for actions that may run more than once: idempotent=True")
 
     def mark(stub: Stub) -> Stub:
-        setattr(stub, _SERVER_NAME, name)
+        if name is not None:
+            setattr(stub, _SERVER_NAME, name)
+        if idempotent:
+            setattr(stub, _RETRY_FOR, _RETRY_SECONDS if retry_for is None else retry_for)
         return stub
 
     return mark

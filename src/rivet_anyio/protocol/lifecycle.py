@@ -21,6 +21,7 @@ __all__ = [
     "is_refusal",
     "is_scheduling",
     "is_transient",
+    "is_unplaced",
     "judge",
     "judge_opening",
     "may_ask_again",
@@ -56,6 +57,8 @@ class Opening(enum.Enum):
     """The actor cannot be reached at this moment: try again."""
     REFUSED = "refused"
     """The actor refuses."""
+    AWAY = "away"
+    """The server has no actor of this key yet, and cannot create one at this moment."""
     OTHER = "other"
     """It does not say."""
 
@@ -75,6 +78,13 @@ _NOT_READY: Final = frozenset(
         # The gateway's route was older than the actor; it finds the new one, or none.
         ("envoy", "actor_not_found"),
         ("envoy", "actor_generation_mismatch"),
+    }
+)
+_UNPLACED: Final = frozenset(
+    {
+        ("namespace", "not_found"),
+        ("actor", "no_runner_config_configured"),
+        ("core", "internal_error"),
     }
 )
 _SCHEDULING: Final = frozenset(
@@ -141,6 +151,14 @@ def may_ask_again(error: ActorError) -> bool:
     if error.ray_id is None:
         return error.group == "actor" and error.code.startswith("destroyed_")
     return judge(error) is not Verdict.FINAL
+
+
+def is_unplaced(error: ActorError) -> bool:
+    """Whether an engine could not look an actor up or create it.
+
+    One that has just been started has no namespace and knows no host yet.
+    """
+    return error.actor is None and (error.group, error.code) in _UNPLACED
 
 
 def is_scheduling(error: ActorError) -> bool:

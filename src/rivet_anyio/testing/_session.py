@@ -11,7 +11,7 @@ import anyio
 
 from .._errors import ActorError, ProtocolError
 from .._io.waiting import Signal
-from ..protocol.lifecycle import PROBE
+from ..protocol.lifecycle import PROBE, is_scheduling
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
@@ -84,7 +84,11 @@ class Session:
         instance, connection = self._instance, self.connection
         try:
             if self._fault is not None and self._fault.error is not None:
-                if self._fault.error.group == "guard":
+                error = self._fault.error
+                if error.group == "guard" or (
+                    self._host.release.has_engine and is_scheduling(error)
+                ):
+                    # No host is there for the actor: the gateway says so itself.
                     self._end_with(self._fault.error)
                     return
                 raise self._fault.error

@@ -16,7 +16,7 @@ import time
 import anyio
 
 from rivet_anyio import Client, Retry, Status
-from tests.peers.raw import Peer, close, serving, text
+from tests.peers.raw import Peer, close, response, serving, text
 
 backend, how = sys.argv[1:]
 QUIET = 2.0
@@ -27,8 +27,10 @@ async def talk(peer):
         await peer.upgrade()
     else:
         await peer.open()
-        if how != "stopped":
+        if how != "stopped" or peer.number > 1:
             await peer.frame()  # the subscription
+    if peer.number > 1 and not how.startswith("socket"):
+        await peer.send(response(*await peer.action()))  # which confirms it
     if peer.number == 1 and how == "stopped":
         ids = []
         while len(ids) < 2:

@@ -436,7 +436,7 @@ class ActorHandle:
                 headers=[
                     (n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw
                 ],
-                content=content_of(request),
+                content=content_of(request, options),
                 timeouts=timeouts,
             )
             response = ActorResponse(answer, request, self._core.options.max_message_size)

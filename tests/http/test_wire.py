@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -257,3 +258,28 @@ async def test_an_endpoint_that_moved(kind: str, carrier: str) -> None:
                     continue
                 break
             assert new.last(kind)
+
+
+async def test_a_body_that_is_not_wanted_is_closed() -> None:
+    """A refusal ends the user's generator there and then."""
+    closed = False
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal closed
+        try:
+            while True:
+                yield LONG
+        finally:
+            await anyio.lowlevel.checkpoint()
+            closed = True
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(whole(b"no", status="413 Content Too Large"))
+        await peer.silence()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            actor = client.x.get_for_id(ACTOR)
+            response = await actor.fetch("fetch", method="POST", content=pieces())
+        assert response.status_code == 413 and closed

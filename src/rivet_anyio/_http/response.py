@@ -6,6 +6,7 @@ This is the only module of the wire that imports httpx, so it is imported at its
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from inspect import isasyncgen
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -42,12 +43,19 @@ def build_request(
         raise ConfigError(f"the request cannot be sent: {exc}") from exc
 
 
-def content_of(request: httpx.Request) -> bytes | AsyncIterable[bytes] | None:
-    """The body of a request.
+def content_of(
+    request: httpx.Request, options: Mapping[str, Any]
+) -> bytes | AsyncIterable[bytes] | None:
+    """The body of a request that was built with these options.
+
+    A generator is given as it is, without httpx's wrapper, so that it can be closed.
 
     Raises:
         TypeError: it can be read only by a program that is not asynchronous.
     """
+    given: Any = options.get("content")
+    if isasyncgen(given):
+        return cast("AsyncIterable[bytes]", given)
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):
         return request.content or None

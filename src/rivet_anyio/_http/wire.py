@@ -11,6 +11,7 @@ import math
 import ssl
 from collections.abc import AsyncIterable, Mapping
 from functools import partial
+from inspect import isasyncgen
 from typing import NamedTuple
 
 import anyio
@@ -570,10 +571,9 @@ def _url(origin: Origin) -> str:
 
 async def _close_iterator(iterator: object) -> None:
     """Let an asynchronous generator clean up here, and not when it is collected."""
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
+    if isasyncgen(iterator):
         with CancelScope(shield=True):
-            await aclose()
+            await iterator.aclose()
 
 
 def _seconds(timeout: float | None) -> float:

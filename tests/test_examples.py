@@ -78,6 +78,7 @@ PRINTED = {
         "200 ['hello', 'again']",
         "422 {'code': 'my_code', 'metadata': {'detail': 'details'}}",
     ],
+    "forwarding": ["200 PUT ?page=2 hello", "404 status 404", "400"],
     "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
     "http2": ["a call: 1", "a connection: 2"],
     "errors": [

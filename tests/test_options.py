@@ -31,6 +31,7 @@ from rivet_anyio import (
     Retry,
     action,
     event,
+    forward,
     queue,
 )
 from rivet_anyio.otel import OpenTelemetry
@@ -280,6 +281,23 @@ TABLE: dict[str, dict[str, Any]] = {
         "path": path(),
         "skip_ready_wait": SKIP,
         "max_message_size": size(none=True),
+        "subprotocols": Values(
+            [None, 0, "chat", b"chat", [1], [""], ["a b"], ["a", "a"], ["rivet"], ["RIVET_x"], {1}],
+            [(), ["chat"], ["v1", "v2"]],
+        ),
+    },
+    "ActorHandle.gateway_url": {"path": path(), "by": choice("id", "key")},
+    "forward": {
+        "handle": Values([0, None, "x", True, math.nan, *WRONG], []),
+        "method": Values([None, 0, True, b"GET", "", "G T", "GET\r\n", "ü"], ["PUT"]),
+        "target": Values(
+            [*path().bad, "", "x", "*", "http://h/", "/?rvt-key=x"], ["/", "/x?a=b", Text("/x")]
+        ),
+        "headers": Values(
+            [0, None, "a: b", [1], [("a",)], [("a", 1)], [("a b", "c")], {"a": "b\r\nc: d"}],
+            [(), {}, [("a", "b"), ("a", "c")], {"x-rivet-actor": "y"}],
+        ),
+        "content": Values([0, True, [], object(), math.nan], [None, b"x", "ü"]),
     },
     "ActorHandle.connect": {
         "params": PARAMS,
@@ -643,6 +661,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorHandle.fetch": lambda e, **g: e.handle.fetch(**{"path": "x", **g}),
     "ActorHandle.stream": stream,
     "ActorHandle.websocket": websocket,
+    "ActorHandle.gateway_url": lambda e, **g: e.handle.gateway_url(**g),
+    "forward": lambda e, **g: forward(**{"handle": e.handle, "method": "GET", "target": "/", **g}),
     "ActorHandle.connect": connect,
     "Connection.action": lambda e, name="ping", **g: e.conn.action(name, **g),
     "Connection.events": lambda e, **g: e.conn.events(**{"name": "x", **g}).aclose(),

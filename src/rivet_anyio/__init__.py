@@ -18,6 +18,7 @@ from ._errors import (
     RivetError,
     TransportError,
 )
+from ._forward import forward
 from ._handle import ActorHandle
 from ._management import Management
 from ._raw_websocket import ActorWebSocket
@@ -67,5 +68,6 @@ __all__ = [
     "__version__",
     "action",
     "event",
+    "forward",
     "queue",
 ]

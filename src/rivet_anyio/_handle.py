@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
 from ._checks import (
+    check_choice,
     check_flag,
     check_function,
     check_headers,
@@ -29,10 +30,10 @@ from ._gateway.context import Core
 from ._gateway.errors import error_of, is_from_gateway, signer
 from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.repeats import repeated
-from ._gateway.resolve import Target
+from ._gateway.resolve import Target, key_url
 from ._gateway.server import Server
 from ._http.transport import HttpAnswer, Timeouts, is_encoded, retry_after
-from ._observe import Call, Subject, merged
+from ._observe import Call, Subject, joined, merged
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
 from ._types import GetParams, QueueResult
@@ -46,6 +47,8 @@ from .protocol.addressing import (
     HEADER_TARGET,
     action_path,
     actor_url,
+    below_path,
+    check_query,
     encode_component,
     join_url,
     params_json,
@@ -115,20 +118,35 @@ class ActorHandle:
         server = await self._core.server()
         return await self._target.resolve(self._core, server)
 
-    async def gateway_url(self) -> str:
+    async def gateway_url(self, path: str = "", *, by: Literal["id", "key"] = "id") -> str:
         """The URL of this actor at the gateway, for other HTTP clients.
 
         It holds the token when there is one: treat it as a secret.
 
+        Args:
+            path: The path below the actor, such as ``/request/files?page=2`` or ``/action/add``.
+            by: ``"id"``: the URL means the actor of now, which is found or created. ``"key"``: it
+                means whichever actor has the key when it is used; a `get_or_create` handle's
+                creates it then. Nothing is asked but ``/metadata``. Since RivetKit 2.3.
+
         Raises:
-            ActorError, ConnectError: as `resolve`.
+            ActorError, ConnectError: as `resolve`; ``feature.unsupported`` for ``by="key"`` where
+                the server cannot do it.
+            TypeError: an argument has a wrong type.
+            ValueError: the path cannot be sent; or, for ``by="key"``, the handle has no key, or
+                one that a gateway reads as another: with a comma or an empty part.
         """
+        below = below_path(path)
+        path = f"/{below}" if path else ""
+        check_choice("by", by, ("id", "key"))
         server = await self._core.server()
+        if by == "key":
+            return key_url(self._target, server, path)
         actor_id = await self._target.resolve(self._core, server)
         token = server.endpoint.token
         if server.version is not None and not server.version.has_token_in_path:
             token = None
-        return actor_url(server.endpoint, actor_id, "", token=token)
+        return actor_url(server.endpoint, actor_id, path, token=token)
 
     @overload
     async def action(
@@ -405,18 +423,28 @@ class ActorHandle:
         if not is_http_token(method):
             raise ValueError(f"method is an HTTP method, not {method!r}")
         timeouts = _timeouts(options.pop("timeout")) if "timeout" in options else None
-        given = dict(check_headers(headers))
+        given = check_headers(headers)
         return self._stream(request_path(path), method, given, skip_ready_wait, timeouts, options)
+
+    def _forwarded(
+        self, target: str, method: str, headers: Sequence[tuple[str, str]], content: Any
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """As `stream`, with headers whose names may come twice, and of which ours come first."""
+        return self._stream(
+            request_path(target), method, headers, None, None, {"content": content}, ours_first=True
+        )
 
     @asynccontextmanager
     async def _stream(
         self,
         path: str,
         method: str,
-        headers: Mapping[str, str],
+        headers: Sequence[tuple[str, str]],
         skip_ready_wait: bool | None,
         timeouts: Timeouts | None,
         options: dict[str, Any],
+        *,
+        ours_first: bool = False,
     ) -> AsyncGenerator[httpx.Response]:
         from ._http.response import ActorResponse, build_request, content_of
 
@@ -429,7 +457,9 @@ class ActorHandle:
                 own[HEADER_PARAMS] = self._header_params
             if context:
                 own = merged(own, context)
-            request = build_request(method, url, merged(own, headers), options)
+            fields = joined(own, headers) if ours_first else merged(own, dict(headers))
+            request = build_request(method, url, fields, options)
+            check_query(request.url.query.decode("ascii"))
             answer = await self._core.http.open(
                 method,
                 str(request.url),
@@ -466,6 +496,7 @@ class ActorHandle:
         *,
         skip_ready_wait: bool | None = None,
         max_message_size: int | None = None,
+        subprotocols: Sequence[str] = (),
     ) -> ActorWebSocket:
         """A WebSocket to the actor's own server (``onWebSocket``).
 
@@ -475,10 +506,12 @@ class ActorHandle:
             path: The path below the actor, with a query string if wanted.
             skip_ready_wait: As for `action`.
             max_message_size: The longest message accepted, in bytes; None takes the client's.
+            subprotocols: Offered beside Rivet's own; see `ActorWebSocket.subprotocol`.
 
         Raises:
             TypeError: an argument has a wrong type.
-            ValueError: the path cannot be sent, or `max_message_size` is below 1.
+            ValueError: the path cannot be sent, `max_message_size` is below 1, or a subprotocol is
+                not a token or begins with ``rivet``: by those a client chooses the actor.
         """
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_size("max_message_size", max_message_size, none=True)
@@ -492,6 +525,7 @@ class ActorHandle:
             get_params=self._get_params,
             skip_ready_wait=self._skips(skip_ready_wait),
             max_message_size=max_message_size,
+            subprotocols=subprotocols,
         )
 
     def connect(

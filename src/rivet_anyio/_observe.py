@@ -6,7 +6,7 @@ client without one asks an attribute for None at these places and does nothing e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -19,6 +19,7 @@ __all__ = [
     "Observer",
     "Subject",
     "check_observer",
+    "joined",
     "merged",
     "subject_at",
 ]
@@ -137,3 +138,18 @@ def merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
     names = {name.lower() for name in others}
     kept = {name: value for name, value in headers.items() if name.lower() not in names}
     return {**kept, **others}
+
+
+def joined(
+    headers: Mapping[str, str], others: Sequence[tuple[str, str]]
+) -> list[tuple[bytes, bytes]]:
+    """Headers, and behind them `others` of other names; only their ``User-Agent`` comes first."""
+    theirs = [(name, value) for name, value in others if name.lower() == "user-agent"]
+    ours = {name.lower() for name in headers}
+    kept = [(n, v) for n, v in headers.items() if not (theirs and n.lower() == "user-agent")]
+    fields = [
+        *kept,
+        *theirs,
+        *((name, value) for name, value in others if name.lower() not in ours),
+    ]
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ from ._websocket.connection import State, WebSocketConnection
 from ._websocket.frames import RFC6455Framer
 from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
-from .protocol.addressing import websocket_path
+from .protocol.addressing import user_subprotocols, websocket_path
 
 __all__ = ["ActorWebSocket"]
 
@@ -76,6 +77,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         get_params: GetParams | None,
         skip_ready_wait: bool,
         max_message_size: int,
+        subprotocols: Sequence[str] = (),
     ) -> None:
         self._core = core
         self._target = target
@@ -84,6 +86,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._get_params = get_params
         self._skip_ready_wait = skip_ready_wait
         self._max_message_size = max_message_size
+        self._offers = user_subprotocols(subprotocols)
         self._tasks = SilentTasks()
         self._entered = False
         self._socket: WebSocketConnection | None = None
@@ -97,6 +100,15 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._bytes = 0
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The one of `subprotocols` that the server selected, None if it selected none of them.
+
+        RivetKit up to 2.3 passes them on to the actor, and selects none.
+        """
+        selected = None if self._opened is None else self._opened.subprotocol
+        return selected if selected in self._offers else None
 
     @property
     def close_code(self) -> int | None:
@@ -129,6 +141,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 skip_ready_wait=self._skip_ready_wait,
                 deadline=anyio.current_time() + options.connect_timeout,
                 observer=observer,
+                offers=self._offers,
             )
         except ParamsFailed as failed:
             self._left = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -44,15 +44,21 @@ class UpgradeRefused(ConnectError):
 class OpenSocket:
     """An open WebSocket, and whom it leads to; its owner closes it."""
 
-    __slots__ = ("_ended", "actor_id", "server", "stream")
+    __slots__ = ("_ended", "actor_id", "server", "stream", "subprotocol")
 
     def __init__(
-        self, stream: ByteStream, server: Server, actor_id: str, ended: Callable[[], None]
+        self,
+        stream: ByteStream,
+        server: Server,
+        actor_id: str,
+        ended: Callable[[], None],
+        subprotocol: str,
     ) -> None:
         self.stream = stream
         self.server = server
         self.actor_id = actor_id
         self._ended = ended
+        self.subprotocol = subprotocol
 
     async def aclose(self) -> None:
         """Drop the connection at once. Cancellation: does not stop it."""
@@ -73,6 +79,7 @@ async def dial(
     skip_ready_wait: bool,
     deadline: float,
     observer: AttemptObserver | None = None,
+    offers: Sequence[str] = (),
 ) -> OpenSocket:
     """Get the params, find the actor, and open a WebSocket to it.
 
@@ -86,6 +93,7 @@ async def dial(
         skip_ready_wait: Do not wait until the actor is ready.
         deadline: The time of `anyio.current_time` until which all this may take.
         observer: Observes the attempt; the caller tells it of the end.
+        offers: Subprotocols to offer beside Rivet's.
 
     Raises:
         ParamsFailed: what `get_params` raised.
@@ -100,7 +108,7 @@ async def dial(
         server = await core.server(seconds=math.inf)
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
         return await open_socket(
-            core, server, actor_id, path, encoding, header, skip_ready_wait, context
+            core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
 
@@ -122,8 +130,11 @@ async def open_socket(
     params: str | None,
     skip_ready_wait: bool,
     context: Mapping[str, str],
+    offers: Sequence[str] = (),
 ) -> OpenSocket:
-    """Open a WebSocket to an actor id; `context` are headers of an observer's.
+    """Open a WebSocket to an actor id.
+
+    `context` are headers of an observer's, `offers` subprotocols beside Rivet's.
 
     Raises:
         ActorError: what the server answered.
@@ -147,18 +158,21 @@ async def open_socket(
     )
     answer = await core.http.upgrade(
         url,
-        headers={**merged(server.actor_headers(), context), **handshake_headers(key, offered)},
+        headers={
+            **merged(server.actor_headers(), context),
+            **handshake_headers(key, [*offered, *offers]),
+        },
         has_secret=in_path is not None,
     )
     if answer.stream is None:
         raise _refusal(answer, server)
     try:
-        check_accepted(answer.headers, key, offered[0])
+        selected = check_accepted(answer.headers, key, [offered[0], *offers])
     except ProtocolError:
         answer.stream.drop()
         answer.ended()
         raise
-    return OpenSocket(answer.stream, server, actor_id, answer.ended)
+    return OpenSocket(answer.stream, server, actor_id, answer.ended, selected)
 
 
 def _refusal(answer: Upgraded, server: Server) -> RivetError:

@@ -6,6 +6,7 @@ import msgspec
 
 from .._errors import ActorError, ConnectError, ConnectionLostError
 from .._types import CrashPolicy
+from ..protocol.addressing import query_url
 from ..protocol.management import (
     ActorInfo,
     creation_body,
@@ -19,7 +20,7 @@ from .context import Core
 from .management import check_engine
 from .server import Server
 
-__all__ = ["Creation", "Target", "create_actor", "find_by_id"]
+__all__ = ["Creation", "Target", "create_actor", "find_by_id", "key_url"]
 
 
 class Creation(msgspec.Struct, frozen=True):
@@ -160,3 +161,26 @@ async def _find_by_key(
     answer = await core.manage(server, "GET", "/actors", query)
     actors = parse_actors(answer.body, server.version).actors
     return actors[0] if actors else None
+
+
+def key_url(target: Target, server: Server, path: str) -> str:
+    """The URL of something of an actor by its key.
+
+    Raises:
+        ActorError: the server has no gateway that finds actors by their keys.
+        ValueError: the actor is meant by id, or as `query_url`.
+    """
+    if target.key is None:
+        raise ValueError("this is a handle by id, and by='key' needs a key: use by='id'")
+    check_engine(server, "URLs by key")
+    creation: list[tuple[str, str]] | None = None
+    if target.creation is not None:
+        given = target.creation
+        creation = [("rvt-runner", given.pool)]
+        if given.has_input:
+            text = encode_input(given.input, server.dialect)
+            creation.append(("rvt-input", text.translate({43: "-", 47: "_", 61: None})))
+        if given.region is not None:
+            creation.append(("rvt-region", given.region))
+        creation.append(("rvt-crash-policy", given.crash_policy or "sleep"))
+    return query_url(server.endpoint, target.name, target.key, path, creation=creation)

@@ -5,7 +5,7 @@ This is the only module of the wire that imports httpx, so it is imported at its
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from inspect import isasyncgen
 from typing import Any, TypeVar, cast
 
@@ -24,7 +24,10 @@ _MAX_ENCODED_PIECE = 16 * 1024
 
 
 def build_request(
-    method: str, url: str, headers: Mapping[str, str], options: Mapping[str, Any]
+    method: str,
+    url: str,
+    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
+    options: Mapping[str, Any],
 ) -> httpx.Request:
     """The request that httpx's options describe; ``params`` are added to those of the URL.
 

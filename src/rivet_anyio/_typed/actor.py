@@ -7,7 +7,7 @@ or, inside ``async with handle.connect() as conn``, over the connection.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import (
@@ -220,9 +220,9 @@ class Actor(Generic[Params, Input]):
         """As `ActorHandle.resolve`."""
         return await self._handle.resolve()
 
-    async def gateway_url(self) -> str:
+    async def gateway_url(self, path: str = "", *, by: Literal["id", "key"] = "id") -> str:
         """As `ActorHandle.gateway_url`."""
-        return await self._handle.gateway_url()
+        return await self._handle.gateway_url(path, by=by)
 
     async def action(
         self, name: str, /, *args: Any, type: Any = Any, retry_for: float | None = None
@@ -299,10 +299,14 @@ class Actor(Generic[Params, Input]):
         *,
         skip_ready_wait: bool | None = None,
         max_message_size: int | None = None,
+        subprotocols: Sequence[str] = (),
     ) -> ActorWebSocket:
         """As `ActorHandle.websocket`."""
         return self._handle.websocket(
-            path, skip_ready_wait=skip_ready_wait, max_message_size=max_message_size
+            path,
+            skip_ready_wait=skip_ready_wait,
+            max_message_size=max_message_size,
+            subprotocols=subprotocols,
         )
 
     def connect(

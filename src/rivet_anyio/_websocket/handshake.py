@@ -35,13 +35,16 @@ def handshake_headers(key: str, subprotocols: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def check_accepted(headers: Mapping[str, str], key: str, subprotocol: str) -> None:
+def check_accepted(headers: Mapping[str, str], key: str, subprotocols: Sequence[str]) -> str:
     """Check the 101 that answers a handshake.
 
     Args:
         headers: Its headers, looked up without regard to case.
         key: The key that was sent.
-        subprotocol: The one that the server must select.
+        subprotocols: Those of which the server must select one.
+
+    Returns:
+        The one that it selected.
 
     Raises:
         ProtocolError: this is not the answer of a WebSocket server.
@@ -52,13 +55,14 @@ def check_accepted(headers: Mapping[str, str], key: str, subprotocol: str) -> No
         raise ProtocolError("the server's 101 does not upgrade to a WebSocket")
     if headers.get("sec-websocket-accept") != accept:
         raise ProtocolError("the server's Sec-WebSocket-Accept does not answer our key")
-    if headers.get("sec-websocket-protocol") != subprotocol:
+    selected = headers.get("sec-websocket-protocol")
+    if selected is None or selected not in subprotocols:
         raise ProtocolError(
-            f"the server selected the subprotocol {headers.get('sec-websocket-protocol')!r}, "
-            f"not {subprotocol!r}"
+            f"the server selected the subprotocol {selected!r}, not {' or '.join(subprotocols)!r}"
         )
     if "sec-websocket-extensions" in headers:
         raise ProtocolError("the server selected WebSocket extensions that were not offered")
+    return selected
 
 
 def refusal_text(status: int, version: str, headers: Mapping[str, str], body: bytes) -> str:

@@ -7,9 +7,9 @@ Actors are addressed by id, ``/gateway/{id}/...``; keys never appear in these UR
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
 import msgspec
 
@@ -31,15 +31,19 @@ __all__ = [
     "Endpoint",
     "action_path",
     "actor_url",
+    "below_path",
+    "check_query",
     "encode_component",
     "fits_subprotocol",
     "join_url",
     "params_json",
     "parse_endpoint_url",
+    "query_url",
     "queue_path",
     "request_path",
     "same_host",
     "subprotocols",
+    "user_subprotocols",
     "websocket_path",
     "without_credentials",
 ]
@@ -110,28 +114,82 @@ def queue_path(name: str) -> str:
 
 def request_path(path: str) -> str:
     """The path of something at an actor's own HTTP server (``onRequest``)."""
-    return "/request/" + _below(path)
+    return "/request/" + below_path(path)
 
 
 def websocket_path(path: str) -> str:
     """The path of something at an actor's own WebSocket server (``onWebSocket``)."""
-    return "/websocket/" + _below(path)
+    return "/websocket/" + below_path(path)
 
 
-def _below(text: str) -> str:
+def below_path(text: str) -> str:
     """A path below an actor's own server, read as ``fetch`` reads a URL; a query string stays.
 
     Backslashes are slashes, and a fragment is left out. Slashes that follow each other are one,
     since no version finds the route of a path with two. (RivetKit, ``combineUrlPath``.)
 
     Raises:
-        TypeError, ValueError: as `check_text` and `check_route`.
+        TypeError, ValueError: as `check_text`, `check_route` and `check_query`.
     """
     address, _, _ = check_text("the path", text).partition("#")
     path, mark, query = address.partition("?")
     check_route("the path", path)
+    check_query(query)
     path = _SLASHES.sub("/", path).removeprefix("/")
     return quote(path, safe=_PATH_SAFE) + mark + quote(query, safe=_QUERY_SAFE)
+
+
+def check_query(query: str) -> None:
+    """Refuse parameters by which a gateway of 2.3 would look for another actor.
+
+    Raises:
+        ValueError: a parameter's name begins with ``rvt-``, encoded or not.
+    """
+    if "rvt-" not in unquote_plus(query).lower():
+        return
+    for pair in query.split("&"):
+        name = unquote_plus(pair.partition("=")[0])
+        if name.strip().lower().startswith("rvt-"):
+            raise ValueError(
+                f"the query has the parameter {name!r:.60}: names that begin with 'rvt-' are the "
+                "gateway's, and would lead to another actor"
+            )
+
+
+def query_url(
+    endpoint: Endpoint,
+    name: str,
+    key: tuple[str, ...],
+    path: str,
+    *,
+    creation: Iterable[tuple[str, str]] | None,
+) -> str:
+    """The URL of something of an actor by its key, as gateways of 2.3 find it.
+
+    Args:
+        endpoint: The server.
+        name: The actor's name.
+        key: Its key's parts.
+        path: The path below the actor.
+        creation: How to create it, as parameters, None to leave that.
+
+    Raises:
+        ValueError: the gateway, which splits keys at commas, would read another key.
+    """
+    if any("," in part or not part for part in key):
+        raise ValueError(
+            f"the key {list(key)!r} has a comma or an empty part, and a gateway would read another "
+            "key: use by='id'"
+        )
+    fields = [("rvt-namespace", endpoint.namespace)]
+    fields.append(("rvt-method", "get" if creation is None else "getOrCreate"))
+    if key:
+        fields.append(("rvt-key", ",".join(key)))
+    fields += creation or ()
+    if endpoint.token is not None:
+        fields.append(("rvt-token", endpoint.token))
+    mark = "&" if "?" in path else "?"
+    return f"{endpoint.url}/gateway/{encode_component(name)}{path}{mark}{urlencode(fields)}"
 
 
 def params_json(params: Any) -> str | None:
@@ -172,6 +230,29 @@ def subprotocols(
     if params is not None:
         offers.append(f"rivet_conn_params.{quote(params, safe='-_.~')}")
     return offers
+
+
+def user_subprotocols(given: Any) -> tuple[str, ...]:
+    """The subprotocols that a user offers beside `subprotocols`.
+
+    Raises:
+        TypeError: they are not a sequence of strings.
+        ValueError: one is not a token, comes twice, or begins with ``rivet``.
+    """
+    if isinstance(given, (str, bytes, bytearray)) or not isinstance(given, Sequence):
+        raise TypeError(f"subprotocols are a sequence of strings, not {given!r:.100}")
+    offers: list[str] = []
+    for one in given:
+        text = check_name("subprotocol", one)
+        if not is_http_token(text) or text in offers:
+            raise ValueError(f"a subprotocol is an HTTP token, and comes once, not {text!r:.100}")
+        if text.lower().startswith("rivet"):
+            raise ValueError(
+                f"the subprotocol {text!r:.100} begins with 'rivet': those choose the actor and "
+                "its params, and are added by the client"
+            )
+        offers.append(text)
+    return tuple(offers)
 
 
 def fits_subprotocol(token: str) -> bool:

@@ -98,6 +98,13 @@ def name(*, none: bool = False, good: str = "ping") -> Values:
     return Values(bad, fine)
 
 
+def event_names() -> Values:
+    """A name, or a tuple of names."""
+    bad = [value for value in name().bad if value != ("ping",)]
+    bad += [(), ("",), ("a", "a"), ("a", 5), ("\udc80",), ["a"]]
+    return Values(bad, [*name().good, ("ping",), ("a", Text("b"))])
+
+
 def path_name(good: str = "ping") -> Values:
     refused = [".", "..", "../x", "a/../b", "a\\..\\b", "%2e%2e", "%252E.", "a\tb", "..%20"]
     return Values([*name().bad, *refused], [good, Text(good)])
@@ -266,7 +273,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "retry_for": seconds(none=True),
     },
     "Connection.events": {
-        "name": name(),
+        "name": event_names(),
         "type": FREE,
         "buffer_size": size(),
         "overflow": choice("raise", "drop_oldest", "drop_newest", "block"),
@@ -423,6 +430,7 @@ NOT_OPTIONS = {
     "Event": "`event` makes it",
     "Queue": "`queue` makes it",
     "OpenTelemetry": "called by the library",
+    "NamedEvent": "the library makes it",
     "StatusStream.push": "called by the library",
     "testing.Actor": "hooks are called by the library",
     "testing.VirtualTimeLoop": "called by asyncio",
@@ -552,6 +560,14 @@ def stubs(env: Env, **given: Any) -> Any:
     return stubs_from_typescript(path, **given)
 
 
+async def collect_events(e: Env, **given: Any) -> Any:
+    stream = e.conn.events("x")
+    try:
+        return await collect(stream, **{"count": 0, **given})
+    finally:
+        stream.close()
+
+
 CALLS: dict[str, Callable[..., Any]] = {
     "Client": make_client,
     "Client.actor": lambda e, **g: e.client.actor(**g),
@@ -616,7 +632,7 @@ CALLS: dict[str, Callable[..., Any]] = {
         names
     ),
     "testing.action": lambda e, name: named_action(name),
-    "testing.collect": lambda e, **g: collect(e.conn.events("x"), **{"count": 0, **g}),
+    "testing.collect": collect_events,
 }
 
 

@@ -76,8 +76,9 @@ class TestEnds:
                 async for event in events:
                     assert event == 0
                     break
-                del events
-                gc.collect()
+                with pytest.warns(ResourceWarning, match="dropped while subscribed"):
+                    del events
+                    gc.collect()
                 # It would overflow twice over if anybody still listened.
                 await conn.emitMany("n", 10)
                 assert conn._link.state.buffers == {}
@@ -89,11 +90,29 @@ class TestEnds:
         """Nothing ever arrives that could have shown that nobody listens."""
         with anyio.fail_after(60), undisturbed():
             async with client.probe.get_or_create(key).connect() as conn:
-                for number in range(20):
-                    conn.events(f"never-{number}")
-                gc.collect()
+                with pytest.warns(ResourceWarning, match="dropped while subscribed"):
+                    for number in range(20):
+                        conn.events(f"never-{number}")
+                    gc.collect()
                 assert await conn.echo(1) == 1
                 assert conn._link.state.buffers == {}
+
+    async def test_streams_that_ended_may_be_forgotten(
+        self, client: Client, key: list[str]
+    ) -> None:
+        """Nobody is warned of those that were closed, or whose block has ended or never began."""
+        with anyio.fail_after(60), undisturbed():
+            never = client.probe.get_or_create(key).connect()
+            streams = [never.events("n")]
+            async with client.probe.get_or_create(key).connect() as conn:
+                async with conn.events("n") as stream:
+                    streams.append(stream)
+                streams.append(conn.events("n"))
+                streams.append(conn.events("n"))
+                await streams[-1].aclose()
+            del stream
+            streams.clear()
+            gc.collect()
 
     async def test_closed_under_an_iteration(self, client: Client, key: list[str]) -> None:
         outcomes = []
@@ -209,7 +228,8 @@ async def test_secrets_show_nowhere(
         async with client:
             handle = client.guarded.get_or_create(key, params=params)
             async with handle.connect() as conn:
-                look(client, client.guarded, handle, conn, conn.events("e"), conn.me)
+                stream = conn.events("e")
+                look(client, client.guarded, handle, conn, stream, conn.me)
                 changes = conn.status_changes()
                 proxy.refuse()
                 proxy.cut()

@@ -283,7 +283,7 @@ class Connection:
 
         Cancellation: safe.
         """
-        return await only_event(self.events(name, type=type))
+        return await only_event(self.events(check_name("event", name), type=type))
 
     def status_changes(self) -> StatusStream:
         """The connection's states from now on; the first item is the state now.

@@ -65,7 +65,15 @@ from .._observe import ConnectionObserver
 from .._websocket.outbox import Outbox, Outgoing
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import Codec
-from ..protocol.lifecycle import Verdict, is_masked, is_stopped, is_stopping, is_transient, judge
+from ..protocol.lifecycle import (
+    PROBE,
+    Verdict,
+    is_masked,
+    is_stopped,
+    is_stopping,
+    is_transient,
+    judge,
+)
 from ..protocol.messages import Init, Raw
 from .events import Answer, EventBuffer, EventSink
 from .outcome import Ended, is_final
@@ -77,7 +85,6 @@ STOPPED_SECONDS = 5.0
 """How long calls in flight may still be answered after the actor said that it stopped."""
 
 _SUBSCRIPTION_SIZE = 64
-_NO_SUCH_ACTION = "rivet-anyio: is everything before this done?"
 
 
 class Socket(Protocol):
@@ -605,7 +612,7 @@ class ConnectionState:
             if probe.place == self.subscribed and not self._requests:
                 return
             probe = None
-        self._probe = probe or Probe(self, self._new_id(), _NO_SUCH_ACTION, ())
+        self._probe = probe or Probe(self, self._new_id(), PROBE, ())
         self._put(self._probe)
 
     def _put(self, item: Outgoing) -> None:
@@ -652,10 +659,9 @@ class ConnectionState:
         if self._confirmed < self._fence:
             return
         if self._tested is not None:
-            if (
-                self._tested in self._requests
-                or self._places.get(self._tested, 0) > self._confirmed
-            ):
+            request = self._requests.get(self._tested)
+            waits = request is not None and request.subscribe
+            if waits or self._places.get(self._tested, 0) > self._confirmed:
                 return
             self._tested = None
         if self._suspects:

@@ -12,6 +12,7 @@ from typing import Final
 from .._errors import ActorError
 
 __all__ = [
+    "PROBE",
     "Opening",
     "Verdict",
     "close_error",
@@ -25,6 +26,10 @@ __all__ = [
     "judge_opening",
     "may_ask_again",
 ]
+
+
+PROBE: Final = "rivet-anyio: is everything before this done?"
+"""An action that no actor has. A connection calls it for the time of the answer."""
 
 
 class Verdict(enum.Enum):

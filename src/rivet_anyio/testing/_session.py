@@ -11,7 +11,7 @@ import anyio
 
 from .._errors import ActorError, ProtocolError
 from .._io.waiting import Signal
-from ..protocol.lifecycle import is_scheduling
+from ..protocol.lifecycle import PROBE, is_scheduling
 from ._faults import ConnectFault
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
@@ -243,6 +243,9 @@ async def perform(
         ReplyLost: break the connection off instead of answering.
         Exception: what the client shall see, see `failure`.
     """
+    if name == PROBE:
+        await instance.ready()
+        return await instance.call(connection, name, tuple(args))
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
     plan = host.faults._plan_action(instance.ref, name)

@@ -13,13 +13,17 @@ import pytest
 import rivet_anyio
 from rivet_anyio import (
     ActorError,
+    ActorSpecifier,
     ClosedError,
+    ConfigError,
     ConnectError,
     ConnectionLostError,
+    EventOverflowError,
     ProtocolError,
     Retry,
     action,
 )
+from rivet_anyio._gateway.repeats import may_repeat
 from rivet_anyio.testing import (
     ActionCalled,
     ActorServer,
@@ -327,6 +331,36 @@ async def test_a_typed_action_is_tried_for_30_seconds() -> None:
         with pytest.raises(ActorError, match="stopping"):
             await probe.echo(7)
         assert 27 < anyio.current_time() - began <= 30
+
+
+def test_an_internal_error_is_the_engines_or_the_actors() -> None:
+    def error(**who: Any) -> ActorError:
+        return ActorError("core", "internal_error", **who)
+
+    assert may_repeat(error(ray_id="r")), "the host died under the request"
+    assert not may_repeat(error())
+    assert not may_repeat(error(ray_id="r", actor=ActorSpecifier("a", 1)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectError("", status=401),
+        ConnectError("", status=431),
+        ClosedError(),
+        ConfigError(),
+        EventOverflowError(),
+        ValueError(),
+        TypeError(),
+    ],
+)
+def test_what_another_attempt_cannot_mend(error: Exception) -> None:
+    assert not may_repeat(error)
+
+
+@pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 503])
+def test_what_another_attempt_can_mend(status: int | None) -> None:
+    assert may_repeat(ConnectError("", status=status))
 
 
 def test_time_is_for_idempotent_actions_alone() -> None:

@@ -173,8 +173,15 @@ CLIENT_CODE = Values(
 SERVER_CODE = Values(
     [0, -1, True, math.nan, "1000", 999, 1005, 1006, 1015, 5000], [None, 1000, 4999]
 )
+
+
+async def fresh_token() -> str:
+    return "t"
+
+
 TOKEN = Values(
-    [0, 5, True, b"hush", ["hush"], "hush\n", "hush-ü", " hush", "\udc80"], [None, "", "t"]
+    [0, 5, True, b"hush", ["hush"], "hush\n", "hush-ü", " hush", "\udc80"],
+    [None, "", "t", fresh_token],
 )
 RETRY = kind(Retry(initial=0.001, maximum=0.001))
 SKIP = flag(none=True)

@@ -40,7 +40,7 @@ from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._typed.actor import Actor, Interface
-from ._types import NOT_GIVEN, CrashPolicy, GetParams
+from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
@@ -73,7 +73,11 @@ class Client:
         endpoint: The server's URL, ``https://namespace:token@host/path`` with credentials; else
             ``RIVET_ENGINE``, ``RIVET_ENDPOINT``, ``http://localhost:6420``.
         namespace: The namespace; else from the URL, ``RIVET_NAMESPACE``, ``"default"``.
-        token: The token; else from the URL, ``RIVET_TOKEN``.
+        token: The token, or an async function that returns the token of now; else from the URL,
+            ``RIVET_TOKEN``. The function is awaited before every attempt of a request or a
+            handshake, once for those that ask at the same time, for at most `connect_timeout`. It
+            must not use this client. What it raises reaches the caller; when a connection is to
+            be opened again, it counts as a failed attempt.
         pool: Where actors are created; else ``RIVET_POOL``, ``RIVET_RUNNER``, ``"default"``.
         encoding: How messages are written: ``"bare"`` carries every value, see docs/values.md.
         headers: Sent with every request, WebSocket handshakes included.
@@ -113,7 +117,7 @@ class Client:
         endpoint: str | None = None,
         *,
         namespace: str | None = None,
-        token: str | None = None,
+        token: str | GetToken | None = None,
         pool: str | None = None,
         encoding: Encoding = "bare",
         headers: Mapping[str, str] | None = None,
@@ -171,6 +175,7 @@ class Client:
             metadata_lookup=metadata_lookup,
             forward_token=forward_token,
             observer=observer,
+            get_token=None if isinstance(token, str) else token,
         )
         self._http = http
         self._tls = ssl_context
@@ -476,9 +481,9 @@ class ActorAccessor:
         creation = self._creation(input, region, pool, crash_policy)
         check_function("get_params", get_params)
         params_json(params)
-        server = await self._core.server()
         attempts = Attempts(self._core.options.retry, self._core.time)
         while True:
+            server = await self._core.server()
             try:
                 actor = await create_actor(self._core, server, "POST", self._name, parts, creation)
                 break

@@ -19,10 +19,11 @@ from ._checks import (
     is_header_value,
 )
 from ._errors import ConfigError
+from ._types import GetToken
 from .protocol.addressing import Endpoint, parse_endpoint_url
 from .protocol.dialect import Encoding
 
-__all__ = ["ClientConfig", "resolve_config"]
+__all__ = ["ClientConfig", "checked_token", "resolve_config"]
 
 DEFAULT_ENDPOINT = "http://localhost:6420"
 DEFAULT_NAMESPACE = "default"
@@ -44,7 +45,7 @@ def resolve_config(
     endpoint: str | None,
     *,
     namespace: str | None,
-    token: str | None,
+    token: str | GetToken | None,
     pool: str | None,
     encoding: Encoding,
     headers: Mapping[str, str] | None,
@@ -62,9 +63,12 @@ def resolve_config(
             if value is not None:
                 check_text(what, value)
         # Neither may be shown: the endpoint can hold the token.
-        for what, secret in (("the endpoint", endpoint), ("the token", token)):
-            if not isinstance(secret, str | None):
-                raise TypeError(f"{what} is a string, not {type(secret).__name__}")
+        if not isinstance(endpoint, str | None):
+            raise TypeError(f"the endpoint is a string, not {type(endpoint).__name__}")
+        if not isinstance(token, str | None) and not callable(token):
+            raise TypeError(
+                f"the token is a string or an async function, not {type(token).__name__}"
+            )
         pairs = check_headers(headers)
     url, source = _first((endpoint, "endpoint"), *_of(env, "RIVET_ENGINE", "RIVET_ENDPOINT"))
     source = source or "endpoint"
@@ -90,12 +94,22 @@ def resolve_config(
 
 
 def _token(
-    user: str, password: str, source: str, token: str | None, env: Mapping[str, str]
+    user: str,
+    password: str,
+    source: str,
+    token: str | GetToken | None,
+    env: Mapping[str, str],
 ) -> str | None:
     if password and not user:
         raise ConfigError(
             f"{source} has a token without a namespace: write https://namespace:token@host"
         )
+    if callable(token):
+        if password:
+            raise ConfigError(
+                f"the token is given twice: in the URL of {source} and by the argument token="
+            )
+        return None
     found, where = _credential(
         "token", password, source, _first((token, "the argument token="), *_of(env, "RIVET_TOKEN"))
     )
@@ -140,3 +154,18 @@ def _from(where: str | None) -> Generator[None]:
 def _first(*candidates: tuple[str | None, str]) -> tuple[str | None, str | None]:
     """The first value that is neither None nor empty, and where it comes from."""
     return next(((value, where) for value, where in candidates if value), (None, None))
+
+
+def checked_token(token: object) -> str | None:
+    """A token that a function of the user's returned, None for an empty one.
+
+    Raises:
+        ConfigError: it cannot be used; the text does not show it.
+    """
+    if not isinstance(token, str):
+        raise ConfigError(f"the function for the token returned a {type(token).__name__}, no str")
+    if not is_header_value(token):
+        raise ConfigError(
+            "the function for the token returned one with characters that no header can carry"
+        )
+    return str.__str__(token) or None

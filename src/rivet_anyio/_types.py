@@ -15,7 +15,7 @@ else:
 
     R_co = TypeVar("R_co", covariant=True)
 
-__all__ = ["NOT_GIVEN", "CrashPolicy", "GetParams", "QueueResult"]
+__all__ = ["NOT_GIVEN", "CrashPolicy", "GetParams", "GetToken", "QueueResult"]
 
 _NOTHING: Any = None
 
@@ -38,6 +38,10 @@ CrashPolicy = Literal["restart", "sleep", "destroy"]
 
 GetParams = Callable[[], Awaitable[Any]]
 """Returns connection params; awaited before every attempt to connect."""
+
+
+GetToken = Callable[[], Awaitable[str]]
+"""Returns the token of now; awaited before every attempt of a request or a handshake."""
 
 
 class _NotGiven:

@@ -18,10 +18,12 @@ from rivet_anyio import (
     Client,
     EventStream,
     Gap,
+    Management,
     NamedEvent,
     QueueResult,
     Status,
     StatusStream,
+    forward,
 )
 
 from .actors import Board, Counter, Job, Lobby, OnlyParams, Post, Result, Room, User
@@ -50,7 +52,32 @@ async def handles(client: Client) -> None:
     assert_type(await counter.resolve(), str)
     assert_type(await counter.gateway_url(), str)
     assert_type(await counter.fetch("/"), httpx.Response)
-    assert_type(counter.websocket(), ActorWebSocket)
+    assert_type(counter.websocket(subprotocols=["chat"]), ActorWebSocket)
+    assert_type(await counter.gateway_url("/request/x", by="key"), str)
+    client.get_or_create(Counter, crash_policy="restart")
+    given = [("Cookie", "a=1"), ("Cookie", "b=2")]
+    assert_type(await forward(counter, "GET", "/", headers=given), httpx.Response)
+    handle = client.counter.get_or_create("key", crash_policy="destroy")
+    assert_type(await forward(handle, "GET", "/", headers={}, content=b""), httpx.Response)
+
+
+async def managing() -> None:
+    async def token() -> str:
+        return "token"
+
+    async with Client(token=token) as client:
+        management = Management(client)
+        assert_type(await management.get("id"), ActorInfo | None)
+        assert_type(management.list(Counter, key="key"), ActorList)
+        assert_type(management.list("counter"), ActorList)
+        assert_type(await management.names(), list[str])
+        await management.destroy("id")
+        await management.sleep("id")
+
+
+async def raw(counter: Counter) -> None:
+    async with counter.websocket() as ws:
+        assert_type(ws.subprotocol, str | None)
     await counter.action("anything", 1, type=int)
 
 

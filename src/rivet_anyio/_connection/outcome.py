@@ -23,7 +23,7 @@ class Ended(msgspec.Struct, frozen=True):
         cause: Why.
         opened: Whether the server had said Init.
         last_message: When the last message came, where it had.
-        by_user: Whether the user's own `get_params` failed.
+        by_user: Whether the user's own `get_params` or function for the token failed.
         refused: Whether the server sent an error in place of Init.
         opening: What an error that came in place of Init means.
         explained: Whether the management API told why the actor does not start.

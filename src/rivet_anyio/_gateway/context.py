@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import anyio
 
-from .._config import ClientConfig
+from .._config import ClientConfig, checked_token
 from .._errors import (
     ActorError,
     ConfigError,
@@ -18,11 +18,14 @@ from .._errors import (
     ConnectionLostError,
     ProtocolError,
     RivetError,
+    again,
     outside_block,
 )
 from .._http.transport import HttpAnswer, HttpTransport
 from .._io.stream import Backend, check_loop, current_backend
+from .._io.tasks import foreign_cancellation
 from .._observe import Observer, Subject, subject_at
+from .._types import GetToken
 from ..protocol.addressing import (
     Endpoint,
     join_url,
@@ -38,7 +41,15 @@ from .errors import call_error, error_of
 from .server import Options, Server
 from .shared import SharedRequests
 
-__all__ = ["Core"]
+__all__ = ["Core", "TokenFailed"]
+
+
+class TokenFailed(Exception):
+    """The user's function for the token failed; `error` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Droppable(Protocol):
@@ -64,12 +75,15 @@ class Core:
         metadata_lookup: bool,
         forward_token: bool,
         observer: Observer | None = None,
+        get_token: GetToken | None = None,
     ) -> None:
         self.config = config
         self.options = options
         self.observer = observer
         self._metadata_lookup = metadata_lookup
         self._forward_token = forward_token
+        self._get_token = get_token
+        self._tokens: SharedRequests[str | None] = SharedRequests()
         self.sockets: set[Droppable] = set()
         self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
@@ -94,8 +108,9 @@ class Core:
             socket.drop()
 
     def time(self) -> float:
-        """The clock of the event loop, in seconds."""
-        assert self.backend is not None
+        """The clock of the event loop, in seconds; a `ClosedError` before the client's block."""
+        if self.backend is None:
+            raise outside_block("the Client", entered=False)
         return self.backend.time()
 
     @property
@@ -141,24 +156,61 @@ class Core:
         return answer
 
     async def server(self, *, seconds: float | None = None) -> Server:
-        """The server to talk to, after asking for its metadata.
+        """The server to talk to, with the token of now, after asking for its metadata.
 
         It is asked again once a connection could not be opened: the server may have moved.
 
         Args:
-            seconds: How long to wait for the metadata at most; None: ``connect_timeout``.
+            seconds: How long to wait for metadata and token at most; None: ``connect_timeout``.
 
         Raises:
-            ConnectError: when the metadata did not come, or not in time.
+            ConnectError: when they did not come, or not in time.
+            Exception: what the user's function for the token raised.
         """
-        if self._server is not None and self.http.failed_dials == self._failed_dials:
-            return self._server
+        try:
+            return await self.server_of_attempt(seconds)
+        except TokenFailed as failed:
+            raise again(failed.error) from failed.error.__cause__
+
+    async def server_of_attempt(self, seconds: float | None) -> Server:
+        """As `server`; what the user's function raised is marked as `TokenFailed`."""
+        server = self._server
+        if self.http.failed_dials != self._failed_dials:
+            server = None
+        if server is not None and not server.asks_token:
+            return server
+        what = f"{self.config.endpoint.url}/metadata did not answer"
         with self.limit(seconds) as limit:
-            return await self._lookups.run("metadata", self._look_up)
-        raise ConnectError(
-            f"{self.config.endpoint.url}/metadata did not answer within {limit:g} s: "
-            "raise connect_timeout to wait longer"
-        )
+            if server is None:
+                server = await self._lookups.run("metadata", self._look_up)
+                if not server.asks_token:
+                    return server
+            what = "the function for the token did not return"
+            token = await self._token()
+            # Those with the same token get the same server, and share its requests.
+            known = self._server
+            if known is None or known.codec is not server.codec:
+                return server.with_token(token)
+            self._server = changed = known.with_token(token)
+            return changed
+        raise ConnectError(f"{what} within {limit:g} s: raise connect_timeout to wait longer")
+
+    async def _token(self) -> str | None:
+        """The token of now, asked for once by all that ask at the same time."""
+        get_token = self._get_token
+        if get_token is None:
+            return self.config.endpoint.token
+
+        async def ask() -> str | None:
+            try:
+                with foreign_cancellation(
+                    ConnectError("the function for the token was cancelled from outside")
+                ):
+                    return checked_token(await get_token())
+            except Exception as error:
+                raise TokenFailed(error) from error
+
+        return await self._tokens.run("token", ask)
 
     @contextmanager
     def limit(self, seconds: float | None) -> Generator[float]:
@@ -178,7 +230,7 @@ class Core:
 
         The next `server` asks for its metadata again.
         """
-        if self._server is server:
+        if self._server is not None and self._server.codec is server.codec:
             self._server = None
         if self._transport is not None:
             self._transport.lost(server.endpoint.url)
@@ -188,9 +240,12 @@ class Core:
         self._server = None
 
     async def _find_server(self) -> Server:
-        first = self._make_server(self.config.endpoint, self.config.headers, None)
+        asks = self._get_token is not None
+        first = self._make_server(self.config.endpoint, self.config.headers, None, asks_token=asks)
         if not self._metadata_lookup:
             return first
+        if asks:
+            first = first.with_token(await self._token())
         endpoint = first.endpoint
         try:
             answer = await self.http.request(
@@ -214,7 +269,9 @@ class Core:
         """Where metadata sends us on to; secrets go to another host only when allowed."""
         old, url = first.endpoint, metadata.client_endpoint
         if url is None:
-            return self._make_server(old, first.headers, metadata.version)
+            return self._make_server(
+                old, first.headers, metadata.version, asks_token=first.asks_token
+            )
         try:
             clean, user, password = parse_endpoint_url(url)
         except ConfigError:
@@ -231,16 +288,20 @@ class Core:
             token=token or (old.token if keeps_secrets else None),
         )
         headers = first.headers if keeps_secrets else without_credentials(first.headers, old.token)
-        return self._make_server(endpoint, headers, metadata.version)
+        asks = first.asks_token and keeps_secrets and not token
+        return self._make_server(endpoint, headers, metadata.version, asks_token=asks)
 
     def _make_server(
         self,
         endpoint: Endpoint,
         headers: tuple[tuple[str, str], ...],
         version: ServerVersion | None,
+        *,
+        asks_token: bool = False,
     ) -> Server:
         dialect = version.dialect if version else Dialect.COMPAT
-        return Server(endpoint, headers, version, codec_for(self.config.encoding, dialect))
+        codec = codec_for(self.config.encoding, dialect)
+        return Server(endpoint, headers, version, codec, asks_token=asks_token)
 
 
 def _metadata_refused(endpoint: Endpoint, answer: HttpAnswer) -> RivetError:

@@ -17,10 +17,10 @@ async def actor_names(core: Core) -> list[str]:
     Raises:
         ActorError, ConnectError, ConnectionLostError, ProtocolError: as `Core.manage`.
     """
-    server = await core.server()
     names: set[str] = set()
     cursor: str | None = None
     while True:
+        server = await core.server()
         query = [("namespace", server.endpoint.namespace)]
         if cursor is not None:
             query.append(("cursor", cursor))

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyio import CancelScope
 
-from .._errors import ConnectError, ProtocolError, RivetError
+from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
 from .._io.tasks import foreign_cancellation
@@ -19,7 +19,7 @@ from .._types import GetParams
 from .._websocket.handshake import check_accepted, handshake_headers, new_key, refusal_text
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.dialect import Encoding
-from .context import Core
+from .context import Core, TokenFailed
 from .errors import error_of
 from .resolve import Target
 from .server import Server
@@ -30,7 +30,7 @@ _NO_CONTEXT: Mapping[str, str] = {}
 
 
 class ParamsFailed(Exception):
-    """The user's `get_params` failed; `error` is what it raised."""
+    """The user's `get_params` or function for the token failed; `error` is what it raised."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -96,7 +96,7 @@ async def dial(
         offers: Subprotocols to offer beside Rivet's.
 
     Raises:
-        ParamsFailed: what `get_params` raised.
+        ParamsFailed: what `get_params` or the function for the token raised.
         ActorError: what the server answered.
         TransportError, ProtocolError: when it did not, or not in HTTP.
     """
@@ -105,7 +105,12 @@ async def dial(
         if get_params is not None:
             params = await _ask(get_params)
         header = params_json(params)
-        server = await core.server(seconds=math.inf)
+        try:
+            server = await core.server_of_attempt(math.inf)
+        except TokenFailed as failed:
+            copied = again(failed.error)
+            assert isinstance(copied, Exception)
+            raise ParamsFailed(copied) from failed.error
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers

@@ -34,6 +34,7 @@ class Server:
         headers: The configured headers that it may see.
         version: What ``/metadata`` said, None where it was not asked or did not answer.
         codec: Writes and reads what goes over plain HTTP.
+        asks_token: Whether each request wants the token of now, by `with_token`.
     """
 
     def __init__(
@@ -42,11 +43,21 @@ class Server:
         headers: tuple[tuple[str, str], ...],
         version: ServerVersion | None,
         codec: Codec,
+        *,
+        asks_token: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.headers = headers
         self.version = version
         self.codec = codec
+        self.asks_token = asks_token
+
+    def with_token(self, token: str | None) -> Server:
+        """The same server, with this token; itself when it is the same."""
+        if token == self.endpoint.token:
+            return self
+        endpoint = msgspec.structs.replace(self.endpoint, token=token)
+        return Server(endpoint, self.headers, self.version, self.codec, asks_token=True)
 
     @property
     def dialect(self) -> Dialect:

@@ -29,6 +29,7 @@ from .._checks import (
 from .._client import Client
 from .._errors import ConfigError, outside_block
 from .._retry import Retry
+from .._types import GetToken
 from ..protocol.dialect import Encoding
 from ..protocol.keys import Key, parse_key
 from ._actors import Actor
@@ -85,7 +86,7 @@ class ClientOptions(TypedDict, total=False):
     """The options of `Client` that make sense here."""
 
     namespace: str | None
-    token: str | None
+    token: str | GetToken | None
     pool: str | None
     encoding: Encoding
     headers: Mapping[str, str] | None

@@ -1,0 +1,254 @@
+"""A token that changes: an async function that is asked for each request and each handshake."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from rivet_anyio import Actor as TypedActor
+from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry
+from rivet_anyio.testing import Actor, ActorServer
+from rivet_anyio.testing._gateway import Gateway
+from rivet_anyio.testing._http import HttpRequest
+
+
+class Counter(Actor):
+    async def increment(self) -> int:
+        return 1
+
+
+class TypedCounter(TypedActor, name="counter"):
+    async def increment(self) -> int:
+        raise NotImplementedError
+
+
+class Tokens:
+    """The function; each call returns another token, unless it is to fail or to wait."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: Exception | None = None
+        self.gate: anyio.Event | None = None
+        self.failed = anyio.Event()
+
+    async def __call__(self) -> str:
+        self.count += 1
+        count = self.count
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            self.failed.set()
+            raise self.error
+        return f"hush-{count}"
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    """Path and token of each request."""
+    found: list[tuple[str, str | None]] = []
+    handle = Gateway.handle
+
+    async def record(self: Gateway, request: HttpRequest) -> Any:
+        headers = request.headers
+        token = headers.get("x-rivet-token") or headers.get("authorization")
+        for offer in headers.get("sec-websocket-protocol", "").split(", "):
+            if offer.startswith("rivet_token."):
+                token = offer.removeprefix("rivet_token.")
+        found.append((request.path, token and token.removeprefix("Bearer ")))
+        return await handle(self, request)
+
+    monkeypatch.setattr(Gateway, "handle", record)
+    return found
+
+
+@asynccontextmanager
+async def place(**options: Any) -> AsyncIterator[tuple[ActorServer, Client, Tokens]]:
+    tokens = Tokens()
+    with anyio.fail_after(60):
+        async with (
+            ActorServer({"counter": Counter}) as server,
+            server.client(
+                token=tokens, retry=Retry(initial=0.001, maximum=0.001), **options
+            ) as client,
+        ):
+            yield server, client, tokens
+
+
+@pytest.mark.parametrize("metadata_lookup", [True, False])
+async def test_each_request_and_handshake_has_the_token_of_now(
+    seen: list[tuple[str, str | None]], metadata_lookup: bool
+) -> None:
+    async with place(metadata_lookup=metadata_lookup) as (_, client, tokens):
+        handle = client.counter.get_or_create()
+        typed = client.get_or_create(TypedCounter)
+        uses: list[Callable[[], Awaitable[object]]] = [
+            handle.increment,
+            typed.increment,
+            lambda: handle.fetch("/"),
+            Management(client).names,
+            handle.gateway_url,
+        ]
+        for use in uses:
+            seen.clear()
+            before = tokens.count
+            try:
+                result = await use()
+            except Exception as error:
+                assert "hush" not in f"{error!r} {error}"
+                raise
+            assert tokens.count > before
+            if use is uses[-1]:
+                assert f"@hush-{tokens.count}" in str(result)
+            else:
+                assert seen and seen[-1][1] == f"hush-{tokens.count}"
+        async with handle.connect() as conn, typed.connect() as other:
+            assert ("hush-" in str(seen[-1][1])) and len({token for _, token in seen}) > 1
+            assert await conn.increment() == await other.increment() == 1
+        path, token = seen[-1]
+        assert path.endswith("/connect") and token == f"hush-{tokens.count}"
+        assert "hush" not in repr(client) + repr(client._core.config) + repr(handle)
+
+
+async def test_those_who_ask_at_once_share_one(seen: list[tuple[str, str | None]]) -> None:
+    async with place() as (_, client, tokens):
+        handle = client.counter.get_or_create()
+        await handle.increment()
+        before, tokens.gate = tokens.count, anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(client.counter.get_or_create("new").increment)
+            with anyio.CancelScope() as first:
+                tasks.start_soon(anyio.sleep, 0)
+                await anyio.wait_all_tasks_blocked()
+                first.cancel()
+            assert tokens.count == before + 1
+            tokens.gate.set()
+            tokens.gate = None
+        creations = [path for path, _ in seen if path == "/actors"]
+        assert len(creations) == 2, creations
+
+
+async def test_who_is_cancelled_leaves_the_others_a_token() -> None:
+    async with place() as (_, client, tokens):
+        await client.counter.get_or_create().increment()
+        tokens.gate = anyio.Event()
+        scope = anyio.CancelScope()
+
+        async def cancelled() -> None:
+            with scope:
+                await client.counter.get_or_create().increment()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancelled)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(client.counter.get_or_create().increment)
+            await anyio.wait_all_tasks_blocked()
+            before = tokens.count
+            scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert tokens.count == before + 1
+            tokens.gate.set()
+
+
+async def test_errors_reach_the_caller() -> None:
+    async with place() as (_, client, tokens):
+        handle = client.counter.get_or_create()
+        tokens.error = LookupError("the vault is sealed")
+        for _ in range(2):
+            with pytest.raises(LookupError, match="sealed"):
+                await handle.increment()
+            with pytest.raises(LookupError, match="sealed"):
+                async with handle.connect():
+                    pytest.fail("connected")
+            with pytest.raises(LookupError, match="sealed"):
+                async with handle.websocket("/"):
+                    pytest.fail("connected")
+            tokens.error = None
+            assert await handle.increment() == 1
+            tokens.error = LookupError("the vault is sealed")
+
+
+@pytest.mark.parametrize("bad", [None, 5, b"hush", "hush\n", "hush-\xfc", " hush"])
+async def test_what_is_no_token(bad: Any) -> None:
+    async def token() -> Any:
+        return bad
+
+    async with ActorServer({"counter": Counter}) as server, server.client(token=token) as client:
+        with pytest.raises(ConfigError) as caught:
+            await client.counter.get_or_create().increment()
+        assert "hush" not in str(caught.value)
+
+
+async def test_a_failure_on_a_reconnect_is_a_failed_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with (
+        place() as (server, client, tokens),
+        client.counter.get_or_create().connect() as conn,
+    ):
+        assert await conn.increment() == 1
+        tokens.error = LookupError("hush, the vault is sealed")
+        server.drop_connections()
+        await tokens.failed.wait()
+        tokens.error = None
+        await conn.wait_connected()
+        assert await conn.increment() == 1
+    assert "hush" not in caplog.text
+
+
+async def test_a_function_that_hangs() -> None:
+    async def token() -> str:
+        await anyio.sleep_forever()
+        return ""
+
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        server.client(token=token, connect_timeout=0.05) as client,
+    ):
+        handle = client.counter.get_or_create()
+        with anyio.fail_after(60), pytest.raises(ConnectError, match="raise connect_timeout"):
+            await handle.increment()
+
+
+async def test_another_host_does_not_get_it() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.url.host, request.headers.get("authorization")))
+        if request.url.path == "/metadata":
+            elsewhere = {"runtime": "engine", "version": "2.3.19", "clientEndpoint": "http://other"}
+            return httpx.Response(200, json=elsewhere)
+        return httpx.Response(200, json={"names": {}})
+
+    for forward_token in (False, True):
+        tokens = Tokens()
+        http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        async with Client(
+            "http://server", http=http, token=tokens, forward_token=forward_token
+        ) as client:
+            await Management(client).names()
+            await Management(client).names()
+            assert tokens.count == (3 if forward_token else 1)
+    assert seen == [
+        ("server", "Bearer hush-1"),
+        ("other", None),
+        ("other", None),
+        ("server", "Bearer hush-1"),
+        ("other", "Bearer hush-2"),
+        ("other", "Bearer hush-3"),
+    ]
+
+
+def test_two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="twice") as caught:
+        Client("http://ns:hush@server", token=Tokens())
+    assert "hush" not in str(caught.value)
+    monkeypatch.setenv("RIVET_TOKEN", "hush")
+    assert Client("http://server", token=Tokens())._core.config.endpoint.token is None

@@ -183,6 +183,7 @@ class Client:
         self._max_connections = max_connections
         self._timeouts = Timeouts(connect=connect_timeout, read=request_timeout)
         self._connector: Connector | None = None
+        self._forget_pool: Callable[[], None] | None = None
         self._entered = False
 
     @property
@@ -331,7 +332,11 @@ class Client:
         if self._entered:
             raise RuntimeError("a Client can be entered once: make another one")
         self._entered = True
-        self._core.open(self._transport())
+        transport = self._transport()
+        self._core.open(transport)
+        observer = self._core.observer
+        if observer is not None and isinstance(transport, Wire):
+            self._forget_pool = observer.pool(self.endpoint, transport.pool.count)
         return self
 
     async def __aexit__(
@@ -343,6 +348,8 @@ class Client:
         assert self._core.backend is not None
         check_loop(self._core.backend, "this Client")
         self._core.close()
+        if self._forget_pool is not None:
+            self._forget_pool()
 
     def _transport(self) -> HttpTransport:
         size = self._core.options.max_message_size

@@ -6,10 +6,10 @@ client without one asks an attribute for None at these places and does nothing e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "Call",
     "ConnectionObserver",
     "Observer",
+    "PoolFigures",
     "Subject",
     "check_observer",
     "joined",
     "merged",
+    "place_of",
     "subject_at",
 ]
 
@@ -57,6 +59,22 @@ class Call:
     operation: Literal["action", "send", "send_and_wait"]
     name: str
     protocol: Literal["http", "websocket"]
+
+
+class PoolFigures(NamedTuple):
+    """How many sockets a client has, and how many callers wait for one.
+
+    Attributes:
+        open: Sockets that are in use, idle or upgraded.
+        idle: Sockets that no request uses.
+        waiting: Requests in the queue.
+        dialling: Dials that are under way.
+    """
+
+    open: int
+    idle: int
+    waiting: int
+    dialling: int
 
 
 class AttemptObserver(Protocol):
@@ -114,10 +132,19 @@ class Observer(Protocol):
         """Headers for a request that is not observed itself."""
         ...
 
+    def pool(self, url: str, count: Callable[[], PoolFigures]) -> Callable[[], None]:
+        """A client of this URL has sockets of its own; call what is returned at its end.
+
+        Args:
+            url: The configured endpoint.
+            count: May be called from any thread.
+        """
+        ...
+
 
 def check_observer(observer: object) -> None:
     """Raise `TypeError` for anything but an observer or None."""
-    methods = ("call", "connection", "context")
+    methods = ("call", "connection", "context", "pool")
     if observer is not None and not all(
         callable(getattr(observer, name, None)) for name in methods
     ):
@@ -128,9 +155,13 @@ def check_observer(observer: object) -> None:
 
 def subject_at(url: str, actor: str, key: tuple[str, ...] | None) -> Subject:
     """An actor at an endpoint."""
+    return Subject(*place_of(url), actor, key)
+
+
+def place_of(url: str) -> tuple[str, int]:
+    """The host and the port of an endpoint."""
     parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return Subject(parts.hostname or "", port, actor, key)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

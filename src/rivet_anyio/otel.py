@@ -7,9 +7,9 @@ OpenTelemetry is imported. docs/guide/telemetry.md lists the spans, metrics and 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 try:
     from opentelemetry import context as context_api
@@ -17,14 +17,14 @@ try:
 except ImportError as exc:
     raise ImportError("rivet_anyio.otel needs opentelemetry-api: rivet-anyio[otel]") from exc
 from opentelemetry.context import Context
-from opentelemetry.metrics import Meter, MeterProvider
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 from opentelemetry.propagators.textmap import Setter, TextMapPropagator
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ._checks import check_flag
 from ._errors import ActorError
-from ._observe import Call, Subject
+from ._observe import Call, PoolFigures, Subject, place_of
 from ._version import __version__
 
 __all__ = ["OpenTelemetry"]
@@ -72,6 +72,8 @@ class OpenTelemetry:
         self._instruments = _Instruments(
             metrics.get_meter("rivet_anyio", __version__, meter_provider, schema_url=_SCHEMA)
         )
+        self._pools: dict[object, tuple[_Attributes, Callable[[], PoolFigures]]] = {}
+        self._instruments.observe_pools(self._pools)
         self._propagator = propagator or TraceContextTextMapPropagator()
         self._actor_keys = actor_keys
 
@@ -128,6 +130,17 @@ class OpenTelemetry:
         """The headers that carry the current span's context."""
         return self._headers(None)
 
+    def pool(self, url: str, count: Callable[[], PoolFigures]) -> Callable[[], None]:
+        """What the client calls when its block is entered."""
+        key = object()
+        address, port = place_of(url)
+        self._pools[key] = {"server.address": address, "server.port": port}, count
+
+        def forget() -> None:
+            self._pools.pop(key, None)
+
+        return forget
+
     def _headers(self, context: Context | None) -> Mapping[str, str]:
         headers: dict[str, str] = {}
         self._propagator.inject(headers, context, _SETTER)
@@ -177,6 +190,27 @@ class _Instruments:
         )
         self.gaps = meter.create_counter(
             "rivet.client.events.gaps", "{gap}", "Places in streams where events may be missing."
+        )
+        self._meter = meter
+
+    def observe_pools(
+        self, pools: Mapping[object, tuple[_Attributes, Callable[[], PoolFigures]]]
+    ) -> None:
+        """Report the figures of these pools, whichever they are by then, when metrics are read."""
+
+        def observations(_: CallbackOptions) -> list[Observation]:
+            sums: dict[tuple[tuple[str, Any], ...], int] = {}
+            for attributes, count in tuple(pools.values()):
+                for state, number in count()._asdict().items():
+                    key = (*attributes.items(), ("rivet.socket.state", state))
+                    sums[key] = sums.get(key, 0) + number
+            return [Observation(number, dict(key)) for key, number in sums.items()]
+
+        self._meter.create_observable_up_down_counter(
+            "rivet.client.sockets",
+            [observations],
+            "{socket}",
+            "Sockets that are open, idle among them, and requests that wait for one or dial.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def running(
     asks_clients: bool = False,
     seconds: int = 5,
     version: str = "",
-) -> Iterator[str]:
+) -> Generator[str]:
     """The URL of a server that runs inside the block."""
     if name == "node":
         command = [str(node()), str(FOLDER / "node.mjs")]

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -248,7 +248,8 @@ async def ask(client: Client, kind: str, *, params: Any = None, content: Any = N
         case "websocket":
             async with actor.websocket():
                 return RIGHT
-    raise AssertionError(kind)
+        case _:
+            raise AssertionError(kind)
 
 
 def result_of(kind: str, word: str = RIGHT) -> str:
@@ -275,7 +276,7 @@ async def refused(client: Client, kind: str) -> RivetError:
 @asynccontextmanager
 async def using(
     kind: str = "", *, wire: Wire | None = None, **options: Any
-) -> AsyncIterator[tuple[Wire, Client]]:
+) -> AsyncGenerator[tuple[Wire, Client]]:
     """A server, and a client of it that asks for metadata only where the kind is that."""
     wire = wire or Wire()
     options = {"encoding": "json", "metadata_lookup": kind == "metadata", **options}
@@ -295,9 +296,3 @@ def prepare(monkeypatch: pytest.MonkeyPatch, *, load_certificates_once: bool = T
     for name in tuple(os.environ):
         if name.startswith("SSL") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-
-
-def fails_on(backend: str, reason: str, request: pytest.FixtureRequest) -> None:
-    """Call this in a test that is expected to fail on one backend only."""
-    if request.getfixturevalue("anyio_backend_name") == backend:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))

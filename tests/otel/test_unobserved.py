@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Connection
-from rivet_anyio._observe import Call, Subject
+from rivet_anyio._observe import Call, PoolFigures, Subject
 from tests.peers.raw import play_along, serving
 
 GUARD = 60
@@ -59,6 +59,9 @@ class Silent:
 
     def context(self) -> Mapping[str, str]:
         return {}
+
+    def pool(self, url: str, count: Callable[[], PoolFigures]) -> Callable[[], None]:
+        return lambda: None
 
     def background(self) -> None: ...
 

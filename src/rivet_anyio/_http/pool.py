@@ -35,6 +35,7 @@ from .._errors import ClosedError, ConnectError
 from .._io.stream import ByteStream
 from .._io.tasks import uninterrupted
 from .._io.waiting import Signal
+from .._observe import PoolFigures
 
 __all__ = ["Origin", "Pool", "PoolFigures", "Pooled", "address"]
 
@@ -49,22 +50,6 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
-
-
-class PoolFigures(NamedTuple):
-    """How many sockets a pool has, and how many callers wait for one.
-
-    Attributes:
-        open: Sockets that are in use, idle or upgraded.
-        idle: Sockets that no request uses.
-        waiting: Requests in the queue.
-        dialling: Dials that are under way.
-    """
-
-    open: int
-    idle: int
-    waiting: int
-    dialling: int
 
 
 class Pooled:
@@ -162,7 +147,11 @@ class Pool:
         """See `PoolFigures`."""
         self._reap()
         self._serve()
-        idle = sum(map(len, self._idle.values()))
+        return self.count()
+
+    def count(self) -> PoolFigures:
+        """As `figures`, but sockets that are too old still count. Any thread may call it."""
+        idle = sum(map(len, tuple(self._idle.values())))
         return PoolFigures(self._open, idle, len(self._queue), self._dialling)
 
     def take_idle(self, origin: Origin) -> Pooled | None:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from .._errors import ActorError
-from .._observe import Call, Subject
+from .._observe import Call, PoolFigures, Subject
 from ._network import Network, Wire
 from ._records import Record
 
@@ -158,6 +158,9 @@ class TimelineObserver:
 
     def context(self) -> Mapping[str, str]:
         return {}
+
+    def pool(self, url: str, count: Callable[[], PoolFigures]) -> Callable[[], None]:
+        return lambda: None
 
 
 class _ConnectionObserver:

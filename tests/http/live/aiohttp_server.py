@@ -53,7 +53,8 @@ async def handle(request: web.BaseRequest) -> web.StreamResponse:
             assert request.transport is not None
             request.transport.close()
             return response
-    raise web.HTTPNotFound
+        case _:
+            raise web.HTTPNotFound
 
 
 async def main(cert: str, key: str, ca: str, seconds: str, version: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
@@ -23,7 +24,7 @@ async def app(scope: Message, receive: Any, send: Any) -> None:
     async def body(data: bytes, *, more: bool = False) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def pieces() -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
         more = True
         while more:
             message = await receive()
@@ -66,6 +67,8 @@ async def app(scope: Message, receive: Any, send: Any) -> None:
         case "cut":
             await start(200, (b"content-length", b"100"))
             await body(b"0123456789", more=True)
+        case _:
+            await whole(b"", 404)
 
 
 async def main(cert: str, key: str, ca: str, seconds: str, version: str) -> None:

@@ -18,6 +18,8 @@ from rivet_anyio import (
     Connection,
     Retry,
 )
+from rivet_anyio._connection.outcome import Ended, is_final
+from rivet_anyio.protocol.lifecycle import Opening
 
 from .gateway import running
 from .raw import Peer, serving
@@ -50,6 +52,7 @@ def refused(status: int, group: str, code: str) -> bytes:
     return answer(status, error, "x-rivet-ray-id: ray1")
 
 
+NOWHERE = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 FOUND = answer(200, {"actor": {"actor_id": "a1", "name": "room", "key": "k"}, "created": True})
 
 
@@ -103,7 +106,9 @@ async def test_an_engine_that_has_just_started(status: int, group: str, code: st
 
 
 async def test_a_proxy_in_front_of_nobody() -> None:
-    errors = await meet(*[b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"] * 3)
+    errors = await meet(
+        *[b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"] * 3
+    )
     assert [type(error) for error in errors] == [ConnectError] * 3
 
 
@@ -115,6 +120,37 @@ async def test_a_refusal_raises_at_once(status: int, group: str, code: str) -> N
     (error,) = await meet(refused(status, group, code))
     assert isinstance(error, ActorError)
     assert (error.group, error.code) == (group, code)
+
+
+async def test_metadata_is_asked_for_before_every_attempt() -> None:
+    """A proxy may answer 404 for a server that comes later, in whatever version."""
+    asked: list[str] = []
+
+    async def handler(peer: Peer) -> None:
+        asked.append((await peer.head()).split(" ", 2)[1].partition("?")[0])
+        if asked.count("/metadata") <= 2:
+            await peer.send(NOWHERE)
+        else:
+            await peer.send(refused(403, "auth", "forbidden"))
+
+    with anyio.fail_after(GUARD):
+        async with serving(handler) as url, Client(url, encoding="json", retry=SOON) as client:
+            with pytest.raises(ActorError, match="forbidden"):
+                async with waiting(client):
+                    pytest.fail("the body ran")
+    assert asked == ["/metadata", "/actors", "/metadata", "/actors", "/metadata"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_actor_that_cannot_start_for_a_known_reason(waits: bool) -> None:
+    ended = Ended(
+        ActorError("guard", "actor_runner_failed"),
+        opened=False,
+        opening=Opening.NOT_READY,
+        explained=True,
+    )
+    assert is_final(ended, has_been_open=False, creates=True, waits=waits) is not waits
+    assert not is_final(ended, has_been_open=True, creates=True, waits=waits)
 
 
 async def test_a_name_that_cannot_be_resolved_yet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import anyio.to_thread
 import pytest
 
 from rivet_anyio import Client, Retry
+from tests.faults.proxy import running_proxy
 from tests.servers import Server
 
 GUARD = 300
@@ -41,3 +42,24 @@ async def test_through_a_restart(
                     tasks.start_soon(restart)
                 number += 1
             assert await act("slow", 1, -1, retry_for=GUARD) == -1
+
+
+@pytest.mark.parametrize("way", ["http", "websocket"])
+async def test_through_a_broken_network(server: Server, key: list[str], way: str) -> None:
+    """Every call is cut off twice while it is under way."""
+    with running_proxy(server.port) as proxy, anyio.fail_after(GUARD):
+        async with (
+            Client(proxy.endpoint, retry=QUICK) as client,
+            client.probe.get_or_create(key).connect() as conn,
+        ):
+            act = (client.probe.get_or_create(key) if way == "http" else conn).action
+
+            async def cut_twice() -> None:
+                for reset in (False, True):
+                    await anyio.sleep(0.2)
+                    proxy.cut(reset=reset)
+
+            for number in range(3):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(cut_twice)
+                    assert await act("slow", 500, number, retry_for=GUARD) == number

@@ -178,6 +178,8 @@ class Server:
             _processes.send(engine, signal.SIGKILL)
             if not _processes.wait_gone(engine, _STOP_TIMEOUT):
                 raise RuntimeError(f"process {engine} survived SIGKILL")
+        # Its number may become another process's.
+        self._engine_pid.unlink(missing_ok=True)
         if self._node is not None and self._node.stdin is not None:
             self._node.stdin.close()
         self._node = None

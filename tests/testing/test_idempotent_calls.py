@@ -17,6 +17,7 @@ from rivet_anyio import (
     ClosedError,
     ConfigError,
     ConnectError,
+    Connection,
     ConnectionLostError,
     EventOverflowError,
     ProtocolError,
@@ -26,6 +27,7 @@ from rivet_anyio import (
 from rivet_anyio._gateway.repeats import may_repeat
 from rivet_anyio.testing import (
     ActionCalled,
+    Actor,
     ActorServer,
     UserError,
     virtual_backend,
@@ -229,6 +231,55 @@ async def test_a_connection_that_failed_for_good() -> None:
         tasks.start_soon(end)
         with pytest.raises(ActorError, match="banned"):
             await act("slow", 1000, 1, retry_for=60)
+
+
+async def test_a_block_that_is_left_meanwhile() -> None:
+    """What is under way then may have run."""
+    errors: list[BaseException] = []
+
+    async def act(conn: Connection) -> None:
+        try:
+            await conn.action("slow", 1000, 1, retry_for=60)
+        except BaseException as error:
+            errors.append(error)
+
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client() as client,
+        anyio.create_task_group() as tasks,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        tasks.start_soon(act, conn)
+        await server.wait_for(ActionCalled)
+    assert [type(error) for error in errors] == [ConnectionLostError]
+
+
+class Vanishing(Actor):
+    """Its first instance destroys itself and says so."""
+
+    vanished = 0
+
+    async def go(self) -> str:
+        Vanishing.vanished += 1
+        if Vanishing.vanished == 1:
+            self.context.destroy()
+            raise ActorError("actor", "not_found")
+        return "here"
+
+
+@pytest.mark.parametrize("retry_for", [None, 30])
+async def test_an_action_that_destroys_its_actor(retry_for: float | None) -> None:
+    """Nothing says that it did not run, so it runs again only if it may."""
+    Vanishing.vanished = 0
+    actors = {"vanishing": Vanishing}
+    async with ActorServer(actors, version="2.2") as server, server.client() as client:
+        handle = client.vanishing.get_or_create("v")
+        if retry_for is None:
+            with pytest.raises(ActorError, match="not_found"):
+                await handle.action("go")
+        else:
+            assert await handle.action("go", retry_for=retry_for) == "here"
+        assert Vanishing.vanished == (1 if retry_for is None else 2)
 
 
 async def test_after_its_block() -> None:

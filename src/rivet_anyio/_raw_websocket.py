@@ -105,7 +105,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     def subprotocol(self) -> str | None:
         """The one of `subprotocols` that the server selected, None if it selected none of them.
 
-        RivetKit up to 2.3 passes them on to the actor, and selects none.
+        RivetKit up to 2.3 selects none.
         """
         selected = None if self._opened is None else self._opened.subprotocol
         return selected if selected in self._offers else None

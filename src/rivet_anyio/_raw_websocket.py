@@ -17,7 +17,7 @@ from ._gateway.errors import close_as_error, close_as_loss
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
-from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted
+from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation, without_interrupts
 from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
@@ -127,7 +127,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         _ = self._core.http
         self._entered = True
-        uninterrupted(ActorWebSocket.receive)
+        without_interrupts(ActorWebSocket.receive)
         options = self._core.options
         observer = self._observer()
         try:

@@ -20,7 +20,7 @@ from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.stream import Backend, check_loop
-from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, uninterrupted
+from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, without_interrupts
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver, Subject
@@ -72,7 +72,7 @@ class Link:
     Attributes:
         state: Everything the connection knows.
         core: The client.
-        subject: What observers are told of the actor.
+        subject: What is reported to observers of the actor.
         socket: The WebSocket of the moment.
         retry: Backoff between attempts.
 
@@ -225,7 +225,7 @@ class Link:
         assert self.core.backend is not None
         self._backend = self.core.backend
         for function in (StatusStream.receive, call_action):
-            uninterrupted(function)
+            without_interrupts(function)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
         self.state.enter(codec, self._backend.waiter)
         if self.core.observer is not None:

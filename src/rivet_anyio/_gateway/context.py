@@ -126,7 +126,7 @@ class Core:
         return self._transport
 
     def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:
-        """What observers are told of an actor."""
+        """What is reported to observers of an actor."""
         return subject_at(self.config.endpoint.url, actor, key)
 
     async def manage(

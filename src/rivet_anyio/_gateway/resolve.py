@@ -34,7 +34,7 @@ class Creation(msgspec.Struct, frozen=True):
 
 
 class Target:
-    """One actor, by key or by id; remembers the id until it turns out stale.
+    """One actor, by key or by id; remembers the id until it proves stale.
 
     Args:
         name: The actor's name.

@@ -33,7 +33,7 @@ from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
 from .._io.stream import ByteStream
-from .._io.tasks import uninterrupted
+from .._io.tasks import without_interrupts
 from .._io.waiting import Signal
 from .._observe import PoolFigures
 
@@ -135,7 +135,7 @@ class Pool:
         self._short_of = 0
         self._is_closed = False
         for function in (Pool.take_idle, Pool.acquire, Pool.release, Pool.close):
-            uninterrupted(function)  # Ctrl-C loses no socket and no place in the queue
+            without_interrupts(function)  # Ctrl-C loses no socket and no place in the queue
 
     @property
     def is_closed(self) -> bool:

@@ -14,7 +14,7 @@ from anyio import move_on_after
 
 from .._errors import ConnectError
 from .stream import ByteStream, current_backend
-from .tasks import SilentTasks, uninterrupted
+from .tasks import SilentTasks, without_interrupts
 from .waiting import Signal
 
 __all__ = ["Connector", "DialError", "TcpConnector", "stream_over"]
@@ -63,7 +63,7 @@ class TcpConnector:
 
     async def connect(self, host: str, port: int) -> ByteStream:
         for function in (_connected, stream_over, _first_connected, _Address.attempt):
-            uninterrupted(function)  # Ctrl-C leaves no socket behind
+            without_interrupts(function)  # Ctrl-C leaves no socket behind
         try:
             addresses = await _resolve(host, port)
         except (OSError, UnicodeError, ValueError) as exc:
@@ -168,7 +168,7 @@ async def _first_connected(
 
 
 async def _resolve(host: str, port: int) -> list[_Address]:
-    """A host's addresses, in the order in which to try them: families take turns."""
+    """A host's addresses, in the order in which to try them: families alternate."""
     try:
         found: list[Any] = list(
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

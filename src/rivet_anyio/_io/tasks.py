@@ -19,7 +19,7 @@ from .internals import ki_protected
 from .stream import in_trio
 from .waiting import Signal
 
-__all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "uninterrupted"]
+__all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "without_interrupts"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def foreign_cancellation(error: Exception) -> Generator[None]:
         raise error from exc
 
 
-def uninterrupted(function: F) -> F:
+def without_interrupts(function: F) -> F:
     """A function that Trio does not interrupt for Ctrl-C, nor anything that it calls.
 
     Ctrl-C is for the program's own code: not for our tasks, and not for a step of ours that would
@@ -72,7 +72,7 @@ class SilentTasks:
     def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that does not raise."""
         assert self._group is not None
-        self._group.start_soon(uninterrupted(task))
+        self._group.start_soon(without_interrupts(task))
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""

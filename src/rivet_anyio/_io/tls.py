@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from .._errors import ConfigError, ConnectError, ConnectionLostError
 from .socket import broke, dropped
 from .stream import ByteStream
-from .tasks import uninterrupted
+from .tasks import without_interrupts
 from .waiting import Signal
 
 __all__ = ["TLSStream", "default_tls_context", "start_tls"]
@@ -50,7 +50,7 @@ async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) 
 
     The caller bounds the time. Cancellation: drops the stream.
     """
-    uninterrupted(start_tls)  # Ctrl-C leaves no socket behind
+    without_interrupts(start_tls)  # Ctrl-C leaves no socket behind
     try:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = hostname.rstrip(".")

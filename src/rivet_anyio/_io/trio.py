@@ -197,10 +197,10 @@ class TrioSocket(WritableSocket):
 
 
 def _allow_unsent(sock: socket.socket, size: int) -> None:
-    """Raise Trio's limit of 16 KiB that the kernel takes before the peer's window has room.
+    """Raise Trio's limit of 16 KiB that the kernel takes before the peer's window opens.
 
     It makes ten times as many system calls of a long message. Without it what was written has left,
-    more or less; else `unsent` has to tell.
+    more or less; else `unsent` has to say.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:

@@ -30,7 +30,7 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.stream import ByteStream, Waiter, current_backend
-from .._io.tasks import uninterrupted
+from .._io.tasks import without_interrupts
 from .._io.waiting import Signal
 from .framing import Close, Framer, FramingError, Ping, Pong
 from .keepalive import Due, Keepalive
@@ -116,7 +116,7 @@ class WebSocketConnection:
         backend = current_backend()
         self._time, self._waiter = backend.time, backend.waiter
         for function in (self.send, self.notify, capacity):
-            uninterrupted(function)  # marks the function, for all connections
+            without_interrupts(function)  # marks the function, for all connections
         self._stream = stream
         self._framer = framer
         self._outbox = outbox
@@ -241,8 +241,8 @@ class WebSocketConnection:
                     self._scope.cancel()
                 # The reader is resumed most often, and that costs less in a task of its own than
                 # at the end of a long chain of calls.
-                tasks.start_soon(uninterrupted(self._listen))
-                tasks.start_soon(uninterrupted(self._watch))
+                tasks.start_soon(without_interrupts(self._listen))
+                tasks.start_soon(without_interrupts(self._watch))
                 await self._write()
                 if self.end is not None:
                     self._stop()

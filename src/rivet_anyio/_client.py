@@ -554,6 +554,7 @@ class ActorAccessor:
             pool = check_label("the pool", pool)
         if crash_policy is not None:
             check_choice("crash_policy", crash_policy, get_args(CrashPolicy))
+            crash_policy = next(one for one in get_args(CrashPolicy) if one == crash_policy)
         return Creation(
             pool=self._core.config.pool if pool is None else pool,
             region=region,

@@ -17,8 +17,11 @@ __all__ = ["MemoryServer", "MemoryStream", "Step", "pongs"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-Step = bytes | Callable[[Sequence[Said]], bool]
-"""Bytes to send, or what must be true of the client's frames before the script goes on."""
+Step = bytes | Callable[[Sequence[Said]], bool | bytes]
+"""Bytes to send, or what must be true of the client's frames before the script goes on.
+
+It may return bytes to send then.
+"""
 
 
 class MemoryStream:
@@ -42,9 +45,11 @@ class MemoryStream:
         while self._steps:
             step = self._steps.popleft()
             if not isinstance(step, bytes):
-                while not step(self.frames):
+                while not (found := step(self.frames)):
                     await self._written.wait()
-                continue
+                if not isinstance(found, bytes):
+                    continue
+                step = found
             if len(step) > max_bytes:
                 self._steps.appendleft(step[max_bytes:])
             return step[:max_bytes]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 
 import anyio
 import httpx
@@ -55,7 +57,7 @@ async def play(case: Case, way: str) -> None:
             max_message_size=case.limit,
         ) as client,
         client.actor("a").get_for_id("x").connect() as connection,
-        connection.events(EVENT) as events,
+        aclosing(connection.events(EVENT)) as events,
         anyio.create_task_group() as tasks,
     ):
         changes = connection.status_changes()
@@ -90,13 +92,17 @@ def first_session(case: Case, way: str) -> Iterator[Step]:
 
 def second_session() -> Iterator[Step]:
     yield message("Init", actorId="x", connectionId="c2")
-    yield has_asked
+    yield answer_to_action
     yield event(BACK)
     yield has_closed
 
 
-def has_asked(frames: Sequence[Said]) -> bool:
-    return len(frames) >= 1
+def answer_to_action(frames: Sequence[Said]) -> bytes:
+    """The answer to the action by which the connection confirms its subscription."""
+    for frame in frames[1:]:
+        asked = json.loads(frame.payload)["body"]["val"]
+        return message("ActionResponse", id=asked["id"], output=None)
+    return b""
 
 
 def has_asked_twice(frames: Sequence[Said]) -> bool:

@@ -629,7 +629,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         return self
 
     async def aclose(self) -> None:
-        """Unsubscribe, drop what is buffered, and let each waiting `receive` raise `ClosedError`."""
+        """Unsubscribe, drop what is buffered, and let waiting `receive`s raise `ClosedError`."""
         self.close()
         await checkpoint()
 

@@ -23,6 +23,7 @@ from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
 from .._io.tls import default_tls_context, start_tls
 from .._io.waiting import Signal
+from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
@@ -594,13 +595,4 @@ def _split(netloc: str) -> tuple[str, int | None]:
     if not colon or "]" in port:
         host, port = netloc, ""
     host = host.removeprefix("[").removesuffix("]").lower()
-    if not host.isascii():
-        import idna
-
-        try:
-            host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError as exc:
-            raise ConfigError(
-                f"the request cannot be sent: no host is named {host!r}: {exc}"
-            ) from exc
-    return host, int(port) if port else None
+    return ascii_host(host), int(port) if port else None

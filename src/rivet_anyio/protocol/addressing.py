@@ -31,6 +31,7 @@ __all__ = [
     "Endpoint",
     "action_path",
     "actor_url",
+    "ascii_host",
     "below_path",
     "check_query",
     "encode_component",
@@ -290,9 +291,26 @@ def parse_endpoint_url(url: str) -> tuple[str, str, str]:
         raise ConfigError(f"the endpoint {shown!r} cannot have a query string: remove '?...'")
     if "#" in url:
         raise ConfigError(f"the endpoint {shown!r} cannot have a fragment: remove '#...'")
+    ascii_host(parts.hostname)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     clean = f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path}"
     return clean.rstrip("/"), parts.username or "", parts.password or ""
+
+
+def ascii_host(host: str) -> str:
+    """A host's name as the resolver and certificates know it. (RFC 5891)
+
+    Raises:
+        ConfigError: no host has such a name.
+    """
+    if host.isascii():
+        return host
+    import idna
+
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as exc:
+        raise ConfigError(f"no host is named {host!r}: {exc}") from exc
 
 
 def same_host(one: str, other: str) -> bool:

@@ -28,6 +28,7 @@ from .._checks import (
 )
 from .._client import Client
 from .._errors import ConfigError, outside_block
+from .._observe import Observer
 from .._retry import Retry
 from .._types import GetToken
 from ..protocol.dialect import Encoding
@@ -99,6 +100,7 @@ class ClientOptions(TypedDict, total=False):
     max_message_size: int
     retry: Retry | None
     skip_ready_wait: bool
+    observer: Observer | None
 
 
 class _Path:
@@ -208,7 +210,8 @@ class ActorServer:
         self._check_open()
         self._client_count += 1
         observer = TimelineObserver(self._timeline, f"client {self._client_count}")
-        client = Client(_ENDPOINT, observer=observer, **options)
+        options.setdefault("observer", observer)
+        client = Client(_ENDPOINT, **options)
         client._connector = MemoryConnector(self.network._dial)
         return client
 

@@ -516,7 +516,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.events += 1
         reaches = self.is_read and name in self.server.subscribed
         for stream in self.streams:
-            if name in stream.buffer.sinks and not stream.buffer.ended and stream.is_promised:
+            is_wanted = name in stream.buffer.sinks and not stream.buffer.ended
+            # Nothing is promised once the block is left.
+            if is_wanted and stream.is_promised and self.state.is_open:
                 stream.sent[self.events] = self.now
         if reaches:
             self.now -= 1

@@ -404,6 +404,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         for call in waiting:
             assert not is_settled(call) and call in self.state.outbox.items
         assert self.state.phase is Phase.DISCONNECTED
+        if opened:
+            assert not any(self.is_confirmed(stream.buffer) for stream in self.streams)
 
     @precondition(lambda self: self.state.phase is not Phase.CLOSED and self.state.issued > 3)
     @rule()
@@ -516,7 +518,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.events += 1
         reaches = self.is_read and name in self.server.subscribed
         for stream in self.streams:
-            if name in stream.buffer.sinks and not stream.buffer.ended and stream.is_promised:
+            is_wanted = name in stream.buffer.sinks and not stream.buffer.ended
+            # Nothing is promised once the block is left.
+            if is_wanted and stream.is_promised and self.state.is_open:
                 stream.sent[self.events] = self.now
         if reaches:
             self.now -= 1
@@ -682,3 +686,44 @@ def test_a_second_attempt_to_open_for_the_first_time_is_no_change_of_status() ->
     state.enter(CODEC, FakeWaiter)
     state.attempt_begins()
     assert [change.status for change in stream._changes] == [Status.CONNECTING]
+
+
+def test_a_stream_of_the_time_before_a_confirmation_does_not_stop_the_reader() -> None:
+    state = ConnectionState(creates=True, confirm_seconds=30.0)
+
+    def subscribe(name: str, since: float) -> EventBuffer:
+        buffer = EventBuffer(
+            name,
+            since=since,
+            buffer_size=1,
+            buffer_bytes=100,
+            overflow="block",
+            gaps="mark",
+            unsubscribe=state.unsubscribe,
+            abandon=state.abandon,
+        )
+        state.subscribe(buffer)
+        return buffer
+
+    def connect(now: float) -> FakeSocket:
+        socket = FakeSocket(state, FakeServer(), last_received=now)
+        state.socket_opens(socket, CODEC, masks_stops=False)
+        state.opened(Init("actor", "conn"), now, now)
+        return socket
+
+    state.enter(CODEC, FakeWaiter)
+    subscribe("a", 0.0)
+    connect(1.0)
+    state.attempt_ended(Ended(LOST, opened=True, last_message=1.0))
+    state.retry_later(LOST)
+    state.attempt_begins()
+    socket = connect(2.0)
+    assert state.phase is Phase.RESUBSCRIBING
+    buffer = subscribe("b", 3.0)
+    for value in range(3):
+        buffer.push((value, 1))
+    assert not buffer.is_full, "the reader would wait, and never read the confirmation"
+    socket.last_received = 4.0
+    state.answered(state.issued - 1, OUTPUT)
+    assert state.phase.name == "CONNECTED"
+    assert list(buffer.items) == [Gap(3.0, 4.0, 1), (2, 1)] and buffer.is_full

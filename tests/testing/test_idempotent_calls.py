@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,7 +26,8 @@ from rivet_anyio import (
     Retry,
     action,
 )
-from rivet_anyio._gateway.repeats import may_repeat
+from rivet_anyio._gateway.attempts import OneAttempt
+from rivet_anyio._gateway.repeats import may_repeat, repeated
 from rivet_anyio.testing import (
     ActionCalled,
     Actor,
@@ -407,6 +410,32 @@ def test_an_internal_error_is_the_engines_or_the_actors() -> None:
 )
 def test_what_another_attempt_cannot_mend(error: Exception) -> None:
     assert not may_repeat(error)
+
+
+@pytest.mark.parametrize("how", ["answered", "cancelled"])
+async def test_errors_of_attempts_are_not_kept_alive(how: str) -> None:
+    errors: list[weakref.ref[ConnectError]] = []
+
+    async def attempt(once: OneAttempt) -> int:
+        if len(errors) < 2:
+            error = ConnectError("away")
+            errors.append(weakref.ref(error))
+            try:
+                raise error
+            finally:
+                del error
+        if how == "cancelled":
+            await anyio.sleep_forever()
+        return 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        with anyio.move_on_after(30):
+            assert await repeated("x", attempt, seconds=60, retry=SOON) == 1
+        assert [error() for error in errors] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 503])

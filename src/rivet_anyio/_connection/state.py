@@ -339,6 +339,9 @@ class ConnectionState:
         self.buffers[buffer] = None
         if buffer.can_block:
             self.blocking.append(buffer)
+        if self.phase is Phase.RESUBSCRIBING:
+            # One that is full must not stop the reader before it has read the confirmation.
+            buffer.begin_gap(buffer.since)
         for name, sink in buffer.sinks.items():
             sinks = self.sinks.setdefault(name, [])
             sinks.append(sink)
@@ -419,7 +422,9 @@ class ConnectionState:
 
     def end_streams(self, name: str, error: Exception) -> None:
         """A name cannot be subscribed: its streams end, and no others."""
-        self._requests.pop(name, None)
+        request = self._requests.pop(name, None)
+        if request is not None:
+            self.outbox.discard(request)
         self._places.pop(name, None)
         for buffer in [buffer for buffer in self.buffers if name in buffer.sinks]:
             for unwanted in self._remove(buffer):

@@ -64,35 +64,36 @@ async def repeated(
     notes: deque[str] = deque(maxlen=_NOTES)
     count = 0
     error: Exception | None = None
-    while True:
-        count += 1
-        begins = anyio.current_time() - began
-        once, cause = OneAttempt(), error
-        with anyio.CancelScope(deadline=deadline) as scope:
-            try:
-                return await attempt(once)
-            except Exception as exc:
-                error = exc
-        if scope.cancelled_caught:
-            error = ConnectionLostError(
-                f"action {name!r} was not answered within the {seconds:g} s of retry_for; "
-                "the attempt under way was cancelled, so it may have run"
-            )
-            error.__cause__ = cause
-        assert error is not None
-        delay = max(backoff.delay(count - 1), min(once.retry_after(error), retry.maximum))
-        is_late = anyio.current_time() + delay >= deadline
-        if is_late or is_over() or not may_repeat(error):
-            if notes:
-                _add_notes(error, count, notes)
-            try:
+    cause: Exception | None = None
+    try:
+        while True:
+            count += 1
+            begins = anyio.current_time() - began
+            once, cause = OneAttempt(), error
+            with anyio.CancelScope(deadline=deadline) as scope:
+                try:
+                    return await attempt(once)
+                except Exception as exc:
+                    error = exc
+            if scope.cancelled_caught:
+                error = ConnectionLostError(
+                    f"action {name!r} was not answered within the {seconds:g} s of retry_for; "
+                    "the attempt under way was cancelled, so it may have run"
+                )
+                error.__cause__ = cause
+            assert error is not None
+            delay = max(backoff.delay(count - 1), min(once.retry_after(error), retry.maximum))
+            is_late = anyio.current_time() + delay >= deadline
+            if is_late or is_over() or not may_repeat(error):
+                if notes:
+                    _add_notes(error, count, notes)
                 raise error
-            finally:
-                del error, cause  # they would hold this frame, which holds them
-        met = f"{type(error).__name__}: {error}"
-        notes.append(f"attempt {count}, begun after {begins:.2f} s: {met}")
-        logger.info("action %r: %s; next attempt in %.2f s", name, error, delay)
-        await backoff.sleep(delay)
+            met = f"{type(error).__name__}: {error}"
+            notes.append(f"attempt {count}, begun after {begins:.2f} s: {met}")
+            logger.info("action %r: %s; next attempt in %.2f s", name, error, delay)
+            await backoff.sleep(delay)
+    finally:
+        del error, cause  # they hold this frame, which would hold them
 
 
 def _add_notes(error: Exception, count: int, notes: deque[str]) -> None:

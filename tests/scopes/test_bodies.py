@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -54,10 +55,9 @@ def _open(client: Client, kind: str, key: list[str]) -> Scoped:
 async def _use(scoped: Scoped) -> None:
     """Everything that waits in a body, ending where it began."""
     if isinstance(scoped, Connection):
-        with_events = scoped.events("tick")
-        await scoped.emit("tick", 1)
-        assert await with_events.receive() == 1
-        await with_events.aclose()
+        async with aclosing(scoped.events("tick")) as events:
+            await scoped.emit("tick", 1)
+            assert await events.receive() == 1
         assert await scoped.echo("x") == "x"
         changes = scoped.status_changes()
         assert (await changes.receive()).status is Status.CONNECTED

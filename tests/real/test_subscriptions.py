@@ -154,6 +154,10 @@ async def test_a_name_that_is_refused_after_a_loss(
             assert conn.status is Status.CONNECTED
 
 
+_ON_THE_WAY = 0.1
+"""Seconds that an event may take through the proxy, on a busy machine."""
+
+
 class Race:
     """Numbered events by one connection, and what another one received of them."""
 
@@ -179,12 +183,10 @@ class Race:
         received = set(numbers)
         for number, (before, after) in enumerate(self.sent):
             if number not in received:
-                assert any(gap.since <= after and before <= gap.until for gap in gaps), (
-                    number,
-                    before,
-                    after,
-                    gaps,
-                )
+                # It may have been on its way while the last one that came was read.
+                assert any(
+                    gap.since <= after + _ON_THE_WAY and before <= gap.until for gap in gaps
+                ), (number, before, after, gaps)
         last = -1
         is_told = True
         for item in self.got:

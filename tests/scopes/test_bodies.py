@@ -262,10 +262,9 @@ async def test_cancelled_at_every_step_of_a_reconnect(
 async def _use_again(scoped: Scoped, mark: str) -> None:
     """Everything that waits, also when what came before was cut short."""
     if isinstance(scoped, Connection):
-        events = scoped.events(mark)
-        await scoped.emit(mark, 1)
-        assert await events.receive() == 1
-        await events.aclose()
+        async with aclosing(scoped.events(mark)) as events:
+            await scoped.emit(mark, 1)
+            assert await events.receive() == 1
         assert await scoped.echo(mark) == mark
         assert await scoped.action("args", 1, mark) == [1, mark]
         await scoped.wait_connected()

@@ -795,3 +795,25 @@ def test_a_probe_that_was_lost_is_asked_again() -> None:
     driven.state.send(call)
     driven.state.refused(call.id, ERRORS["masked"])
     assert [type(item) for item in driven.state.in_flight.values()] == [Probe]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_refusal_ends_the_streams_of_its_name_alone(closes: bool) -> None:
+    """Two names are suspects; the first is refused again, the second is not."""
+    error = ERRORS["forbidden"]
+    driven = Driven()
+    refused, allowed = driven.subscribe("a"), driven.subscribe("b")
+    driven.connect(1.0)
+    if closes:
+        for now in (1.0, 2.0):
+            assert driven.lose(error, now)
+            driven.connect(now)
+    else:
+        driven.state.reported(error)
+        driven.answer(2.0)
+        driven.state.reported(error)
+    assert refused.ended and refused.end_error is error
+    for _ in range(2):
+        driven.answer(3.0)
+    assert driven.phase is Phase.CONNECTED and not allowed.ended
+    assert driven.state.has_subscriptions(allowed)

@@ -201,7 +201,7 @@ class EventBuffer:
             self.event_count >= self._buffer_size or self.byte_count + size > self._buffer_bytes
         ) and self._has_no_capacity(size):
             if self._newest is not self.items:
-                if not self._make_room_in_gap(size):
+                if not self._free_capacity_in_gap(size):
                     return
             elif self._overflow == "raise":
                 self._count_drop()
@@ -259,7 +259,7 @@ class EventBuffer:
         return True
 
     def end(self, error: BaseException | None) -> None:
-        """Nothing comes any more; what is held is still delivered, then `error` is raised."""
+        """Nothing comes any more; what is there is still delivered, then `error` is raised."""
         if not self.ended:
             self._forget_newest()
             self.ended = True
@@ -278,7 +278,7 @@ class EventBuffer:
         return item
 
     def clear(self) -> None:
-        """Forget what is held."""
+        """Forget what was not taken."""
         self.items.clear()
         self.event_count = self.byte_count = 0
         self._notify_departure()
@@ -363,14 +363,14 @@ class EventBuffer:
         self.event_count -= 1
         self.byte_count -= size
 
-    def _make_room_in_gap(self, size: int) -> bool:
+    def _free_capacity_in_gap(self, size: int) -> bool:
         """Let the oldest events in the gap be missing; whether there is capacity then."""
         while self._newest and self._has_no_capacity(size):
             self._drop_from_gap()
         return not self._has_no_capacity(size)
 
     def _drop_oldest(self, size: int) -> None:
-        """Make room; gaps and answers among what is dropped stay, neighbouring gaps as one."""
+        """Free capacity; gaps and answers among what is dropped stay, neighbouring gaps as one."""
         kept: list[Item] = []
         while self.event_count and self._has_no_capacity(size):
             item = self.pop()
@@ -629,7 +629,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         return self
 
     async def aclose(self) -> None:
-        """Unsubscribe, forget what is held, and let every waiting `receive` raise `ClosedError`."""
+        """Unsubscribe, forget what was not taken, and let every waiting `receive` raise `ClosedError`."""
         self.close()
         await checkpoint()
 

@@ -72,7 +72,7 @@ class Link:
     Attributes:
         state: Everything the connection knows.
         core: The client.
-        subject: What observers are told of the actor.
+        subject: What observers learn of the actor.
         socket: The WebSocket of the moment.
         retry: Backoff between attempts.
 

@@ -26,7 +26,7 @@ class Ended(msgspec.Struct, frozen=True):
         by_user: Whether the user's own `get_params` failed.
         refused: Whether the server sent an error in place of Init.
         opening: What an error that came in place of Init means.
-        explained: Whether the management API told why the actor does not start.
+        explained: Whether the management API said why the actor does not start.
         healthy: Whether the actor sent something or the connection lasted, so that backoff
             starts over.
         close_code: The code of the peer's close frame, if there was one.
@@ -94,7 +94,7 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -
 
 
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
-    """Seconds until the next attempt, after so many in a row that were of no use."""
+    """Seconds until the next attempt, after so many in a row that led to no healthy connection."""
     delay = retry.delay(failures)
     if ended.retry_after is not None:
         delay = max(delay, min(ended.retry_after, retry.maximum))

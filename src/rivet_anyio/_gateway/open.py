@@ -92,7 +92,7 @@ async def dial(
         get_params: Awaited for the params.
         skip_ready_wait: Do not wait until the actor is ready.
         deadline: The time of `anyio.current_time` until which all this may take.
-        observer: Observes the attempt; the caller tells it of the end.
+        observer: Observes the attempt; the caller ends it.
         offers: Subprotocols to offer beside Rivet's.
 
     Raises:

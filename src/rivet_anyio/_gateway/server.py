@@ -78,7 +78,7 @@ class Server:
         return {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.headers)}
 
     def learn(self, answer: HttpAnswer) -> None:
-        """Without metadata, the management API's answers tell: only 2.3 has ray ids."""
+        """Without metadata, the management API's answers show it: only 2.3 has ray ids."""
         if self.version is None and self.codec.encoding != "bare":
             ray = HEADER_RAY in answer.headers
             self.codec.dialect = Dialect.COMPAT if ray else Dialect.PLAIN

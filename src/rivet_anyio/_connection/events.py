@@ -629,7 +629,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         return self
 
     async def aclose(self) -> None:
-        """Unsubscribe, forget what was not taken, and let every waiting `receive` raise `ClosedError`."""
+        """Unsubscribe, forget what is left, and let every waiting `receive` raise `ClosedError`."""
         self.close()
         await checkpoint()
 

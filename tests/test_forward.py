@@ -69,6 +69,7 @@ SMUGGLED = [
     ("sec-websocket-protocol", "rivet, rivet_actor.actor0001"),
     ("Accept-Encoding", "gzip"),
     ("X-Tenant", "theirs"),
+    ("x_tenant", "theirs"),
     ("traceparent", "kept"),
 ]
 

@@ -688,42 +688,132 @@ def test_a_second_attempt_to_open_for_the_first_time_is_no_change_of_status() ->
     assert [change.status for change in stream._changes] == [Status.CONNECTING]
 
 
-def test_a_stream_of_the_time_before_a_confirmation_does_not_stop_the_reader() -> None:
-    state = ConnectionState(creates=True, confirm_seconds=30.0)
+class Driven:
+    """A state that a test drives step by step, at a server that handles and answers at once."""
 
-    def subscribe(name: str, since: float) -> EventBuffer:
+    def __init__(self) -> None:
+        self.state = ConnectionState(creates=True, confirm_seconds=30.0)
+        self.state.enter(CODEC, FakeWaiter)
+        self.socket = FakeSocket(self.state, FakeServer())
+
+    def subscribe(self, name: str, *, since: float = 0.0, size: int = 9) -> EventBuffer:
         buffer = EventBuffer(
             name,
             since=since,
-            buffer_size=1,
+            buffer_size=size,
             buffer_bytes=100,
             overflow="block",
             gaps="mark",
-            unsubscribe=state.unsubscribe,
-            abandon=state.abandon,
+            unsubscribe=self.state.unsubscribe,
+            abandon=self.state.abandon,
         )
-        state.subscribe(buffer)
+        self.state.subscribe(buffer)
         return buffer
 
-    def connect(now: float) -> FakeSocket:
-        socket = FakeSocket(state, FakeServer(), last_received=now)
-        state.socket_opens(socket, CODEC, masks_stops=False)
-        state.opened(Init("actor", "conn"), now, now)
-        return socket
+    def connect(self, now: float) -> None:
+        self.socket = FakeSocket(self.state, FakeServer(), last_received=now)
+        self.state.socket_opens(self.socket, CODEC, masks_stops=True)
+        self.state.opened(Init("actor", "conn"), now, now)
 
-    state.enter(CODEC, FakeWaiter)
-    subscribe("a", 0.0)
-    connect(1.0)
-    state.attempt_ended(Ended(LOST, opened=True, last_message=1.0))
-    state.retry_later(LOST)
-    state.attempt_begins()
-    socket = connect(2.0)
-    assert state.phase is Phase.RESUBSCRIBING
-    buffer = subscribe("b", 3.0)
+    def lose(self, cause: Exception, now: float) -> bool:
+        if not self.state.attempt_ended(Ended(cause, opened=True, last_message=now)):
+            return False
+        self.state.retry_later(cause)
+        self.state.attempt_begins()
+        return True
+
+    def answer(self, now: float) -> None:
+        """Answer the newest call."""
+        self.socket.last_received = now
+        self.state.answered(self.state.issued - 1, OUTPUT)
+
+    @property
+    def phase(self) -> Phase:
+        return self.state.phase
+
+
+def test_a_stream_of_the_time_before_a_confirmation_does_not_stop_the_reader() -> None:
+    driven = Driven()
+    driven.subscribe("a")
+    driven.connect(1.0)
+    driven.lose(LOST, 1.0)
+    driven.connect(2.0)
+    assert driven.phase is Phase.RESUBSCRIBING
+    buffer = driven.subscribe("b", since=3.0, size=1)
     for value in range(3):
         buffer.push((value, 1))
     assert not buffer.is_full, "the reader would wait, and never read the confirmation"
-    socket.last_received = 4.0
-    state.answered(state.issued - 1, OUTPUT)
-    assert state.phase.name == "CONNECTED"
+    driven.answer(4.0)
+    assert driven.phase is Phase.CONNECTED
     assert list(buffer.items) == [Gap(3.0, 4.0, 1), (2, 1)] and buffer.is_full
+
+
+def test_a_gap_begins_with_the_loss_or_with_the_stream() -> None:
+    driven = Driven()
+    old = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.lose(LOST, 2.0)
+    new = driven.subscribe("a", since=3.0)
+    driven.connect(4.0)
+    driven.answer(5.0)
+    assert [*old.items, *new.items] == [Gap(2.0, 5.0, 1), Gap(3.0, 5.0, 1)]
+
+
+def test_gaps_end_when_the_last_suspect_is_confirmed() -> None:
+    driven = Driven()
+    buffers = [driven.subscribe(name) for name in "abc"]
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    for now in (3.0, 4.0, 5.0):
+        assert driven.phase is Phase.RESUBSCRIBING
+        assert not any(buffer.items for buffer in buffers)
+        driven.answer(now)
+    assert driven.phase is Phase.CONNECTED
+    assert [list(buffer.items) for buffer in buffers] == [[Gap(1.0, 5.0, 1)]] * 3
+
+
+def test_what_was_lost_with_its_socket_is_not_refused_by_the_next() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.unsubscribe(buffer)
+    driven.lose(LOST, 1.0)
+    driven.connect(2.0)
+    assert not driven.lose(ActorError("user", "no"), 2.0)
+
+
+def test_a_probe_that_was_lost_is_asked_again() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    assert not driven.state.has_subscriptions(buffer)
+    driven.state.unsubscribe(buffer)
+    driven.lose(LOST, 1.0)
+    driven.connect(2.0)
+    call = driven.state.call("act", ())
+    driven.state.send(call)
+    driven.state.refused(call.id, ERRORS["masked"])
+    assert [type(item) for item in driven.state.in_flight.values()] == [Probe]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_refusal_ends_the_streams_of_its_name_alone(closes: bool) -> None:
+    """Two names are suspects; the first is refused again, the second is not."""
+    error = ERRORS["forbidden"]
+    driven = Driven()
+    refused, allowed = driven.subscribe("a"), driven.subscribe("b")
+    driven.connect(1.0)
+    if closes:
+        for now in (1.0, 2.0):
+            assert driven.lose(error, now)
+            driven.connect(now)
+    else:
+        driven.state.reported(error)
+        driven.answer(2.0)
+        driven.state.reported(error)
+    assert refused.ended and refused.end_error is error
+    for _ in range(2):
+        driven.answer(3.0)
+    assert driven.phase is Phase.CONNECTED and not allowed.ended
+    assert driven.state.has_subscriptions(allowed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -13,7 +12,16 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, Connection, Retry, Status
+from rivet_anyio import (
+    ActorError,
+    ActorWebSocket,
+    Client,
+    ClosedError,
+    Connection,
+    Gap,
+    Retry,
+    Status,
+)
 from tests.faults.proxy import Proxy
 
 from .injection import MEANS, PLACES, cancelled_at, live_tasks, undisturbed
@@ -250,10 +258,15 @@ async def test_cancelled_at_every_step_of_a_reconnect(
     async def program() -> None:
         async with client.probe.get_or_create(key).connect(retry=_AT_ONCE) as conn:
             changes = conn.status_changes()
-            proxy.cut()
-            while (await changes.receive()).status is not Status.DISCONNECTED:
-                pass
-            assert await conn.echo("again") == "again"
+            async with conn.events("e", gaps="mark") as stream:
+                proxy.cut()
+                while (await changes.receive()).status is not Status.DISCONNECTED:
+                    pass
+                await stream.subscribed()
+                assert await conn.echo("again") == "again"
+                assert isinstance(await stream.receive(), Gap)
+                await conn.emit("e", 1)
+                assert await stream.receive() == 1
 
     await client.probe.get_or_create(key).echo(0)
     await _cancel_everywhere(proxy, anyio_backend, place, program)
@@ -262,7 +275,7 @@ async def test_cancelled_at_every_step_of_a_reconnect(
 async def _use_again(scoped: Scoped, mark: str) -> None:
     """Everything that waits, also when what came before was cut short."""
     if isinstance(scoped, Connection):
-        async with aclosing(scoped.events(mark)) as events:
+        async with scoped.events(mark) as events:
             await scoped.emit(mark, 1)
             assert await events.receive() == 1
         assert await scoped.echo(mark) == mark
@@ -300,9 +313,7 @@ async def test_cancelled_at_every_step_inside(
                 assert at > 4
             if isinstance(scoped, Connection):
                 assert scoped.connection_id == first
-                gc.collect()
-                await scoped.echo("sweeps up")
-                await scoped.echo("leaves after what was swept up")
+                await scoped.echo("leaves after the requests of closed streams")
                 assert scoped._link.state.buffers == {} and not scoped._link.state.outbox.items
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import anyio
@@ -542,3 +544,22 @@ async def test_nobody_is_left_waiting_when_the_server_ends() -> None:
         await server.wait_for(ActionCalled)
     await client.__aexit__(None, None, None)
     assert len(caught) == 1
+
+
+async def test_the_error_of_a_call_is_not_kept_alive() -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client() as client,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        await conn.echo(1)
+        gc.collect()
+        gc.disable()
+        try:
+            try:
+                await conn.action("fail", "bare")
+            except ActorError as error:
+                raised = weakref.ref(error)
+            assert raised() is None
+        finally:
+            gc.enable()

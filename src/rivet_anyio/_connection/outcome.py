@@ -94,7 +94,7 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -
 
 
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
-    """Seconds until the next attempt, after so many in a row that were of no use."""
+    """Seconds until the next attempt, after so many in a row that led to no healthy connection."""
     delay = retry.delay(failures)
     if ended.retry_after is not None:
         delay = max(delay, min(ended.retry_after, retry.maximum))

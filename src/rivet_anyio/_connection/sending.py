@@ -37,6 +37,9 @@ async def call_action(
         state.give_up(call)
         raise
     if call.error is not None:
-        raise call.error
+        try:
+            raise call.error
+        finally:
+            del call  # the error holds this frame, which would hold the error
     assert call.output is not None
     return call.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -164,7 +165,11 @@ async def test_events_in_order() -> None:
 
     with running(talk) as gateway:
         with anyio.fail_after(GUARD):
-            async with client(gateway) as one, connect(one) as conn, conn.events("n") as events:
+            async with (
+                client(gateway) as one,
+                connect(one) as conn,
+                aclosing(conn.events("n")) as events,
+            ):
                 assert [await events.receive() for _ in range(500)] == list(range(500))
 
 

@@ -171,6 +171,7 @@ async def test_events_in_order() -> None:
                 aclosing(conn.events("n")) as events,
             ):
                 assert [await events.receive() for _ in range(500)] == list(range(500))
+                await events.aclose()
 
 
 @pytest.mark.parametrize("code, reason", [(1000, ""), (1001, "away"), (1011, ""), (4001, "böse")])

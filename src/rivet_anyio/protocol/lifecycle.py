@@ -208,7 +208,7 @@ def is_stopped(error: ActorError) -> bool:
 
 
 def is_stopping(error: ActorError) -> bool:
-    """Whether the actor stops, or an actor that it called: only the answer to a probe tells."""
+    """Whether the actor stops, or one that it called: the answer to a probe shows which."""
     return (error.group, error.code) == _STOPPING
 
 

@@ -342,7 +342,7 @@ class Instance:
             return self._host.state.dump(self.actor)
         except TypeError as exc:
             raise TypeError(
-                f"the state of {self.ref} cannot be saved: {exc}. What is no state belongs into "
+                f"the state of {self.ref} cannot be saved: {exc}. Keep anything else in "
                 "an attribute that begins with an underscore, or into context.vars"
             ) from None
 

@@ -14,7 +14,7 @@ __all__ = ["StateCodec", "Storage"]
 
 
 class StateCodec:
-    """Turns the state of an actor, its public attributes, into bytes and back."""
+    """Writes the state of an actor, its public attributes, as bytes, and reads it."""
 
     def __init__(self, release: Release) -> None:
         self._form = COMPAT_CBOR if release.dialect is Dialect.COMPAT else PLAIN_CBOR

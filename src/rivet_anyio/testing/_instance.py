@@ -343,7 +343,7 @@ class Instance:
         except TypeError as exc:
             raise TypeError(
                 f"the state of {self.ref} cannot be saved: {exc}. Keep anything else in "
-                "an attribute that begins with an underscore, or into context.vars"
+                "an attribute that begins with an underscore, or in context.vars"
             ) from None
 
     def recover(self, *, loses_unsaved: bool) -> None:

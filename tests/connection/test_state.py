@@ -816,3 +816,20 @@ def test_a_refusal_ends_the_streams_of_its_name_alone(closes: bool) -> None:
         driven.answer(3.0)
     assert driven.is_in(Phase.CONNECTED) and not allowed.ended
     assert driven.state.has_subscriptions(allowed)
+
+
+def test_a_slow_confirmation_has_longer_with_each_attempt() -> None:
+    """A server that takes long for each name would never be connected to again."""
+    driven = Driven()
+    driven.subscribe("a")
+    driven.connect(1.0)
+    limits: list[float] = []
+    for attempt in range(10):
+        driven.lose(LOST, 1.0 + attempt)
+        driven.connect(1.5 + attempt)
+        limits.append(driven.socket.limit_seconds or 0.0)
+    assert limits == [limits[0] * times for times in (1, 2, 3, 4, 5, 6, 7, 8, 8, 8)]
+    driven.answer(20.0)
+    driven.lose(LOST, 21.0)
+    driven.connect(22.0)
+    assert driven.socket.limit_seconds == limits[0]

@@ -27,7 +27,7 @@ from tests.faults.proxy import running_proxy
 from tests.servers import Server
 
 SECONDS = 60
-TRANSIT_SECONDS = 0.02
+TRANSIT_SECONDS = 0.1
 QUICK = Retry(initial=0.01, maximum=0.05)
 
 

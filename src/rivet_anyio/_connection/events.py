@@ -57,6 +57,9 @@ _ITEMS_PER_CHECKPOINT = 64
 class Gap:
     """The connection was away: events may be missing here.
 
+    In the order of events, each missing one lies in a gap. By time, one may have been sent a little
+    before `since`: it was on its way while the last one that came was read.
+
     Attributes:
         since: When the last message came before the loss, or when the stream was opened if that
             was later, in seconds of `anyio.current_time`.

@@ -34,7 +34,8 @@ The rules:
 5. The first Init is one step: subscriptions leave, then the calls that waited, then the status is
    ``connected``. After a loss, subscriptions leave alone. Once they are confirmed, gaps go to the
    streams, then the status is ``connected``, then calls leave. A server that does not confirm in
-   `confirm_seconds` loses its socket. Events that come before that stand behind the gap. Those
+   `confirm_seconds` loses its socket; the second attempt in a row has twice as long, the eighth and
+   all later ones eight times. Events that come before that stand behind the gap. Those
    that find no capacity are missing in it, the oldest first.
 6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
    cancel each other out.
@@ -139,6 +140,9 @@ class Phase(enum.Enum):
     LEAVING = enum.auto()
     CLOSED = enum.auto()
 
+
+_LONGEST_CONFIRMATION = 8
+"""How many times `confirm_seconds` a confirmation may take at most."""
 
 _OPEN = (Phase.RESUBSCRIBING, Phase.CONNECTED)
 
@@ -541,7 +545,9 @@ class ConnectionState:
             else:
                 self._test_next()
             self._socket.start_sending()
-            self._socket.limit(_unconfirmed_error(), seconds=self._confirm_seconds)
+            # Each attempt in a row has longer, since a server may take long for each name.
+            seconds = self._confirm_seconds * max(1, min(self.attempts, _LONGEST_CONFIRMATION))
+            self._socket.limit(_unconfirmed_error(), seconds=seconds)
 
     def answered(self, id: int, output: Raw) -> bool:
         """A call was answered; whether somebody waits for that."""

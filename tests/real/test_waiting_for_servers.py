@@ -7,14 +7,14 @@ import anyio.to_thread
 import pytest
 
 from rivet_anyio import Client, ConnectError, Retry, Status
-from tests.servers import VERSIONS, Server, start_server
+from tests.servers import CHECKED, Server, start_server
 from tests.servers._ports import reserve_port
 
 GUARD = 240
 QUICK = Retry(initial=0.05, maximum=0.3)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CHECKED)
 async def test_a_server_that_is_started_later(version: str) -> None:
     with reserve_port() as port, anyio.fail_after(GUARD):
         servers: list[Server] = []

@@ -49,6 +49,7 @@ async def full_stream(kind: str) -> AsyncIterator[Any]:
         conn = handle.connect()
         stream = conn.events("e")
         async with conn:
+            await conn.action("all are here")  # which confirms the subscription, too
             if kind == "statuses":
                 statuses = conn.status_changes()
                 for _ in range(COUNT):
@@ -56,7 +57,6 @@ async def full_stream(kind: str) -> AsyncIterator[Any]:
                 await statuses.receive()
                 yield statuses
             else:
-                await conn.action("all are here")
                 await stream.receive()
                 yield stream
 

@@ -150,12 +150,19 @@ def test_without_trios_scheduler(
 
     from trio._core import _run
 
-    monkeypatch.setattr(_run, "GLOBAL_RUN_CONTEXT", Hiding(_run.GLOBAL_RUN_CONTEXT))
+    context = _run.GLOBAL_RUN_CONTEXT
+    monkeypatch.setattr(_run, "GLOBAL_RUN_CONTEXT", Hiding(context))
     assert run_virtual(main, backend="trio") == "done"
     assert len(warnings()) <= 1
     monkeypatch.delattr(_run, "_r")
-    with pytest.raises(RuntimeError, match=r"a seed cannot decide .* Use backend='asyncio'"):
-        simulate(main, seed=1, backend="trio")
+    try:
+        with pytest.raises(RuntimeError, match=r"a seed cannot decide .* Use backend='asyncio'"):
+            simulate(main, seed=1, backend="trio")
+    finally:
+        # A run that ended there would be taken for one that still runs.
+        for name in ("runner", "task"):
+            if hasattr(context, name):
+                delattr(context, name)
 
 
 class Hiding:

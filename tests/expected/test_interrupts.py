@@ -105,7 +105,7 @@ SECONDS = 150
 """For all runs together: each takes some milliseconds."""
 
 
-@pytest.mark.parametrize(("doing", "least"), [("working", 100), ("leaving", 5)])
+@pytest.mark.parametrize(("doing", "least"), [("working", 50), ("leaving", 5)])
 def test_an_interrupt_before_every_step_of_the_loop(doing: str, least: int) -> None:
     outcome = run(PROGRAM, doing, seconds=SECONDS)
     assert not outcome.hung, outcome.errors

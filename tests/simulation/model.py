@@ -42,7 +42,7 @@ __all__ = ["Group", "play", "pushed"]
 _CLOSE_SECONDS = 3.0
 """Less than the server's own patience, which would end a goodbye as well."""
 _CANCELLED_SECONDS = 1.0
-_BACK_SECONDS = 1200.0
+_BACK_SECONDS = 3600.0
 """More than a pending Retry-After, a connect, a keepalive and a slow action together."""
 
 _LENGTHS = ((5.0, 0.2), (60.0, 2.0), (900.0, 24.0), (7200.0, 168.0))

@@ -27,7 +27,15 @@ from .._errors import (
     RivetError,
 )
 from .._io.socket import broke, unsent
-from .transport import MAX_REFUSAL, HttpAnswer, Timeouts, Upgraded, is_encoded
+from .transport import (
+    MAX_REFUSAL,
+    HttpAnswer,
+    Timeouts,
+    Upgraded,
+    check_not_encoded,
+    is_encoded,
+    too_long,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -160,21 +168,14 @@ class Borrowed:
             return response
 
     async def _read(self, response: httpx.Response) -> bytes:
-        if is_encoded(response.headers):
-            raise ProtocolError(
-                f"HTTP {response.status_code} with the content encoding "
-                f"{response.headers['content-encoding']!r}, which was not asked for"
-            )
+        check_not_encoded(response.status_code, response.headers)
         parts: list[bytes] = []
         size = 0
         with self.translated():
             async for part in _pieces(response):
                 size += len(part)
                 if size > self._max_body_size:
-                    raise ProtocolError(
-                        f"HTTP {response.status_code} with more than {self._max_body_size} bytes: "
-                        "raise max_message_size to accept it"
-                    )
+                    raise too_long(response.status_code, self._max_body_size)
                 parts.append(part)
         return b"".join(parts)
 

@@ -13,7 +13,7 @@ import httpx
 
 from .._checks import check_seconds
 from .._errors import ConfigError, ProtocolError
-from .transport import OpenAnswer, Timeouts, is_encoded
+from .transport import OpenAnswer, Timeouts, is_encoded, too_long
 
 __all__ = ["ActorResponse", "build_request", "content_of", "timeouts_of"]
 
@@ -125,10 +125,7 @@ class _Pieces(AsyncIterator[T]):
         if self._limit is not None:
             self._size += len(cast("bytes", piece))
             if self._size > self._limit:
-                raise ProtocolError(
-                    f"HTTP {self._response.status_code} with more than {self._limit} bytes: "
-                    "raise max_message_size to accept it"
-                )
+                raise too_long(self._response.status_code, self._limit)
         return piece
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from .._errors import ProtocolError
 from .._io.stream import ByteStream
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "OpenAnswer",
     "Timeouts",
     "Upgraded",
+    "check_not_encoded",
     "is_encoded",
     "retry_after",
+    "too_long",
 ]
 
 MAX_REFUSAL = 64 * 1024
@@ -220,6 +223,22 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
     if "content-encoding" not in headers:
         return False
     return headers["content-encoding"].strip().lower() not in ("", "identity")
+
+
+def check_not_encoded(status: int, headers: Mapping[str, str]) -> None:
+    """Raise `ProtocolError` where the body is compressed, which nobody asked for."""
+    if is_encoded(headers):
+        raise ProtocolError(
+            f"HTTP {status} with the content encoding {headers['content-encoding']!r}, "
+            "which was not asked for"
+        )
+
+
+def too_long(status: int, limit: int) -> ProtocolError:
+    """The error for a body of more than `limit` bytes."""
+    return ProtocolError(
+        f"HTTP {status} with more than {limit} bytes: raise max_message_size to accept it"
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -27,7 +27,15 @@ from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
-from .transport import MAX_REFUSAL, HttpAnswer, Timeouts, Upgraded, is_encoded
+from .transport import (
+    MAX_REFUSAL,
+    HttpAnswer,
+    Timeouts,
+    Upgraded,
+    check_not_encoded,
+    is_encoded,
+    too_long,
+)
 
 __all__ = ["Wire"]
 
@@ -110,11 +118,7 @@ class Wire:
         running = _Running(self, site, pooled, exchange, seconds)
         try:
             head = await running.begin(None)
-            if is_encoded(head.headers):
-                raise ProtocolError(
-                    f"HTTP {head.status} with the content encoding "
-                    f"{head.headers['content-encoding']!r}, which was not asked for"
-                )
+            check_not_encoded(head.status, head.headers)
             body = await running.read_whole(self._max_body_size)
         finally:
             running.end()
@@ -524,10 +528,7 @@ class _Running:
 
     def _too_long(self, limit: int) -> ProtocolError:
         assert self._exchange.head is not None
-        return ProtocolError(
-            f"HTTP {self._exchange.head.status} with more than {limit} bytes: "
-            "raise max_message_size to accept it"
-        )
+        return too_long(self._exchange.head.status, limit)
 
 
 class WireAnswer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from ._options import Common, Target, common_options, target_options
 from ._output import Output, printable
 
 if TYPE_CHECKING:
+    from .._management import Management
     from ..protocol.management import ActorInfo
 
 __all__ = [
@@ -168,16 +170,7 @@ def destroy_command(common: Common, target: Target, yes: bool) -> None:
     Asks first at a terminal; elsewhere --yes must be given.
     """
     _confirm(f"Destroy {target.place} and what it has stored?", yes)
-
-    async def main(output: Output) -> None:
-        from .._management import Management
-
-        async with common.client() as client:
-            actor_id = await target.handle(client).resolve()
-            await Management(client).destroy(actor_id)
-        await _print_id(output, target.place, actor_id)
-
-    execute(common, main)
+    _change(common, target, lambda management, actor_id: management.destroy(actor_id))
 
 
 @click.command(
@@ -198,13 +191,20 @@ def sleep_command(common: Common, target: Target, yes: bool) -> None:
     Asks first at a terminal; elsewhere --yes must be given.
     """
     _confirm(f"Put {target.place} to sleep and close its connections?", yes)
+    _change(common, target, lambda management, actor_id: management.sleep(actor_id))
+
+
+def _change(
+    common: Common, target: Target, change: Callable[[Management, str], Awaitable[None]]
+) -> None:
+    """Make one change to an actor, and print its id."""
 
     async def main(output: Output) -> None:
         from .._management import Management
 
         async with common.client() as client:
             actor_id = await target.handle(client).resolve()
-            await Management(client).sleep(actor_id)
+            await change(Management(client), actor_id)
         await _print_id(output, target.place, actor_id)
 
     execute(common, main)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rivet_anyio._errors import ConfigError, ConnectError
 from rivet_anyio._http.pool import Origin, Pool
-from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel, proxy_for
+from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel
 from rivet_anyio._io.connect import TcpConnector
 from rivet_anyio._io.stream import ByteStream
 
@@ -125,9 +125,9 @@ def origin(text: str) -> Origin:
 )
 def test_no_proxy(no_proxy: str, host: str, is_exempt: bool) -> None:
     proxies = Proxies.of_environment({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
-    found = proxy_for(origin(host), proxies)
+    found = proxies.find(origin(host))
     assert (found is None) == is_exempt
-    assert proxy_for(origin(host), proxies) is found
+    assert proxies.find(origin(host)) is found
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_no_proxy(no_proxy: str, host: str, is_exempt: bool) -> None:
 def test_a_wrong_exception_is_named_where_it_matters(no_proxy: str, host: str, advice: str) -> None:
     proxies = Proxies.of_environment({"https_proxy": PROXY, "No_Proxy": no_proxy})
     with pytest.raises(ConfigError) as caught:
-        proxy_for(origin(host), proxies)
+        proxies.find(origin(host))
     assert "No_Proxy" in str(caught.value)
     assert repr(no_proxy) in str(caught.value)
     assert advice in str(caught.value)
@@ -180,15 +180,15 @@ def test_a_wrong_exception_is_named_where_it_matters(no_proxy: str, host: str, a
     ],
 )
 def test_the_environment(env: dict[str, str], url: str | None) -> None:
-    found = proxy_for(HTTPS, Proxies.of_environment(env))
+    found = Proxies.of_environment(env).find(HTTPS)
     assert (found and found.url) == url
 
 
 def test_what_a_client_of_a_cgi_program_says_is_no_proxy() -> None:
     plain = Origin("http", "example.com", 80)
     env = {"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}
-    assert proxy_for(plain, Proxies.of_environment(env)) is None
-    assert proxy_for(plain, Proxies.of_environment({"http_proxy": PROXY, **env})) is not None
+    assert Proxies.of_environment(env).find(plain) is None
+    assert Proxies.of_environment({"http_proxy": PROXY, **env}).find(plain) is not None
 
 
 NAMES = [
@@ -233,13 +233,13 @@ def test_the_environment_is_read_as_urllib_reads_it(env: dict[str, str]) -> None
 def test_a_wrong_value_is_named_and_shows_no_secret(value: str, said: str) -> None:
     proxies = Proxies.of_environment({"HTTPS_PROXY": value, "NO_PROXY": "exempt.org"})
     with pytest.raises(ConfigError, match=said) as caught:
-        proxy_for(HTTPS, proxies)
+        proxies.find(HTTPS)
     assert "HTTPS_PROXY" in str(caught.value)
     assert "NO_PROXY" in str(caught.value)
     assert SECRET not in str(caught.value)
     # It does not concern what is reached otherwise.
-    assert proxy_for(Origin("http", "api.example.com", 80), proxies) is None
-    assert proxy_for(Origin("https", "exempt.org", 443), proxies) is None
+    assert proxies.find(Origin("http", "api.example.com", 80)) is None
+    assert proxies.find(Origin("https", "exempt.org", 443)) is None
     with pytest.raises(ConfigError, match=r"^proxy is") as caught:
         Proxies.of_argument(value)
     assert SECRET not in str(caught.value)
@@ -249,7 +249,7 @@ def test_a_wrong_value_is_named_and_shows_no_secret(value: str, said: str) -> No
 def test_socks_is_refused_by_name(scheme: str) -> None:
     value = f"{scheme}://me:{SECRET}@proxy:1080"
     with pytest.raises(ConfigError, match=r"ALL_PROXY is a SOCKS proxy.*httpx\[socks\]") as caught:
-        proxy_for(HTTPS, Proxies.of_environment({"ALL_PROXY": value}))
+        Proxies.of_environment({"ALL_PROXY": value}).find(HTTPS)
     assert SECRET not in str(caught.value)
     assert "httpx.AsyncClient(proxy=" in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_socks_is_refused_by_name(scheme: str) -> None:
 def test_the_argument_is_for_all_origins() -> None:
     proxies = Proxies.of_argument(PROXY)
     for asked in (HTTPS, Origin("http", "localhost", 6420)):
-        found = proxy_for(asked, proxies)
+        found = proxies.find(asked)
         assert found is not None
         assert found.url == PROXY
         assert found.source == "proxy"
@@ -267,7 +267,7 @@ def test_the_argument_is_for_all_origins() -> None:
 
 def test_user_and_password_are_in_the_header_alone() -> None:
     proxies = Proxies.of_argument(f"http://m%40e:{SECRET}%3A%2F@proxy:3128")
-    found = proxy_for(HTTPS, proxies)
+    found = proxies.find(HTTPS)
     assert found is not None
     (name, value), *rest = found.headers
     assert (name, rest) == ("Proxy-Authorization", [])
@@ -285,11 +285,11 @@ def test_the_settings_of_the_system() -> None:
         patch("urllib.request.proxy_bypass", lambda host: host == "exempt.org"),
     ):
         proxies = Proxies.of_environment({})
-        found = proxy_for(HTTPS, proxies)
+        found = proxies.find(HTTPS)
         assert found is not None
         assert (found.url, found.source) == (PROXY, "the system's proxy setting")
-        assert proxy_for(Origin("https", "exempt.org", 443), proxies) is None
-        assert proxy_for(HTTPS, Proxies.of_environment({"http_proxy": PROXY})) is None
+        assert proxies.find(Origin("https", "exempt.org", 443)) is None
+        assert Proxies.of_environment({"http_proxy": PROXY}).find(HTTPS) is None
 
 
 # CONNECT
@@ -320,7 +320,7 @@ class RawProxy:
                 self.ended.set()
 
     def proxy(self, user: str = "") -> Proxy:
-        found = proxy_for(HTTPS, Proxies.of_argument(f"http://{user}127.0.0.1:{self.port}"))
+        found = Proxies.of_argument(f"http://{user}127.0.0.1:{self.port}").find(HTTPS)
         assert found is not None
         return found
 
@@ -483,7 +483,7 @@ async def test_a_cancelled_connect_leaves_no_socket() -> None:
 def test_nothing_else_comes_of_any_text(text: str, host: str) -> None:
     for env in ({"HTTPS_PROXY": text}, {"HTTPS_PROXY": PROXY, "NO_PROXY": text}):
         try:
-            found = proxy_for(Origin("https", host, 443), Proxies.of_environment(env))
+            found = Proxies.of_environment(env).find(Origin("https", host, 443))
         except ConfigError:
             continue
         assert found is None or (found.host and 0 < found.port < 65536)

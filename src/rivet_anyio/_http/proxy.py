@@ -23,7 +23,7 @@ from .._io.stream import ByteStream
 from .exchange import Exchange, State
 from .pool import Origin, address
 
-__all__ = ["Proxies", "Proxy", "open_tunnel", "proxy_for"]
+__all__ = ["Proxies", "Proxy", "open_tunnel"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _READ_BYTES = 64 * 1024
@@ -126,7 +126,12 @@ class Proxies:
         return cls(given, bypasses=lambda host: bool(proxy_bypass(host)))
 
     def find(self, origin: Origin) -> Proxy | None:
-        """The proxy that leads to an origin, None for none; raises `ConfigError`."""
+        """The proxy that leads to an origin, None where none is to be used.
+
+        Raises:
+            ConfigError: for a value that cannot be used, and that matters for this origin. It names
+                the variable.
+        """
         if origin in self._found:
             return self._found[origin]
         source, url = self._given.get(origin.scheme) or self._given.get("all") or ("", "")
@@ -143,16 +148,6 @@ class Proxies:
         return any(_matches(source, entry, origin) for entry in re.split(r"[\s,]+", text))
 
 
-def proxy_for(origin: Origin, proxies: Proxies) -> Proxy | None:
-    """The proxy that leads to an origin, None where none is to be used.
-
-    Raises:
-        ConfigError: for a value that cannot be used, and that matters for this origin. It names
-            the variable.
-    """
-    return proxies.find(origin)
-
-
 async def open_tunnel(stream: ByteStream, origin: Origin, proxy: Proxy) -> None:
     """Ask a proxy to pass on what follows, both ways. The caller drops the stream of a failure.
 
@@ -161,7 +156,7 @@ async def open_tunnel(stream: ByteStream, origin: Origin, proxy: Proxy) -> None:
     Args:
         stream: A new connection to the proxy.
         origin: Where it is to lead.
-        proxy: As `proxy_for` gave it.
+        proxy: As `Proxies.find` gave it.
 
     Raises:
         ConnectError: the proxy refused, gave no answer that can be read, or broke off.

@@ -20,6 +20,7 @@ from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rivet_anyio._io import internals
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
 from rivet_anyio.testing import _internals as test_internals
 from rivet_anyio.testing import run_virtual, simulate
@@ -125,6 +126,17 @@ async def test_what_the_harness_finds_on_asyncio() -> None:
         if test_internals.is_anyio_runner(list(frames_of(other.get_coro())))
     ]
     assert callers == [task]
+
+
+@on_asyncio
+async def test_whose_deadline_a_waiter_has() -> None:
+    waiter = current_backend().waiter()
+    waiting = asyncio.ensure_future(waiter.wait_until(anyio.current_time() + 1000))
+    await anyio.wait_all_tasks_blocked()
+    timers = test_internals.asyncio_timers(asyncio.get_running_loop(), 5)
+    assert waiting.get_coro() in [coroutine for _, coroutine in timers]  # type: ignore[attr-defined]
+    waiter.set()
+    await waiting
 
 
 def test_an_event_loop_that_hides_its_deadlines(warnings: Callable[[], list[str]]) -> None:

@@ -121,7 +121,7 @@ class AsyncioWaiter:
         return checkpoint() if self._future.done() else self._future
 
     async def wait_until(self, at: float) -> None:
-        timer = None if at == math.inf else self._loop.call_at(at, _wake, self._future)
+        timer = None if at == math.inf else self._loop.call_at(at, self.set)
         try:
             await self.wait()
         finally:

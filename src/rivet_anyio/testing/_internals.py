@@ -16,6 +16,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
+from .._io.asyncio import AsyncioWaiter
 from .._io.internals import warn_once
 
 __all__ = [
@@ -77,10 +78,13 @@ _PINGS = "connections that rest are pinged one by one, and that counts as progre
 
 
 def _coroutine_of(handle: asyncio.TimerHandle) -> Any:
-    """The coroutine whose deadline this is; AnyIO's scopes know their task."""
-    if not _scopes_know_tasks():
-        return None
-    task = getattr(callback_owner(handle), "_host_task", None)
+    """The coroutine whose deadline this is: AnyIO's scopes know their task, futures their waiter."""
+    owner = callback_owner(handle)
+    if isinstance(owner, AsyncioWaiter):
+        callbacks = getattr(owner._future, "_callbacks", None)
+        task = getattr(callbacks[0][0], "__self__", None) if callbacks else None
+    else:
+        task = getattr(owner, "_host_task", None) if _scopes_know_tasks() else None
     return None if task is None else task.get_coro()
 
 

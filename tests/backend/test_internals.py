@@ -134,7 +134,7 @@ async def test_whose_deadline_a_waiter_has() -> None:
     waiting = asyncio.ensure_future(waiter.wait_until(anyio.current_time() + 1000))
     await anyio.wait_all_tasks_blocked()
     timers = test_internals.asyncio_timers(asyncio.get_running_loop(), 5)
-    assert waiting.get_coro() in [coroutine for _, coroutine in timers]  # type: ignore[attr-defined]
+    assert waiting.get_coro() in [coroutine for _, coroutine in timers]
     waiter.set()
     await waiting
 

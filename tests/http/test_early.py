@@ -19,6 +19,7 @@ from .wire import (
     ask,
     prepare,
     refusal,
+    take_body,
     using,
 )
 
@@ -69,11 +70,11 @@ async def test_a_handshake_whose_head_is_refused(kind: str, request: pytest.Fixt
     assert isinstance(error, ConnectError) and error.status == 431
 
 
-class _ShortBodies(Wire):
+class _LimitedBodies(Wire):
     """Refuses a body, as a proxy does that knows nothing of Rivet."""
 
     async def handle(self, peer: Peer) -> None:
-        await peer.request()
+        await take_body(peer, await peer.head())
         await peer.send(
             b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/html\r\n"
             b"Content-Length: 6\r\nConnection: close\r\n\r\n<html>"
@@ -82,7 +83,7 @@ class _ShortBodies(Wire):
 
 @pytest.mark.parametrize("kind", ["action", "send", "send_and_wait"])
 async def test_a_body_that_a_proxy_refuses(kind: str) -> None:
-    error = await error_of(kind, _ShortBodies())
+    error = await error_of(kind, _LimitedBodies())
     assert isinstance(error, ConnectError) and error.status == 413
     assert "nothing ran" in str(error)
 

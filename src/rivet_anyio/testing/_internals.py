@@ -78,7 +78,7 @@ _PINGS = "connections that rest are pinged one by one, and that counts as progre
 
 
 def _coroutine_of(handle: asyncio.TimerHandle) -> Any:
-    """The coroutine whose deadline this is: AnyIO's scopes know their task, futures their waiter."""
+    """The coroutine whose deadline this is: scopes and futures know their tasks."""
     owner = callback_owner(handle)
     if isinstance(owner, AsyncioWaiter):
         callbacks = getattr(owner._future, "_callbacks", None)

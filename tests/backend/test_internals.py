@@ -20,8 +20,11 @@ from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rivet_anyio._io import internals
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
+from rivet_anyio.testing import _internals as test_internals
 from rivet_anyio.testing import run_virtual, simulate
+from rivet_anyio.testing._stuck import frames_of
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 on_trio = pytest.mark.parametrize("anyio_backend", ["trio"])
@@ -34,7 +37,8 @@ def forget() -> None:
         internals.ScopeCheck.is_possible,
         internals._marks_functions,
         internals.mask_in_c,
-        internals._warn,
+        internals.warn_once,
+        test_internals._scopes_know_tasks,
     ):
         found.cache_clear()
 
@@ -69,9 +73,16 @@ async def test_what_anyio_has() -> None:
 
 @on_trio
 async def test_what_trio_has() -> None:
+    import trio
+
     assert internals._marks_functions()
-    assert internals.is_trio_waiting_for_idle() is False
-    module, chance = internals.trio_scheduling()
+    runner = test_internals._trio_runner()
+    assert trio.lowlevel.current_task() in test_internals.trio_tasks(runner)
+    with anyio.CancelScope(deadline=anyio.current_time() + 1000):
+        times = [deadline for deadline, _ in test_internals.trio_timers(runner)]
+        await anyio.lowlevel.checkpoint()
+    assert times
+    module, chance = test_internals.trio_scheduling()
     assert isinstance(module._ALLOW_DETERMINISTIC_SCHEDULING, bool)
     assert isinstance(chance, random.Random)
 
@@ -91,11 +102,52 @@ async def test_trio_knows_what_it_must_not_interrupt() -> None:
 def test_what_asyncio_has() -> None:
     loop = asyncio.SelectorEventLoop()
     try:
-        loop.call_soon(print)
-        (handle,) = internals.ready_handles(loop)
-        assert handle._callback is print
+        loop.call_soon(loop.stop)
+        (handle,) = test_internals.ready_handles(loop)
+        assert test_internals.callback_owner(handle) is loop
     finally:
         loop.close()
+
+
+@on_asyncio
+async def test_what_the_harness_finds_on_asyncio() -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    with anyio.CancelScope(deadline=anyio.current_time() + 1000):
+        timers = test_internals.asyncio_timers(loop, 5)
+        await anyio.lowlevel.checkpoint()
+    assert task.get_coro() in [coroutine for _, coroutine in timers]
+    assert not test_internals.asyncio_waited_for(task), "it runs"
+    for name in ("_run_tests_and_fixtures", "_call_in_runner_task"):
+        assert callable(getattr(anyio_backend.TestRunner, name))
+    callers = [
+        other
+        for other in asyncio.all_tasks()
+        if test_internals.is_anyio_runner(list(frames_of(other.get_coro())))
+    ]
+    assert callers == [task]
+
+
+@on_asyncio
+async def test_whose_deadline_a_waiter_has() -> None:
+    waiter = current_backend().waiter()
+    waiting = asyncio.ensure_future(waiter.wait_until(anyio.current_time() + 1000))
+    await anyio.wait_all_tasks_blocked()
+    timers = test_internals.asyncio_timers(asyncio.get_running_loop(), 5)
+    assert waiting.get_coro() in [coroutine for _, coroutine in timers]
+    waiter.set()
+    await waiting
+
+
+def test_an_event_loop_that_hides_its_deadlines(warnings: Callable[[], list[str]]) -> None:
+    class Loop:
+        def time(self) -> float:
+            return 10
+
+    loop: Any = Loop()
+    assert test_internals.asyncio_timers(loop, 5) == [(15, None)]
+    assert test_internals.asyncio_timers(loop, None) == []
+    assert len(warnings()) == 1
 
 
 def test_what_websockets_has() -> None:
@@ -153,7 +205,8 @@ def test_without_trios_scheduler(
     context = _run.GLOBAL_RUN_CONTEXT
     monkeypatch.setattr(_run, "GLOBAL_RUN_CONTEXT", Hiding(context))
     assert run_virtual(main, backend="trio") == "done"
-    assert len(warnings()) <= 1
+    (warning,) = warnings()
+    assert "a program that waits for ever is not noticed" in warning
     monkeypatch.delattr(_run, "_r")
     try:
         with pytest.raises(RuntimeError, match=r"a seed cannot decide .* Use backend='asyncio'"):
@@ -166,7 +219,7 @@ def test_without_trios_scheduler(
 
 
 class Hiding:
-    """Trio's context without the runner's `waiting_for_idle`."""
+    """Trio's context with another runner, for us alone."""
 
     def __init__(self, context: Any) -> None:
         self.__dict__["context"] = context
@@ -183,7 +236,7 @@ class Hiding:
 
 
 def _asked_by_us() -> bool:
-    return bool(sys._getframe(2).f_globals["__name__"] == internals.__name__)
+    return bool(sys._getframe(2).f_globals["__name__"] == test_internals.__name__)
 
 
 def test_importing_the_client_imports_none_of_them() -> None:

@@ -93,6 +93,9 @@ def plain_answer(random: Random) -> bytes:
     body = random.randbytes(random.choice((0, 1, 3, 40)))
     length = len(body) + random.choice((0, 0, 0, 1, -1)) if body else 0
     fields = [random.choice(_FIELDS[:4] + _FIELDS[8:12]) for _ in range(random.randint(0, 12))]
+    if random.random() < 0.2:
+        fields += (b"Connection: Upgrade", b"Upgrade: websocket")
+        return b"\r\n".join((b"HTTP/1.1 101 Switching Protocols", *fields, b"", body))
     fields.insert(random.randint(0, len(fields)), b"Content-Length: %d" % length)
     return b"\r\n".join((b"HTTP/1.1 200 OK", *fields, b"", body))
 
@@ -153,11 +156,17 @@ def mutated(random: Random, data: bytes) -> bytes:
 def read_by_h11(data: bytes) -> Read | None:
     """By h11 alone, as a client that uses it as its documentation says."""
     connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "server")]))
+    asked = [("Host", "server"), ("Upgrade", "any")]
+    connection.send(h11.Request(method="GET", target="/", headers=asked))
     connection.send(h11.EndOfMessage())
     connection.receive_data(data)
     try:
         event = connection.next_event()
+        if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+            fields = list(event.headers)
+            is_complete = connection.next_event() is h11.PAUSED
+            behind = connection.trailing_data[0] if is_complete else b""
+            return Read(101, event.reason, fields, b"", is_complete, behind)
         if not isinstance(event, h11.Response) or event.http_version != b"1.1":
             return None
         fields = list(event.headers)
@@ -177,7 +186,7 @@ def read_by_plain(data: bytes) -> Read | None:
     if plain is None:
         return None
     head, length, begins = plain
-    ends = begins + length
+    ends = begins + (length or 0)
     return Read(
         head.status,
         head.reason.encode("latin-1"),

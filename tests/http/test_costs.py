@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rivet_anyio._http.exchange import Exchange
+from rivet_anyio._http.exchange import Exchange, State
 
 from ..test_costs import calls
 
@@ -44,3 +44,26 @@ def test_an_action(answer: bytes) -> None:
     exchange.feed(answer)
     assert exchange._reader is None
     assert exchange.keep_alive == (5.0 if b"Keep-Alive" in answer else None)
+
+
+_SWITCHES = {
+    "2.2.1": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: 3Qsc1UNrqLiO0F19wOJB45heNWw=\r\nSec-WebSocket-Protocol: rivet\r\n\r\n",
+    "2.3.19": b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-accept: 3Qsc1UNrqLiO0F19wOJB45heNWw=\r\nsec-websocket-protocol: rivet\r\n"
+    b"x-rivet-ray-id: lbqrt5tu2qqnpzcjvz77t3nnanal00\r\n"
+    + _CORS
+    + b"date: Mon, 23 Nov 2026 20:21:03 GMT\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", _SWITCHES.values(), ids=_SWITCHES)
+def test_a_handshake(answer: bytes) -> None:
+    headers = {"Host": "server", "Connection": "Upgrade", "Upgrade": "websocket"}
+    exchange = Exchange("GET", "/gateway/actor/connect", headers, upgrade=True)
+    exchange.start()
+    exchange.feed(answer + b"\x82\x00")
+    assert exchange._reader is None
+    assert (exchange.state, exchange.leftover) == (State.UPGRADED, b"\x82\x00")
+    assert exchange.head is not None
+    assert exchange.head.headers["sec-websocket-protocol"] == "rivet"

@@ -19,6 +19,7 @@ from .wire import (
     ask,
     prepare,
     refusal,
+    take_body,
     using,
 )
 
@@ -67,6 +68,24 @@ async def test_a_handshake_whose_head_is_refused(kind: str, request: pytest.Fixt
     """The status is what tells a connection that another attempt would meet the same."""
     error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
     assert isinstance(error, ConnectError) and error.status == 431
+
+
+class _LimitedBodies(Wire):
+    """Refuses a body, as a proxy does that knows nothing of Rivet."""
+
+    async def handle(self, peer: Peer) -> None:
+        await take_body(peer, await peer.head())
+        await peer.send(
+            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/html\r\n"
+            b"Content-Length: 6\r\nConnection: close\r\n\r\n<html>"
+        )
+
+
+@pytest.mark.parametrize("kind", ["action", "send", "send_and_wait"])
+async def test_a_body_that_a_proxy_refuses(kind: str) -> None:
+    error = await error_of(kind, _LimitedBodies())
+    assert isinstance(error, ConnectError) and error.status == 413
+    assert "nothing ran" in str(error)
 
 
 @pytest.mark.parametrize("how", ["fetch", "stream"])

@@ -39,6 +39,7 @@ class Fact:
     check: Check
     by_minor: dict[str, Any]
     default_limits: bool
+    in_json: bool
 
     def expected(self, version: str) -> Any:
         """What comes out of a server of this version."""
@@ -58,6 +59,7 @@ def fact(
     *,
     since: str = "2.0",
     default_limits: bool = False,
+    in_json: bool = True,
     **different: Any,
 ) -> Callable[[Check], Check]:
     """Declare a fact: what comes out everywhere, and where something else does: ``v23=...``.
@@ -66,6 +68,7 @@ def fact(
         everywhere: What comes out of the versions that are not named.
         since: The first version that can do it.
         default_limits: Whether messages are as long as RivetKit lets them be by default.
+        in_json: Whether it holds in the encoding json, too.
     """
     by_minor = {
         minor: different.get(f"v{minor.replace('.', '')}", everywhere)
@@ -74,7 +77,7 @@ def fact(
     }
 
     def declare(check: Check) -> Check:
-        FACTS.append(Fact(check.__name__, check, by_minor, default_limits))
+        FACTS.append(Fact(check.__name__, check, by_minor, default_limits, in_json))
         return check
 
     return declare
@@ -547,7 +550,9 @@ async def the_text_of_a_key_that_is_taken(client: Client, key: Key) -> Any:
 
 
 @fact(
+    # In json, 2.0 to 2.2 send null in its place; the harness refuses what no Python value means.
     ["broadcast", "broadcast", "rivetkit.internal_error", "rivetkit.internal_error"],
+    in_json=False,
     v20=["broadcast", "broadcast", "internal.internal_error", "internal.internal_error"],
     v23=["rivetkit.internal_error"] * 4,
 )

@@ -46,6 +46,8 @@ async def test_a_real_server(
     if fact.default_limits:
         server = strict_servers(server.version)
     async with Client(server.endpoint, encoding=encoding) as client:
+        if encoding == "json" and not fact.in_json:
+            pytest.skip("it is another fact in json")
         await find(fact, client, server.version, key)
 
 

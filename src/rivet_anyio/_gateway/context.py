@@ -3,6 +3,7 @@ on who it is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
@@ -216,6 +217,9 @@ class Core:
     def limit(self, seconds: float | None) -> Generator[float]:
         """Cancel the block after so many seconds, ``connect_timeout`` for None; yields them."""
         seconds = self.options.connect_timeout if seconds is None else seconds
+        if seconds == math.inf:
+            yield seconds
+            return
         with anyio.move_on_after(seconds):
             yield float(seconds)
 

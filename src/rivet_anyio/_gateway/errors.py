@@ -75,8 +75,8 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     """As `error_of`, for an answer that a proxy may have given in place of the server.
 
     Raises:
-        ConnectError: a proxy wants credentials, and passed nothing on; or the request's head is
-            too long.
+        ConnectError: a proxy wants credentials, and passed nothing on; or the request's head or
+            body is too long.
         ConnectionLostError: a proxy did not get the server's answer.
         ProtocolError: when there is no error in it.
     """
@@ -90,6 +90,12 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
                 "HTTP 431: the head of the request is too long for the server, and nothing ran; "
                 "make params or headers shorter",
                 status=431,
+            ) from None
+        if answer.status == 413:
+            raise ConnectError(
+                "HTTP 413: the body of the request is too long for the server or for a proxy "
+                "before it, and nothing ran; send less, or raise its limit",
+                status=413,
             ) from None
         if answer.status in _PROXY_FAILED:
             raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None

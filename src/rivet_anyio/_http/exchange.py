@@ -254,8 +254,9 @@ class Exchange:
     @property
     def keep_alive(self) -> float | None:
         """For how many seconds the server keeps an idle connection, None if it does not say."""
-        value = "" if self.head is None else self.head.headers.get("keep-alive", "")
-        found = _KEEP_ALIVE.search(value)
+        if self.head is None or "keep-alive" not in self.head.headers:
+            return None
+        found = _KEEP_ALIVE.search(self.head.headers["keep-alive"])
         return float(found[1]) if found else None
 
     def take_body(self) -> bytes:
@@ -308,8 +309,12 @@ class Exchange:
             if self._method != "HEAD" and self._method != "CONNECT":
                 plain = read_plain(data)
                 if plain is not None:
-                    self.head, length, begins = plain
-                    self._begin_body(length, data, begins)
+                    head, length, begins = plain
+                    if length is None:
+                        self._judge_upgrade(head, data[begins:])
+                    else:
+                        self.head = head
+                        self._begin_body(length, data, begins)
                     return
             reader = self._reader = HeadReader(self._method)
         while data and self.state is _HEAD:

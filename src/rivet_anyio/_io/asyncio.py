@@ -108,9 +108,10 @@ class AsyncioDeadline:
 class AsyncioWaiter:
     """See `Waiter`."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._future = loop.create_future()
 
     def set(self) -> None:
@@ -118,6 +119,14 @@ class AsyncioWaiter:
 
     def wait(self) -> Awaitable[None]:
         return checkpoint() if self._future.done() else self._future
+
+    async def wait_until(self, at: float) -> None:
+        timer = None if at == math.inf else self._loop.call_at(at, self.set)
+        try:
+            await self.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 class AsyncioSocket(WritableSocket):

@@ -1,14 +1,13 @@
 """What this library uses of other libraries that they do not document, and what it does without it.
 
-All of it stands here. Each function looks for what it needs; where a version of the library does
-not have it, the function logs one warning and returns the slower or plainer way.
+All of it stands here, but for what only the harness for tests uses: see `testing/_internals.py`.
+Each function looks for what it needs; where a version of the library does not have it, the
+function logs one warning and returns the slower or plainer way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,18 +20,16 @@ from .._log import logger
 __all__ = [
     "ScopeCheck",
     "asyncio_checkpoint_if_cancelled",
-    "is_trio_waiting_for_idle",
     "ki_protected",
     "mask_in_c",
-    "ready_handles",
-    "trio_scheduling",
+    "warn_once",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @cache
-def _warn(library: str, name: str, consequence: str) -> None:
+def warn_once(library: str, name: str, consequence: str) -> None:
     """Log, once, that something is missing."""
     try:
         release = version(library)
@@ -50,7 +47,7 @@ def asyncio_checkpoint_if_cancelled() -> Callable[[], Any]:
     try:
         from anyio._backends._asyncio import AsyncIOBackend
     except ImportError:
-        _warn("anyio", "AsyncIOBackend", "checkpoints take longer")
+        warn_once("anyio", "AsyncIOBackend", "checkpoints take longer")
         return checkpoint_if_cancelled
     return AsyncIOBackend.checkpoint_if_cancelled
 
@@ -87,7 +84,7 @@ class ScopeCheck:
             return True
         except (ImportError, AttributeError):
             pass
-        _warn("anyio", "_task_states with CancelScope._parent_scope", "events take longer")
+        warn_once("anyio", "_task_states with CancelScope._parent_scope", "events take longer")
         return False
 
     def run(self) -> Awaitable[None] | None:
@@ -138,64 +135,10 @@ def _marks_functions() -> bool:
     trio.lowlevel.enable_ki_protection(is_protected)
     if call():
         return True
-    _warn("trio", "marks on functions", "Ctrl-C may break a connection before it ends the program")
+    warn_once(
+        "trio", "marks on functions", "Ctrl-C may break a connection before it ends the program"
+    )
     return False
-
-
-def is_trio_waiting_for_idle() -> bool | None:
-    """Whether a task of the Trio program that runs waits until all others wait, or a clock does.
-
-    None: nobody knows.
-    """
-    try:
-        from trio._core._run import GLOBAL_RUN_CONTEXT
-
-        runner: Any = GLOBAL_RUN_CONTEXT.runner
-        return bool(runner.waiting_for_idle)
-    except (ImportError, AttributeError):
-        _warn("trio", "Runner.waiting_for_idle", "a program that waits for ever is not noticed")
-        return None
-
-
-def trio_scheduling() -> tuple[Any, random.Random]:
-    """The module in which Trio decides what runs next, and its source of chance.
-
-    ``_ALLOW_DETERMINISTIC_SCHEDULING`` of the module makes the source alone decide.
-
-    Raises:
-        RuntimeError: this Trio has no such thing.
-    """
-    try:
-        from trio._core import _run
-
-        module: Any = _run
-        _ = module._ALLOW_DETERMINISTIC_SCHEDULING
-        chance: random.Random = module._r
-        _ = chance.getstate, chance.setstate, chance.seed
-    except (ImportError, AttributeError) as exc:
-        raise RuntimeError(
-            f"a seed cannot decide what runs next on Trio {version('trio')}: {exc}. Use "
-            "backend='asyncio', or another version of Trio"
-        ) from exc
-    return module, chance
-
-
-# asyncio
-
-
-def ready_handles(loop: asyncio.BaseEventLoop) -> deque[Any]:
-    """What runs in the loop's next round, handles with ``_callback``; to be changed in place.
-
-    Raises:
-        RuntimeError: this Python's loop has no such thing.
-    """
-    ready = getattr(loop, "_ready", None)
-    if not isinstance(ready, deque) or not hasattr(loop, "_run_once"):
-        raise RuntimeError(
-            "a seed cannot decide what runs next on asyncio of this Python: use backend='trio', "
-            "or another version of Python"
-        )
-    return ready
 
 
 # websockets
@@ -207,6 +150,6 @@ def mask_in_c() -> Callable[[bytes | memoryview, bytes], bytes] | None:
     try:
         from websockets.speedups import apply_mask
     except ImportError:
-        _warn("websockets", "speedups.apply_mask", "large messages take longer to send")
+        warn_once("websockets", "speedups.apply_mask", "large messages take longer to send")
         return None
     return apply_mask

@@ -35,6 +35,10 @@ class Waiter(Protocol):
         """Return when `set` has been called."""
         ...
 
+    def wait_until(self, at: float) -> Awaitable[None]:
+        """Return when `set` has been called, or when the time `at` of `Backend.time` comes."""
+        ...
+
 
 class ByteStream(Protocol):
     """The bytes of one connection; reading and writing raise `ConnectionLostError` when it broke.

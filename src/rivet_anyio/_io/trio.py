@@ -123,6 +123,10 @@ class TrioWaiter:
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
 
+    async def wait_until(self, at: float) -> None:
+        with trio.CancelScope(deadline=at):
+            await self.wait()
+
     def _abort(self, _: object) -> Abort:
         self._task = None
         return Abort.SUCCEEDED

@@ -1,8 +1,9 @@
-"""One open WebSocket: a task that reads, a task that writes, a task that watches the deadlines.
+"""One open WebSocket: a task that reads, and a task that writes and keeps the deadlines.
 
-None of the three ever raises: the first thing that ends the connection is kept as its `end`, and
-the three return. Only the writer waits for the socket, so a cancelled caller leaves no half frame
-behind: what a caller writes itself it writes in one step, and the writer writes what did not fit.
+Neither ever raises: the first thing that ends the connection is kept as its `end`, and both return.
+Only the writer waits for the socket, so a cancelled caller leaves no half frame behind: what a
+caller writes itself it writes in one step, and the writer writes what did not fit. From the first
+write that has to wait, a third task keeps the deadlines.
 
 The states, and who leaves each of them:
 
@@ -14,7 +15,7 @@ The states, and who leaves each of them:
 | ENDED   | nothing                         |                                           |
 
 `drop`, a broken socket and a peer that is gone lead to ENDED from every state. Whoever begins to
-close sets the deadline, and the watching task keeps it, whether the writer can write or not.
+close sets the deadline, and it is kept whether the writer can write or not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import anyio
-from anyio import CancelScope, move_on_after
+from anyio import move_on_after
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
@@ -40,6 +42,8 @@ __all__ = ["Sink", "State", "WebSocketConnection"]
 
 _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024
+_SMALL_WRITE = 16 * 1024
+"""Up to so many bytes, the rest of a write is copied rather than waited for with a third task."""
 _FRAMES_PER_CHECKPOINT = 64
 _PAUSE_CHECK_SECONDS = 0.5
 CLOSE_FRAME_SECONDS = 1.0
@@ -137,10 +141,10 @@ class WebSocketConnection:
         self._written = 0
         self._last_written = now
         self._idle_writer: Waiter | None = None
-        self._alarm: Waiter | None = None  # of the task that watches the deadlines
+        self._watcher: Waiter | None = None  # of the third task, once it runs
         self._paused: Signal | None = None  # while the sink is full
         self._ended = Signal()
-        self._scope: CancelScope | None = None
+        self._tasks: TaskGroup | None = None
 
     # What others ask of it
 
@@ -149,7 +153,6 @@ class WebSocketConnection:
         if self.state is State.OPENING:
             self.state = State.OPEN
             self._deadline = math.inf
-            self._wake_watcher()
         batch = self._next_batch() if self._is_free() else None
         if batch is not None and batch.writes:
             self._write_batch_now(batch)
@@ -201,7 +204,7 @@ class WebSocketConnection:
         if self.state is State.OPEN and not self._is_retired:
             self._limit = error
             self._deadline = self._time() + seconds
-            self._wake_watcher()
+            self._check_deadlines()
 
     def unlimit(self) -> None:
         """Stay open for as long as there is nothing against it."""
@@ -236,13 +239,12 @@ class WebSocketConnection:
         """
         try:
             async with anyio.create_task_group() as tasks:
-                self._scope = tasks.cancel_scope
+                self._tasks = tasks
                 if self.state is State.ENDED:
-                    self._scope.cancel()
+                    tasks.cancel_scope.cancel()
                 # The reader is resumed most often, and that costs less in a task of its own than
                 # at the end of a long chain of calls.
                 tasks.start_soon(without_interrupts(self._listen))
-                tasks.start_soon(without_interrupts(self._watch))
                 await self._write()
                 if self.end is not None:
                     self._stop()
@@ -265,13 +267,13 @@ class WebSocketConnection:
 
     def _stop(self) -> None:
         self.state = State.ENDED
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
 
     def _hurry(self, seconds: float) -> None:
         """Let the deadline be no later than this."""
         self._deadline = min(self._deadline, self._time() + seconds)
-        self._wake_watcher()
+        self._check_deadlines()
 
     # Reading
 
@@ -354,11 +356,14 @@ class WebSocketConnection:
                     await self._write_all(batch.writes)
                     self._rest = None
                     self._note_left(batch)
-                else:
+                elif (seconds := self._seconds_to_wait()) > 0:
                     waiter = self._idle_writer = self._waiter()
-                    await waiter.wait()
+                    await waiter.wait_until(self._time() + seconds)
+                    self._idle_writer = None
+                else:
+                    await checkpoint()
         except ConnectionLostError as lost:
-            with move_on_after(CLOSE_FRAME_SECONDS):
+            with move_on_after(min(CLOSE_FRAME_SECONDS, self._deadline - self._time())):
                 await self._ended.wait()
             self._finish(lost)
             self._stop()
@@ -367,6 +372,10 @@ class WebSocketConnection:
             self._stop()
         finally:
             self._idle_writer = None
+
+    def _seconds_to_wait(self) -> float:
+        """Keep the deadlines unless the third task does."""
+        return self._keep_deadlines() if self._watcher is None else math.inf
 
     def _is_free(self) -> bool:
         """Whether the writer has nothing to do, and others may write."""
@@ -428,10 +437,18 @@ class WebSocketConnection:
         return _Batch(writes, items, pings, close is not None)
 
     async def _write_all(self, writes: list[bytes | Iterator[bytes]]) -> None:
+        stream = self._stream
         for one in writes:
             for data in (one,) if isinstance(one, bytes) else one:
-                await self._stream.write(data)
-                self._note_written(len(data))
+                if len(data) <= _SMALL_WRITE and stream.writes_now:
+                    data = data[self._write_now(data) :]
+                if data:
+                    if self._watcher is None:
+                        assert self._tasks is not None
+                        self._watcher = self._waiter()
+                        self._tasks.start_soon(without_interrupts(self._watch))
+                    await stream.write(data)
+                    self._note_written(len(data))
 
     def _note_written(self, size: int) -> None:
         self._last_written = self._time()
@@ -448,26 +465,28 @@ class WebSocketConnection:
     # Watching the deadlines
 
     async def _watch(self) -> None:
+        """Keep the deadlines while the writer may have to wait for the socket."""
         try:
             while self.state is not State.ENDED:
-                seconds = self._keep_deadlines(self._time())
+                seconds = self._keep_deadlines()
                 if seconds > 0:
-                    waiter = self._alarm = self._waiter()
-                    with move_on_after(seconds):
-                        await waiter.wait()
-                    self._alarm = None
+                    waiter = self._watcher = self._waiter()
+                    await waiter.wait_until(self._time() + seconds)
                 else:
                     await checkpoint()
         except Exception as error:  # a fault of ours must not leave as a group
             self._finish(_internal(error))
             self._stop()
 
-    def _keep_deadlines(self, now: float) -> float:
+    def _keep_deadlines(self) -> float:
         """Do what is due; return the seconds until something else may be."""
+        now = self._time()
         left = self._deadline - now
         if left <= 0:
             self._miss_deadline()
             return 0.0
+        if self.state is State.OPENING:
+            return min(left, self.keepalive.interval)
         if self.state is not State.OPEN:
             return left
         if self._paused is not None:
@@ -502,10 +521,12 @@ class WebSocketConnection:
             self._finish(ConnectionLostError("the connection was not closed in time"))
         self._stop()
 
-    def _wake_watcher(self) -> None:
-        alarm, self._alarm = self._alarm, None
-        if alarm is not None:
-            alarm.set()
+    def _check_deadlines(self) -> None:
+        """Let the deadlines be looked at anew: one is earlier than before."""
+        if self._watcher is None:
+            self.notify()
+        else:
+            self._watcher.set()
 
 
 def _internal(error: Exception) -> RivetError:

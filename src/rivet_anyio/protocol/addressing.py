@@ -61,6 +61,7 @@ HEADER_TOKEN = "x-rivet-token"
 SUBPROTOCOL = "rivet"
 """The one subprotocol that servers select."""
 
+_UNRESERVED = re.compile(r"[\w.!~*'()-]*", re.ASCII)
 _SLASHES = re.compile(r"[/\\]+")
 _PATH_SAFE = "!$%&'()*+,-./:;=@[\\]_|~"
 _QUERY_SAFE = _PATH_SAFE.replace("'", "") + "?^`{}"
@@ -82,7 +83,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 def encode_component(text: str) -> str:
     """Percent-encode like JavaScript's ``encodeURIComponent``."""
-    return quote(text, safe="-_.!~*'()")
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="-_.!~*'()")
 
 
 def join_url(endpoint: str, path: str, query: Iterable[tuple[str, str]] = ()) -> str:

@@ -29,7 +29,8 @@ class Path(Protocol):
 paths: WeakSet[Any] = WeakSet()
 """Those of all servers that run."""
 
-_WATCH = WebSocketConnection._watch.__code__
+_KEEPERS = (WebSocketConnection._write.__code__, WebSocketConnection._watch.__code__)
+"""Where connections wait for their deadlines."""
 
 
 def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
@@ -65,10 +66,15 @@ def _deadline(timer: tuple[float, Any]) -> float:
 
 def _resting(coroutine: Any) -> WebSocketConnection | None:
     """The connection whose keepalive this is, if the next ping is sure to be answered."""
+    connection: WebSocketConnection | None = None
     for frame in frames_of(coroutine):
-        if frame.f_code is _WATCH:
-            connection: WebSocketConnection = frame.f_locals["self"]
-            return connection if _is_resting(connection) else None
+        if frame.f_code in _KEEPERS:
+            connection = frame.f_locals["self"]
+        elif connection is not None:
+            # The writer also waits for other things.
+            waiter = frame.f_locals.get("self")
+            is_keepalive = waiter and waiter in (connection._idle_writer, connection._watcher)
+            return connection if is_keepalive and _is_resting(connection) else None
     return None
 
 

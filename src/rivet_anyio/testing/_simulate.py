@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .._checks import check_instance
-from .._io.internals import ready_handles, trio_scheduling
+from ._internals import callback_owner, ready_handles, trio_scheduling
 from ._time import VirtualTimeLoop, run_virtual
 
 __all__ = ["explore", "simulate"]
@@ -113,7 +113,7 @@ class _ShuffledLoop(VirtualTimeLoop):
         tasks: list[tuple[int, Any]] = []
         others: list[Any] = []
         for handle in ready:
-            owner = getattr(handle._callback, "__self__", None)
+            owner = callback_owner(handle)
             if isinstance(owner, asyncio.Task):
                 tasks.append((self._number(owner), handle))
             else:

@@ -1,6 +1,6 @@
 """What tasks wait for, and who shall hear that it will never come.
 
-Event loops keep it to themselves, so this looks into asyncio, AnyIO and Trio.
+Event loops keep it to themselves: `_internals` looks into them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ import anyio
 import httpcore
 import httpx
 
-__all__ = ["asyncio_tasks", "describe", "end_asyncio", "end_trio", "frames_of", "trio_tasks"]
+from ._internals import (
+    anyio_group_tasks,
+    asyncio_waited_for,
+    is_anyio_caller,
+    is_anyio_runner,
+    is_anyio_runner_idle,
+    raise_in_asyncio,
+    raise_in_trio,
+    trio_tasks,
+)
+
+__all__ = ["asyncio_tasks", "describe", "end_asyncio", "end_trio", "frames_of"]
 
 _LIBRARIES = tuple(
     os.path.dirname(str(path)) + os.sep
@@ -61,7 +72,7 @@ def describe(tasks: Iterable[tuple[str, Any]]) -> str:
         own = [frame for frame in frames if _is_own(frame)]
         if any(frame.f_code.co_qualname == "_Guard.watched" for frame in frames):
             name = "the program"
-        elif _is_runner(frames):
+        elif is_anyio_runner(frames):
             name = "the test"
         if not own:
             hidden += 1
@@ -106,47 +117,28 @@ def end_asyncio(loop: asyncio.AbstractEventLoop, error: BaseException, *, everyb
     chosen = [_leaf(runner)] if not everybody else [_leaf(task) for task in tasks]
     heard = False
     for task in chosen:
-        waiter = getattr(task, "_fut_waiter", None)
-        if waiter is not None and not waiter.done() and (task is runner or not _only_waits(task)):
-            waiter.set_exception(error)
-            heard = True
+        if task is runner or not is_anyio_caller(list(frames_of(task.get_coro()))):
+            heard = raise_in_asyncio(task, error) or heard
     return heard
 
 
 def _runs_test(coroutine: Any) -> bool:
     """Whether this is the task of AnyIO's runner, at work on a test or a fixture."""
     frames = list(frames_of(coroutine))
-    return _is_runner(frames) and not _has_no_test(frames)
-
-
-def _is_runner(frames: list[FrameType]) -> bool:
-    return any(frame.f_code.co_name == "_run_tests_and_fixtures" for frame in frames)
-
-
-def _has_no_test(frames: list[FrameType]) -> bool:
-    """Whether AnyIO's runner waits for something to run."""
-    names = [frame.f_code.co_name for frame in frames]
-    following = names[names.index("_run_tests_and_fixtures") + 1 :]
-    return following[:1] in (["__anext__"], ["receive"])
-
-
-def _only_waits(task: asyncio.Task[Any]) -> bool:
-    """Whether it is the caller of AnyIO's runner, which waits for what the test returns."""
-    frames = list(frames_of(task.get_coro()))
-    return any(frame.f_code.co_name == "_call_in_runner_task" for frame in frames)
+    return is_anyio_runner(frames) and not is_anyio_runner_idle(frames)
 
 
 def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """The task that is really waited for: a task group hears only of its children's errors."""
     while True:
-        waiter: Any = getattr(task, "_fut_waiter", None)
-        if isinstance(waiter, asyncio.Task):
-            children: list[Any] = [waiter]
+        first, *gathered = asyncio_waited_for(task) or [None]
+        if isinstance(first, asyncio.Task):
+            children: list[Any] = [first]
         else:
-            children = list(getattr(waiter, "_children", ()))
+            children = list(gathered)
             *_, frame = frames_of(task.get_coro())
             if frame.f_code.co_name == "__aexit__":
-                children += getattr(frame.f_locals.get("self"), "_tasks", ())
+                children += anyio_group_tasks(frame)
         waiting = [child for child in children if not child.done()]
         if not waiting:
             return task
@@ -159,35 +151,11 @@ def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
 # Trio
 
 
-def trio_tasks(runner: Any) -> list[Any]:
-    """All tasks that descend from the main one."""
-    found: list[Any] = []
-    following = [runner.main_task]
-    while following:
-        task = following.pop()
-        found.append(task)
-        for nursery in task.child_nurseries:
-            following.extend(sorted(nursery.child_tasks, key=_age))
-    return found
-
-
-def _age(task: Any) -> int:
-    number: int = task._counter
-    return number
-
-
 def end_trio(runner: Any, error: BaseException, *, everybody: bool) -> bool:
     """Raise an error where the main task waits; the arguments are those of `end_asyncio`."""
     frames = list(frames_of(runner.main_task.coro))
-    if _is_runner(frames) and _has_no_test(frames):
+    if is_anyio_runner(frames) and is_anyio_runner_idle(frames):
         return False
-
-    def raise_error() -> None:
-        raise error
-
-    heard = False
-    for task in trio_tasks(runner) if everybody else [runner.main_task]:
-        if task._abort_func is not None:
-            task._attempt_abort(raise_error)
-            heard = True
-    return heard
+    tasks = trio_tasks(runner) if everybody else [runner.main_task]
+    heard = [raise_in_trio(task, error) for task in tasks]
+    return any(heard)

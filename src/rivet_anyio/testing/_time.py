@@ -11,7 +11,7 @@ import asyncio
 import math
 import selectors
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
@@ -20,7 +20,8 @@ import anyio
 
 from .._checks import check_seconds
 from ._idle import next_moment
-from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio, trio_tasks
+from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
+from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
 
 __all__ = [
     "DeadlockError",
@@ -140,10 +141,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if events or timeout == 0:
             return events
-        timers = [handle for handle in self.loop._scheduled if not handle.cancelled()]
-        target = self.guard.reaches(
-            next_moment((handle._when, _coroutine_of(handle)) for handle in timers)
-        )
+        target = self.guard.reaches(next_moment(asyncio_timers(self.loop, timeout)))
         if target is not None and target > self.now:
             self.now = target
         if target is None or self.now >= self.guard.limit:
@@ -154,14 +152,6 @@ class _Selector(selectors.DefaultSelector):
 
     def _raise_in(self, error: BaseException, everybody: bool) -> bool:
         return end_asyncio(self.loop, error, everybody=everybody)
-
-
-def _coroutine_of(handle: asyncio.TimerHandle) -> Any:
-    """The coroutine whose deadline this is; AnyIO's scopes know their task."""
-    callback: Any = getattr(handle, "_callback", None)
-    scope = getattr(callback, "__self__", None)
-    task = getattr(scope, "_host_task", None)
-    return None if task is None else task.get_coro()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -233,17 +223,11 @@ def virtual_backend(backend: str) -> tuple[str, dict[str, Any]]:
 
 
 def _trio_clock(guard: _Guard) -> Any:
-    """Trio's `MockClock`, which cannot be derived from, with the same habit as the loop here."""
-    from trio._core import _run
-    from trio.testing import MockClock
+    """A clock of Trio with the same habit as the event loop here."""
 
-    clock = MockClock(autojump_threshold=0)
-
-    def autojump() -> None:
-        context: Any = _run.GLOBAL_RUN_CONTEXT
-        runner = context.runner
+    def move(clock: Any, runner: Any) -> None:
         now = clock.current_time()
-        target = guard.reaches(next_moment(_trio_timers(runner)))
+        target = guard.reaches(next_moment(trio_timers(runner)))
         if target is not None and target > now:
             clock.jump(target - now)
         if target is None or clock.current_time() >= guard.limit:
@@ -254,16 +238,7 @@ def _trio_clock(guard: _Guard) -> Any:
                 lambda error, everybody: end_trio(runner, error, everybody=everybody),
             )
 
-    clock._autojump = autojump  # type: ignore[method-assign]
-    return clock
-
-
-def _trio_timers(runner: Any) -> Iterator[tuple[float, Any]]:
-    for deadline, _, scope in runner.deadlines._heap:
-        if scope._registered_deadline == deadline:
-            status = scope._cancel_status
-            tasks = () if status is None else status._tasks
-            yield deadline, next((task.coro for task in tasks), None)
+    return trio_clock(move)
 
 
 def run_virtual(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from threading import get_ident
@@ -203,6 +203,7 @@ class Source:
 
     def end(self) -> None:
         """Give no item any more, and let the connection be left."""
+        self._buffer.notify_of_arrival(None)
         self._buffer.end(None)
         self._buffer.clear()
         self._leave.set()
@@ -250,7 +251,7 @@ class Sources:
         self.by_key: dict[Hashable, Source] = {}
         self.finished = Signal()
         self._tasks = 1  # how many run, and one until `clear`
-        self._ready: deque[Source] = deque()
+        self._ready: OrderedDict[Source, None] = OrderedDict()
         self._notify = notify
 
     def __bool__(self) -> bool:
@@ -264,13 +265,14 @@ class Sources:
 
     def remove(self, key: Hashable) -> None:
         """End a source and forget its items; raises KeyError."""
-        self.by_key.pop(key).end()
+        source = self.by_key.pop(key)
+        self._ready.pop(source, None)
+        source.end()
 
     def clear(self) -> None:
         """Remove all, once and for all."""
-        while self.by_key:
-            self.by_key.popitem()[1].end()
-        self._ready.clear()
+        for key in list(self.by_key):
+            self.remove(key)
         self.task_ended()
 
     def task_ended(self) -> None:
@@ -281,20 +283,18 @@ class Sources:
 
     def arrived(self, source: Source) -> None:
         """A source may have something to take."""
-        self._ready.append(source)
+        self._ready[source] = None
         self._notify()
 
     def take(self) -> SourceEvent[Any] | SourceGap | SourceFailed | None:
         """The next item, None when there is none."""
         while self._ready:
-            source = self._ready.popleft()
-            if self.by_key.get(source.key) is not source:
-                continue  # it was removed
+            source, _ = self._ready.popitem(last=False)
             item = source.take()
             if isinstance(item, SourceFailed):
                 self.remove(source.key)
             elif not source.waits():
-                self._ready.append(source)
+                self._ready[source] = None
             if item is not None:
                 return item
         return None

@@ -308,7 +308,7 @@ class EventBuffer:
         """Set the signal when there may be capacity again."""
         self._departure = signal
 
-    def notify_of_arrival(self, notified: Notified) -> None:
+    def notify_of_arrival(self, notified: Notified | None) -> None:
         """Set it, once, when there may be something to take; in place of waiting in `arrival`."""
         self._arrival = notified
 

@@ -215,4 +215,4 @@ class Feeding(RuleBasedStateMachine):
 
 
 TestFeeding = Feeding.TestCase
-TestFeeding.settings = settings(max_examples=100, stateful_step_count=40)
+TestFeeding.settings = settings(max_examples=50, stateful_step_count=30)

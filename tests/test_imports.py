@@ -58,6 +58,7 @@ REACHING_DOWN = {
         "_management",
         "_raw_websocket",
         "_version",
+        "_watch",
         "protocol.addressing",
         "protocol.dialect",
         "protocol.management",

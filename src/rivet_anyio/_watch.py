@@ -306,7 +306,7 @@ class Feed(
     """The events of many actors, from `watch`; open inside ``async with``.
 
     Iterate it, or call `receive`. Each source has a connection and a bounded buffer of its own,
-    and keeps its order. Sources that have something to deliver take turns. The iteration goes on
+    and keeps its order. Sources that have something to deliver alternate. The iteration goes on
     until the feed is closed, also while there is no source.
 
     A source whose server is away is waited for, at the first connection and at all later ones, as

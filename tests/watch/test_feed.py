@@ -427,6 +427,22 @@ async def test_leaving_while_nothing_moves_has_one_deadline(cancelled: bool) -> 
         stalled.__exit__(None, None, None)
 
 
+async def test_a_handshake_that_hangs_ends_with_its_source() -> None:
+    class Hanging(Slow):
+        seconds = math.inf
+
+    async with serving(actors={"hanging": Hanging}, leaks=False) as (_, client):
+        async with watch("tick", opening=1) as feed:
+            for key in ("a", "b"):
+                feed.add(client.hanging.get_or_create(key), key=key)
+            await anyio.sleep(1)
+            feed.remove("a")
+            await anyio.wait_all_tasks_blocked()
+            assert feed.statistics().handshakes == 1 and Hanging.begun == 2
+            left_at = anyio.current_time()
+        assert anyio.current_time() == left_at
+
+
 async def test_leaving_closes_properly() -> None:
     async with serving() as (server, client):
         async with watch("tick") as feed:

@@ -95,7 +95,7 @@ async def test_a_crowd_in_memory(count: int) -> None:
         # At most 0.25 s of jitter, and the handshakes of all, 32 at a time.
         assert max(times) <= dropped_at + 0.25 + 0.01 * (count / OPENING + 1) + 0.001
         for number in range(count):
-            await client.ticker.get(str(number)).emit("tick", number)
+            server.actor("ticker", str(number)).context.broadcast("tick", number)
         assert {item.key for item in [await feed.receive() for _ in range(count)]} == set(
             range(count)
         )

@@ -435,7 +435,7 @@ async def test_a_handshake_that_hangs_ends_with_its_source() -> None:
         async with watch("tick", opening=1) as feed:
             for key in ("a", "b"):
                 feed.add(client.hanging.get_or_create(key), key=key)
-            await anyio.sleep(1)
+                await anyio.sleep(1)
             feed.remove("a")
             await anyio.sleep(1)
             assert feed.statistics().handshakes == 1 and Hanging.begun == 2

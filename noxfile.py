@@ -142,6 +142,15 @@ def gaps(session: nox.Session) -> None:
 
 
 @nox.session
+def crowd(session: nox.Session) -> None:
+    """A feed of a thousand actors, in memory and on a real server: memory, time, handshakes."""
+    install(session, "test")
+    for backend in ("asyncio", "trio"):  # memory is measured in a fresh process
+        command = ("pytest", "-s", "--crowd=1000", "-k", backend, "tests/watch/test_crowd.py")
+        session.run(*command, *session.posargs)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
     install(session, "test")

@@ -107,6 +107,15 @@ def _events() -> list[Workload]:
             {"count": BURST // 2},
             "event",
         ),
+        Workload(
+            "events-watched",
+            "Events of 8 actors by one feed (RivetKit 2.2.1)",
+            "watched",
+            "2.2.1",
+            OURS,
+            {"count": BURST // 2, "fan": 8},
+            "event",
+        ),
     ]
 
 

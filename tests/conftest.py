@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="asyncio by its transports, as where its loop cannot watch sockets",
     )
+    parser.addoption("--crowd", type=int, help="how many sources of a feed, also on a real server")
     group = parser.getgroup("faults")
     group.addoption("--gap-losses", type=int, default=50, help="in the race of gaps")
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import io
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +19,7 @@ from rich.live import Live
 from examples import blocking, dashboard, demo, trio_worker, two_connections, web_backend, worker
 from rivet_anyio import Client
 from rivet_anyio._log import logger
+from tests.screen import Screen
 from tests.servers import Server, start_server
 from tests.servers._ports import reserve_port
 
@@ -297,26 +297,6 @@ def test_blocking(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == ["a call: 5", "on a connection: 6", "an event: 6"]
 
 
-class Screen(io.StringIO):
-    """A terminal that can be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._more = anyio.Event()
-
-    def write(self, text: str) -> int:
-        self._more.set()
-        self._more = anyio.Event()
-        return super().write(text)
-
-    async def until(self, *words: str) -> None:
-        """Wait for a line with these words, and for no longer than that: forget what is there."""
-        while not any(all(w in line for w in words) for line in self.getvalue().splitlines()):
-            await self._more.wait()
-        self.truncate(0)
-        self.seek(0)
-
-
 async def test_dashboard(server: Server) -> None:
     screen = Screen()
     live = Live(auto_refresh=False, console=Console(file=screen, width=80, force_terminal=True))
@@ -366,7 +346,7 @@ def test_demo(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_example_is_tested_and_has_a_description() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
     tested_below = {"lifecycle", "trio_worker", "two_connections", "demo", "worker", "blocking"}
-    tested_below |= {"dashboard", "live_page"}
+    tested_below |= {"dashboard", "live_page", "many_actors"}
     assert names == {*PRINTED, *tested_below}
     for name in names:
         module = importlib.import_module(f"examples.{name}")

@@ -30,7 +30,7 @@ STOREYS = (
     "_handle",
     "_typed",
     "_client",
-    "_management _forward otel",
+    "_management _forward _watch otel",
     "__init__ testing stubs cli",
 )
 """Lowest first."""
@@ -58,6 +58,7 @@ REACHING_DOWN = {
         "_management",
         "_raw_websocket",
         "_version",
+        "_watch",
         "protocol.addressing",
         "protocol.dialect",
         "protocol.management",

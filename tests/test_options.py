@@ -33,6 +33,7 @@ from rivet_anyio import (
     event,
     forward,
     queue,
+    watch,
 )
 from rivet_anyio.otel import OpenTelemetry
 from rivet_anyio.stubs import stubs_from_server, stubs_from_typescript
@@ -339,6 +340,16 @@ TABLE: dict[str, dict[str, Any]] = {
         "type": FREE,
         "timeout": seconds(zero=True, none=True, most=2_147_483),
     },
+    "watch": {
+        "names": name(),
+        "buffer_size": size(),
+        "opening": size(),
+    },
+    "Feed.add": {
+        "handle": Values([0, None, "x", True, math.nan, *WRONG], []),
+        "key": Values([[], {}, {"k"}, ("a", [])], [None, 0, "", ("a", 1), b"k", object()]),
+    },
+    "Feed.remove": {"key": FREE},
     "ActorWebSocket.send": {"item": Values([None, 0, True, [], "\udc80"], ["", b"", "ü"])},
     "ActorWebSocket.aclose": {"code": CLIENT_CODE, "reason": CLOSE_REASON},
     "Retry": {
@@ -483,7 +494,8 @@ TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
 
 MADE_BY_THE_LIBRARY = {
     "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
-    "ActorWebSocket", "Connection", "Event", "EventStream", "Queue", "Status", "StatusStream",
+    "ActorWebSocket", "Connection", "Event", "EventStream", "Feed", "Queue",
+    "Status", "StatusStream",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
     "testing.ActorSchedule", "testing.ActorSocket",
     "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
@@ -647,6 +659,18 @@ async def collect_events(e: Env, **given: Any) -> Any:
         stream.close()
 
 
+async def use_feed(env: Env, names: Any = "x", **given: Any) -> None:
+    async with watch(names, **given) as feed:
+        feed.add(env.handle)
+        await feed.receive()
+
+
+async def add(env: Env, **given: Any) -> None:
+    async with watch("x") as feed:
+        feed.add(**{"handle": env.handle, **given})
+        await feed.receive()
+
+
 CALLS: dict[str, Callable[..., Any]] = {
     "Client": make_client,
     "Client.actor": lambda e, **g: e.client.actor(**g),
@@ -676,6 +700,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "Connection.next_event": lambda e, name: e.conn.next_event(name),
     "Connection.send": lambda e, queue: e.conn.send(queue, 1),
     "Connection.send_and_wait": lambda e, queue="jobs", **g: e.conn.send_and_wait(queue, 1, **g),
+    "watch": use_feed,
+    "Feed.add": add,
     "ActorWebSocket.send": send_on_websocket,
     "ActorWebSocket.aclose": close_websocket,
     "Retry": lambda e, **g: Retry(**g),

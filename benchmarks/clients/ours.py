@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from benchmarks.clients._worker import Cost, Job, Meter, resident_kib, serve
-from rivet_anyio import ActorHandle, Client
+from rivet_anyio import ActorHandle, Client, watch
 
 _BIG = 64 * 1024 * 1024
 
@@ -44,6 +44,23 @@ async def server_events(job: Job, handle: ActorHandle) -> Cost:
             await conn.action("emitMany", "tick", job.count)
             for _ in range(job.count):
                 await stream.receive()
+    return meter.cost
+
+
+async def watched(job: Job, handle: ActorHandle) -> Cost:
+    """As `server_events`, of several actors by one feed."""
+    client = Client(job.url, encoding=job.encoding)
+    async with client, watch("tick", buffer_size=job.count) as feed:
+        handles = [client.probe.get_or_create(["watched", str(n)]) for n in range(job.fan)]
+        for source in handles:
+            feed.add(source)
+        for _ in handles:
+            await feed.receive()
+        with Meter(job.count) as meter:
+            for source in handles:
+                await source.action("emitMany", "tick", job.count // job.fan)
+            for _ in range(job.count):
+                await feed.receive()
     return meter.cost
 
 

@@ -27,6 +27,15 @@ from ._typed.actor import Actor
 from ._typed.members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
 from ._types import QueueResult
 from ._version import __version__
+from ._watch import (
+    Feed,
+    FeedStatistics,
+    SourceEvent,
+    SourceFailed,
+    SourceGap,
+    SourceStatistics,
+    watch,
+)
 from .protocol.management import ActorInfo
 from .protocol.objects import UNDEFINED
 
@@ -53,6 +62,8 @@ __all__ = [
     "EventGapError",
     "EventOverflowError",
     "EventStream",
+    "Feed",
+    "FeedStatistics",
     "Gap",
     "Management",
     "NamedEvent",
@@ -61,6 +72,10 @@ __all__ = [
     "QueueResult",
     "Retry",
     "RivetError",
+    "SourceEvent",
+    "SourceFailed",
+    "SourceGap",
+    "SourceStatistics",
     "Status",
     "StatusChange",
     "StatusStream",
@@ -70,4 +85,5 @@ __all__ = [
     "event",
     "forward",
     "queue",
+    "watch",
 ]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
+from click.testing import CliRunner
+
+from rivet_anyio.cli._events import events_command
 from tests.faults.proxy import running_proxy
 from tests.servers import Server, call
+from tests.servers._ports import reserve_port
 
 from .running import Cli
 
@@ -99,3 +104,69 @@ def test_actor_that_is_destroyed(cli: Cli, server: Server, key: str) -> None:
         proxy.cut()
         result = run.end()
     assert result.code == 3 and "actor.not_found" in result.err
+
+
+def test_several_actors(cli: Cli, server: Server, key: str) -> None:
+    """Each line says whose it is; one that fails is a line, and the others go on."""
+    first, second, refused = f"probe/{key}-1", f"probe/{key}-2", f"guarded/{key}"
+    with cli.background("events", "-c", first, second, refused, "one", "two") as run:
+        run.until(lambda: all(f"{actor}: connected" in run.err for actor in (first, second)))
+        run.until(lambda: '"failed"' in run.out)
+        call(server.port, "probe", f"{key}-1", "emit", "one", 1)
+        call(server.port, "probe", f"{key}-2", "emit", "two", 2, "x")
+        run.until(lambda: run.out.count('"event"') >= 2)
+        result = run.end(signal.SIGINT)
+    assert result.code == 130
+    lines = {line["actor"]: line for line in result.lines}
+    assert len(lines) == len(result.lines) == 3
+    assert (lines[first]["type"], lines[first]["event"], lines[first]["args"]) == (
+        "event",
+        "one",
+        [1],
+    )
+    assert (lines[second]["event"], lines[second]["args"]) == ("two", [2, "x"])
+    assert lines[refused]["error"]["code"] == "forbidden" and "event" not in lines[refused]
+
+
+def test_several_actors_at_a_terminal(cli: Cli, server: Server, key: str) -> None:
+    for part in "12":
+        call(server.port, "probe", f"{key}-{part}", "echo", 1)
+    with (
+        running_proxy(server.port) as proxy,
+        cli.terminal(
+            *DIRECTLY, proxy.endpoint, f"probe/{key}-1", f"probe/{key}-2", "tick", "-n", "2"
+        ) as run,
+    ):
+        run.until(lambda: run.shown.count("connected") == 2)
+        call(server.port, "probe", f"{key}-2", "emit", "tick", "a")
+        run.until(lambda: re.search(rf"probe/{key}-2  tick +\"a\"", run.shown))
+        proxy.cut()
+        run.until(lambda: run.shown.count("events may be missing") == 2)
+        call(server.port, "probe", f"{key}-1", "emit", "tick", "b")
+        assert run.end().code == 0
+        assert re.search(rf"probe/{key}-1  tick +\"b\"", run.shown)
+
+
+def test_all_actors_fail(cli: Cli, key: str) -> None:
+    result = cli("events", f"guarded/{key}-1", f"guarded/{key}-2", "tick", code=3)
+    assert [line["type"] for line in result.lines] == ["failed", "failed"]
+    assert "actor.not_found" in result.err
+
+
+def test_several_actors_without_a_server(cli: Cli) -> None:
+    with reserve_port() as port:
+        endpoint = f"http://127.0.0.1:{port.number}"
+        result = cli("events", "-e", endpoint, "probe/1", "probe/2", "tick", code=4)
+    assert "cannot connect" in result.err
+
+
+def test_which_arguments_are_events(cli: Cli, server: Server, key: str) -> None:
+    for arguments in (["probe/1", "probe/2"], ["probe/1", "a//b", "x"]):
+        refused = CliRunner().invoke(events_command, arguments)
+        assert refused.exit_code == 2 and "write" in refused.output
+    # With --key, nothing else is an actor; and an actor that is named twice is one.
+    for arguments in (["-k", key, "probe", "a/b"], [f"probe/{key}", f"probe/{key}", "-E", "a/b"]):
+        with cli.background("events", "-c", *arguments, "-n", "1") as run:
+            run.until(lambda: run.out, step=lambda: emit(server, key, "a/b", 1))
+            (line,) = run.end().lines
+        assert line["event"] == "a/b" and "actor" not in line

@@ -233,10 +233,13 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The user
 
-    @initialize()
-    def enter(self) -> None:
+    @initialize(misses_events=st.booleans())
+    def enter(self, misses_events: bool) -> None:
         with pytest.raises(ClosedError):
             raise self.state.closed_error()
+        if misses_events:
+            self.state.miss_events(self.now)
+            self.away_since = self.now
         self.state.enter(CODEC, FakeWaiter)
 
     def tick(self) -> None:
@@ -745,6 +748,21 @@ def test_a_stream_of_the_time_before_a_confirmation_does_not_stop_the_reader() -
     driven.answer(4.0)
     assert driven.is_in(Phase.CONNECTED)
     assert list(buffer.items) == [Gap(3.0, 4.0, 1), (2, 1)] and buffer.is_full
+
+
+def test_the_time_before_the_first_confirmation_can_be_a_gap() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.state.miss_events(1.0)
+    driven.connect(2.0)
+    assert driven.is_in(Phase.RESUBSCRIBING) and not driven.state.settled_first.is_set()
+    buffer.push((7, 1))
+    driven.lose(LOST, 3.0)
+    driven.connect(4.0)
+    buffer.push((8, 1))
+    driven.answer(5.0)
+    assert driven.is_in(Phase.CONNECTED) and driven.state.settled_first.is_set()
+    assert list(buffer.items) == [Gap(1.0, 5.0, 1), (8, 1)]
 
 
 def test_a_gap_begins_with_the_loss_or_with_the_stream() -> None:

@@ -17,13 +17,18 @@ from rivet_anyio import (
     ActorWebSocket,
     Client,
     EventStream,
+    Feed,
     Gap,
     Management,
     NamedEvent,
     QueueResult,
+    SourceEvent,
+    SourceFailed,
+    SourceGap,
     Status,
     StatusStream,
     forward,
+    watch,
 )
 
 from .actors import Board, Counter, Job, Lobby, OnlyParams, Post, Result, Room, User
@@ -207,3 +212,20 @@ async def models(client: Client) -> None:
         assert_type(plain.events(("x", "y"), type=int), EventStream[NamedEvent[int]])
     assert_type(await handle.action("post", Post(text="x"), type=Post), Post)
     await assert_type(handle.post(Post(text="x")), Coroutine[Any, Any, Any])
+
+
+async def many_actors(client: Client) -> None:
+    async with watch(Counter.new_count) as feed:
+        assert_type(feed, Feed[int])
+        feed.add(client.get_or_create(Counter, "key"))
+        feed.add(client.counter.get_or_create("key"), key=5)
+        assert_type(await feed.receive(), SourceEvent[int] | SourceGap | SourceFailed)
+        async for item in feed:
+            match item:
+                case SourceEvent(_, name, value):
+                    assert_type((name, value), tuple[str, int])
+                case SourceGap(_, gap):
+                    assert_type(gap, Gap | None)
+                case SourceFailed(error=error):
+                    assert_type(error, BaseException)
+    assert_type(watch("a", "b"), Feed[Any])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from rivet_anyio import Actor, Client, Event, EventStream, action, event, queue
+from rivet_anyio import Actor, Client, Event, EventStream, action, event, queue, watch
 
 from .actors import Board, Counter, Job, Lobby, Post, Result, Room, User
 
@@ -120,3 +120,13 @@ class Declarations(Actor, name="declarations"):
         raise NotImplementedError
 
     number: Event[int] = 5  # wrong
+
+
+async def many_actors(client: Client) -> None:
+    watch(("a", "b"))  # wrong
+    watch(Counter.jobs)  # wrong
+    async with watch(Counter.new_count) as feed:
+        feed.add("key")  # wrong
+        feed.add(client.get(Counter), 5)  # wrong
+        item = await feed.receive()
+        print(item.value)  # wrong

@@ -34,6 +34,7 @@ __all__ = [
     "Gap",
     "Gaps",
     "NamedEvent",
+    "Notified",
     "Overflow",
     "Unreadable",
     "Value",
@@ -104,6 +105,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 Item = Value | Unreadable | Gap | Answer
+
+
+class Notified(Protocol):
+    """What is notified by `set`, as a `Signal` is."""
+
+    def set(self) -> None: ...
 
 
 class EventSink(Protocol):
@@ -192,7 +199,7 @@ class EventBuffer:
         self._check = check
         self._note_drop = dropped
         self._confirmed = confirmed
-        self._arrival: Signal | None = None
+        self._arrival: Notified | None = None
         self._departure: Signal | None = None
 
     def push(self, item: Value | Unreadable) -> None:
@@ -301,6 +308,10 @@ class EventBuffer:
         """Set the signal when there may be capacity again."""
         self._departure = signal
 
+    def notify_of_arrival(self, notified: Notified | None) -> None:
+        """Set it, once, when there may be something to take; in place of waiting in `arrival`."""
+        self._arrival = notified
+
     @property
     def raises_gaps(self) -> bool:
         """Whether a gap is raised rather than delivered."""
@@ -314,10 +325,12 @@ class EventBuffer:
     async def arrival(self) -> None:
         """Wait until something is there or the stream has ended."""
         while not self.items and not self.ended:
-            self._arrival = self._arrival or Signal()
+            arrival = self._arrival
+            if not isinstance(arrival, Signal):
+                arrival = self._arrival = Signal()
             self.waiting += 1
             try:
-                await self._arrival.wait()
+                await arrival.wait()
             finally:
                 self.waiting -= 1
 

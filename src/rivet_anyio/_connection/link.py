@@ -49,6 +49,7 @@ from .events import (
     check_event_names,
     check_policies,
 )
+from .handshakes import HandshakeLimit
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
 from .sending import call_action
@@ -64,6 +65,8 @@ _HEALTHY_SECONDS = 2.0
 _EXPLAIN_SECONDS = 5.0
 _WARN_SECONDS = 60.0
 """How often a connection that waits for its server says so."""
+_SLOW_SECONDS = 1.0
+"""A handshake that led to nothing after so long was slow."""
 
 
 class Link:
@@ -75,6 +78,8 @@ class Link:
         subject: What is reported to observers of the actor.
         socket: The WebSocket of the moment.
         retry: Backoff between attempts.
+        warned_at: When it last warned that it waits for its server.
+        handshakes: Bounds the handshakes of this connection and others; to be set before `enter`.
 
     Args:
         core: The client.
@@ -122,7 +127,9 @@ class Link:
         self.retry = retry
         self._first: Attempts | None = None  # until the first Init
         self._waits = wait_for_server  # until the first Init
-        self._warned_at = -math.inf
+        self.warned_at = -math.inf
+        self.handshakes: HandshakeLimit | None = None
+        self._was_slow = False  # the last attempt led to nothing, and took its time
         self._tasks = SilentTasks()
         self._supervised = Signal()
 
@@ -300,8 +307,9 @@ class Link:
 
     def _warn(self, cause: BaseException) -> None:
         now = self._backend.time()
-        if now >= self._warned_at + _WARN_SECONDS:
-            self._warned_at = now
+        warned = self if self.handshakes is None else self.handshakes  # one for all of a feed
+        if now >= warned.warned_at + _WARN_SECONDS:
+            warned.warned_at = now
             logger.warning(
                 "actor %r cannot be reached at %s, and the connection waits until it can: %s",
                 self._target.name,
@@ -311,9 +319,20 @@ class Link:
 
     async def _observed_attempt(self) -> Ended:
         observer = self.state.observer
-        if observer is None:
-            return await self._attempt(None)
-        attempt = observer.attempt()
+        if self.handshakes is None:
+            if observer is None:
+                return await self._attempt(None)
+            return await self._ended_attempt(observer.attempt())
+        handshake = await self.handshakes.begin(slow=self._was_slow)
+        if observer is not None:
+            handshake.observer = observer.attempt()
+        began = self._backend.time()
+        ended = await self._ended_attempt(handshake)
+        self._was_slow = not ended.opened and self._backend.time() > began + _SLOW_SECONDS
+        return ended
+
+    async def _ended_attempt(self, attempt: AttemptObserver) -> Ended:
+        """One attempt, whose observer gets its end."""
         try:
             ended = await self._attempt(attempt)
         except BaseException as exc:

@@ -3,7 +3,7 @@
 A connection outlives its sockets: each is opened, lost and replaced, while callers and streams
 stay. One object owns all of that. Three parts drive it, always in one step of the event loop:
 
-- the user's tasks: `call`, `give_up`, `subscribe`, `unsubscribe`, `leave`;
+- the user's tasks: `call`, `give_up`, `subscribe`, `unsubscribe`, `miss_events`, `leave`;
 - the supervisor (link.py): `attempt_begins`, `socket_opens`, `attempt_ended`, `retry_later`,
   `finish`;
 - the reader of the socket (receiving.py): `opened`, `answered`, `refused`, `reported`.
@@ -32,11 +32,11 @@ The rules:
    handle the messages of a connection in order. Where nobody calls, a probe asks, the call of an
    action that cannot exist. Its answer is nobody's.
 5. The first Init is one step: subscriptions leave, then the calls that waited, then the status is
-   ``connected``. After a loss, subscriptions leave alone. Once they are confirmed, gaps go to the
-   streams, then the status is ``connected``, then calls leave. A server that does not confirm in
-   `confirm_seconds` loses its socket; the second attempt in a row has twice as long, the eighth and
-   all later ones eight times. Events that come before that stand behind the gap. Those
-   that find no capacity are missing in it, the oldest first.
+   ``connected``. After a loss, or `miss_events`, subscriptions leave alone. Once they are
+   confirmed, gaps go to the streams, then the status is ``connected``, then calls leave. A server
+   that does not confirm in `confirm_seconds` loses its socket; the second attempt in a row has
+   twice as long, the eighth and all later ones eight times. Events that come before that stand
+   behind the gap. Those that find no capacity are missing in it, the oldest first.
 6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
    cancel each other out.
 7. A server refuses a subscription without saying which: RivetKit 2.1 and 2.2 by an error that
@@ -278,6 +278,10 @@ class ConnectionState:
         self._new_waiter = new_waiter
         self.is_open = True
         self.phase = Phase.CONNECTING
+
+    def miss_events(self, now: float) -> None:
+        """From now until the first confirmation, events may be missing, as after a loss."""
+        self._lost_at = now
 
     def leave(self, seconds: float) -> float:
         """The block is left: close the socket; return how long that may take, in seconds."""

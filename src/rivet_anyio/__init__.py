@@ -20,6 +20,7 @@ from ._errors import (
 )
 from ._forward import forward
 from ._handle import ActorHandle
+from ._live import Live, Versions, live
 from ._management import Management
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
@@ -54,6 +55,7 @@ __all__ = [
     "EventOverflowError",
     "EventStream",
     "Gap",
+    "Live",
     "Management",
     "NamedEvent",
     "ProtocolError",
@@ -65,9 +67,11 @@ __all__ = [
     "StatusChange",
     "StatusStream",
     "TransportError",
+    "Versions",
     "__version__",
     "action",
     "event",
     "forward",
+    "live",
     "queue",
 ]

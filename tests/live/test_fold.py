@@ -55,7 +55,7 @@ STEPS = (
     *(["run_actor"] * 3),
     *(["receive"] * 6),
     *(["run_client"] * 8),
-    "send_before_changing",
+    "announce",
     "receive_garbage",
     "lose",
     "set_back",
@@ -71,6 +71,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, numbered: bool) -> None:
         self.numbered = numbered
         self.history = [State(0, ())]
+        self.announced: State | None = None
         self.changes = 0
         self.fold = Fold({"changed": apply, "moved": apply}, VERSIONS if numbered else None)
         self.buffer = new_buffer()
@@ -84,7 +85,7 @@ class Machine(RuleBasedStateMachine):
         self.given = 0
         self.settle()
 
-    @rule(steps=st.binary(min_size=20, max_size=200))
+    @rule(steps=st.binary(min_size=200, max_size=200))
     def run(self, steps: bytes) -> None:
         """Each byte is a step and how often; drawing them by themselves takes far longer."""
         for byte in steps:
@@ -94,18 +95,24 @@ class Machine(RuleBasedStateMachine):
 
     def write(self, count: int) -> None:
         for _ in range(count):
-            self.changes += 1
-            state = self.history[-1]
-            event = state.number + 1, self.changes
-            self.history.append(apply(state, event))
-            if self.is_up:
-                self.channel.append((NamedEvent(("changed", "moved")[count % 2], event), 10))
+            self.announce(count)
+            self.change()
 
-    def send_before_changing(self, _: int) -> None:
-        """The event leaves, somebody reads the state, and then it is changed."""
-        if self.numbered and self.call == "asked":
-            self.run_actor(1)
-            self.write(1)
+    def announce(self, count: int) -> None:
+        """The event leaves, and the state is changed only later."""
+        self.change()
+        self.changes += 1
+        event = self.history[-1].number + 1, self.changes
+        self.announced = apply(self.history[-1], event)
+        if self.is_up:
+            self.channel.append((NamedEvent(("changed", "moved")[count % 2], event), 10))
+        if not self.numbered:
+            self.change()
+
+    def change(self) -> None:
+        if self.announced is not None:
+            self.history.append(self.announced)
+            self.announced = None
 
     def run_actor(self, count: int) -> None:
         """Its action reads the state; with numbers, it may await before it returns that."""
@@ -141,6 +148,7 @@ class Machine(RuleBasedStateMachine):
         self.receive(count // 2)
         self.channel.clear()
         self.is_up = False
+        self.change()
         if self.answer is None:
             self.call = ""
         if back:
@@ -191,6 +199,8 @@ class Machine(RuleBasedStateMachine):
         """What is shown is a state that the actor had, and later than the one before."""
         if self.fold.number == self.given:
             return
+        if self.fold.value == self.announced:
+            self.change()
         states = self.history[self.shown + 1 :]
         assert self.fold.value in states, (self.fold.value, states)
         self.shown += 1 + states.index(self.fold.value)
@@ -198,6 +208,7 @@ class Machine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Let everything that is under way arrive."""
+        self.change()
         steps = 0
         while self.channel or self.buffer.items or self.fold.wants_snapshot:
             steps += 1
@@ -219,7 +230,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=5, deadline=None, derandomize=True, database=None
+    max_examples=60, stateful_step_count=5, deadline=None, derandomize=True, database=None
 )
 TestMachine = Machine.TestCase
 

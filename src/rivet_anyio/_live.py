@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -414,12 +414,32 @@ class _States(AsyncIterator[S]):
         return live._fold.value
 
 
+@overload
 def live(
     conn: Connection | Actor[Any, Any],
     snapshot: Callable[[], Awaitable[S]],
-    on: Mapping[str, Reducer[S]]
-    | Mapping[ActorEvent[Any, Any], Reducer[S]]
-    | Mapping[str | ActorEvent[Any, Any], Reducer[S]],
+    on: Mapping[str | ActorEvent[Any, Any], Reducer[S]],
+    *,
+    versions: Versions[S] | None = ...,
+    atomic_snapshot: bool = ...,
+) -> Live[S]: ...
+
+
+@overload
+def live(
+    conn: Connection | Actor[Any, Any],
+    snapshot: Callable[[], Awaitable[S]],
+    on: Mapping[str, Reducer[S]] | Mapping[ActorEvent[Any, Any], Reducer[S]],
+    *,
+    versions: Versions[S] | None = ...,
+    atomic_snapshot: bool = ...,
+) -> Live[S]: ...
+
+
+def live(
+    conn: Connection | Actor[Any, Any],
+    snapshot: Callable[[], Awaitable[S]],
+    on: Mapping[Any, Reducer[S]],
     *,
     versions: Versions[S] | None = None,
     atomic_snapshot: bool = False,

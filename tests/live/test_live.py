@@ -89,7 +89,7 @@ class Env(NamedTuple):
         async for one in state:
             if one["number"] == number:
                 break
-        while not state.is_current:
+        while not state.is_current:  # noqa: ASYNC110
             await anyio.sleep(0.001)
 
 
@@ -151,14 +151,16 @@ async def test_a_snapshot_that_awaits() -> None:
 
 
 async def test_an_event_is_missing_and_nothing_else_says_so() -> None:
-    async with environment() as env:
-        async with live(env.conn, env.conn.read, ON, versions=VERSIONS) as state:
-            await env.conn.postSilently("a")
-            await anyio.sleep(1)
-            assert state.value["number"] == 0
-            await env.conn.post("b")
-            await env.until(state, 2)
-            assert state.value["posts"] == ["a", "b"] and state.refreshed == 1
+    async with (
+        environment() as env,
+        live(env.conn, env.conn.read, ON, versions=VERSIONS) as state,
+    ):
+        await env.conn.postSilently("a")
+        await anyio.sleep(1)
+        assert state.value["number"] == 0
+        await env.conn.post("b")
+        await env.until(state, 2)
+        assert state.value["posts"] == ["a", "b"] and state.refreshed == 1
 
 
 @modes
@@ -464,40 +466,43 @@ async def test_atomic_snapshots_come_over_the_connection(how: str) -> None:
 
 
 async def test_numbered_snapshots_go_any_way() -> None:
-    async with environment() as env:
-        async with live(env.conn, env.handle.read, ON, versions=VERSIONS) as state:
-            await env.conn.post("a")
-            await env.until(state, 1)
-            with env.server.network.outage():
-                await anyio.sleep(0.1)
-                env.board.posts.append("b")
-            await env.until(state, 2)
+    async with (
+        environment() as env,
+        live(env.conn, env.handle.read, ON, versions=VERSIONS) as state,
+    ):
+        await env.conn.post("a")
+        await env.until(state, 1)
+        with env.server.network.outage():
+            await anyio.sleep(0.1)
+            env.board.posts.append("b")
+        await env.until(state, 2)
 
 
 async def test_an_actor_that_was_set_back() -> None:
     """Its numbers begin anew, with other contents."""
-    async with environment() as env:
-        async with live(env.conn, env.conn.read, ON, versions=VERSIONS) as state:
-            for text in "abc":
-                await env.conn.post(text)
-            await env.until(state, 3)
-            await env.server.restart(keep_actors=False)
-            await env.conn.wait_connected()
-            await env.conn.post("x")
-            await env.until(state, 1)
-            assert state.value["posts"] == ["x"]
+    async with (
+        environment() as env,
+        live(env.conn, env.conn.read, ON, versions=VERSIONS) as state,
+    ):
+        for text in "abc":
+            await env.conn.post(text)
+        await env.until(state, 3)
+        await env.server.restart(keep_actors=False)
+        await env.conn.wait_connected()
+        await env.conn.post("x")
+        await env.until(state, 1)
+        assert state.value["posts"] == ["x"]
 
 
 @modes
 async def test_a_return_without_news_is_no_new_state(mode: dict[str, Any]) -> None:
-    async with environment() as env:
-        async with live(env.conn, env.conn.read, ON, **mode) as state:
-            states = aiter(state)
+    async with environment() as env, live(env.conn, env.conn.read, ON, **mode) as state:
+        states = aiter(state)
+        await anext(states)
+        env.server.drop_connections()
+        with anyio.move_on_after(100) as scope:
             await anext(states)
-            env.server.drop_connections()
-            with anyio.move_on_after(100) as scope:
-                await anext(states)
-            assert scope.cancelled_caught and state.refreshed == 1 and state.is_current
+        assert scope.cancelled_caught and state.refreshed == 1 and state.is_current
 
 
 async def test_is_current_is_false_at_once() -> None:
@@ -555,11 +560,12 @@ async def test_arguments_are_checked_in_the_call() -> None:
         conn, read = env.conn, env.conn.read
         both = {"versions": VERSIONS, "atomic_snapshot": True}
         for options in ({}, both, {"atomic_snapshot": False}, {"versions": None}):
-            with pytest.raises(TypeError, match="one of two: versions=.*, or atomic_snapshot=True"):
-                live(conn, read, ON, **options)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match=r"one of two: versions=.*, or atomic_snap"):
+                live(conn, read, ON, **options)
+        on: Any
         for on in (None, [], {"posted": 5}, {5: add}, "posted", {TypedBoard: add}):
             with pytest.raises(TypeError):
-                live(conn, read, on, versions=VERSIONS)  # type: ignore[arg-type]
+                live(conn, read, on, versions=VERSIONS)
         twice: Any = {"posted": add, TypedBoard.posted: add}
         for wrong in ({}, {"": add}, {"\udc80": add}, twice):
             with pytest.raises(ValueError):
@@ -578,19 +584,18 @@ async def test_arguments_are_checked_in_the_call() -> None:
 
 async def test_a_nested_live_state_and_other_connections() -> None:
     """The answers of other connections are no answers to the snapshot."""
-    async with environment() as env:
-        async with env.handle.connect() as other:
+    async with environment() as env, env.handle.connect() as other:
 
-            async def read() -> State:
-                await other.read()
-                async with live(other, other.read, ON, atomic_snapshot=True) as inner:
-                    assert inner.is_current
-                state: State = await env.conn.read()
-                return state
+        async def read() -> State:
+            await other.read()
+            async with live(other, other.read, ON, atomic_snapshot=True) as inner:
+                assert inner.is_current
+            state: State = await env.conn.read()
+            return state
 
-            async with live(env.conn, read, ON, atomic_snapshot=True) as state:
-                await env.conn.post("a")
-                await env.until(state, 1)
+        async with live(env.conn, read, ON, atomic_snapshot=True) as state:
+            await env.conn.post("a")
+            await env.until(state, 1)
 
 
 async def test_states_that_are_changed_in_place() -> None:

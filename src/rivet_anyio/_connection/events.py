@@ -272,7 +272,7 @@ class EventBuffer:
         self._notify_departure()
 
     def forget_gaps(self) -> bool:
-        """Forget the gaps that wait, and what is before the last of them; whether there were any."""
+        """Forget the gaps that wait, and all before the last of them; whether there were any."""
         left = count = sum(isinstance(item, Gap) for item in self.items)
         while left:
             left -= isinstance(self.pop(), Gap)

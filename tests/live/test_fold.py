@@ -263,10 +263,10 @@ def test_numbers_begin_anew_after_a_gap() -> None:
     fold = numbered(1, 2, 3)
     fold.gap()
     fold.snapshot(State(1, (7,)), 0)
-    assert fold.value.changes == (7,) and fold.number == 5
+    assert [*fold.value.changes] == [7] and fold.number == 5
     fold.event("changed", (1, 7), 0)
     fold.event("changed", (2, 8), 0)
-    assert fold.value.changes == (7, 8) and not fold.wants_snapshot
+    assert [*fold.value.changes] == [7, 8] and not fold.wants_snapshot
 
 
 def test_an_early_event_behind_a_snapshot_from_just_before_it() -> None:

@@ -224,8 +224,10 @@ async def test_cancelled_at_every_wait() -> None:
 
         for at in range(1, 100):
             with undisturbed():
-                if not await cancelled_at("scope", "waits", program, at):
-                    break
+                was_cancelled = await cancelled_at("scope", "waits", program, at)
+                await anyio.wait_all_tasks_blocked()  # the server's, too
+            if not was_cancelled:
+                break
         assert 4 < at < 99
         await program()
         assert await env.conn.read()

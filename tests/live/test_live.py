@@ -47,6 +47,10 @@ class Board(Actor):
         self.context.broadcast("posted", len(self.posts), text)
         return len(self.posts)
 
+    async def postAndRead(self, text: str) -> State:
+        await self.post(text)
+        return await self.read()
+
     async def postSilently(self, text: str) -> None:
         self.posts.append(text)
 
@@ -393,13 +397,14 @@ async def test_more_events_than_are_kept(
 
         async with live(env.conn, read, ON, **mode) as state:
             assert state.value["number"] == 20
-            await env.until(state, 20)
+            await env.conn.post("x")
+            await env.until(state, 21)
             assert state.refreshed == 0
             async with anyio.create_task_group() as tasks:
                 for _ in range(20):  # in one read, so that nobody can keep up
                     tasks.start_soon(partial(env.conn.post, "y"))
-            await env.until(state, 40)
-            assert state.value["posts"] == ["x"] * 20 + ["y"] * 20
+            await env.until(state, 41)
+            assert state.value["posts"] == ["x"] * 21 + ["y"] * 20
 
 
 async def test_an_event_that_cannot_be_used() -> None:
@@ -615,3 +620,59 @@ async def test_states_that_are_changed_in_place() -> None:
             assert await anext(states) == []
             await env.conn.post("a")
             assert await anext(states) == ["a"]
+
+
+@modes
+async def test_events_before_the_answer_are_in_it(mode: dict[str, Any]) -> None:
+    async with environment() as env:
+
+        async def read() -> State:
+            with anyio.move_on_after(1):
+                await env.conn.read(2.0)  # it is given up, and its answer is nobody's
+            return await env.conn.postAndRead("a")  # type: ignore[no-any-return]
+
+        async with live(env.conn, read, ON, **mode) as state:
+            assert state.value["number"] == 1
+            await env.conn.post("b")
+            await env.until(state, 2)
+            assert state.value["posts"] == ["a", "b"] and state.refreshed == 0
+
+
+async def test_a_gap_before_the_answer_wants_no_other_snapshot() -> None:
+    async with environment() as env:
+        seconds = 0.0
+
+        async def read() -> State:
+            state: State = await env.conn.read(seconds)
+            return state
+
+        async with live(env.conn, read, ON, versions=VERSIONS) as state:
+            seconds = 40.0
+            for _ in range(2):
+                env.server.drop_connections()
+                await anyio.sleep(20)  # the second time, a snapshot is on its way
+            await anyio.sleep(300)
+            assert state.is_current and state.refreshed == 1
+
+
+async def test_what_was_received_and_not_taken_is_not_current() -> None:
+    async with (
+        environment() as env,
+        live(env.conn, env.conn.read, ON, versions=VERSIONS) as state,
+    ):
+        assert state.is_current and state._stream is not None
+        state._stream._buffer.push((rivet_anyio.NamedEvent("posted", (1, "a")), 1))
+        assert not state.is_current and state.value["number"] == 0
+        await env.until(state, 1)
+
+
+async def test_the_server_has_the_subscription_before_the_snapshot() -> None:
+    """Also where the snapshot goes another way, which would be quicker."""
+    async with environment() as env:
+        for number in range(20):
+            async with live(env.conn, env.handle.read, ON, versions=VERSIONS) as state:
+                assert state._stream is not None
+                assert env.conn._link.state.has_subscriptions(state._stream._buffer)
+                assert state.value["number"] == number
+                await env.handle.post("x")
+                await env.until(state, number + 1)

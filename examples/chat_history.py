@@ -47,9 +47,9 @@ async def main() -> None:
             await room.send_message("So am I.")
             async for messages in history:  # the newest state; some may be skipped
                 if len(messages) == 3:
+                    for message in messages:
+                        print(f"{message.sender}: {message.text}")
                     break
-            for message in messages:
-                print(f"{message.sender}: {message.text}")
 
 
 if __name__ == "__main__":

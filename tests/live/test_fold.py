@@ -230,7 +230,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=5, deadline=None, derandomize=True, database=None
+    max_examples=40, stateful_step_count=5, deadline=None, derandomize=True, database=None
 )
 TestMachine = Machine.TestCase
 

@@ -170,8 +170,8 @@ async def test_an_event_is_missing_and_nothing_else_says_so() -> None:
 @modes
 async def test_iterators(mode: dict[str, Any]) -> None:
     """Each begins with the state of the moment and skips what it is too slow for."""
+    seen: dict[str, list[int]] = {"quick": [], "slow": [], "late": []}
     async with environment() as env, anyio.create_task_group() as tasks:
-        seen: dict[str, list[int]] = {"quick": [], "slow": [], "late": []}
 
         async def follow(state: Live[State], name: str, seconds: float = 0.0) -> None:
             async for one in state:
@@ -217,6 +217,7 @@ async def test_an_iteration_that_is_cancelled_misses_nothing() -> None:
 
 
 async def test_cancelled_at_every_wait() -> None:
+    at = 0
     async with environment() as env:
 
         async def program() -> None:
@@ -566,6 +567,7 @@ async def test_arguments_are_checked_in_the_call() -> None:
     async with environment() as env:
         conn, read = env.conn, env.conn.read
         both = {"versions": VERSIONS, "atomic_snapshot": True}
+        options: dict[str, Any]
         for options in ({}, both, {"atomic_snapshot": False}, {"versions": None}):
             with pytest.raises(TypeError, match=r"one of two: versions=.*, or atomic_snap"):
                 live(conn, read, ON, **options)

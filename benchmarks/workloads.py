@@ -24,6 +24,8 @@ HTTPX = ("httpx asyncio", "httpx trio")
 
 BURST = 20_000
 FAN_BURST = 2_000
+LIVE_BURST = 10_000
+"""Less than a live state keeps while it fetches its snapshot."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -97,6 +99,13 @@ def _events() -> list[Workload]:
             (*OURS, *JS),
             count=FAN_BURST,
             fan=64,
+        ),
+        *(
+            Workload(name, title, kind, "stub", OURS, {"count": LIVE_BURST}, "event")
+            for name, title, kind in (
+                ("live", "A live state over events of 60 bytes", "live_state"),
+                ("live-by-hand", "Events of 60 bytes applied by hand", "state_by_hand"),
+            )
         ),
         Workload(
             "events-server",

@@ -1,7 +1,7 @@
 """A page that shows an actor's events as they come: server-sent events from Starlette.
 
 ``python -m examples.live_page``, then open http://127.0.0.1:8000. One connection to the actor
-serves all browsers. When it was lost, the count is asked for anew, in case events were missed.
+serves all browsers. When it was lost, the count is fetched anew, in case events were missed.
 """
 
 import json
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from rivet_anyio import Client, Connection, ConnectionLostError, Gap
+from rivet_anyio import Client, Connection, live
 
 PAGE = """<!doctype html>
 <title>Live</title>
@@ -54,19 +54,16 @@ class Feed:
 
 
 async def follow(conn: Connection, feed: Feed) -> None:
-    counts = conn.events("newCount", type=int, gaps="mark", overflow="drop_oldest")
-    feed.show(await ask(conn))
-    async for count in counts:
-        feed.show(await ask(conn) if isinstance(count, Gap) else count)
+    async def ask() -> int:
+        return await conn.action("getCount", type=int)
 
+    def newest(_: int, count: int) -> int:
+        return count
 
-async def ask(conn: Connection) -> int:
-    """The count, over the connection: no event that comes after the answer is missed."""
-    while True:
-        try:
-            return await conn.action("getCount", type=int)
-        except ConnectionLostError:
-            continue  # to ask twice harms nobody
+    # The actor changes the count and broadcasts it in one step, and getCount does not await.
+    async with live(conn, ask, {"newCount": newest}, atomic_snapshot=True) as counts:
+        async for count in counts:
+            feed.show(count)
 
 
 @asynccontextmanager

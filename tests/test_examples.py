@@ -80,6 +80,19 @@ PRINTED = {
     ],
     "forwarding": ["200 PUT ?page=2 hello", "404 status 404", "400"],
     "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
+    "chat_history": [
+        "at first: ['was anybody here?']",
+        "alice: was anybody here?",
+        "alice: I am.",
+        "alice: So am I.",
+    ],
+    "leaderboard": [
+        "at first: alice 10",
+        "2: bob 20, alice 10",
+        "away, the last state: bob 20, alice 10 False",
+        "3: carol 30, bob 20, alice 10",
+        "after 1 refresh: True",
+    ],
     "http2": ["a call: 1", "a connection: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",

@@ -29,9 +29,11 @@ from rivet_anyio import (
     Connection,
     Management,
     Retry,
+    Versions,
     action,
     event,
     forward,
+    live,
     queue,
     watch,
 )
@@ -295,6 +297,16 @@ TABLE: dict[str, dict[str, Any]] = {
         ),
     },
     "ActorHandle.gateway_url": {"path": path(), "by": choice("id", "key")},
+    "live": {
+        "conn": Values([None, 0, "x", math.nan, *WRONG], []),
+        "snapshot": function(none=False),
+        "on": Values(
+            [None, 0, "x", math.nan, {}, {"": len}, {"\udc80": len}, {5: len}, {"x": 5}, *WRONG],
+            [{"x": max}, {"x": max, Text("y"): max}],
+        ),
+        "versions": Values([None, 0, True, "x", math.nan, (len, len), *WRONG], []),
+        "atomic_snapshot": flag(),
+    },
     "forward": {
         "handle": Values([0, None, "x", True, math.nan, *WRONG], []),
         "method": Values([None, 0, True, b"GET", "", "G T", "GET\r\n", "ü"], ["PUT"]),
@@ -494,8 +506,8 @@ TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
 
 MADE_BY_THE_LIBRARY = {
     "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
-    "ActorWebSocket", "Connection", "Event", "EventStream", "Feed", "Queue",
-    "Status", "StatusStream",
+    "ActorWebSocket", "Connection", "Event", "EventStream", "Feed", "Live", "Queue", "Status",
+    "StatusStream",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
     "testing.ActorSchedule", "testing.ActorSocket",
     "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
@@ -573,6 +585,16 @@ async def make_client(env: Env, **given: Any) -> None:
     client = env.server.client(**{"close_timeout": 0, **given})
     if given.get("max_message_size") != 1:  # is less than an answer
         await use(client)
+
+
+async def keep_state(env: Env, **given: Any) -> None:
+    if given.get("atomic_snapshot") is False:
+        given["versions"] = Versions(int, int)
+    else:
+        given.setdefault("atomic_snapshot", "versions" not in given)
+    given = {"conn": env.conn, "snapshot": env.conn.ping, "on": {"x": max}, **given}
+    async with live(**given) as state:
+        assert state.value == 1
 
 
 async def connect(env: Env, **given: Any) -> None:
@@ -693,6 +715,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorHandle.stream": stream,
     "ActorHandle.websocket": websocket,
     "ActorHandle.gateway_url": lambda e, **g: e.handle.gateway_url(**g),
+    "live": keep_state,
     "forward": lambda e, **g: forward(**{"handle": e.handle, "method": "GET", "target": "/", **g}),
     "ActorHandle.connect": connect,
     "Connection.action": lambda e, name="ping", **g: e.conn.action(name, **g),

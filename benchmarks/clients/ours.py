@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import anyio
 
 from benchmarks.clients._worker import Cost, Job, Meter, resident_kib, serve
-from rivet_anyio import ActorHandle, Client, watch
+from rivet_anyio import ActorHandle, Client, Versions, live, watch
 
 _BIG = 64 * 1024 * 1024
 
@@ -34,6 +35,47 @@ async def events(job: Job, handle: ActorHandle) -> Cost:
                 async with anyio.create_task_group() as tasks:
                     for stream in streams:
                         tasks.start_soon(consume, stream)
+    return meter.cost
+
+
+def _one_more(events: int, _: Any) -> int:
+    return events + 1
+
+
+async def live_state(job: Job, handle: ActorHandle) -> Cost:
+    """A live state over the events of a burst, each with the next number."""
+    name = f"burst-{job.count}-{job.size}"
+    numbers = count(1)
+    versions = Versions[int](lambda events: events, lambda _: next(numbers))
+
+    async def snapshot() -> int:
+        await conn.action("echo", 0)
+        return 0
+
+    async with handle.connect() as conn:
+        with Meter(job.count) as meter:
+            async with live(conn, snapshot, {name: _one_more}, versions=versions) as state:
+                async for events in state:
+                    if events == job.count:
+                        break
+    return meter.cost
+
+
+async def state_by_hand(job: Job, handle: ActorHandle) -> Cost:
+    """The same, without what heals it."""
+    name = f"burst-{job.count}-{job.size}"
+    numbers = count(1)
+    async with handle.connect() as conn:
+        with Meter(job.count) as meter:
+            async with conn.events(name, buffer_size=job.count) as stream:
+                await conn.action("echo", 0)
+                events = 0
+                async for event in stream:
+                    if next(numbers) != events + 1:
+                        raise AssertionError("an event is missing")
+                    events = _one_more(events, event)
+                    if events == job.count:
+                        break
     return meter.cost
 
 

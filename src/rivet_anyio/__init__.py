@@ -20,6 +20,7 @@ from ._errors import (
 )
 from ._forward import forward
 from ._handle import ActorHandle
+from ._live import Live, Versions, live
 from ._management import Management
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
@@ -65,6 +66,7 @@ __all__ = [
     "Feed",
     "FeedStatistics",
     "Gap",
+    "Live",
     "Management",
     "NamedEvent",
     "ProtocolError",
@@ -80,10 +82,12 @@ __all__ = [
     "StatusChange",
     "StatusStream",
     "TransportError",
+    "Versions",
     "__version__",
     "action",
     "event",
     "forward",
+    "live",
     "queue",
     "watch",
 ]

@@ -18,7 +18,7 @@ from rivet_anyio import (
     NamedEvent,
     ProtocolError,
 )
-from rivet_anyio._connection.events import Answer, EventBuffer, Unreadable, check_policies
+from rivet_anyio._connection.events import EventBuffer, Unreadable, check_policies
 from rivet_anyio._io.waiting import Signal
 
 GUARD = 60
@@ -352,20 +352,17 @@ async def test_a_stream_that_ends_in_a_gap() -> None:
     assert source.buffer.event_count == 0
 
 
-async def test_answers_keep_their_places() -> None:
-    source = Source(size=2, overflow="drop_oldest", gaps="mark")
-    answers = [Answer(None, ConnectionLostError(str(number))) for number in range(3)]
+async def test_gaps_are_forgotten_with_what_is_before_them() -> None:
+    source = Source(gaps="mark")
+    assert not source.buffer.forget_gaps()
     source.push(1)
-    source.buffer.push_answer(answers[0])
     source.push_gap(Gap(1.0, 2.0, 1))
     source.push(2)
     source.push_gap(Gap(3.0, 4.0, 1))
-    source.buffer.push_answer(answers[1])
-    source.push(3, 4)
-    source.buffer.push_answer(answers[2])
-    told = [answers[0], Gap(1.0, 4.0, 2), answers[1], 3, 4, answers[2]]
-    assert await source.rest() == told
-    assert source.stream.dropped == 2
+    source.push(3)
+    assert source.buffer.forget_gaps()
+    assert source.buffer.event_count == 1 and source.buffer.byte_count == 1
+    assert await source.rest() == [3]
 
 
 async def test_several_names_in_one_order() -> None:

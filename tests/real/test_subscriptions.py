@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -15,13 +15,14 @@ from rivet_anyio import (
     ActorHandle,
     Client,
     Connection,
+    ConnectionLostError,
     EventStream,
     Gap,
     NamedEvent,
     Retry,
     Status,
+    live,
 )
-from rivet_anyio._connection.events import Answer
 from rivet_anyio.protocol.dialect import Encoding
 from tests.faults.proxy import running_proxy
 from tests.servers import Server
@@ -75,19 +76,28 @@ async def test_several_names_come_in_one_order(client: Client, key: list[str]) -
     assert got == [NamedEvent(name, number) for number, name in enumerate(names)]
 
 
-async def test_an_answer_at_its_place_among_the_events(client: Client, key: list[str]) -> None:
+async def test_a_live_state_knows_what_its_snapshot_has(client: Client, key: list[str]) -> None:
+    """An action that sends events and then returns: those are in its answer, later ones not."""
+    handle = client.probe.get_or_create(key)
     async with (
-        pair(client.probe.get_or_create(key)) as (conn, other),
-        conn.events("e") as stream,
+        pair(handle) as (conn, other),
+        live(
+            conn,
+            partial(conn.emitMany, "e", 3),
+            {"e": lambda state, event: state + 10 * event},
+            atomic_snapshot=True,
+        ) as state,
     ):
-        for _ in range(3):
-            conn._link.call_in_order("emitMany", ("e", 3), stream._buffer)
-            items: list[Any] = [await stream.receive() for _ in range(4)]
-            assert items[:3] == [0, 1, 2]
-            assert isinstance(items[3], Answer) and items[3].output is not None
-            assert items[3].output.load() == 3
-        await other.emit("e", 3)
-        assert await stream.receive() == 3
+        states = aiter(state)
+        assert await anext(states) == 3 and state.is_current
+        await other.emit("e", 7)
+        assert await anext(states) == 73
+        with suppress(ConnectionLostError):
+            await conn.kick("maintenance")
+        assert await anext(states) == 3
+        assert state.refreshed == 1
+        await other.emit("e", 8)
+        assert await anext(states) == 83
 
 
 @pytest.mark.one_encoding

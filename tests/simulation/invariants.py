@@ -174,6 +174,23 @@ def buffers_stay_within_bounds(run: Run) -> Iterator[str]:
             yield f"{_name(consumer)}: held {consumer.most}, at the end {consumer.left}"
 
 
+def live_states_are_true(run: Run) -> Iterator[str]:
+    """A live state is one that the actor had, each later than the one before; and where nothing
+    is under way, it is the actor's.
+    """
+    for visit in run.visits:
+        for mirror in visit.mirrors:
+            before = -1
+            for digest in mirror.shown:
+                if run.store.digests[digest[0] : digest[0] + 1] != [digest]:
+                    yield f"a live state ({mirror.name}) shows {digest}, which never was"
+                if digest[0] <= before:
+                    yield f"a live state ({mirror.name}) shows {digest} after {before}"
+                before = digest[0]
+            if mirror.is_behind:
+                yield f"a live state ({mirror.name}) stays behind at {before}"
+
+
 def exits_are_in_time(run: Run) -> Iterator[str]:
     """Leaving a block takes `close_timeout` at most, and a second after a cancellation."""
     for visit in run.visits:
@@ -201,6 +218,7 @@ INVARIANTS: list[Invariant] = [
     every_drop_is_counted,
     subscriptions_go_before_calls,
     buffers_stay_within_bounds,
+    live_states_are_true,
     exits_are_in_time,
     nothing_is_left,
 ]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import anyio
 
 from rivet_anyio.testing import Actor
 
-__all__ = ["Ledger", "Store"]
+__all__ = ["Digest", "Ledger", "Store", "add"]
+
+Digest = tuple[int, int]
+"""A log in short: how many numbers, and a checksum of them."""
+
+
+def add(digest: Digest, event: tuple[int, int]) -> Digest:
+    """The digest after one more number, which an event brings."""
+    return digest[0] + 1, crc32(b"%d" % event[0], digest[1])
 
 
 class Store:
@@ -15,11 +25,13 @@ class Store:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.times: list[float] = []
+        self.digests: list[Digest] = [(0, 0)]
 
     def append(self, number: int) -> int:
         """The number's place, counted from 1."""
         self.numbers.append(number)
         self.times.append(anyio.current_time())
+        self.digests.append(add(self.digests[-1], (number, len(self.numbers))))
         return len(self.numbers)
 
 
@@ -39,3 +51,10 @@ class Ledger(Actor):
 
     async def log(self) -> list[int]:
         return self._store.numbers
+
+    async def digest(self, seconds: float = 0.0) -> Digest:
+        """The log as it is when this begins, after so many seconds."""
+        digest = self._store.digests[-1]
+        if seconds:
+            await anyio.sleep(seconds)
+        return digest

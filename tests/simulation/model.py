@@ -27,6 +27,8 @@ from rivet_anyio import (
     Status,
     StatusStream,
     TransportError,
+    Versions,
+    live,
 )
 from rivet_anyio._connection.events import Gaps, Overflow
 from rivet_anyio.testing import ActorServer, Network
@@ -34,8 +36,8 @@ from tests.faults.accounting import Call, Fate
 from tests.scopes.injection import live_tasks
 
 from .faults import Weather
-from .ledger import Ledger
-from .told import Consumer, Exit, Run, Visit
+from .ledger import Digest, Ledger, add
+from .told import Consumer, Exit, Mirror, Run, Visit
 
 __all__ = ["Group", "play", "pushed"]
 
@@ -209,6 +211,8 @@ class Group:
             while not _is_closed(conn):
                 await self.call(conn, visit.history.calls)
                 if visit.history.calls[-1].fate is Fate.RETURNED:
+                    if is_last:
+                        await self.catch_up(visit)
                     break
                 await anyio.sleep(1)
         if _is_closed(conn):
@@ -223,6 +227,8 @@ class Group:
         self.note(index, f"connected as {conn.connection_id}")
         stream = conn.events("appended", gaps="mark", buffer_size=1_000_000)
         listeners.start_soon(self._listen, visit, stream, conn.status_changes(), index)
+        chance = random.Random(f"{self._run.seed} {len(self._run.visits)}")
+        listeners.start_soon(self._mirror, conn, visit, chance, index)
         return stream
 
     async def use_late(self, conn: Connection, visit: Visit) -> None:
@@ -361,6 +367,51 @@ class Group:
             visit.history.changes.append(change)
             visit.states.append((anyio.current_time(), change))
             self.note(index, f"{change.status} {_told(change.error)}")
+
+    async def _mirror(
+        self, conn: Connection, visit: Visit, chance: random.Random, index: int
+    ) -> None:
+        """Keep a copy of the log, by the one way or the other, and read it at some pace."""
+        seconds = chance.choice((None, 0.0, 0.3, 30.0))
+        pace = chance.choice((0.0, 0.0, 1.0, 300.0))
+        mirror = Mirror("atomic" if seconds is None else f"versions, {seconds} s")
+        visit.mirrors.append(mirror)
+        versions = Versions[Digest](lambda digest: digest[0], lambda event: event[1])
+        try:
+            async with live(
+                conn,
+                partial(conn.action, "digest", seconds or 0.0, type=Digest),
+                {"appended": add},
+                versions=None if seconds is None else versions,
+                atomic_snapshot=seconds is None,
+            ) as mirror.state:
+                async for digest in mirror.state:
+                    mirror.shown.append(digest)
+                    self._run.counts["live states"] += 1
+                    await anyio.sleep(pace)
+        except RivetError as error:
+            self.note(index, _told(error))
+        if mirror.state is not None:
+            mirror.refreshed = mirror.state.refreshed
+            self._run.counts["refreshed"] += mirror.refreshed
+        self.note(index, f"live state, {mirror.name}: {mirror.shown[-1:]} {mirror.refreshed}")
+
+    async def catch_up(self, visit: Visit) -> None:
+        """Let live states have everything until the answer to the last call."""
+        seq = visit.history.calls[-1].seq
+        assert seq is not None
+        for mirror in visit.mirrors:
+            mirror.is_behind = True
+            with anyio.move_on_after(_BACK_SECONDS):
+                while mirror.state is None:  # noqa: ASYNC110
+                    await anyio.sleep(1)
+                try:
+                    async for digest in mirror.state:
+                        if digest[0] >= seq:
+                            mirror.is_behind = False
+                            break
+                except RivetError:
+                    mirror.is_behind = False
 
     async def _consume(
         self,

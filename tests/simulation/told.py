@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from rivet_anyio import Gap, StatusChange
+from rivet_anyio import Gap, Live, StatusChange
 from rivet_anyio._connection.events import Gaps, Overflow
 from tests.faults.accounting import Appended, Call, History
 
-from .ledger import Store
+from .ledger import Digest, Store
 
-__all__ = ["Consumer", "Exit", "Run", "Visit"]
+__all__ = ["Consumer", "Exit", "Mirror", "Run", "Visit"]
 
 
 @dataclass
@@ -42,6 +42,17 @@ class Consumer:
 
 
 @dataclass
+class Mirror:
+    """A live state of a connection: what it showed, and whether it had what was awaited."""
+
+    name: str
+    shown: list[Digest] = field(default_factory=list)
+    state: Live[Digest] | None = None
+    refreshed: int = 0
+    is_behind: bool = False
+
+
+@dataclass
 class Exit:
     """How long it took to leave a connection's block."""
 
@@ -57,6 +68,7 @@ class Visit:
     consumers: list[Consumer] = field(default_factory=list)
     states: list[tuple[float, StatusChange]] = field(default_factory=list)
     gap_times: list[float] = field(default_factory=list)
+    mirrors: list[Mirror] = field(default_factory=list)
     opened_at: float = 0.0
     exit: Exit | None = None
 

@@ -19,6 +19,7 @@ from rivet_anyio import (
     EventStream,
     Feed,
     Gap,
+    Live,
     Management,
     NamedEvent,
     QueueResult,
@@ -27,7 +28,9 @@ from rivet_anyio import (
     SourceGap,
     Status,
     StatusStream,
+    Versions,
     forward,
+    live,
     watch,
 )
 
@@ -229,3 +232,38 @@ async def many_actors(client: Client) -> None:
                 case SourceFailed(error=error):
                     assert_type(error, BaseException)
     assert_type(watch("a", "b"), Feed[Any])
+
+
+def last(_: int, count: int) -> int:
+    return count
+
+
+async def live_states(client: Client) -> None:
+    async def read() -> dict[str, int]:
+        return {}
+
+    versions = Versions[dict[str, int]](lambda state: state["n"], lambda event: event[0])
+    assert_type(versions, Versions[dict[str, int]])
+    async with client.get(Counter).connect() as conn:
+        typed = live(conn, conn.increment, {Counter.new_count: last}, atomic_snapshot=True)
+        assert_type(typed, Live[int])
+        async with typed as state:
+            assert_type(state.value, int)
+            assert_type(state.is_current, bool)
+            assert_type(state.refreshed, int)
+            async for count in state:
+                assert_type(count, int)
+        mixed = live(
+            conn, conn.increment, {Counter.new_count: last, "other": last}, atomic_snapshot=True
+        )
+        assert_type(mixed, Live[int])
+    async with client.counter.get().connect() as plain:
+        named = live(plain, read, {"x": lambda state, event: {**state, "n": 1}}, versions=versions)
+        assert_type(named, Live[dict[str, int]])
+        inline = live(
+            plain,
+            lambda: plain.action("get", type=int),
+            {"x": last},
+            versions=Versions(lambda state: state, lambda event: int(event)),
+        )
+        assert_type(inline, Live[int])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from rivet_anyio import Actor, Client, Event, EventStream, action, event, queue, watch
+from rivet_anyio import Actor, Client, Event, EventStream, action, event, live, queue, watch
 
 from .actors import Board, Counter, Job, Lobby, Post, Result, Room, User
 
@@ -130,3 +130,14 @@ async def many_actors(client: Client) -> None:
         feed.add(client.get(Counter), 5)  # wrong
         item = await feed.receive()
         print(item.value)  # wrong
+
+
+def shorter(state: str, event: str) -> str:
+    return state[:1]
+
+
+async def live_states(client: Client) -> None:
+    async with client.get(Counter).connect() as conn:
+        live(conn, conn.increment, {5: max}, atomic_snapshot=True)  # wrong
+        live(conn, conn.increment, {Counter.new_count: shorter}, atomic_snapshot=True)  # wrong
+        live(client.counter.get(), conn.increment, {"x": max}, atomic_snapshot=True)  # wrong

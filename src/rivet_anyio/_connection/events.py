@@ -24,10 +24,8 @@ from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolEr
 from .._io.stream import current_backend
 from .._io.waiting import Signal
 from .._log import logger
-from ..protocol.messages import Raw
 
 __all__ = [
-    "Answer",
     "EventBuffer",
     "EventSink",
     "EventStream",
@@ -97,14 +95,7 @@ class NamedEvent(msgspec.Struct, Generic[T_co], frozen=True):
     value: T_co
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The answer to a call, at its place among the events: an output or an error."""
-
-    output: Raw | None
-    error: BaseException | None
-
-
-Item = Value | Unreadable | Gap | Answer
+Item = Value | Unreadable | Gap
 
 
 class Notified(Protocol):
@@ -236,12 +227,6 @@ class EventBuffer:
         if self._arrival is not None:
             self._wake()
 
-    def push_answer(self, answer: Answer) -> None:
-        """Take the answer to a call. It has no size, and is never dropped."""
-        if not self.ended:
-            self.items.append(answer)
-            self._wake()
-
     def begin_gap(self, since: float) -> None:
         """Events may be missing from here on, until `end_gap`: what comes meanwhile waits.
 
@@ -292,6 +277,13 @@ class EventBuffer:
         self.items.clear()
         self.event_count = self.byte_count = 0
         self._notify_departure()
+
+    def forget_gaps(self) -> bool:
+        """Forget the gaps that wait, and all before the last of them; whether there were any."""
+        left = count = sum(isinstance(item, Gap) for item in self.items)
+        while left:
+            left -= isinstance(self.pop(), Gap)
+        return count > 0
 
     @property
     def can_block(self) -> bool:
@@ -386,7 +378,7 @@ class EventBuffer:
         return not self._has_no_capacity(size)
 
     def _drop_oldest(self, size: int) -> None:
-        """Make capacity; gaps and answers among what is dropped stay, neighbouring gaps as one."""
+        """Make capacity; gaps among what is dropped stay, neighbouring ones as one."""
         kept: list[Item] = []
         while self.event_count and self._has_no_capacity(size):
             item = self.pop()

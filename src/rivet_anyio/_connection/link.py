@@ -7,7 +7,8 @@ connection goes to the state, and everybody who waits learns it from there.
 from __future__ import annotations
 
 import math
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import anyio
@@ -52,7 +53,7 @@ from .events import (
 from .handshakes import HandshakeLimit
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
-from .sending import call_action
+from .sending import call_action, noting_answers
 from .state import ConnectionState, Phase
 from .status import StatusStream
 
@@ -193,13 +194,9 @@ class Link:
         while not buffer.ended and not self.state.has_subscriptions(buffer):
             await self.state.changed.wait()
 
-    def call_in_order(self, name: str, args: tuple[Any, ...], buffer: EventBuffer) -> None:
-        """Call an action whose answer, or error, becomes an item of a buffer, as `Answer`.
-
-        It comes behind the events that the server sent before it, and before those after it.
-        """
-        self.check_usable()
-        self.state.call_in_order(name, args, buffer)
+    def noting_answers(self, note: Callable[[], None]) -> AbstractContextManager[None]:
+        """As `noting_answers`."""
+        return noting_answers(self.state, note)
 
     def status_changes(self) -> StatusStream:
         """As `Connection.status_changes`."""

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from .._websocket.outbox import capacity
 from ..protocol.messages import Raw
 from .state import ConnectionState
 
-__all__ = ["call_action"]
+__all__ = ["call_action", "noting_answers"]
+
+_noting: ContextVar[tuple[ConnectionState, Callable[[], None]] | None] = ContextVar(
+    "rivet_anyio_noting", default=None
+)
+
+
+@contextmanager
+def noting_answers(state: ConnectionState, note: Callable[[], None]) -> Generator[None]:
+    """Let `Call.note` be this, for the calls on this connection that the task makes meanwhile."""
+    token = _noting.set((state, note))
+    try:
+        yield
+    finally:
+        _noting.reset(token)
 
 
 async def call_action(
@@ -26,6 +42,9 @@ async def call_action(
         raise state.closed_error()
     await checkpoint_if_cancelled()
     call = state.call(name, args)
+    noting = _noting.get()
+    if noting is not None and noting[0] is state:
+        call.note = noting[1]
     if state.outbox.must_wait:
         await capacity(state.outbox)
         if not state.is_open:

@@ -76,7 +76,7 @@ from ..protocol.lifecycle import (
     judge,
 )
 from ..protocol.messages import Init, Raw
-from .events import Answer, EventBuffer, EventSink
+from .events import EventBuffer, EventSink
 from .outcome import Ended, is_final
 from .status import Status, StatusChange, StatusStream
 
@@ -330,10 +330,6 @@ class ConnectionState:
         if not self.outbox.discard(call):
             self.in_flight.pop(call.id, None)
             self._leave_stopped()
-
-    def call_in_order(self, name: str, args: tuple[Any, ...], buffer: EventBuffer) -> None:
-        """Send a call whose answer, or error, becomes an item of a buffer, among the events."""
-        self.send(CallInOrder(self, self._new_id(), name, args, buffer))
 
     def _new_id(self) -> int:
         self.issued += 1
@@ -818,9 +814,17 @@ class ActionRequest:
 
 
 class Call(ActionRequest):
-    """A call that a task waits for: settled with an output or an error."""
+    """A call that a task waits for: settled with an output or an error.
 
-    __slots__ = ("error", "output", "settled")
+    Attributes:
+        settled: Set when it is.
+        error: The error.
+        output: The output.
+        note: Called in the step in which the output is received: what the buffers have then came
+            before it.
+    """
+
+    __slots__ = ("error", "note", "output", "settled")
 
     def __init__(
         self, state: ConnectionState, id: int, name: str, args: tuple[Any, ...], waiter: Waiter
@@ -829,37 +833,17 @@ class Call(ActionRequest):
         self.settled = waiter
         self.error: BaseException | None = None
         self.output: Raw | None = None
+        self.note: Callable[[], None] | None = None
 
     def settle(self, output: Raw) -> None:
         self.output = output
+        if self.note is not None:
+            self.note()
         self.settled.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = error
         self.settled.set()
-
-
-class CallInOrder(ActionRequest):
-    """A call whose answer, or error, becomes an item of a buffer."""
-
-    __slots__ = ("_buffer",)
-
-    def __init__(
-        self,
-        state: ConnectionState,
-        id: int,
-        name: str,
-        args: tuple[Any, ...],
-        buffer: EventBuffer,
-    ) -> None:
-        super().__init__(state, id, name, args)
-        self._buffer = buffer
-
-    def settle(self, output: Raw) -> None:
-        self._buffer.push_answer(Answer(output, None))
-
-    def fail(self, error: BaseException) -> None:
-        self._buffer.push_answer(Answer(None, error))
 
 
 class Probe(ActionRequest):

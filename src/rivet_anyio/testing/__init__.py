@@ -3,8 +3,9 @@
 from ._actors import Actor, UserError, action
 from ._collect import CollectError, collect
 from ._context import ActorContext, ActorSchedule
-from ._faults import Faults
-from ._network import Network
+from ._determinism import assert_deterministic
+from ._faults import Faults, ManagementRequest
+from ._network import Direction, Latency, Network, NetworkFault
 from ._peers import ActorConnection, ActorSocket
 from ._queue import ActorQueue, QueueMessage
 from ._records import (
@@ -24,6 +25,8 @@ from ._records import (
     Subscribed,
     Unsubscribed,
 )
+from ._schedule import Fault, FaultName, explore_faults, fault_schedules, play_faults
+from ._seeds import virtual_backend
 from ._server import (
     ActorCrashError,
     ActorServer,
@@ -33,7 +36,7 @@ from ._server import (
     UnusedFaultError,
 )
 from ._simulate import explore, simulate
-from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
+from ._time import DeadlockError, VirtualTimeLoop, run_virtual
 
 __all__ = [
     "ActionCalled",
@@ -53,11 +56,17 @@ __all__ = [
     "Connected",
     "ConnectionLeakError",
     "DeadlockError",
+    "Direction",
     "Disconnected",
+    "Fault",
+    "FaultName",
     "Faults",
+    "Latency",
     "Log",
+    "ManagementRequest",
     "MessageQueued",
     "Network",
+    "NetworkFault",
     "NothingArrivedError",
     "QueueMessage",
     "Record",
@@ -71,8 +80,12 @@ __all__ = [
     "UserError",
     "VirtualTimeLoop",
     "action",
+    "assert_deterministic",
     "collect",
     "explore",
+    "explore_faults",
+    "fault_schedules",
+    "play_faults",
     "run_virtual",
     "simulate",
     "virtual_backend",

@@ -436,6 +436,7 @@ def test_twice_is_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
 
 
 def test_under_pytest_asyncio(run: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
     run.makepyfile(
         """
         import anyio, pytest
@@ -477,6 +478,7 @@ def pytest_asyncio_loop_factories(config, item):
 
 
 def test_beside_pytest_asyncio(run: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
     run.makepyfile(
         TESTS.replace("async def", "@pytest.mark.anyio\nasync def")
         + """

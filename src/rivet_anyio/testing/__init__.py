@@ -3,6 +3,7 @@
 from ._actors import Actor, UserError, action
 from ._collect import CollectError, collect
 from ._context import ActorContext, ActorSchedule
+from ._contract import ContractError, check_contract
 from ._determinism import assert_deterministic
 from ._faults import Faults, ManagementRequest
 from ._network import Direction, Latency, Network, NetworkFault
@@ -55,6 +56,7 @@ __all__ = [
     "CollectError",
     "Connected",
     "ConnectionLeakError",
+    "ContractError",
     "DeadlockError",
     "Direction",
     "Disconnected",
@@ -81,6 +83,7 @@ __all__ = [
     "VirtualTimeLoop",
     "action",
     "assert_deterministic",
+    "check_contract",
     "collect",
     "explore",
     "explore_faults",

@@ -113,8 +113,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any]:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "rivet_seed" in callspec.params:
         seed = callspec.params["rivet_seed"]
-        name = item.config.cwd_relative_nodeid(item.nodeid)
-        text = f"seed {seed}; to see only this:\npytest {shlex.quote(name)} --rivet-seed {seed}"
+        config: Any = item.config
+        name = shlex.quote(str(config.cwd_relative_nodeid(item.nodeid)))
+        text = f"seed {seed}; to see only this:\npytest {name} --rivet-seed {seed}"
         report.sections.append(("seed", text))
     for timeline in item.stash.get(_timelines, []):
         report.sections.append(("timeline of ActorServer", timeline.describe(_LINES)))

@@ -1,9 +1,11 @@
+# mypy: disable-error-code="empty-body"
 """Actors of tests beside typed classes and generated stubs."""
 
 from __future__ import annotations
 
 import types
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import pytest
 
@@ -35,7 +37,7 @@ class Room(TypedActor, name="room", rename="camel"):
 
 
 class Same(Actor):
-    queues = ("jobs",)
+    queues: ClassVar[Collection[str]] = ("jobs",)
 
     async def on_connect(self, connection: ActorConnection) -> None:
         connection.send("opened", "x")
@@ -100,7 +102,7 @@ def test_parameters() -> None:
             return 1
 
         @action("math.sub")
-        async def subtract(self, b: int, a: int) -> int:
+        async def subtract(self, b: int, a: int) -> int:  # type: ignore[override]
             return 1
 
     assert differences(Drifted) == [
@@ -131,7 +133,7 @@ def test_parameters() -> None:
 
 def test_events_and_queues() -> None:
     class Drifted(Same):
-        queues = ("job", "mail")
+        queues = frozenset({"job", "mail"})
 
         async def sendMessage(self, text: str, toAll: bool = True) -> int:
             self.context.broadcast("sayd", text)

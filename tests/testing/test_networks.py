@@ -166,7 +166,7 @@ async def test_who_leaves_in_a_partition() -> None:
         assert len(server.connections) == 1
         server.network.repair()
         await anyio.sleep(60)
-        assert server.connections == ()
+        assert not server.connections
 
 
 async def test_a_server_that_ends_in_a_partition() -> None:
@@ -271,9 +271,9 @@ async def test_what_did_happen() -> None:
             server.faults.lose_request()
             await probe.echo(2)
         network: Any = server.network.to_client
-        for value in (1, -0.1, "x", True, None):
+        for loss in (1, -0.1, "x", True, None):
             with pytest.raises((TypeError, ValueError), match="loss"):
-                network.loss = value
-        for value in ((2, 1), (1, 2, 3), -1, "x", None):
+                network.loss = loss
+        for latency in ((2, 1), (1, 2, 3), -1, "x", None):
             with pytest.raises((TypeError, ValueError), match="latency"):
-                network.latency = value
+                network.latency = latency

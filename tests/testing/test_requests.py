@@ -180,7 +180,7 @@ LOST = (ConnectError, ConnectionLostError)
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
 async def test_management(version: str) -> None:
     async with ActorServer(ACTORS, version=version) as server, server.client() as client:
-        lost = server.faults.lose_request
+        lost: Any = server.faults.lose_request
 
         async def listed() -> list[Any]:
             return [info async for info in client.worker.list()]

@@ -282,7 +282,7 @@ def test_a_schedule_that_fails_is_made_small(backend: str) -> None:
 
 
 def test_schedules_that_do_not_fail(backend: str) -> None:
-    names = ("refuse", "outage", "lose_request")
+    names: Any = ("refuse", "outage", "lose_request")
     schedules = fault_schedules(names=names, most=4, within=3)
     explore_faults(pay_five_times, schedules=schedules, examples=5, backends=[backend])
 

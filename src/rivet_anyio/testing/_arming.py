@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from types import FrameType
 
-__all__ = ["Armed", "armed", "calling_line"]
+__all__ = ["Armed", "armed", "calling_place"]
 
 _HERE = os.path.dirname(__file__) + os.sep
 _LIBRARY = os.path.dirname(os.__file__) + os.sep + "contextlib.py"
 
 
-def calling_line() -> str:
+def calling_place() -> str:
     """Where the test called this package."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
@@ -30,7 +30,7 @@ class Armed:
 
     Attributes:
         what: What the test wrote.
-        where: The file and line.
+        where: The place in the test.
         times: For how many occasions.
         left: How many of them are still to come.
         is_optional: Whether it may never happen.
@@ -53,4 +53,4 @@ class Armed:
 
 def armed(what: str, times: int = 1, *, is_optional: bool = False) -> Armed:
     """A fault that the test arms in this moment."""
-    return Armed(what=what, where=calling_line(), times=times, left=times, is_optional=is_optional)
+    return Armed(what=what, where=calling_place(), times=times, left=times, is_optional=is_optional)

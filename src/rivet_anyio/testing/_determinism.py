@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from .._checks import check_instance
-from ._replay import replay_line
+from ._replay import replay_text
 from ._seeds import Step
 from ._simulate import simulate_watched
 from ._timeline import collecting
@@ -45,7 +45,7 @@ def assert_deterministic(
         first, second = (_Run(main, args, seed, backend) for _ in range(2))
         difference = first.difference(second)
         if difference is not None:
-            replay = replay_line(main, args, seed=seed, backend=backend)
+            replay = replay_text(main, args, seed=seed, backend=backend)
             raise AssertionError(
                 f"seed {seed} on {backend} is not one run: {difference}. The program asks "
                 "something that no seed decides: another clock, a thread, os.urandom, the address "
@@ -68,7 +68,7 @@ class _Run:
                 simulate_watched(main, args, seed=seed, backend=backend, watch=self.steps.append)
             except Exception as exc:
                 self.error = exc
-        self.events = [text for timeline in timelines for text in timeline.lines()]
+        self.events = [text for timeline in timelines for text in timeline.entries()]
 
     def difference(self, other: _Run) -> str | None:
         """Where the other run is another one, in words."""

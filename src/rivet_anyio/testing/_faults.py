@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from .._checks import check_choice, check_instance, check_name, check_seconds, check_size
 from .._errors import ActorError
 from ..protocol.keys import Key, parse_key
-from ._arming import Armed, calling_line
+from ._arming import Armed, calling_place
 from ._records import ActorRef
 
 __all__ = ["ConnectFault", "Faults", "ManagementRequest", "Plan"]
@@ -282,7 +282,7 @@ class Faults:
         self._connects.append(
             ConnectFault(
                 what=what,
-                where=calling_line(),
+                where=calling_place(),
                 times=times,
                 left=times,
                 actor=actor,
@@ -323,7 +323,7 @@ class Faults:
         self._requests.append(
             _RequestFault(
                 what=what,
-                where=calling_line(),
+                where=calling_place(),
                 times=times,
                 left=times,
                 is_optional=is_optional,

@@ -1,4 +1,4 @@
-"""The line that runs one simulation again, as Python to be pasted."""
+"""How to run one simulation again, as Python to be pasted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["replay_line"]
+__all__ = ["replay_text"]
 
 
-def replay_line(main: Callable[..., Any], args: tuple[Any, ...], *, seed: int, backend: str) -> str:
+def replay_text(main: Callable[..., Any], args: tuple[Any, ...], *, seed: int, backend: str) -> str:
     """How to simulate only this, with the program's arguments.
 
     Where an argument or the program itself has no name and no literal, it says what to give to

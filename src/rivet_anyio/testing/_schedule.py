@@ -11,7 +11,7 @@ import anyio
 
 from .._checks import check_choice, check_function, check_instance, check_seconds, check_size
 from ._arming import armed
-from ._replay import replay_line
+from ._replay import replay_text
 from ._seeds import many_runs
 from ._server import ActorServer
 from ._simulate import simulate
@@ -109,13 +109,17 @@ def fault_schedules(
     for name in names:
         check_choice("names", name, _ALL)
     st = _hypothesis().strategies
-    tenths = st.integers(0, max(1, round(within * 10))).map(lambda n: n / 10)
+    tenths: SearchStrategy[float] = st.integers(0, max(1, round(within * 10))).map(lambda n: n / 10)
 
     def faults_named(name: FaultName) -> SearchStrategy[Fault]:
         seconds = tenths if name in _LASTING else st.just(0.0)
-        return st.builds(Fault, st.just(name), tenths, seconds)
+        faults: SearchStrategy[Fault] = st.builds(Fault, st.just(name), tenths, seconds)
+        return faults
 
-    return st.lists(st.sampled_from(list(names)).flatmap(faults_named), max_size=most)
+    schedules: SearchStrategy[list[Fault]] = st.lists(
+        st.sampled_from(list(names)).flatmap(faults_named), max_size=most
+    )
+    return schedules
 
 
 def explore_faults(
@@ -177,7 +181,7 @@ class _Search:
             )
         except hypothesis.errors.NoSuchExample:
             return
-        replay = replay_line(self._main, (smallest,), seed=self._seed, backend=self._backend)
+        replay = replay_text(self._main, (smallest,), seed=self._seed, backend=self._backend)
         try:
             simulate(self._main, smallest, seed=self._seed, backend=self._backend)
         except BaseException as exc:

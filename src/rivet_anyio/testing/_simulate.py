@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from .._checks import check_instance
-from ._replay import replay_line
+from ._replay import replay_text
 from ._seeds import Step, many_runs, seeded, seeded_options
 from ._time import run_virtual, virtual_options
 
@@ -85,7 +85,7 @@ def explore(
         for seed in seeds:
             for backend in backends:
                 # Now: the program may change its arguments.
-                replay = replay_line(main, args, seed=seed, backend=backend)
+                replay = replay_text(main, args, seed=seed, backend=backend)
                 try:
                     simulate(main, *args, seed=seed, backend=backend)
                 except BaseException as exc:

@@ -79,13 +79,13 @@ class Timeline:
         name = type(record).__name__
         self.add("server", f"{record.actor} {name} {' '.join(fields)}".rstrip())
 
-    def lines(self) -> list[str]:
+    def entries(self) -> list[str]:
         """The lines that were kept."""
         return [f"{at - self._began:10.3f} {who:<8} {what}" for at, who, what in self._lines]
 
     def describe(self, limit: int | None = None) -> str:
         """The last lines, of which there can be a limit."""
-        text = self.lines()[-limit:] if limit else self.lines()
+        text = self.entries()[-limit:] if limit else self.entries()
         if len(text) < self._count:
             text.insert(0, f"... {self._count - len(text)} before")
         return "\n".join(text)

@@ -62,6 +62,10 @@ class Gateway:
         ray = f"ray{self._rays:04d}"
         try:
             answer = await self._route(request)
+        except ReplyLost:
+            return None
+        except _Refused as refused:
+            answer = _status(refused.status, refused.retry_after)
         except ActorError as error:
             answer = self._gateway_error(request, error, ray)
         if answer is not None and self._host.release.has_engine:
@@ -83,16 +87,12 @@ class Gateway:
 
     async def _manage(self, request: HttpRequest) -> Answer | None:
         plan = self._host.faults._plan("management", *self._management.subject(request))
-        if plan.delay:
-            await anyio.sleep(plan.delay)
-        if (refused := _refused(plan)) is not None:
-            return refused
-        if plan.loses_request:
-            return None
-        if plan.error is not None:
-            raise plan.error
+        _stop(plan)
+        await _hinder(plan)
         answer = self._management.handle(request)
-        return None if plan.loses_reply else answer
+        if plan.loses_reply:
+            raise ReplyLost
+        return answer
 
     # The gateway
 
@@ -140,10 +140,7 @@ class Gateway:
             if path.startswith("/action/"):
                 name = unquote(path[8:])
                 plan = plan_action(self._host, instance, name, over_http=True)
-                if (refused := _refused(plan)) is not None:
-                    return refused
-                if plan.loses_request:
-                    return None
+                _stop(plan)
                 body = await self._action(request, instance, codec, name, plan)
             elif path == "/queue" or path.startswith("/queue/"):
                 if not self._host.release.has_queues:
@@ -151,17 +148,14 @@ class Gateway:
                 wanted = self._read(codec.queue_request, request.body)
                 name = unquote(path[7:]) or wanted.name or ""
                 plan = self._host.faults._plan("queue", name, instance.ref.name, instance.ref.key)
-                if (refused := _refused(plan)) is not None:
-                    return refused
-                if plan.loses_request:
-                    return None
+                _stop(plan)
                 body = await self._queue(request, instance, codec, name, wanted, plan)
             else:
                 raise not_found(self._host.release)
             if not limits.lets_out(body):
                 raise limits.outgoing_too_long()
-        except ReplyLost:
-            return None
+        except (ReplyLost, _Refused):
+            raise
         except Exception as error:
             if isinstance(error, ActorError) and error.group == "guard" and error.actor is None:
                 raise  # the gateway's own
@@ -190,10 +184,7 @@ class Gateway:
         wanted: QueueRequest,
         plan: Plan,
     ) -> bytes:
-        if plan.delay:
-            await anyio.sleep(plan.delay)
-        if plan.error is not None:
-            raise plan.error
+        await _hinder(plan)
         body = await self._enqueue(request, instance, codec, name, wanted)
         if plan.loses_reply:
             raise ReplyLost
@@ -231,21 +222,15 @@ class Gateway:
         path = "/" + target.removeprefix("/request").removeprefix("/")
         ref = instance.ref
         plan = self._host.faults._plan("fetch", path.partition("?")[0], ref.name, ref.key)
-        if (refused := _refused(plan)) is not None:
-            return refused
-        if plan.loses_request:
-            return None
-        if plan.delay:
-            await anyio.sleep(plan.delay)
+        _stop(plan)
         self._host.log._append(
             Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
         )
         if type(instance.actor).on_request is Actor.on_request:
             return self._no_handler(instance)
         try:
+            await _hinder(plan)
             await instance.ready()
-            if plan.error is not None:
-                raise plan.error
             with instance.busy(), instance.changing():
                 response = await instance.actor.on_request(
                     httpx.Request(
@@ -259,7 +244,7 @@ class Gateway:
             codec = self._codec(request.headers.get("x-rivet-encoding") or "json")
             return self._error(instance, codec, failure(instance, "on_request", error))
         if plan.loses_reply:
-            return None
+            raise ReplyLost
         headers = [*self._signature(instance), *response.headers.multi_items()]
         try:
             body: bytes | AsyncIterable[bytes] = response.content
@@ -500,9 +485,28 @@ class _Caller:
         self._busy.__exit__(None, None, None)
 
 
-def _refused(plan: Plan) -> Answer | None:
-    """The answer from before the actor, if there is to be one."""
-    return None if plan.status is None else _status(plan.status, plan.retry_after)
+class _Refused(Exception):
+    """The test wants an HTTP status from before the actor."""
+
+    def __init__(self, status: int, retry_after: int | None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+
+
+def _stop(plan: Plan) -> None:
+    """Raise where the test wants that the request never reaches the actor."""
+    if plan.status is not None:
+        raise _Refused(plan.status, plan.retry_after)
+    if plan.loses_request:
+        raise ReplyLost
+
+
+async def _hinder(plan: Plan) -> None:
+    """Wait, and raise the error, where the test wants that."""
+    if plan.delay:
+        await anyio.sleep(plan.delay)
+    if plan.error is not None:
+        raise plan.error
 
 
 def _status(status: int, retry_after: int | None) -> Answer:

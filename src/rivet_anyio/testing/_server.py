@@ -510,8 +510,10 @@ class ActorServer:
         texts = [*self.faults._unused]
         for network in self._networks:
             texts += network._unused
-        first, rest = (found := list(dict.fromkeys(texts)))[:_MOST_UNUSED], found[_MOST_UNUSED:]
-        return [*first, f"and {len(rest)} more"] if rest else first
+        found = list(dict.fromkeys(texts))
+        if len(found) > _MOST_UNUSED:
+            found[_MOST_UNUSED:] = [f"and {len(found) - _MOST_UNUSED} more"]
+        return found
 
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""

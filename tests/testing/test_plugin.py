@@ -64,7 +64,9 @@ def check(pytester: pytest.Pytester, *options: str, **outcomes: int) -> None:
     result.assert_outcomes(**outcomes)
 
 
-def test_under_anyio(run: pytest.Pytester) -> None:
+def test_under_anyio(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin is named in conftest.py and found by pytest as well: twice is once."""
+    install(run, monkeypatch)
     run.makepyfile("import pytest\npytestmark = pytest.mark.anyio\n" + TESTS)
     check(run, "-p", "no:trio", "-p", "no:asyncio", passed=4)
 
@@ -75,8 +77,25 @@ def test_under_anyio_in_auto_mode(run: pytest.Pytester) -> None:
 
 
 def test_under_pytest_trio(run: pytest.Pytester) -> None:
-    run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS)
-    check(run, "-p", "no:asyncio", passed=2)
+    seeded = """
+import trio
+seen = []
+
+@pytest.mark.parametrize("again", range(4))
+async def test_seeds(again, rivet_seed, rivet_client, autojump_clock):
+    await rivet_client.counter.get_or_create("x").increment()
+    order = []
+    async def add(n):
+        await trio.sleep(1)
+        order.append(n)
+    async with trio.open_nursery() as nursery:
+        for n in range(20):
+            nursery.start_soon(add, n)
+    seen.append(order)
+    assert order == seen[0] and rivet_seed == 0
+"""
+    run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS + seeded)
+    check(run, "-p", "no:asyncio", passed=6)
 
 
 def test_under_pytest_trio_in_trio_mode(run: pytest.Pytester) -> None:
@@ -341,33 +360,6 @@ def test_seeds_from_the_command_line(run: pytest.Pytester) -> None:
     again.assert_outcomes(failed=1)
 
 
-def test_seeds_under_pytest_trio(run: pytest.Pytester) -> None:
-    run.makepyfile(
-        """
-        import pytest, trio
-
-        seen = []
-
-        @pytest.mark.trio
-        @pytest.mark.parametrize("again", range(4))
-        async def test_it(again, rivet_seed, rivet_client, autojump_clock):
-            await rivet_client.counter.get_or_create("x").increment()
-            order = []
-            async def add(n):
-                await trio.sleep(1)
-                order.append(n)
-            async with trio.open_nursery() as nursery:
-                for n in range(20):
-                    nursery.start_soon(add, n)
-            seen.append(order)
-            assert order == seen[0]
-        """
-    )
-    result = run.runpytest_subprocess("-p", "no:asyncio", "-v")
-    result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["*test_it?seed0-3? PASSED*"])
-
-
 class Config:
     """As much of pytest's as the plugin asks for."""
 
@@ -426,13 +418,6 @@ def test_it_does_nothing_until_asked(
         """
     )
     check(pytester, "-p", "no:trio", "-p", "no:asyncio", "-p", "no:anyio", passed=1)
-
-
-def test_twice_is_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(pytester, monkeypatch)
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile("import pytest\npytestmark = pytest.mark.anyio\n" + TESTS)
-    check(pytester, "-p", "no:trio", "-p", "no:asyncio", passed=4)
 
 
 def test_under_pytest_asyncio(run: pytest.Pytester) -> None:

@@ -177,6 +177,20 @@ async def test_on_a_connection() -> None:
 LOST = (ConnectError, ConnectionLostError)
 
 
+@pytest.mark.parametrize("version", ["2.0", "2.3"])
+async def test_what_the_library_asks_by_itself_is_left_alone(version: str) -> None:
+    """A subscription is confirmed by a call that no test has written."""
+    async with (
+        ActorServer(ACTORS, version=version) as server,
+        server.client() as client,
+        client.worker.get_or_create("w").connect() as conn,
+    ):
+        server.faults.lose_request(None)
+        async with conn.events("news"):
+            with pytest.raises(ConnectionLostError):
+                await conn.pay()
+
+
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
 async def test_management(version: str) -> None:
     async with ActorServer(ACTORS, version=version) as server, server.client() as client:

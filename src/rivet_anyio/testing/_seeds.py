@@ -85,7 +85,7 @@ def seeded(seed: int) -> Generator[None]:
         if "trio" in sys.modules:
             stack.enter_context(_seeded_trio(seed))
         was_enabled = gc.isenabled()
-        gc.collect()
+        _collect()
         gc.disable()
         try:
             yield
@@ -96,19 +96,36 @@ def seeded(seed: int) -> Generator[None]:
 
 @contextmanager
 def many_runs() -> Generator[None]:
-    """Inside this block, the garbage collector leaves alone what was there before.
+    """Inside this block, only one run of many begins with a collection, which takes its time.
 
-    Each run begins with a collection, which would look at all of it again.
+    The garbage collector rests between the runs, too.
     """
-    gc.collect()
-    if gc.get_freeze_count():
-        yield  # somebody else has done so
-        return
-    gc.freeze()
+    global _runs
+    before, _runs = _runs, 0
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        _runs = before
+        if was_enabled:
+            gc.enable()
+
+
+_runs: int | None = None
+"""How many runs there were inside of `many_runs`; None: outside."""
+
+_RUNS_PER_COLLECTION = 25
+
+
+def _collect() -> None:
+    global _runs
+    if _runs is None:
+        gc.collect()
+        return
+    if _runs % _RUNS_PER_COLLECTION == 0:
+        gc.collect()
+    _runs += 1
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import anyio
@@ -208,11 +209,10 @@ class _Search:
 
 def _hypothesis() -> Any:
     try:
-        import hypothesis
-        import hypothesis.strategies
+        import_module("hypothesis.strategies")
+        return import_module("hypothesis")
     except ImportError as exc:
         raise RuntimeError(
             "schedules of faults come from Hypothesis, which is not installed: pip install "
             "hypothesis"
         ) from exc
-    return hypothesis

@@ -44,7 +44,7 @@ def run_types(session: nox.Session) -> None:
 @nox.session
 def check(session: nox.Session) -> None:
     """Lint, types and all tests, on the Python that runs nox."""
-    install(session, "lint", "types")
+    install(session, "lint", "types", "plugins")
     run_lint(session)
     run_types(session)
     run_tests(session)
@@ -53,7 +53,7 @@ def check(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, on both backends and all servers."""
-    install(session, "test")
+    install(session, "test", "plugins")
     run_tests(session)
 
 

@@ -73,9 +73,16 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     }
     assert package == sources
     assert "rivet_anyio/py.typed" in package
-    (info,) = {name.partition("/")[0] for name in names - package}
+    plugin = "rivet_anyio_pytest.py"
+    assert plugin in names
+    (info,) = {name.partition("/")[0] for name in names - package - {plugin}}
     assert info == f"rivet_anyio-{rivet_anyio.__version__}.dist-info"
     assert f"{info}/licenses/LICENSE" in names
+
+
+def test_pytest_finds_the_plugin(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    assert "[pytest11]\nrivet_anyio_pytest = rivet_anyio_pytest" in wheel.read(name).decode()
 
 
 def test_the_wheel_runs(dist: Path) -> None:

@@ -147,7 +147,19 @@ def test_tests_pass(page: Path, tmp_path: Path) -> None:
     files = {block.title: block.text for block in blocks_of(page) if block.title is not None}
     for name, text in files.items():
         (tmp_path / name).write_text(text, "utf-8")
-    options = ["-p", "no:asyncio", "-p", "no:trio", "-p", "no:cacheprovider", "-W", "error"]
+    # Installed, the plugin is loaded by itself.
+    options = [
+        "-p",
+        "rivet_anyio.testing.pytest_plugin",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:trio",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-o", "anyio_mode=auto", *options, "--timeout=120"],
         cwd=tmp_path,

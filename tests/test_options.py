@@ -45,8 +45,12 @@ from rivet_anyio.testing import (
     ActorServer,
     ActorSocket,
     Connected,
+    Network,
+    assert_deterministic,
     collect,
     explore,
+    explore_faults,
+    fault_schedules,
     run_virtual,
     simulate,
     virtual_backend,
@@ -216,6 +220,14 @@ FAULT: dict[str, Any] = {
     "actor": name(none=True, good="probe"),
     "key": Values(KEY.bad, [*KEY.good, None]),
 }
+REQUEST_FAULT: dict[str, Any] = {
+    **FAULT,
+    "queue": name(none=True, good="jobs"),
+    "fetch": name(none=True, good="/orders/*"),
+    "management": Values([0, True, "", "put", math.nan, *WRONG], [None, "*", Text("get")]),
+}
+NETWORK = Values(kind(None).bad, [None])
+LATENCY = Values([*seconds(zero=True).bad, (2, 1), (1,), (0, 1, 2), (0, None)], [0, 0.001, (0, 0)])
 CLIENT: dict[str, Any] = {
     "endpoint": Values(
         [0, 5, True, b"http://h", [], "h", "http://h/?a=1", "ftp://h"], [None, "", "http://h"]
@@ -405,9 +417,10 @@ TABLE: dict[str, dict[str, Any]] = {
         "max_incoming_message_size": size(),
         "max_outgoing_message_size": size(),
     },
-    "testing.ActorServer.client": {"options": "those of Client"},
+    "testing.ActorServer.client": {"network": NETWORK, "options": "those of Client"},
     "testing.ActorServer.http_client": {
-        "timeout": Values(seconds(none=True).bad, [None, 5, httpx.Timeout(5)])
+        "timeout": Values(seconds(none=True).bad, [None, 5, httpx.Timeout(5)]),
+        "network": NETWORK,
     },
     "testing.ActorServer.listen": {
         "port": Values(size(least=0, most=65535).bad, [0]),
@@ -437,7 +450,18 @@ TABLE: dict[str, dict[str, Any]] = {
         "error": kind(ActorError("a", "b"), none=False),
     },
     "testing.Faults.delay_action": {**FAULT, "seconds": seconds(zero=True)},
-    "testing.Faults.lose_reply": FAULT,
+    "testing.Faults.lose_reply": REQUEST_FAULT,
+    "testing.Faults.lose_request": REQUEST_FAULT,
+    "testing.Faults.fail_request": {
+        **REQUEST_FAULT,
+        "error": kind(ActorError("a", "b"), none=False),
+    },
+    "testing.Faults.refuse_request": {
+        **REQUEST_FAULT,
+        "status": size(least=400, most=599),
+        "retry_after": size(least=0, none=True),
+    },
+    "testing.Faults.delay_request": {**REQUEST_FAULT, "seconds": seconds(zero=True)},
     "testing.Faults.refuse_connects": {
         "times": size(),
         "error": kind(ActorError("a", "b")),
@@ -447,7 +471,14 @@ TABLE: dict[str, dict[str, Any]] = {
         "key": Values(KEY.bad, [*KEY.good, None]),
     },
     "testing.Network.refuse": {"times": size()},
-    "testing.Network.latency": {"value": Values(seconds(zero=True).bad, [0, 0.001])},
+    "testing.Network": {
+        "name": Values([None, 0, True, b"x", "", "a\n", "\udc80", *WRONG], ["office"])
+    },
+    "testing.Network.latency": {"value": LATENCY},
+    "testing.Direction.latency": {"value": LATENCY},
+    "testing.Direction.loss": {
+        "value": Values([None, "x", True, -0.1, 1, 2, math.nan, math.inf, *WRONG], [0, 0.0001])
+    },
     "testing.Network.chunk_size": {"value": Values(size(none=True).bad, [None, 1, 2**40])},
     "testing.Log.of": {
         "kind": kind(Connected, none=False),
@@ -498,7 +529,30 @@ TABLE: dict[str, dict[str, Any]] = {
         "options": FREE,
         "limit": seconds(none=True),
     },
-    "testing.virtual_backend": {"backend": choice("asyncio", "trio")},
+    "testing.virtual_backend": {
+        "backend": choice("asyncio", "trio"),
+        "seed": Values(["x", 1.5, math.nan, *WRONG], [None, 0, -1, LARGE]),
+    },
+    "testing.assert_deterministic": {
+        "main": FREE,
+        "args": FREE,
+        "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1]),
+        "backends": FREE,
+    },
+    "testing.explore_faults": {
+        "main": function(none=False),
+        "schedules": FREE,
+        "examples": Values(size().bad, [1]),
+        "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1]),
+        "backends": FREE,
+    },
+    "testing.fault_schedules": {
+        "names": Values([["boom"], ["cut", 5]], [["cut"], ("cut", "crash")]),
+        "most": Values(size().bad, [1]),
+        "within": Values(seconds().bad, [0.01, 1000]),
+    },
+    "testing.play_faults": {"server": FREE, "schedule": FREE},
+    "testing.check_contract": {"actors": FREE, "contracts": FREE},
 }
 
 TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
@@ -510,7 +564,8 @@ MADE_BY_THE_LIBRARY = {
     "StatusStream",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
     "testing.ActorSchedule", "testing.ActorSocket",
-    "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
+    "testing.Direction", "testing.Faults", "testing.Log", "testing.NetworkFault",
+    "testing.QueueMessage",
     "testing.VirtualTimeLoop",
 }  # fmt: skip
 """Classes whose `__init__` is not the user's to call."""
@@ -638,6 +693,10 @@ async def nothing() -> None:
     """A program."""
 
 
+async def nothing_with(schedule: object) -> None:
+    """A program with a schedule."""
+
+
 async def wait_for(env: Env, **given: Any) -> None:
     await env.server.wait_for(**{"what": Connected, **given})
 
@@ -653,7 +712,9 @@ def connection_of(env: Env) -> ActorConnection:
 
 
 async def set_attribute(env: Env, attribute: str, value: Any) -> None:
-    setattr(env.server.network, attribute, value)
+    path, _, last = attribute.rpartition(".")
+    owner = getattr(env.server.network, path) if path else env.server.network
+    setattr(owner, last, value)
     assert await env.conn.action("ping") == 1
     assert await env.handle.action("ping") == 1
 
@@ -747,9 +808,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.Faults.delay_action": lambda e, **g: e.server.faults.delay_action(
         **{"action": "ping", "seconds": 1, **g}
     ),
-    "testing.Faults.lose_reply": lambda e, **g: e.server.faults.lose_reply(
-        **{"action": "ping", **g}
-    ),
+    "testing.Faults.lose_reply": lambda e, **g: e.server.faults.lose_reply(**g),
     "testing.Faults.refuse_connects": lambda e, **g: e.server.faults.refuse_connects(**g),
     "testing.Network.refuse": lambda e, times: e.server.network.refuse(times),
     "testing.Network.latency": lambda e, value: set_attribute(e, "latency", value),
@@ -776,6 +835,18 @@ CALLS: dict[str, Callable[..., Any]] = {
     ),
     "testing.action": lambda e, name: named_action(name),
     "testing.collect": collect_events,
+    "testing.ActorServer.client": lambda e, **g: e.server.client(**g),
+    "testing.Network": lambda e, **g: Network(**g),
+    "testing.Direction.latency": lambda e, value: set_attribute(e, "to_server.latency", value),
+    "testing.Direction.loss": lambda e, value: set_attribute(e, "to_server.loss", value),
+    "testing.Faults.lose_request": lambda e, **g: e.server.faults.lose_request(**g),
+    "testing.Faults.fail_request": lambda e, **g: e.server.faults.fail_request(
+        **{"error": ActorError("a", "b"), **g}
+    ),
+    "testing.Faults.refuse_request": lambda e, **g: e.server.faults.refuse_request(**g),
+    "testing.Faults.delay_request": lambda e, **g: e.server.faults.delay_request(
+        **{"seconds": 1, **g}
+    ),
 }
 
 
@@ -793,7 +864,12 @@ OUTSIDE: dict[str, Callable[..., Any]] = {
     "testing.simulate": lambda **g: simulate(nothing, **{"seed": 1, **g}),
     "testing.explore": lambda **g: explore(nothing, **g),
     "testing.run_virtual": lambda **g: run_virtual(nothing, **g),
-    "testing.virtual_backend": lambda **g: virtual_backend(**g),
+    "testing.virtual_backend": lambda **g: virtual_backend(**{"backend": "asyncio", **g}),
+    "testing.assert_deterministic": lambda **g: assert_deterministic(nothing, **g),
+    "testing.explore_faults": lambda **g: explore_faults(
+        **{"main": nothing_with, "examples": 1, **g}
+    ),
+    "testing.fault_schedules": lambda **g: fault_schedules(**g),
 }
 """What starts an event loop of its own, or needs none."""
 

@@ -59,9 +59,7 @@ class Weather:
 
     def calm(self) -> None:
         """Nothing goes wrong from here on."""
-        self.server.network.latency = 0.0
-        self.server.network.chunk_size = None
-        self.server.network._refusals = 0
+        self.server.network.clear()
         self.server.faults.clear()
 
 

@@ -62,7 +62,9 @@ async def play(seed: int, *, hours: float | None = None) -> Run:
     version = chance.choice(("2.0", "2.2", "2.3"))
     every, length = chance.choice(_LENGTHS)
     seconds = 3600 * (hours or length)
-    async with ActorServer({"ledger": partial(Ledger, run.store)}, version=version) as server:
+    async with ActorServer(
+        {"ledger": partial(Ledger, run.store)}, version=version, unused_faults="ignore"
+    ) as server:
         weather = Weather(server, _part(chance), every, run.counts)
         group = Group(run, scale=weather.every)
         group.network = server.network if chance.random() < 0.5 else None

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 from rivet_anyio import Connection, EventStream, Retry, RivetError, Status
 from rivet_anyio.protocol.dialect import Encoding
 from rivet_anyio.testing import ActorServer, UserError
-from rivet_anyio.testing._simulate import _ShuffledLoop
+from rivet_anyio.testing._seeds import _ShuffledLoop
 from tests.faults.accounting import Fate
 
 from .invariants import (
@@ -98,7 +98,7 @@ class Machine(RuleBasedStateMachine):
     async def _own(self, chance: random.Random, version: str, encoding: Encoding) -> None:
         """The one task that owns all scopes."""
         actors = {"ledger": partial(Ledger, self.run.store)}
-        async with ActorServer(actors, version=version) as self.server:
+        async with ActorServer(actors, version=version, unused_faults="ignore") as self.server:
             retry = Retry(random=chance.random)
             async with (
                 self.server.client(retry=retry, encoding=encoding, ping_interval=120) as client,

@@ -526,6 +526,7 @@ async def test_a_connection_in_use_is_not_refused() -> None:
             await server.wait_for(ActionCalled)
             server.network.refuse(1)
             assert await conn.echo("connected") == "connected"
+            server.network.clear()
 
 
 async def test_nobody_is_left_waiting_when_the_server_ends() -> None:

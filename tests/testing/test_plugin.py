@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+
+import rivet_anyio_pytest
 
 pytest_plugins = ["pytester"]
 
@@ -26,6 +35,7 @@ def rivet_actors():
 """
 
 TESTS = """
+import pytest
 from rivet_anyio.testing import ActionCalled, collect
 
 async def test_actions(rivet_server, rivet_client):
@@ -54,7 +64,9 @@ def check(pytester: pytest.Pytester, *options: str, **outcomes: int) -> None:
     result.assert_outcomes(**outcomes)
 
 
-def test_under_anyio(run: pytest.Pytester) -> None:
+def test_under_anyio(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin is named in conftest.py and found by pytest as well: twice is once."""
+    install(run, monkeypatch)
     run.makepyfile("import pytest\npytestmark = pytest.mark.anyio\n" + TESTS)
     check(run, "-p", "no:trio", "-p", "no:asyncio", passed=4)
 
@@ -65,8 +77,25 @@ def test_under_anyio_in_auto_mode(run: pytest.Pytester) -> None:
 
 
 def test_under_pytest_trio(run: pytest.Pytester) -> None:
-    run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS)
-    check(run, "-p", "no:asyncio", passed=2)
+    seeded = """
+import trio
+seen = []
+
+@pytest.mark.parametrize("again", range(4))
+async def test_seeds(again, rivet_seed, rivet_client, autojump_clock):
+    await rivet_client.counter.get_or_create("x").increment()
+    order = []
+    async def add(n):
+        await trio.sleep(1)
+        order.append(n)
+    async with trio.open_nursery() as nursery:
+        for n in range(20):
+            nursery.start_soon(add, n)
+    seen.append(order)
+    assert order == seen[0] and rivet_seed == 0
+"""
+    run.makepyfile("import pytest\npytestmark = pytest.mark.trio\n" + TESTS + seeded)
+    check(run, "-p", "no:asyncio", passed=6)
 
 
 def test_under_pytest_trio_in_trio_mode(run: pytest.Pytester) -> None:
@@ -270,3 +299,179 @@ def test_the_version(run: pytest.Pytester) -> None:
         """
     )
     check(run, "-p", "no:trio", "-p", "no:asyncio", passed=6)
+
+
+SEEDED = """
+import random, pytest, anyio
+from rivet_anyio.testing import simulate, virtual_backend
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request, rivet_seed):
+    return virtual_backend(request.param, seed=rivet_seed)
+
+seen = {}
+
+def check(name, seed, value):
+    # The same for the same seed, whichever test draws it.
+    assert seen.setdefault((name, seed), value) == value
+
+async def order():
+    found = []
+    async def add(n):
+        await anyio.lowlevel.checkpoint()
+        found.append(n)
+    async with anyio.create_task_group() as tasks:
+        for n in range(20):
+            tasks.start_soon(add, n)
+    return found, random.random()
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("again", range(2))
+async def test_of_tasks(again, rivet_seed, anyio_backend_name, rivet_client):
+    await rivet_client.counter.get_or_create("x").increment()
+    check(anyio_backend_name, rivet_seed, await order())
+
+@pytest.mark.parametrize("again", range(2))
+def test_of_a_simulation(again, rivet_seed):
+    check("random", rivet_seed, random.random())
+    check("simulated", rivet_seed, simulate(order, seed=rivet_seed))
+    assert rivet_seed != 12, "unlucky"
+
+@pytest.mark.parametrize("rivet_seed", [5], indirect=True)
+def test_with_its_own_seed(rivet_seed):
+    assert rivet_seed == 5
+"""
+
+
+def test_seeds_from_the_command_line(run: pytest.Pytester) -> None:
+    run.makepyfile(SEEDED)
+    options = ("-p", "no:trio", "-p", "no:asyncio", "-p", "no:cacheprovider")
+    more = ("--rivet-seed=11", "--rivet-seeds=3", "-v")
+    result = run.runpytest_subprocess(*options, *more)
+    result.assert_outcomes(passed=2 * 3 * 2 + 2 * 2 + 1, failed=2)
+    text = result.stdout.str()
+    for name in ("seed11-0", "seed12-1", "seed13-0"):
+        assert f"test_of_a_simulation[{name}]" in text
+    assert "- seed -" in text
+    (replay, *_) = [line for line in text.splitlines() if line.startswith("pytest ")]
+    command = shlex.split(replay)
+    assert command[-2:] == ["--rivet-seed", "12"]
+    again = run.runpytest_subprocess(*options, *command[1:])
+    again.assert_outcomes(failed=1)
+
+
+class Config:
+    """As much of pytest's as the plugin asks for."""
+
+    def __init__(self, **options: int | None) -> None:
+        self.options: dict[str, int | None] = {"rivet_seed": None, "rivet_seeds": None, **options}
+
+    def getoption(self, name: str) -> int | None:
+        return self.options[name]
+
+
+def test_seeds_that_cannot_be() -> None:
+    config: Any = Config(rivet_seeds=0)
+    with pytest.raises(pytest.UsageError, match="--rivet-seeds is at least 1, not 0"):
+        rivet_anyio_pytest.pytest_configure(config)
+
+
+def test_a_seed_that_no_test_takes() -> None:
+    for options in ({"rivet_seed": 3}, {"rivet_seeds": 2}):
+        session: Any = SimpleNamespace(
+            config=Config(**options), items=[SimpleNamespace(fixturenames=["tmp_path"])]
+        )
+        with pytest.raises(pytest.UsageError, match="the fixture 'rivet_seed', and no test here"):
+            rivet_anyio_pytest.pytest_collection_finish(session)
+        session.items.append(SimpleNamespace(fixturenames=["rivet_seed"]))
+        rivet_anyio_pytest.pytest_collection_finish(session)
+        session.items.clear()
+        rivet_anyio_pytest.pytest_collection_finish(session)
+
+
+ENTRY_POINT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def install(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pytest find the plugin as in an environment where the package is installed."""
+    points = tomllib.loads(ENTRY_POINT.read_text())["project"]["entry-points"]["pytest11"]
+    info = pytester.mkdir("site") / "installed_harness-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-harness\nVersion: 1.0\n")
+    lines = [f"{name} = {target}" for name, target in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
+    monkeypatch.setenv("PYTHONPATH", str(info.parent), prepend=os.pathsep)
+
+
+def test_it_does_nothing_until_asked(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(pytester, monkeypatch)
+    pytester.makeconftest("")
+    pytester.makepyfile(
+        """
+        import sys
+        def test_it():
+            assert "rivet_anyio_pytest" in sys.modules
+            for name in ("rivet_anyio", "httpx", "anyio.abc", "trio"):
+                assert name not in sys.modules, name
+        """
+    )
+    check(pytester, "-p", "no:trio", "-p", "no:asyncio", "-p", "no:anyio", passed=1)
+
+
+def test_under_pytest_asyncio(run: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
+    run.makepyfile(
+        """
+        import anyio, pytest
+        from rivet_anyio.testing import ActorServer, VirtualTimeLoop
+
+        @pytest.mark.asyncio
+        async def test_with_a_fixture(rivet_server, rivet_client):
+            pass
+
+        @pytest.mark.asyncio
+        async def test_with_a_server(rivet_actors):
+            async with ActorServer(rivet_actors) as server, server.client() as client:
+                async with client.counter.get_or_create("a").connect() as conn:
+                    assert await conn.increment(2) == 2
+
+        @pytest.mark.asyncio
+        async def test_in_virtual_time(rivet_actors):
+            async with ActorServer(rivet_actors) as server, server.client() as client:
+                await client.counter.get_or_create("a").increment()
+                await anyio.sleep(3600)
+        """
+    )
+    run.makeconftest(
+        CONFTEST
+        + """
+
+def pytest_asyncio_loop_factories(config, item):
+    from rivet_anyio.testing import VirtualTimeLoop
+
+    return {"virtual": VirtualTimeLoop}
+"""
+    )
+    result = run.runpytest_subprocess("-p", "no:trio", "-o", "asyncio_mode=auto", timeout=60)
+    result.assert_outcomes(passed=2, errors=1)
+    text = result.stdout.str()
+    assert "rivet_client and rivet_server cannot be used under pytest-asyncio" in text
+    assert "Begin the test with 'async with ActorServer(rivet_actors)" in text
+    assert "different task" not in text
+
+
+def test_beside_pytest_asyncio(run: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
+    run.makepyfile(
+        TESTS.replace("async def", "@pytest.mark.anyio\nasync def")
+        + """
+@pytest.mark.asyncio
+async def test_with_a_fixture(rivet_client):
+    pass
+"""
+    )
+    options = ("-p", "no:trio", "-o", "asyncio_mode=strict")
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+    check(run, *options, *scope, passed=4, errors=1)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import math
+import os
 import random
+import sys
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import anyio
 import pytest
 
-from rivet_anyio.testing import DeadlockError, explore, simulate
+from rivet_anyio import ConnectError, ConnectionLostError
+from rivet_anyio.testing import (
+    ActorServer,
+    DeadlockError,
+    Fault,
+    assert_deterministic,
+    explore,
+    explore_faults,
+    fault_schedules,
+    play_faults,
+    simulate,
+    virtual_backend,
+)
+
+from .actors import ACTORS
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -72,13 +94,56 @@ def test_explore_tells_how_to_see_it_again(backend: str) -> None:
         explore(race, ends, seeds=range(100), backends=[backend])
     (note,) = caught.value.__notes__
     seed = int(note.split()[1])
+    before = "[]" if seed == 0 else "['first', 'second']"
     assert note == (
         f"seed {seed} on {backend}; to see only this: "
-        f"simulate(race, seed={seed}, backend={backend!r})"
+        f"simulate(race, {before}, seed={seed}, backend={backend!r})"
     )
     with pytest.raises(AssertionError):
-        simulate(race, ends, seed=seed, backend=backend)
-    assert ends == ["second", "first"]
+        eval(note.partition("only this: ")[2])
+
+
+class Mood(Enum):
+    GOOD = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: list[int]
+    mood: Mood = Mood.GOOD
+
+
+async def fail(*args: object, **options: object) -> None:
+    raise ZeroDivisionError(repr((args, options)))
+
+
+@pytest.mark.parametrize(
+    ("main", "args"),
+    [
+        (fail, ()),
+        (fail, (1, -2.5, True, None, "it's", b"\0", ..., range(3))),
+        (fail, (math.inf, -math.inf)),
+        (fail, ([], (), (1,), {1}, set(), frozenset({2}), {"a": [1]})),
+        (fail, (Plan([1, 2]), Mood.GOOD, Plan, fail, [Fault("cut", 1.5)])),
+        (functools.partial(fail, 5, limit=3), ([1],)),
+    ],
+)
+def test_the_note_can_be_pasted(main: Any, args: tuple[Any, ...]) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        explore(main, *args, seeds=[3], backends=["asyncio"])
+    (note,) = caught.value.__notes__
+    with pytest.raises(ZeroDivisionError) as again:
+        eval(note.partition("only this: ")[2])
+    assert str(again.value) == str(caught.value)
+
+
+@pytest.mark.parametrize("args", [(object(),), ([lambda: 1],), (random.Random(1).random,)])
+def test_what_cannot_be_pasted_says_what_to_do(args: tuple[Any, ...]) -> None:
+    for main in (fail, lambda *args: fail()):
+        with pytest.raises(ZeroDivisionError) as caught:
+            explore(main, *args, seeds=[3], backends=["trio"])
+        (note,) = caught.value.__notes__
+        assert "explore the same program with seeds=[3], backends=['trio']" in note
 
 
 def test_explore_runs_all() -> None:
@@ -110,3 +175,150 @@ def test_what_waits_for_ever_is_told(backend: str) -> None:
         simulate(anyio.sleep_forever, seed=1, backend=backend)
     with pytest.raises(ValueError, match="backend is"):
         simulate(turns, seed=1, backend="uvloop")
+
+
+def test_a_backend_with_a_seed(backend: str) -> None:
+    def run(seed: int) -> list[object]:
+        name, options = virtual_backend(backend, seed=seed)
+        if name == "trio":
+            import trio
+
+            return trio.run(turns, **options)
+        return anyio.run(turns, backend=name, backend_options=options)
+
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    first = run(7)
+    assert random.random() == expected, "it is given back"
+    assert first == run(7) != run(8)
+    assert first == simulate(turns, seed=7, backend=backend)
+    with pytest.raises(TypeError, match="seed"):
+        virtual_backend(backend, seed="7")  # type: ignore[arg-type]
+
+
+async def count_visits(ask: str | None = None) -> None:
+    """Asks something that no seed decides, if it is told to."""
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        counter = client.counter.get_or_create("c")
+
+        async def visit() -> None:
+            await anyio.sleep(random.random())
+            by = os.urandom(2)[0] if ask == "os.urandom" else 1
+            await counter.increment(by)
+            if ask == "clock" and time.perf_counter_ns() // 256 % 2:
+                await anyio.sleep(1)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(visit)
+        if ask == "error":
+            raise ZeroDivisionError("the same")
+        if ask == "another error":
+            SEEN.add(len(SEEN))
+            raise ZeroDivisionError(len(SEEN))
+
+
+SEEN: set[int] = set()
+
+
+def test_what_is_deterministic(backend: str) -> None:
+    assert_deterministic(count_visits, seed=3, backends=[backend])
+    with pytest.raises(ZeroDivisionError, match="the same"):
+        assert_deterministic(count_visits, "error", backends=[backend])
+
+
+@pytest.mark.parametrize(
+    ("ask", "found"),
+    [
+        ("os.urandom", "event . of the timeline was .* in the first run, .* in the second"),
+        ("clock", r"step \d+ was .* in the first run|event"),
+        ("another error", "the outcome was 'ZeroDivisionError: "),
+    ],
+)
+def test_what_is_not(ask: str, found: str, backend: str) -> None:
+    with pytest.raises(AssertionError, match=f"seed 4 on {backend} is not one run: ") as caught:
+        for _ in range(20):  # the clock may say the same twice
+            assert_deterministic(count_visits, ask, seed=4, backends=[backend])
+    assert caught.match(found)
+    assert f"simulate(count_visits, {ask!r}, seed=4, backend={backend!r}), twice" in str(
+        caught.value
+    )
+
+
+async def pay_five_times(schedule: list[Fault]) -> None:
+    """Pays again what may have been paid."""
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client() as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(play_faults, server, schedule)
+        counter = client.counter.get_or_create("c")
+        for _ in range(5):
+            await anyio.sleep(1)
+            while True:
+                try:
+                    await counter.increment()
+                    break
+                except (ConnectError, ConnectionLostError):
+                    await anyio.sleep(1)
+        count = await counter.getCount()
+        tasks.cancel_scope.cancel()
+    assert count == 5, f"{count} payments"
+
+
+async def wait_for_trouble(schedule: list[Fault]) -> None:
+    await anyio.sleep(1)
+    assert sum(fault.seconds for fault in schedule if fault.name == "outage") < 2, "too long"
+
+
+@pytest.mark.parametrize("backend", ["asyncio"])
+def test_a_schedule_that_fails_is_made_small(backend: str) -> None:
+    schedules = fault_schedules(names=["cut", "outage"], most=2, within=3)
+    with pytest.raises(AssertionError, match="too long") as caught:
+        explore_faults(
+            wait_for_trouble, schedules=schedules, examples=20, seed=1, backends=[backend]
+        )
+    note = caught.value.__notes__[-1]
+    assert f"the smallest schedule that fails on {backend}, found in " in note
+    replay = note.partition("only this: ")[2]
+    assert "[Fault(name='outage', after=0.0, seconds=2.0)]" in replay
+    with pytest.raises(AssertionError, match="too long"):
+        eval(replay)
+
+
+def test_schedules_that_do_not_fail(backend: str) -> None:
+    names: Any = ("refuse", "outage", "lose_request")
+    schedules = fault_schedules(names=names, most=4, within=3)
+    explore_faults(pay_five_times, schedules=schedules, examples=5, backends=[backend])
+
+
+def test_every_fault_can_be_played(backend: str) -> None:
+    async def main() -> None:
+        everything: Any = ["cut", "close", "refuse", "lose_request", "lose_reply", "stall"]
+        everything += ["outage", "restart", "crash"]
+        async with ActorServer(ACTORS) as server:
+            await play_faults(server, [Fault(name, 1, 2) for name in everything])
+            assert anyio.current_time() == 9 + 4 * 2
+            text = server.timeline()
+            for said in ("break", "refuses", "lose_request", "hold", "outage", "restarts"):
+                assert said in text
+
+    simulate(main, seed=1, backend=backend)
+    wrong: Any = "boom"
+    for refused in (
+        lambda: Fault(wrong),
+        lambda: Fault("cut", -1),
+        lambda: fault_schedules(names=[wrong]),
+        lambda: fault_schedules(most=0),
+        lambda: explore_faults(pay_five_times, examples=0),
+    ):
+        with pytest.raises(ValueError):
+            refused()
+
+
+def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    with pytest.raises(RuntimeError, match="pip install hypothesis"):
+        explore_faults(pay_five_times)

@@ -608,3 +608,4 @@ async def test_the_timeline() -> None:
             "network",
             "refuses the next 1 connections",
         ]
+        server.network.clear()

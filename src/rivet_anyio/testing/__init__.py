@@ -3,8 +3,10 @@
 from ._actors import Actor, UserError, action
 from ._collect import CollectError, collect
 from ._context import ActorContext, ActorSchedule
+from ._contract import ContractError, check_contract
+from ._determinism import assert_deterministic
 from ._faults import Faults
-from ._network import Network
+from ._network import Direction, Network, NetworkFault
 from ._peers import ActorConnection, ActorSocket
 from ._queue import ActorQueue, QueueMessage
 from ._records import (
@@ -24,6 +26,8 @@ from ._records import (
     Subscribed,
     Unsubscribed,
 )
+from ._schedule import Fault, explore_faults, fault_schedules, play_faults
+from ._seeds import virtual_backend
 from ._server import (
     ActorCrashError,
     ActorServer,
@@ -33,7 +37,7 @@ from ._server import (
     UnusedFaultError,
 )
 from ._simulate import explore, simulate
-from ._time import DeadlockError, VirtualTimeLoop, run_virtual, virtual_backend
+from ._time import DeadlockError, VirtualTimeLoop, run_virtual
 
 __all__ = [
     "ActionCalled",
@@ -52,12 +56,16 @@ __all__ = [
     "CollectError",
     "Connected",
     "ConnectionLeakError",
+    "ContractError",
     "DeadlockError",
+    "Direction",
     "Disconnected",
+    "Fault",
     "Faults",
     "Log",
     "MessageQueued",
     "Network",
+    "NetworkFault",
     "NothingArrivedError",
     "QueueMessage",
     "Record",
@@ -71,8 +79,13 @@ __all__ = [
     "UserError",
     "VirtualTimeLoop",
     "action",
+    "assert_deterministic",
+    "check_contract",
     "collect",
     "explore",
+    "explore_faults",
+    "fault_schedules",
+    "play_faults",
     "run_virtual",
     "simulate",
     "virtual_backend",

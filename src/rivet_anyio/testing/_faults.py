@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
 
-from .._checks import check_instance, check_name, check_seconds, check_size
+from .._checks import check_choice, check_instance, check_name, check_seconds, check_size
 from .._errors import ActorError
 from ..protocol.keys import Key, parse_key
+from ._arming import Armed, calling_place
 from ._records import ActorRef
 
-__all__ = ["ActionPlan", "ConnectFault", "Faults"]
+__all__ = ["ConnectFault", "Faults", "ManagementRequest", "Plan"]
+
+ManagementRequest = Literal[
+    "*", "metadata", "get", "get_or_create", "create", "list", "names", "destroy", "sleep"
+]
+"""A request to the management API; ``"*"`` is any."""
+
+_Kind = Literal["action", "queue", "fetch", "management"]
 
 
-@dataclass
-class _Rule:
-    """A fault that waits for its next occasion."""
+@dataclass(kw_only=True)
+class _Where(Armed):
+    """A fault of some actors."""
 
     actor: str | None
     key: tuple[str, ...] | None
-    action: str | None
-    left: int
-    what: str
-    times: int
-    where: str
 
-    def __str__(self) -> str:
-        return f"{self.what}, armed at {self.where}"
-
-    def takes(self, ref: ActorRef, action: str | None = None) -> bool:
-        return (
-            self.left > 0
-            and self.actor in (None, ref.name)
-            and self.key in (None, ref.key)
-            and self.action in (None, action)
-        )
+    def is_for(self, name: str | None, key: tuple[str, ...] | None) -> bool:
+        return self.left > 0 and self.actor in (None, name) and self.key in (None, key)
 
 
-@dataclass
-class _ActionFault(_Rule):
+@dataclass(kw_only=True)
+class _RequestFault(_Where):
+    kind: _Kind
+    pattern: str
     error: ActorError | None = None
+    status: int | None = None
+    retry_after: int | None = None
     delay: float = 0.0
+    loses_request: bool = False
     loses_reply: bool = False
 
 
-@dataclass
-class ConnectFault(_Rule):
+@dataclass(kw_only=True)
+class ConnectFault(_Where):
     """How a connection is refused: by an error, or by an HTTP status."""
 
     error: ActorError | None = None
@@ -57,11 +56,14 @@ class ConnectFault(_Rule):
 
 
 @dataclass
-class ActionPlan:
-    """What goes wrong with one call."""
+class Plan:
+    """What goes wrong with one request."""
 
     error: ActorError | None = None
+    status: int | None = None
+    retry_after: int | None = None
     delay: float = 0.0
+    loses_request: bool = False
     loses_reply: bool = False
 
 
@@ -80,7 +82,7 @@ class Faults:
     ) -> None:
         self._knows = knows
         self._note = note
-        self._actions: list[_ActionFault] = []
+        self._requests: list[_RequestFault] = []
         self._connects: list[ConnectFault] = []
 
     def fail_action(
@@ -107,7 +109,7 @@ class Faults:
             LookupError: no actor has this name, or no such action.
         """
         check_instance("error", error, ActorError, none=False)
-        self._add("fail_action", action, times, actor, key, error=error)
+        self._add("fail_action", action, None, None, None, times, actor, key, error=error)
 
     def delay_action(
         self,
@@ -120,21 +122,131 @@ class Faults:
     ) -> None:
         """Wait for some time before the action runs; the arguments are those of `fail_action`."""
         check_seconds("seconds", seconds, zero=True)
-        self._add("delay_action", action, times, actor, key, delay=seconds)
+        self._add("delay_action", action, None, None, None, times, actor, key, delay=seconds)
 
     def lose_reply(
         self,
-        action: str | None,
+        action: str | None = None,
         *,
+        queue: str | None = None,
+        fetch: str | None = None,
+        management: ManagementRequest | None = None,
         times: int = 1,
         actor: str | None = None,
         key: Key | None = None,
     ) -> None:
-        """Run the action, then break the connection off instead of answering.
+        """Let a request do its work, then break the connection off instead of answering.
 
-        The arguments are those of `fail_action`.
+        It is an action, unless another kind of request is named.
+
+        Args:
+            action: The action's name; None: any.
+            queue: Messages to this queue; ``"*"``: to any.
+            fetch: Raw requests (`ActorHandle.fetch`) of this path, without its query; ``*`` stands
+                for anything, ``"/orders/*"``.
+            management: A request to the management API; ``"*"``: any. ``"get"`` finds an actor by
+                its key or its id.
+            times: How often, at least once.
+            actor: Only actors of this name.
+            key: Only actors of this key.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
+            LookupError: no actor has this name, or no such action.
         """
-        self._add("lose_reply", action, times, actor, key, loses_reply=True)
+        self._add(
+            "lose_reply", action, queue, fetch, management, times, actor, key, loses_reply=True
+        )
+
+    def lose_request(
+        self,
+        action: str | None = None,
+        *,
+        queue: str | None = None,
+        fetch: str | None = None,
+        management: ManagementRequest | None = None,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Break the connection off instead of doing anything: the request was lost before it ran.
+
+        The arguments are those of `lose_reply`.
+        """
+        self._add(
+            "lose_request", action, queue, fetch, management, times, actor, key, loses_request=True
+        )
+
+    def fail_request(
+        self,
+        error: ActorError,
+        action: str | None = None,
+        *,
+        queue: str | None = None,
+        fetch: str | None = None,
+        management: ManagementRequest | None = None,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Answer with an error instead of doing anything; the others are those of `lose_reply`."""
+        check_instance("error", error, ActorError, none=False)
+        self._add("fail_request", action, queue, fetch, management, times, actor, key, error=error)
+
+    def refuse_request(
+        self,
+        status: int = 503,
+        action: str | None = None,
+        *,
+        queue: str | None = None,
+        fetch: str | None = None,
+        management: ManagementRequest | None = None,
+        retry_after: int | None = None,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Answer with an HTTP status before the actor, as an overloaded gateway does.
+
+        It is for requests over HTTP: an action that is called on a connection is left alone.
+
+        Args:
+            status: From 400 to 599.
+            action: As `lose_reply`, and so are the others.
+            retry_after: Seconds for its ``Retry-After``.
+        """
+        check_size("status", status, least=400, most=599)
+        check_size("retry_after", retry_after, least=0, none=True)
+        self._add(
+            "refuse_request",
+            action,
+            queue,
+            fetch,
+            management,
+            times,
+            actor,
+            key,
+            status=status,
+            retry_after=retry_after,
+        )
+
+    def delay_request(
+        self,
+        seconds: float,
+        action: str | None = None,
+        *,
+        queue: str | None = None,
+        fetch: str | None = None,
+        management: ManagementRequest | None = None,
+        times: int = 1,
+        actor: str | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Wait for some time before the request does anything; the others as `lose_reply`."""
+        check_seconds("seconds", seconds, zero=True)
+        self._add(
+            "delay_request", action, queue, fetch, management, times, actor, key, delay=seconds
+        )
 
     def refuse_connects(
         self,
@@ -165,29 +277,62 @@ class Faults:
         check_size("status", status, least=400, most=599)
         check_size("retry_after", retry_after, least=0, none=True)
         parts = self._check(actor, key, None)
-        what = _described("refuse_connects", None, actor, parts)
+        what = _described("refuse_connects", {"actor": actor, "key": parts})
         self._note(f"armed {what}, times={times}")
-        where = _calling_line()
         self._connects.append(
-            ConnectFault(actor, parts, None, times, what, times, where, error, status, retry_after)
+            ConnectFault(
+                what=what,
+                where=calling_place(),
+                times=times,
+                left=times,
+                actor=actor,
+                key=parts,
+                error=error,
+                status=status,
+                retry_after=retry_after,
+            )
         )
 
     def _add(
         self,
         method: str,
         action: str | None,
+        queue: str | None,
+        fetch: str | None,
+        management: str | None,
         times: int,
         actor: str | None,
         key: Key | None,
+        *,
+        is_optional: bool = False,
         **effect: Any,
     ) -> None:
         check_size("times", times)
+        named = {"action": action, "queue": queue, "fetch": fetch, "management": management}
+        given: list[Any] = [kind for kind, name in named.items() if name is not None]
+        if len(given) > 1:
+            raise TypeError(f"{method} takes one of {' and '.join(given)}, not both")
+        kind: _Kind = given[0] if given else "action"
+        if management is not None:
+            check_choice("management", management, get_args(ManagementRequest))
+        elif given:
+            check_name(kind, named[kind])
         parts = self._check(actor, key, action)
-        what = _described(method, action, actor, parts)
+        what = _described(method, {**named, "actor": actor, "key": parts})
         self._note(f"armed {what}, times={times}")
-        where = _calling_line()
-        self._actions.append(
-            _ActionFault(actor, parts, action, times, what, times, where, **effect)
+        self._requests.append(
+            _RequestFault(
+                what=what,
+                where=calling_place(),
+                times=times,
+                left=times,
+                is_optional=is_optional,
+                actor=actor,
+                key=parts,
+                kind=kind,
+                pattern=named[kind] or "*",
+                **effect,
+            )
         )
 
     def _check(
@@ -201,53 +346,75 @@ class Faults:
         self._knows(actor, action)
         return parts
 
+    def _lose_next(self, *, request: bool) -> None:
+        """Lose the next call before it runs, or its answer, if there is one."""
+        self._add(
+            "lose_request" if request else "lose_reply",
+            *(None, None, None, None, 1, None, None),
+            is_optional=True,
+            loses_request=request,
+            loses_reply=not request,
+        )
+
     def clear(self) -> None:
         """Disarm what is armed."""
-        self._actions.clear()
+        self._requests.clear()
         self._connects.clear()
 
     @property
     def _unused(self) -> list[str]:
         """What never happened, a text each."""
-        rules = (*self._actions, *self._connects)
-        return [str(rule) for rule in rules if rule.left == rule.times]
+        return [str(fault) for fault in (*self._requests, *self._connects) if fault.is_unused]
 
-    def _plan_action(self, ref: ActorRef, action: str) -> ActionPlan:
-        """What goes wrong with this call; the server asks this."""
-        plan = ActionPlan()
-        for rule in self._actions:
-            if not rule.takes(ref, action):
+    def _plan(
+        self,
+        kind: _Kind,
+        name: str,
+        actor: str | None,
+        key: tuple[str, ...] | None,
+        *,
+        over_http: bool = True,
+    ) -> Plan:
+        """What goes wrong with this request; the server asks this."""
+        plan = Plan()
+        for fault in self._requests:
+            if not (fault.kind == kind and fault.is_for(actor, key)):
                 continue
-            rule.left -= 1
-            self._note(f"fired {rule.what} at {ref} {action!r}")
-            plan.delay += rule.delay
-            plan.error = plan.error or rule.error
-            plan.loses_reply = plan.loses_reply or rule.loses_reply
+            if not (fault.pattern in ("*", name) or (kind == "fetch" and _fits(name, fault))):
+                continue
+            if fault.status is not None and not over_http:
+                continue
+            fault.left -= 1
+            whom = "" if actor is None else f" at {actor}{'' if key is None else list(key)}"
+            self._note(f"fired {fault.what}{whom} {name!r}")
+            plan.delay += fault.delay
+            plan.error = plan.error or fault.error
+            if plan.status is None:
+                plan.status, plan.retry_after = fault.status, fault.retry_after
+            plan.loses_request = plan.loses_request or fault.loses_request
+            plan.loses_reply = plan.loses_reply or fault.loses_reply
         return plan
 
     def _plan_connect(self, ref: ActorRef) -> ConnectFault | None:
         """How this connection is refused, if it is; the server asks this."""
-        for rule in self._connects:
-            if rule.takes(ref):
-                rule.left -= 1
-                self._note(f"fired {rule.what} at {ref}")
-                return rule
+        for fault in self._connects:
+            if fault.is_for(ref.name, ref.key):
+                fault.left -= 1
+                self._note(f"fired {fault.what} at {ref}")
+                return fault
         return None
 
 
-def _described(
-    method: str, action: str | None, actor: str | None, key: tuple[str, ...] | None
-) -> str:
+def _fits(path: str, fault: _RequestFault) -> bool:
+    return fnmatchcase(path, fault.pattern)
+
+
+def _described(method: str, named: dict[str, Any]) -> str:
     """A fault as it was written."""
-    args = [] if action is None else [repr(action)]
-    args += [] if actor is None else [f"actor={actor!r}"]
-    args += [] if key is None else [f"key={list(key)!r}"]
+    args: list[str] = []
+    for name, value in named.items():
+        if name == "action" and value is not None:
+            args.append(repr(value))
+        elif value is not None:
+            args.append(f"{name}={list(value) if name == 'key' else value!r}")
     return f"{method}({', '.join(args)})"
-
-
-def _calling_line() -> str:
-    """Where in the test a method of `Faults` was called."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_filename == __file__:
-        frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

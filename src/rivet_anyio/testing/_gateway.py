@@ -16,6 +16,7 @@ from .._errors import ActorError, ProtocolError
 from ..protocol.dialect import Encoding
 from ..protocol.values import dump_json
 from ._actors import Actor
+from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
 from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
 from ._management import JSON, Management
@@ -24,9 +25,9 @@ from ._peers import ActorConnection, ActorSocket
 from ._queue import QueueMessage
 from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
 from ._registry import Registry
-from ._session import ReplyLost, Session, failure, perform
+from ._session import ReplyLost, Session, failure, perform, plan_action
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
-from ._wire import ServerCodec, server_codec
+from ._wire import QueueRequest, ServerCodec, server_codec
 
 __all__ = ["Gateway"]
 
@@ -61,6 +62,10 @@ class Gateway:
         ray = f"ray{self._rays:04d}"
         try:
             answer = await self._route(request)
+        except ReplyLost:
+            return None
+        except _Refused as refused:
+            answer = _status(refused.status, refused.retry_after)
         except ActorError as error:
             answer = self._gateway_error(request, error, ray)
         if answer is not None and self._host.release.has_engine:
@@ -74,13 +79,20 @@ class Gateway:
         id = _addressed(request)
         if id is not None:
             return await self._actor(request, self._management.known(id), request.target)
-        if path == "/metadata":
-            return self._management.metadata()
         if path in ("/", "/health"):
             return Answer(200, [("content-type", "text/plain")], b"ok")
-        if path == "/actors" or path.startswith("/actors/"):
-            return self._management.handle(request)
+        if path == "/metadata" or path == "/actors" or path.startswith("/actors/"):
+            return await self._manage(request)
         raise ActorError("api", "not_found", f"there is nothing at {path}")
+
+    async def _manage(self, request: HttpRequest) -> Answer | None:
+        plan = self._host.faults._plan("management", *self._management.subject(request))
+        _stop(plan)
+        await _hinder(plan)
+        answer = self._management.handle(request)
+        if plan.loses_reply:
+            raise ReplyLost
+        return answer
 
     # The gateway
 
@@ -126,17 +138,24 @@ class Gateway:
             if not limits.lets_in(request.body):
                 raise limits.incoming_too_long()
             if path.startswith("/action/"):
-                body = await self._action(request, instance, codec, unquote(path[8:]))
+                name = unquote(path[8:])
+                plan = plan_action(self._host, instance, name, over_http=True)
+                _stop(plan)
+                body = await self._action(request, instance, codec, name, plan)
             elif path == "/queue" or path.startswith("/queue/"):
                 if not self._host.release.has_queues:
                     return Answer(404, [("content-type", "text/plain")], b"404 Not Found")
-                body = await self._queue(request, instance, codec, unquote(path[7:]))
+                wanted = self._read(codec.queue_request, request.body)
+                name = unquote(path[7:]) or wanted.name or ""
+                plan = self._host.faults._plan("queue", name, instance.ref.name, instance.ref.key)
+                _stop(plan)
+                body = await self._queue(request, instance, codec, name, wanted, plan)
             else:
                 raise not_found(self._host.release)
             if not limits.lets_out(body):
                 raise limits.outgoing_too_long()
-        except ReplyLost:
-            return None
+        except (ReplyLost, _Refused):
+            raise
         except Exception as error:
             if isinstance(error, ActorError) and error.group == "guard" and error.actor is None:
                 raise  # the gateway's own
@@ -144,18 +163,41 @@ class Gateway:
         return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
 
     async def _action(
-        self, request: HttpRequest, instance: Instance, codec: ServerCodec, name: str
+        self,
+        request: HttpRequest,
+        instance: Instance,
+        codec: ServerCodec,
+        name: str,
+        plan: Plan,
     ) -> bytes:
         args = self._read(codec.action_args, request.body)
         async with self._caller(request, instance) as connection:
-            output = await perform(self._host, instance, connection, name, args)
+            output = await perform(self._host, instance, connection, name, args, plan)
             return codec.action_reply(output)
 
     async def _queue(
-        self, request: HttpRequest, instance: Instance, codec: ServerCodec, name: str
+        self,
+        request: HttpRequest,
+        instance: Instance,
+        codec: ServerCodec,
+        name: str,
+        wanted: QueueRequest,
+        plan: Plan,
     ) -> bytes:
-        wanted = self._read(codec.queue_request, request.body)
-        name = name or wanted.name or ""
+        await _hinder(plan)
+        body = await self._enqueue(request, instance, codec, name, wanted)
+        if plan.loses_reply:
+            raise ReplyLost
+        return body
+
+    async def _enqueue(
+        self,
+        request: HttpRequest,
+        instance: Instance,
+        codec: ServerCodec,
+        name: str,
+        wanted: QueueRequest,
+    ) -> bytes:
         async with self._caller(request, instance):
             message = QueueMessage(name, wanted.body)
             self._host.log._append(
@@ -178,12 +220,16 @@ class Gateway:
         self, request: HttpRequest, instance: Instance, target: str
     ) -> Answer | None:
         path = "/" + target.removeprefix("/request").removeprefix("/")
+        ref = instance.ref
+        plan = self._host.faults._plan("fetch", path.partition("?")[0], ref.name, ref.key)
+        _stop(plan)
         self._host.log._append(
             Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
         )
         if type(instance.actor).on_request is Actor.on_request:
             return self._no_handler(instance)
         try:
+            await _hinder(plan)
             await instance.ready()
             with instance.busy(), instance.changing():
                 response = await instance.actor.on_request(
@@ -197,6 +243,8 @@ class Gateway:
         except Exception as error:
             codec = self._codec(request.headers.get("x-rivet-encoding") or "json")
             return self._error(instance, codec, failure(instance, "on_request", error))
+        if plan.loses_reply:
+            raise ReplyLost
         headers = [*self._signature(instance), *response.headers.multi_items()]
         try:
             body: bytes | AsyncIterable[bytes] = response.content
@@ -229,10 +277,7 @@ class Gateway:
             self._host.log._append(
                 Refused(anyio.current_time(), instance.ref, params, "http", code)
             )
-            headers = [("content-type", "text/plain")]
-            if fault.retry_after is not None:
-                headers.append(("retry-after", str(fault.retry_after)))
-            return Answer(fault.status, headers, b"refused by the test")
+            return _status(fault.status, fault.retry_after)
         self._connections += 1
         id = f"connection{self._connections:04d}"
 
@@ -438,6 +483,37 @@ class _Caller:
         self._instance.connections.pop(self._connection.id, None)
         self._host.tasks.start_soon(self._instance.part, self._connection)
         self._busy.__exit__(None, None, None)
+
+
+class _Refused(Exception):
+    """The test wants an HTTP status from before the actor."""
+
+    def __init__(self, status: int, retry_after: int | None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+
+
+def _stop(plan: Plan) -> None:
+    """Raise where the test wants that the request never reaches the actor."""
+    if plan.status is not None:
+        raise _Refused(plan.status, plan.retry_after)
+    if plan.loses_request:
+        raise ReplyLost
+
+
+async def _hinder(plan: Plan) -> None:
+    """Wait, and raise the error, where the test wants that."""
+    if plan.delay:
+        await anyio.sleep(plan.delay)
+    if plan.error is not None:
+        raise plan.error
+
+
+def _status(status: int, retry_after: int | None) -> Answer:
+    headers = [("content-type", "text/plain")]
+    if retry_after is not None:
+        headers.append(("retry-after", str(retry_after)))
+    return Answer(status, headers, b"refused by the test")
 
 
 def _addressed(request: HttpRequest) -> str | None:

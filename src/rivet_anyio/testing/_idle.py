@@ -21,7 +21,7 @@ __all__ = ["Path", "next_moment", "paths"]
 class Path(Protocol):
     """What lies between clients and a server."""
 
-    def answers_within(self, seconds: float) -> bool:
+    def _answers_within(self, seconds: float) -> bool:
         """Whether bytes get through in so little time."""
         ...
 
@@ -88,5 +88,5 @@ def _is_resting(connection: WebSocketConnection) -> bool:
         and not keepalive._queued
         and (asked is None or keepalive.last_received >= asked)
         and len(paths) > 0
-        and all(path.answers_within(keepalive.timeout) for path in paths)
+        and all(path._answers_within(keepalive.timeout) for path in paths)
     )

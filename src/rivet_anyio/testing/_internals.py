@@ -181,7 +181,7 @@ def trio_clock(decide: Callable[[Any, Any], None]) -> Any:
     from trio.testing import MockClock
 
     clock: Any = MockClock(autojump_threshold=0)
-    plain = getattr(clock, "_autojump", None)
+    plain: Any = getattr(clock, "_autojump", None)
 
     def autojump() -> None:
         runner = _trio_runner()

@@ -66,7 +66,7 @@ class Listening:
             self._done.set()
 
     async def _accept(self, stream: anyio.abc.SocketStream) -> None:
-        if not self._network._admits():
+        if not await self._network._admits():
             await anyio.aclose_forcefully(stream)
             return
         await Wire(stream, self._network).run(self._serve)

@@ -65,11 +65,13 @@ class Management:
         return {name: {"metadata": {}} for name in self._registry.names}
 
     def handle(self, request: HttpRequest) -> Answer:
-        """Answer a request for ``/actors`` and what is below.
+        """Answer a request for ``/metadata``, or ``/actors`` and what is below.
 
         Raises:
             ActorError: what the API answers instead.
         """
+        if request.path == "/metadata":
+            return self.metadata()
         rest = request.path.removeprefix("/actors").strip("/")
         if rest == "names":
             return _json({"names": self._names(), "pagination": {"cursor": None}})
@@ -105,6 +107,30 @@ class Management:
         if request.method == "PUT":
             body["created"] = created
         return _json(body)
+
+    def subject(self, request: HttpRequest) -> tuple[str, str | None, tuple[str, ...] | None]:
+        """What kind of request this is, and of which actor, as far as it says."""
+        if request.path == "/metadata":
+            return "metadata", None, None
+        rest = request.path.removeprefix("/actors").strip("/")
+        if rest == "names":
+            return "names", None, None
+        query = request.parameters
+        if rest or "actor_ids" in query:
+            id, _, verb = rest.partition("/")
+            found = self._registry.by_id(unquote(id) if rest else query["actor_ids"])
+            name, key = (None, None) if found is None else (found.ref.name, found.ref.key)
+            return verb or ("destroy" if rest else "get"), name, key
+        if request.method == "GET":
+            if "key" in query:
+                return "get", query.get("name"), unescape_key(query["key"])
+            return "list", query.get("name"), None
+        kind = "create" if request.method == "POST" else "get_or_create"
+        try:
+            wanted = msgspec.json.decode(request.body, type=_Creation)
+        except msgspec.MsgspecError:
+            return kind, None, None
+        return kind, wanted.name, unescape_key(wanted.key)
 
     def _list(self, query: dict[str, str]) -> Any:
         ids, name, key = query.get("actor_ids"), query.get("name"), query.get("key")

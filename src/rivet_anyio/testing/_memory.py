@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import typing
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import anyio
 import anyio.abc
@@ -201,12 +201,12 @@ class MemoryConnector:
         dial: Returns the client's end of a new connection, or raises `ConnectError`.
     """
 
-    def __init__(self, dial: Callable[[], MemoryStream]) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[MemoryStream]]) -> None:
         self._dial = dial
 
     async def connect(self, host: str, port: int) -> ClientStream:
         await anyio.lowlevel.checkpoint()
-        return ClientStream(self._dial())
+        return ClientStream(await self._dial())
 
 
 def memory_pipe() -> tuple[MemoryStream, MemoryStream]:
@@ -257,7 +257,7 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
 
 
 class _NetworkBackend(httpcore.AsyncNetworkBackend):
-    def __init__(self, dial: Callable[[], MemoryStream]) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[MemoryStream]]) -> None:
         self._dial = dial
 
     async def connect_tcp(
@@ -270,7 +270,10 @@ class _NetworkBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         await anyio.lowlevel.checkpoint()
         try:
-            return _NetworkStream(self._dial())
+            with anyio.fail_after(timeout):
+                return _NetworkStream(await self._dial())
+        except TimeoutError as exc:
+            raise httpcore.ConnectTimeout("nobody answers") from exc
         except ConnectError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
 
@@ -293,7 +296,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         dial: Returns the client's end of a new connection, or raises `ConnectError`.
     """
 
-    def __init__(self, dial: Callable[[], MemoryStream]) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[MemoryStream]]) -> None:
         # No expiry: httpcore would measure it on the wall clock.
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=None,

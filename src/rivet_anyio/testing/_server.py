@@ -47,7 +47,7 @@ from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
-from ._timeline import NotedNetwork, Timeline, TimelineObserver
+from ._timeline import Timeline, TimelineObserver
 from ._websocket import OpenWebSockets
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
 _ENDPOINT = "http://actors.test"
 _EPOCH = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _LAST_WORDS_SECONDS = 1.0
+_MOST_UNUSED = 10
 
 A = TypeVar("A", bound=Actor)
 R = TypeVar("R", bound=Record)
@@ -103,17 +104,6 @@ class ClientOptions(TypedDict, total=False):
     observer: Observer | None
 
 
-class _Path:
-    """The network, as virtual time sees it."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-
-    def answers_within(self, seconds: float) -> bool:
-        """Whether what a client sends is answered in so little time."""
-        return not self._network._stalls and self._network.latency < seconds
-
-
 class ActorServer:
     """Actors written in Python, as a server to test against; use it by ``async with``.
 
@@ -126,7 +116,8 @@ class ActorServer:
             one.
         leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
         epoch: The date at which the server's clock begins; must have a time zone.
-        unused_faults: What leaving the block does when a fault of `faults` never happened:
+        unused_faults: What leaving the block does when a fault of `faults` or of a network never
+            happened:
             ``"error"`` raises `UnusedFaultError`, ``"ignore"`` does nothing.
         max_incoming_message_size: Bytes of the largest message that the server takes, RivetKit's
             ``maxIncomingMessageSize``.
@@ -167,8 +158,8 @@ class ActorServer:
         self._timeline = Timeline()
         self.log = Log(self._timeline.add_record)
         self.faults = Faults(self._check_known, partial(self._timeline.add, "fault"))
-        self.network: Network = NotedNetwork(self._accept, self._timeline)
-        self._path = _Path(self.network)
+        self.network = Network()
+        self._networks: dict[Network, None] = {}
         release = release_of(version)
         limits = Limits(release, max_incoming_message_size, max_outgoing_message_size)
         self._host = Host(release, self.log, self.faults, limits, self._timeline, self._now)
@@ -182,6 +173,7 @@ class ActorServer:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._used = False
         self._client_count = 0
+        self._bind(self.network, None)
         self._clients: list[httpx.AsyncClient] = []
 
     @property
@@ -197,25 +189,33 @@ class ActorServer:
     def __repr__(self) -> str:
         return f"<ActorServer of RivetKit {self.version}: {', '.join(self._registry.names)}>"
 
-    def client(self, **options: Unpack[ClientOptions]) -> Client:
+    def client(self, *, network: Network | None = None, **options: Unpack[ClientOptions]) -> Client:
         """A client of this server; enter it by ``async with``.
 
         Args:
+            network: Its way to the server, a `Network` that other clients of this server may
+                share; None: the server's own.
             options: Those of `Client`.
 
         Raises:
-            ConfigError: as `Client`.
+            ConfigError: as `Client`; or the network belongs to another server.
             ClosedError: outside the server's block.
         """
         self._check_open()
+        network = self._network_of(network)
         self._client_count += 1
         observer = TimelineObserver(self._timeline, f"client {self._client_count}")
         options.setdefault("observer", observer)
         client = Client(_ENDPOINT, **options)
-        client._connector = MemoryConnector(self.network._dial)
+        client._connector = MemoryConnector(network._dial)
         return client
 
-    def http_client(self, *, timeout: httpx.Timeout | float | None = 310.0) -> httpx.AsyncClient:
+    def http_client(
+        self,
+        *,
+        timeout: httpx.Timeout | float | None = 310.0,
+        network: Network | None = None,
+    ) -> httpx.AsyncClient:
         """An httpx client whose every request comes to this server.
 
         For programs that make their own `Client`: ``Client(server.endpoint,
@@ -223,15 +223,18 @@ class ActorServer:
 
         Args:
             timeout: As for `httpx.AsyncClient`.
+            network: As for `client`.
 
         Raises:
+            ConfigError: the network belongs to another server.
             ClosedError: outside the server's block.
         """
         if not isinstance(timeout, httpx.Timeout):
             check_seconds("timeout", timeout, none=True)
         self._check_open()
+        network = self._network_of(network)
         http = httpx.AsyncClient(
-            transport=MemoryTransport(self.network._dial), timeout=timeout, follow_redirects=False
+            transport=MemoryTransport(network._dial), timeout=timeout, follow_redirects=False
         )
         self._clients.append(http)
         return http
@@ -366,7 +369,7 @@ class ActorServer:
         check_flag("keep_actors", keep_actors)
         check_choice("unsaved", unsaved, ("kept", "lost"))
         self._timeline.add("server", f"restarts; what was not saved is {unsaved}")
-        with self.network.outage(), self._host.downtime():
+        with self.network._outage(is_optional=True), self._host.downtime():
             instances = list(self._registry)
             for instance in instances:
                 instance.stop("crash")
@@ -457,7 +460,7 @@ class ActorServer:
         await tasks.__aenter__()
         self._tasks = tasks
         self._host.enter(tasks)
-        paths.add(self._path)
+        paths.update(self._networks)
         return self
 
     async def __aexit__(
@@ -468,7 +471,7 @@ class ActorServer:
     ) -> None:
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
-        paths.discard(self._path)
+        paths.difference_update(self._networks)
         left_open: list[str] = []
         try:
             if exc is None and self._leaks:
@@ -494,15 +497,29 @@ class ActorServer:
                 "Leave the connection's block, or the client's task, before the server's; "
                 "ActorServer(leaks=False) allows it."
             )
-        if self._unused_faults == "error" and (unused := self.faults._unused):
+        unused = self._unused()
+        if self._unused_faults == "error" and unused:
             raise UnusedFaultError(
                 f"faults that never happened: {'; '.join(unused)}. Arm a fault before its "
-                "occasion; server.faults.clear() disarms what is left, and "
+                "occasion; clear() of server.faults or of the network disarms what is left, and "
                 'ActorServer(unused_faults="ignore") allows it.'
             )
 
+    def _unused(self) -> list[str]:
+        """Faults that never happened, each once."""
+        texts = [*self.faults._unused]
+        for network in self._networks:
+            texts += network._unused
+        found = list(dict.fromkeys(texts))
+        if len(found) > _MOST_UNUSED:
+            found[_MOST_UNUSED:] = [f"and {len(found) - _MOST_UNUSED} more"]
+        return found
+
     async def _settle(self) -> list[str]:
         """What is still open; clients that just left get a moment to say so."""
+        for network in self._networks:
+            network.release()
+            network.repair()
         with anyio.move_on_after(_LAST_WORDS_SECONDS):
             while not self._open.are_peers_there:
                 await self._open.changed()
@@ -524,6 +541,21 @@ class ActorServer:
         if self._tasks is None:
             raise outside_block("the ActorServer", entered=self._used)
         return self._tasks
+
+    def _network_of(self, network: Network | None) -> Network:
+        """The network of a client."""
+        with as_config_errors():
+            check_instance("network", network, Network)
+        if network is None:
+            return self.network
+        if network not in self._networks:
+            self._bind(network, self.network)
+            paths.add(network)
+        return network
+
+    def _bind(self, network: Network, parent: Network | None) -> None:
+        network._bind(self._accept, self._timeline.add, parent)
+        self._networks[network] = None
 
     def _accept(self, wire: Wire) -> None:
         self._check_open().start_soon(wire.run, self._serve)

@@ -12,7 +12,7 @@ import anyio
 from .._errors import ActorError, ProtocolError
 from .._io.waiting import Signal
 from ..protocol.lifecycle import PROBE, is_scheduling
-from ._faults import ConnectFault
+from ._faults import ConnectFault, Plan
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
@@ -20,7 +20,7 @@ from ._timeline import shown
 from ._websocket import ServerWebSocket
 from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
-__all__ = ["ReplyLost", "Session", "failure", "perform"]
+__all__ = ["ReplyLost", "Session", "failure", "perform", "plan_action"]
 
 _REASON_BYTES = 123
 """How long a close frame's reason can be. (RFC 6455, section 5.5)"""
@@ -215,8 +215,11 @@ class Session:
         with instance.busy():
             try:
                 self._check_life()
+                plan = plan_action(self._host, instance, request.name, over_http=False)
+                if plan.loses_request:
+                    raise ReplyLost
                 output = await perform(
-                    self._host, instance, self.connection, request.name, request.args
+                    self._host, instance, self.connection, request.name, request.args, plan
                 )
                 answer = self._codec.action_response(request.id, output)
                 if not self._host.limits.lets_out(answer):
@@ -250,11 +253,24 @@ class Session:
 
 
 class ReplyLost(Exception):
-    """The action ran, and the test wants its answer to be lost."""
+    """The test wants the connection to break in place of an answer."""
+
+
+def plan_action(host: Host, instance: Instance, name: str, *, over_http: bool) -> Plan:
+    """What goes wrong with a call; nothing does with a probe."""
+    if name == PROBE:
+        return Plan()
+    ref = instance.ref
+    return host.faults._plan("action", name, ref.name, ref.key, over_http=over_http)
 
 
 async def perform(
-    host: Host, instance: Instance, connection: ActorConnection, name: str, args: list[Any]
+    host: Host,
+    instance: Instance,
+    connection: ActorConnection,
+    name: str,
+    args: list[Any],
+    plan: Plan,
 ) -> Any:
     """Run an action, with the faults that the test asked for.
 
@@ -267,7 +283,6 @@ async def perform(
         return await instance.call(connection, name, tuple(args))
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
-    plan = host.faults._plan_action(instance.ref, name)
     await instance.ready()
     if plan.error is not None:
         if plan.delay:

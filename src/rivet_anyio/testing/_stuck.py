@@ -131,11 +131,11 @@ def _runs_test(coroutine: Any) -> bool:
 def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """The task that is really waited for: a task group hears only of its children's errors."""
     while True:
-        first, *gathered = asyncio_waited_for(task) or [None]
-        if isinstance(first, asyncio.Task):
-            children: list[Any] = [first]
+        waited = asyncio_waited_for(task)
+        if waited and isinstance(waited[0], asyncio.Task):
+            children: list[Any] = waited[:1]
         else:
-            children = list(gathered)
+            children = waited[1:]
             *_, frame = frames_of(task.get_coro())
             if frame.f_code.co_name == "__aexit__":
                 children += anyio_group_tasks(frame)

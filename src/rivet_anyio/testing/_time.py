@@ -28,7 +28,7 @@ __all__ = [
     "VirtualTimeLoop",
     "is_time_virtual",
     "run_virtual",
-    "virtual_backend",
+    "virtual_options",
 ]
 
 T = TypeVar("T")
@@ -201,24 +201,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         raise RuntimeError(f"a socket {_REASON}")
 
 
-def virtual_backend(backend: str) -> tuple[str, dict[str, Any]]:
-    """A backend of AnyIO with virtual time, as its pytest plugin takes it.
-
-    Return it from the fixture ``anyio_backend``; make a new one for every run.
-
-    Args:
-        backend: ``"asyncio"`` or ``"trio"``.
-
-    Returns:
-        The backend and its options.
+def virtual_options(backend: str) -> dict[str, Any]:
+    """The options of a backend with virtual time, new for every run.
 
     Raises:
-        ValueError: for another backend.
+        ValueError: for another backend than ``"asyncio"`` and ``"trio"``.
     """
     if backend == "asyncio":
-        return "asyncio", {"loop_factory": VirtualTimeLoop}
+        return {"loop_factory": VirtualTimeLoop}
     if backend == "trio":
-        return "trio", {"clock": _trio_clock(_Guard())}
+        return {"clock": _trio_clock(_Guard())}
     raise ValueError(f"backend is 'asyncio' or 'trio', not {backend!r}")
 
 
@@ -270,7 +262,7 @@ def run_virtual(
     guard = _Guard()
     if limit is not None:
         guard.limit = limit
-    own = dict(virtual_backend(backend)[1])
+    own = virtual_options(backend)
     if backend == "asyncio":
         own.update(options or {})
         factory: Any = own["loop_factory"]

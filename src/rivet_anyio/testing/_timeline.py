@@ -13,10 +13,9 @@ import anyio
 
 from .._errors import ActorError
 from .._observe import Call, PoolFigures, Subject
-from ._network import Network, Wire
 from ._records import Record
 
-__all__ = ["NotedNetwork", "Timeline", "TimelineObserver", "collecting", "shown"]
+__all__ = ["Timeline", "TimelineObserver", "collecting", "shown"]
 
 _LINES = 5000
 """How many lines are kept."""
@@ -80,46 +79,16 @@ class Timeline:
         name = type(record).__name__
         self.add("server", f"{record.actor} {name} {' '.join(fields)}".rstrip())
 
+    def entries(self) -> list[str]:
+        """The lines that were kept."""
+        return [f"{at - self._began:10.3f} {who:<8} {what}" for at, who, what in self._lines]
+
     def describe(self, limit: int | None = None) -> str:
         """The last lines, of which there can be a limit."""
-        lines = list(self._lines)[-limit:] if limit else list(self._lines)
-        text = [f"{at - self._began:10.3f} {who:<8} {what}" for at, who, what in lines]
-        if len(lines) < self._count:
-            text.insert(0, f"... {self._count - len(lines)} before")
+        text = self.entries()[-limit:] if limit else self.entries()
+        if len(text) < self._count:
+            text.insert(0, f"... {self._count - len(text)} before")
         return "\n".join(text)
-
-
-class NotedNetwork(Network):
-    """A network that notes what goes wrong in it."""
-
-    def __init__(self, serve: Callable[[Wire], None], timeline: Timeline) -> None:
-        super().__init__(serve)
-        self._timeline = timeline
-
-    def refuse(self, times: int = 1) -> None:
-        super().refuse(times)
-        self._note(f"refuses the next {times} connections")
-
-    def cut(self) -> None:
-        self._note("all connections break")
-        super().cut()
-
-    @contextmanager
-    def outage(self) -> Generator[None]:
-        self._note("outage begins")
-        with super().outage():
-            yield
-        self._note("outage ends")
-
-    @contextmanager
-    def stalled(self) -> Generator[None]:
-        self._note("stall begins")
-        with super().stalled():
-            yield
-        self._note("stall ends")
-
-    def _note(self, text: str) -> None:
-        self._timeline.add("network", text)
 
 
 def _whom(subject: Subject) -> str:

@@ -78,6 +78,11 @@ class ServerWebSocket:
         """Whether the client is known to be there, and neither side has sent a close frame."""
         return self.is_open and self._wire.is_peer_there
 
+    @property
+    def is_peer_gone(self) -> bool:
+        """Whether the client is known to be gone."""
+        return self._wire.is_peer_gone
+
     def send_message(self, data: str | bytes) -> None:
         """Send a message, if the connection is open."""
         if self.is_open:
@@ -211,5 +216,9 @@ class OpenWebSockets:
         await self._change.wait()
 
     def describe(self) -> list[str]:
-        """What is open, and to whom."""
-        return [f"{id} to {ref}" for id, (ref, _) in self._channels.items()]
+        """What is open, and to whom, but for clients that are gone."""
+        return [
+            f"{id} to {ref}"
+            for id, (ref, channel) in self._channels.items()
+            if not channel.is_peer_gone
+        ]

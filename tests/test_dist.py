@@ -16,6 +16,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import rivet_anyio
 
@@ -109,6 +110,17 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert str(metadata.get_payload()).startswith("# rivet-anyio")
+
+
+def test_one_extra_has_all_of_a_first_program(metadata: Message) -> None:
+    """``rivet-anyio dev`` and a client on either backend, from the wheel and its extra ``dev``."""
+    assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "trio", "otel", "testing", "dev"}
+    requirements = [Requirement(one) for one in metadata.get_all("Requires-Dist", [])]
+    needed = {
+        extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
+        for extra in ("cli", "testing", "trio", "dev")
+    }
+    assert needed.pop("dev") == set().union(*needed.values())
 
 
 def test_the_source_distribution_holds_what_a_packager_needs(sdist: set[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ._options import Common, Format
     from ._output import Output
 
-__all__ = ["execute", "reported", "run_app", "run_command"]
+__all__ = ["execute", "need", "reported", "run_app", "run_command"]
 
 _COMMANDS = {
     "call": "_call",
@@ -86,6 +87,15 @@ def run_app() -> Exit:
         return Exit.USAGE
 
 
+def need(package: str, extra: str) -> None:
+    """End the command when a package is not installed, and say what installs it."""
+    if find_spec(package) is None:
+        click.echo(
+            f"rivet-anyio: this needs {package}: pip install 'rivet-anyio[{extra}]'", err=True
+        )
+        raise Quit(Exit.NOT_INSTALLED)
+
+
 def execute(common: Common, main: Callable[[Output], Awaitable[None]]) -> None:
     """Run a command's coroutine, and end with the code that what it raises stands for."""
     run_command(main, output=common.output, verbose=common.verbose, backend=common.backend)
@@ -98,6 +108,7 @@ def run_command(
     from ._output import Output
     from ._run import run_async
 
+    need(backend, backend)
     if verbose:
         _log()
     with reported(output, verbose=verbose):

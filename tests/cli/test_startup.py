@@ -72,7 +72,7 @@ from rivet_anyio.cli import main
 try:
     main()
 finally:
-    heavy = {"trio", "rivet_anyio.testing", "rivet_anyio.stubs"}
+    heavy = {"trio", "asyncio", "msgspec", "rivet_anyio._client", "rivet_anyio.stubs"}
     print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = python(code, *arguments)

@@ -65,14 +65,16 @@ def events_command(
             def follow(stream: EventStream[Any]) -> Callable[[], Awaitable[None]]:
                 return lambda: _follow(connection, stream, printer)
 
-            with anyio.move_on_after(timeout):
+            with anyio.move_on_after(timeout) as limit:
                 await until_first(
                     output.closed,
                     lambda: _report_status(connection, output),
                     *map(follow, streams),
                 )
+            if limit.cancelled_caught:
+                printer.check_complete(timeout)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 async def _follow(connection: Connection, stream: EventStream[Any], printer: _Printer) -> None:
@@ -118,7 +120,7 @@ class _Printer:
 
     def __init__(self, output: Output, count: int | None) -> None:
         self.output = output
-        self._left = count
+        self._count = self._left = count
         self._lock = anyio.Lock()
 
     async def begin(self) -> None:
@@ -136,6 +138,14 @@ class _Printer:
             if self._left is not None:
                 self._left -= 1
             return self._left == 0
+
+    def check_complete(self, timeout: float | None) -> None:
+        """Raise `ConnectionLostError` when time was over before all events that were wanted."""
+        from .._errors import ConnectionLostError
+
+        if self._count is not None and self._left:
+            came = self._count - self._left
+            raise ConnectionLostError(f"{came} of {self._count} events came within {timeout:g} s")
 
     async def gap(self, name: str, gap: Gap) -> None:
         """Print that events may be missing here."""

@@ -48,7 +48,6 @@ from rivet_anyio.testing import (
     simulate,
     virtual_backend,
 )
-from rivet_anyio.testing import action as named_action
 
 MINUTE = 60
 LARGE = 10**400
@@ -455,7 +454,6 @@ TABLE: dict[str, dict[str, Any]] = {
         "args": FREE,
     },
     "testing.QueueMessage.complete": {"response": FREE},
-    "testing.action": {"name": name()},
     "testing.collect": {
         "stream": FREE,
         "count": Values(size(least=0).bad, [0]),
@@ -482,8 +480,9 @@ TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
 """Methods of `Client` that hand everything on to the methods of `ActorAccessor`."""
 
 MADE_BY_THE_LIBRARY = {
-    "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
-    "ActorWebSocket", "Connection", "Event", "EventStream", "Queue", "Status", "StatusStream",
+    "ActionCall", "ActorAccessor", "ActorHandle", "ActorList", "ActorWebSocket", "Connection",
+    "Event", "EventStream", "Queue", "Status", "StatusStream", "TypedActor", "TypedEvent",
+    "TypedQueue",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
     "testing.ActorSchedule", "testing.ActorSocket",
     "testing.Faults", "testing.Log", "testing.Network", "testing.QueueMessage",
@@ -493,9 +492,9 @@ MADE_BY_THE_LIBRARY = {
 
 NOT_OPTIONS = {
     "ActionCall": "an action's arguments",
-    "Actor": "typed: hands everything on to handle and connection",
-    "ActorEvent": "declared by the class",
-    "ActorQueue": "declared by the class",
+    "TypedActor": "typed: hands everything on to handle and connection",
+    "TypedEvent": "declared by the class",
+    "TypedQueue": "declared by the class",
     "ActorWebSocket.message": "called by the library",
     "ActorWebSocket.notify_when_free": "called by the library",
     "Event": "`event` makes it",
@@ -725,7 +724,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.ActorSchedule.at": lambda e, **g: schedule_of(e).at(
         **{"when": dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "action": "ping", **g}
     ),
-    "testing.action": lambda e, name: named_action(name),
     "testing.collect": collect_events,
 }
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._management import Management
     from ._raw_websocket import ActorWebSocket
     from ._retry import Retry
-    from ._typed.actor import Actor
-    from ._typed.members import ActorEvent, ActorQueue, Event, Queue, action, event, queue
+    from ._typed.actor import TypedActor
+    from ._typed.members import Event, Queue, TypedEvent, TypedQueue, action, event, queue
     from ._types import QueueResult
     from .protocol.management import ActorInfo
     from .protocol.objects import UNDEFINED
@@ -38,14 +38,11 @@ if TYPE_CHECKING:
 __all__ = [
     "UNDEFINED",
     "ActionCall",
-    "Actor",
     "ActorAccessor",
     "ActorError",
-    "ActorEvent",
     "ActorHandle",
     "ActorInfo",
     "ActorList",
-    "ActorQueue",
     "ActorSpecifier",
     "ActorWebSocket",
     "Client",
@@ -70,6 +67,9 @@ __all__ = [
     "StatusChange",
     "StatusStream",
     "TransportError",
+    "TypedActor",
+    "TypedEvent",
+    "TypedQueue",
     "__version__",
     "action",
     "event",
@@ -79,14 +79,14 @@ __all__ = [
 
 _PLACES = {
     "ActionCall": "_actions",
-    "Actor": "_typed.actor",
+    "TypedActor": "_typed.actor",
     "ActorAccessor": "_client",
     "ActorError": "_errors",
-    "ActorEvent": "_typed.members",
+    "TypedEvent": "_typed.members",
     "ActorHandle": "_handle",
     "ActorInfo": "protocol.management",
     "ActorList": "_client",
-    "ActorQueue": "_typed.members",
+    "TypedQueue": "_typed.members",
     "ActorSpecifier": "_errors",
     "ActorWebSocket": "_raw_websocket",
     "Client": "_client",

@@ -39,7 +39,7 @@ from ._io.connect import Connector, TcpConnector
 from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
-from ._typed.actor import Actor, Interface
+from ._typed.actor import Interface, TypedActor
 from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
@@ -67,7 +67,7 @@ class Client:
 
     ``client.chatRoom`` accesses the actors named ``chatRoom``; `actor` does the same for names
     that are no identifiers or collide with something here. `get_or_create` and its siblings take
-    a class that describes the actor, a subclass of `Actor`, and return a typed handle.
+    a class that describes the actor, a subclass of `TypedActor`, and return a typed handle.
 
     Args:
         endpoint: The server's URL, ``https://namespace:token@host/path`` with credentials; else
@@ -213,7 +213,7 @@ class Client:
         params: Params | None = None,
         get_params: Callable[[], Awaitable[Params]] | None = None,
     ) -> A:
-        """As `ActorAccessor.get`, for a typed actor: a subclass of `Actor`.
+        """As `ActorAccessor.get`, for a typed actor: a subclass of `TypedActor`.
 
         Args:
             interface: The class that describes the actor.
@@ -240,7 +240,7 @@ class Client:
         pool: str | None = None,
         crash_policy: CrashPolicy | None = None,
     ) -> A:
-        """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `Actor`.
+        """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `TypedActor`.
 
         Args:
             interface: The class that describes the actor.
@@ -385,7 +385,7 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
         TypeError: this is no such class; a name, say.
     """
     given: Any = interface
-    if isinstance(given, type) and issubclass(given, Actor):
+    if isinstance(given, type) and issubclass(given, TypedActor):
         return client.actor(given._actor_name())
     name = given if isinstance(given, str) and given else "chatRoom"
     is_attribute = name.isidentifier() and not iskeyword(name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rivet_anyio.cli._advice import did_you_mean
 from rivet_anyio.cli._arguments import with_seconds
+from rivet_anyio.cli._similar import did_you_mean
 from tests.servers import Server, call
 
 from .peers import Answer, serving

@@ -1,36 +1,21 @@
-"""What may have been meant."""
+"""Which actor may have been meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from ._similar import did_you_mean
 
 if TYPE_CHECKING:
     from .._errors import ActorError
     from ._arguments import Place
     from ._options import Common, Target
 
-__all__ = ["add_advice", "did_you_mean", "find_alike"]
+__all__ = ["add_advice", "find_alike"]
 
 _MAX_ACTORS = 1000
 _TIMEOUT_SECONDS = 2.0
 _NOT_THERE = {("actor", "not_found"), ("actor", "not_registered")}
-
-
-def did_you_mean(name: str, known: Iterable[str], *, before: str = "") -> str | None:
-    """``did you mean ...?`` with those that are most alike, None where none is.
-
-    `before` is written before each of them.
-    """
-    from difflib import get_close_matches
-
-    # In lower case, because names differ by case most often.
-    lower: dict[str, str] = {}
-    for one in known:
-        if one != name:
-            lower.setdefault(one.lower(), one)
-    found = [lower[match] for match in get_close_matches(name.lower(), lower, n=3)]
-    return f"did you mean {' or '.join(before + one for one in found)}?" if found else None
 
 
 async def add_advice(error: ActorError, common: Common, target: Target) -> None:

@@ -12,10 +12,10 @@ import click
 from click.core import ParameterSource
 
 from .._version import __version__
-from ._advice import did_you_mean
 from ._arguments import with_seconds
 from ._exit import Exit, Interrupted, PipeClosed, Quit
 from ._options import output_options, server_options
+from ._similar import did_you_mean
 
 if TYPE_CHECKING:
     from ._options import Common, Format, Target

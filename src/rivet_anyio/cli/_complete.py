@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from ._arguments import Place
+
+if TYPE_CHECKING:
+    from .._client import Client
 
 __all__ = ["actors", "completion_command"]
 
@@ -33,19 +37,21 @@ def completion_command(ctx: click.Context, shell: str) -> None:
     click.echo(found(ctx.find_root().command, {}, "rivet-anyio", "_RIVET_ANYIO_COMPLETE").source())
 
 
-def actors(ctx: click.Context, incomplete: str, *, names: bool = False) -> list[CompletionItem]:
+def actors(
+    client: Callable[[], Client], incomplete: str, *, names: bool = False
+) -> list[CompletionItem]:
     """Actors that begin so: their names, and once a name is complete, their keys.
 
     The server is asked, but not waited for: no answer completes to nothing. A name that is the
     only one comes with a slash as well, because shells put a space behind the only completion.
 
     Args:
-        ctx: What was typed before.
+        client: Makes a client of the server.
         incomplete: The beginning.
         names: Complete names only.
     """
     try:
-        found = _ask(ctx.params, incomplete, names)
+        found = _ask(client, incomplete, names)
     except Exception:  # whatever it is, a command that is being typed leaves no place to say so
         return []
     found = [text for text in found if text.startswith(incomplete)]
@@ -54,16 +60,15 @@ def actors(ctx: click.Context, incomplete: str, *, names: bool = False) -> list[
     return [CompletionItem(text) for text in found]
 
 
-def _ask(params: dict[str, Any], incomplete: str, names: bool) -> list[str]:
+def _ask(make_client: Callable[[], Client], incomplete: str, names: bool) -> list[str]:
     import anyio
 
     from .._gateway.management import actor_names
-    from ._options import common_given
 
     found: list[str] = []
 
     async def ask() -> None:
-        async with common_given(params).client() as client:
+        async with make_client() as client:
             name, slash, _ = incomplete.partition("/")
             if names or not slash:
                 known = await actor_names(client._core)

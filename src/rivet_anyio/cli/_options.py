@@ -310,7 +310,7 @@ def _complete_actor(
 ) -> list[CompletionItem]:
     from ._complete import actors
 
-    return actors(ctx, incomplete)
+    return actors(lambda: common_given(ctx.params).client(), incomplete)
 
 
 def complete_name(
@@ -319,7 +319,7 @@ def complete_name(
     """Complete an actor's name."""
     from ._complete import actors
 
-    return actors(ctx, incomplete, names=True)
+    return actors(lambda: common_given(ctx.params).client(), incomplete, names=True)
 
 
 def _complete_profile(

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ._advice import did_you_mean
+from ._similar import did_you_mean
 
 __all__ = ["Profile", "choose_profile", "config_path", "profile_names"]
 

@@ -1,6 +1,6 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
-from ._actors import Actor, UserError, action
+from ._actors import Actor, UserError
 from ._collect import CollectError, collect
 from ._context import ActorContext, ActorSchedule
 from ._faults import Faults
@@ -70,7 +70,6 @@ __all__ = [
     "UnusedFaultError",
     "UserError",
     "VirtualTimeLoop",
-    "action",
     "collect",
     "explore",
     "run_virtual",

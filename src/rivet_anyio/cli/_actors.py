@@ -12,7 +12,8 @@ from ._app import execute
 from ._arguments import VALUE, ArgumentsCommand, Place, read_values
 from ._exit import Exit, Quit
 from ._options import Common, Target, common_options, complete_name, target_options
-from ._output import Output, printable
+from ._output import Output
+from ._stderr import printable
 
 if TYPE_CHECKING:
     from .._management import Management

@@ -9,7 +9,7 @@ from typing import Any
 from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
 from ._exit import Exit
 from ._json import json_text
-from ._output import to_stderr
+from ._stderr import to_stderr
 
 __all__ = ["report"]
 

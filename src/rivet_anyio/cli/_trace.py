@@ -9,7 +9,7 @@ from typing import Any
 
 from .._client import Client
 from .._http.transport import HttpAnswer, HttpTransport, OpenAnswer, Timeouts, Upgraded
-from ._output import to_stderr
+from ._stderr import to_stderr
 
 __all__ = ["TracedClient", "masked_header", "masked_url"]
 

@@ -15,7 +15,8 @@ from ._arguments import ArgumentsCommand
 from ._fetch import parse_headers
 from ._input import Lines, line_input
 from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output, printable
+from ._output import Output
+from ._stderr import printable
 
 if TYPE_CHECKING:
     from .._raw_websocket import ActorWebSocket

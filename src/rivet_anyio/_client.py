@@ -219,7 +219,7 @@ class Client:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
         """
         handle = _accessor(self, interface, "get").get(
             key,
@@ -246,7 +246,7 @@ class Client:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given, of the type that the class names.
             region: The datacenter a new actor lives in.
             crash_policy: What the server does with a new actor whose host fails; None:
@@ -424,7 +424,7 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
 
         Raises:
             TypeError: an argument has a wrong type, or `params` cannot travel.
@@ -449,7 +449,7 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
             crash_policy: What the server does with a new actor whose host fails; None:

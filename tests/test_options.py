@@ -32,6 +32,7 @@ from rivet_anyio import (
     action,
     event,
     forward,
+    health,
     queue,
 )
 from rivet_anyio.otel import OpenTelemetry
@@ -293,6 +294,7 @@ TABLE: dict[str, dict[str, Any]] = {
         ),
     },
     "ActorHandle.gateway_url": {"path": path(), "by": choice("id", "key")},
+    "health": {"connections": Values([None, 5, "x", []], [])},
     "forward": {
         "handle": Values([0, None, "x", True, math.nan, *WRONG], []),
         "method": Values([None, 0, True, b"GET", "", "G T", "GET\r\n", "ü"], ["PUT"]),
@@ -500,6 +502,7 @@ NOT_OPTIONS = {
     "Event": "`event` makes it",
     "Queue": "`queue` makes it",
     "OpenTelemetry": "called by the library",
+    "Health": "the library makes it",
     "NamedEvent": "the library makes it",
     "StatusStream.push": "called by the library",
     "testing.Actor": "hooks are called by the library",
@@ -668,6 +671,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorHandle.stream": stream,
     "ActorHandle.websocket": websocket,
     "ActorHandle.gateway_url": lambda e, **g: e.handle.gateway_url(**g),
+    "health": lambda e, connections: health(connections),
     "forward": lambda e, **g: forward(**{"handle": e.handle, "method": "GET", "target": "/", **g}),
     "ActorHandle.connect": connect,
     "Connection.action": lambda e, name="ping", **g: e.conn.action(name, **g),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from ._forward import forward
     from ._handle import ActorHandle
+    from ._health import Health, health
     from ._management import Management
     from ._raw_websocket import ActorWebSocket
     from ._retry import Retry
@@ -56,6 +57,7 @@ __all__ = [
     "EventOverflowError",
     "EventStream",
     "Gap",
+    "Health",
     "Management",
     "NamedEvent",
     "ProtocolError",
@@ -74,6 +76,7 @@ __all__ = [
     "action",
     "event",
     "forward",
+    "health",
     "queue",
 ]
 
@@ -100,6 +103,7 @@ _PLACES = {
     "EventOverflowError": "_errors",
     "EventStream": "_connection.events",
     "Gap": "_connection.events",
+    "Health": "_health",
     "Management": "_management",
     "NamedEvent": "_connection.events",
     "ProtocolError": "_errors",
@@ -115,6 +119,7 @@ _PLACES = {
     "action": "_typed.members",
     "event": "_typed.members",
     "forward": "_forward",
+    "health": "_health",
     "queue": "_typed.members",
 }
 """Where each name is. It is imported at its first use: the command line needs few of them."""

@@ -260,9 +260,12 @@ class ActorHandle:
         async def attempt(server: Server, actor_id: str) -> Any | Failed[Any]:
             codec = server.codec
             content = codec.action_body(args)
-            answer = await self._post(server, actor_id, path, content, skip_ready_wait, context)
+            params = await self._params_header()
+            answer = await self._post(
+                server, actor_id, path, content, params, skip_ready_wait, context
+            )
             if not answer.ok:
-                return failed(answer, server)
+                return failed(answer, server, params)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
         output = await call_actor(
@@ -342,17 +345,19 @@ class ActorHandle:
             check_queues(server)
             codec = server.codec
             content = codec.queue_body(queue, body, wait, timeout_ms)
+            params = await self._params_header()
             answer = await self._post(
                 server,
                 actor_id,
                 path,
                 content,
+                params,
                 None,
                 context,
                 extra_seconds=timeout or 0.0,
             )
             if not answer.ok:
-                return failed(answer, server)
+                return failed(answer, server, params)
             if not wait:
                 return QueueResult("completed")
             reply = _read(answer, lambda: codec.queue_reply(answer.body))
@@ -588,6 +593,7 @@ class ActorHandle:
         actor_id: str,
         path: str,
         content: bytes,
+        params: str | None,
         skip_ready_wait: bool | None,
         context: Mapping[str, str],
         *,
@@ -596,7 +602,6 @@ class ActorHandle:
         url, headers = self._place(server, actor_id, path, skip_ready_wait)
         headers[HEADER_ENCODING] = server.codec.encoding
         headers["Content-Type"] = server.codec.content_type
-        params = self._header_params if self._get_params is None else await self._params_header()
         if params is not None:
             headers[HEADER_PARAMS] = params
         if context:

@@ -171,7 +171,7 @@ async def open_socket(
         has_secret=in_path is not None,
     )
     if answer.stream is None:
-        raise _refusal(answer, server)
+        raise _refusal(answer, server, 0 if params is None else len(offered[-1]))
     try:
         selected = check_accepted(answer.headers, key, [offered[0], *offers])
     except ProtocolError:
@@ -181,9 +181,9 @@ async def open_socket(
     return OpenSocket(answer.stream, server, actor_id, answer.ended, selected)
 
 
-def _refusal(answer: Upgraded, server: Server) -> RivetError:
+def _refusal(answer: Upgraded, server: Server, params_size: int) -> RivetError:
     """The error that an answer means which is not a 101."""
-    text = refusal_text(answer.status, answer.version, answer.headers, answer.body)
+    text = refusal_text(answer.status, answer.version, answer.headers, answer.body, params_size)
     seconds = retry_after(answer.headers)
     try:
         error = error_of(HttpAnswer(answer.status, answer.headers, answer.body), server.codec)

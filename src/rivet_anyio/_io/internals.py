@@ -11,7 +11,6 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -34,6 +33,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 @cache
 def _warn(library: str, name: str, consequence: str) -> None:
     """Log, once, that something is missing."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         release = version(library)
     except PackageNotFoundError:
@@ -173,6 +174,8 @@ def trio_scheduling() -> tuple[Any, random.Random]:
         chance: random.Random = module._r
         _ = chance.getstate, chance.setstate, chance.seed
     except (ImportError, AttributeError) as exc:
+        from importlib.metadata import version
+
         raise RuntimeError(
             f"a seed cannot decide what runs next on Trio {version('trio')}: {exc}. Use "
             "backend='asyncio', or another version of Trio"

@@ -36,7 +36,8 @@ async def test_health() -> None:
             assert (found.ready, found.connected, found.total) == (False, 0, 1)
             assert found.error is not None
             await conn.wait_connected()
-            assert health(conn).ready and await anyio.to_thread.run_sync(lambda: health(conn))
+            elsewhere = await anyio.to_thread.run_sync(lambda: health(conn))
+            assert elsewhere == health(conn) == Health(True, 1, 1, None)
         assert not health(conn).ready
         typed = client.get_or_create(TypedTalker, "k")
         async with typed.connect() as typed_conn:

@@ -110,6 +110,5 @@ def test_who_needs_posix_is_imported_by_those_who_do_without() -> None:
             for node in ast.walk(ast.parse((PACKAGE / user).read_text("utf-8")))
             if isinstance(node, ast.Try) and f"from .{name} import" in ast.unparse(node.body[0])
         ]
-        assert [ast.unparse(one.handlers[0].type or ast.Tuple()) for one in tries] == [
-            "ImportError"
-        ]
+        assert len(tries) == 1
+        assert ast.unparse(tries[0].handlers[0]).startswith("except ImportError:")

@@ -11,6 +11,8 @@ def test_quantiles_are_calls() -> None:
     found = summary([n / 1000 for n in range(100, 0, -1)], 2.0)
     assert (found["calls"], found["calls_per_second"], found["seconds"]) == (100, 50.0, 2.0)
     assert found["ms"] == {"min": 1.0, "p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
+    few = summary([0.003, 0.001, 0.002], 1.0)["ms"]
+    assert (few["p50"], few["p90"]) == (2.0, 3.0)
     assert summary([0.5], 1.0)["ms"] == dict.fromkeys(("min", "p50", "p90", "p99", "max"), 500.0)
     assert "ms" not in summary([], 1.0)
 

@@ -29,7 +29,7 @@ class HeadReader:
     __slots__ = ("_h11", "_pending", "error")
 
     def __init__(self, method: str) -> None:
-        import h11  # it takes longer than all else here, and most heads are plain
+        import h11  # slow to import, and most answers are read without it
 
         self.error: str | None = None
         self._pending = b""

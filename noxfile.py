@@ -63,7 +63,12 @@ def lowest(session: nox.Session) -> None:
     project = PROJECT["project"]
     requirements = [
         *project["dependencies"],
-        *(one for extra in project["optional-dependencies"].values() for one in extra),
+        *(
+            one
+            for extra, needed in project["optional-dependencies"].items()
+            for one in needed
+            if extra != "dev"  # the others together
+        ),
         *nox.project.dependency_groups(PROJECT, "test"),
     ]
     constraints = Path(session.create_tmp()) / "lowest.txt"

@@ -8,7 +8,7 @@ snapshot has exactly the messages whose events came before it: ``atomic_snapshot
 import anyio
 import msgspec
 
-from rivet_anyio import Actor, Client, Event, live
+from rivet_anyio import Client, Event, TypedActor, live
 
 
 class Message(msgspec.Struct):
@@ -20,7 +20,7 @@ class Profile(msgspec.Struct):
     name: str
 
 
-class ChatRoom(Actor[Profile], name="chatRoom", rename="camel"):
+class ChatRoom(TypedActor[Profile], name="chatRoom", rename="camel"):
     message: Event[Message]
 
     async def send_message(self, text: str) -> int: ...

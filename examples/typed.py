@@ -4,7 +4,7 @@
 import anyio
 import msgspec
 
-from rivet_anyio import Actor, Client, Event, ProtocolError
+from rivet_anyio import Client, Event, ProtocolError, TypedActor
 
 
 class Message(msgspec.Struct):
@@ -16,7 +16,7 @@ class Profile(msgspec.Struct):
     name: str
 
 
-class ChatRoom(Actor[Profile], name="chatRoom", rename="camel"):
+class ChatRoom(TypedActor[Profile], name="chatRoom", rename="camel"):
     message: Event[Message]
 
     async def send_message(self, text: str) -> int: ...
@@ -24,7 +24,7 @@ class ChatRoom(Actor[Profile], name="chatRoom", rename="camel"):
     async def get_history(self) -> list[Message]: ...
 
 
-class OldChatRoom(Actor, name="chatRoom", rename="camel"):
+class OldChatRoom(TypedActor, name="chatRoom", rename="camel"):
     """What the actor was once, or so somebody believes."""
 
     async def get_history(self) -> list[str]: ...

@@ -6,7 +6,9 @@ environment variable RIVET_ANYIO_DIST; else they are built here.
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,6 +18,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import rivet_anyio
 
@@ -118,6 +121,34 @@ def test_the_metadata(metadata: Message) -> None:
     assert str(metadata.get_payload()).startswith("# rivet-anyio")
 
 
+def test_no_link_of_the_description_is_broken(metadata: Message) -> None:
+    """A package index knows nothing of the repository's files."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", str(metadata.get_payload()))
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+def test_a_build_that_knows_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    hook = importlib.import_module("hatch_build")
+    url = "https://forge.example/rivet-anyio"
+    text = "see [the guide](docs/cli.md#dev), [Rivet](https://rivet.dev) and [below](#below)"
+    assert hook.described(text, url) == text.replace("(docs", f"({url}/blob/main/docs")
+    assert hook.described(text, "") == text.replace("[the guide](docs/cli.md#dev)", "the guide")
+    assert hook.urls(url, "")["Issues"] == f"{url}/issues"
+    assert hook.urls(url, "https://docs.example")["Documentation"] == "https://docs.example"
+
+
+def test_one_extra_has_all_of_a_first_program(metadata: Message) -> None:
+    """``rivet-anyio dev`` and a client on either backend, from the wheel and its extra ``dev``."""
+    assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "trio", "otel", "testing", "dev"}
+    requirements = [Requirement(one) for one in metadata.get_all("Requires-Dist", [])]
+    needed = {
+        extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
+        for extra in ("cli", "testing", "trio", "dev")
+    }
+    assert needed.pop("dev") == set().union(*needed.values())
+
+
 def test_the_source_distribution_holds_what_a_packager_needs(sdist: set[str]) -> None:
     for name in ("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         assert name in sdist
@@ -129,7 +160,7 @@ def test_the_source_distribution_holds_what_a_packager_needs(sdist: set[str]) ->
             and not {"__pycache__", "node_modules"} & set(path.parts)
         }
         assert wanted <= sdist, wanted - sdist
-    assert {"pyproject.toml", "noxfile.py", "mkdocs.yml"} <= sdist
+    assert {"pyproject.toml", "noxfile.py", "mkdocs.yml", "hatch_build.py"} <= sdist
 
 
 def test_the_source_distribution_holds_no_litter(sdist: set[str]) -> None:

@@ -10,8 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Actor as TypedActor
-from rivet_anyio import ActorError, Client, forward
+from rivet_anyio import ActorError, Client, TypedActor, forward
 from rivet_anyio.testing import Actor, ActorServer, ActorSocket
 
 

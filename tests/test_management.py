@@ -9,8 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Actor as TypedActor
-from rivet_anyio import ActorError, Client, ConnectionLostError, Management
+from rivet_anyio import ActorError, Client, ConnectionLostError, Management, TypedActor
 from rivet_anyio.testing import Actor, ActorDestroyed, ActorServer
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import pytest
 from starlette.background import BackgroundTask
 
-from rivet_anyio import Actor, Client, ClosedError
+import rivet_anyio
+import rivet_anyio.testing
+from rivet_anyio import Client, ClosedError, TypedActor
 from rivet_anyio._actions import CLIENT_ADVICE, CONNECTION_ADVICE, HANDLE_ADVICE
 
 EVERYWHERE = [
@@ -78,7 +82,7 @@ async def test_protocols_of_python_are_not_sent_to_the_actor() -> None:
             pass
 
 
-class Room(Actor, name="room"):
+class Room(TypedActor, name="room"):
     async def say(self) -> None: ...
 
 
@@ -131,3 +135,26 @@ def test_a_forgotten_await_names_the_action(forget: Any, name: str) -> None:
     with pytest.warns(RuntimeWarning, match=rf"^coroutine '{name}' was never awaited"):
         forget()
         gc.collect()
+
+
+def test_no_name_stands_for_two_things() -> None:
+    """A wrong import would look right."""
+    assert not set(rivet_anyio.__all__) & set(rivet_anyio.testing.__all__)
+
+
+def test_names_are_where_they_are_looked_for() -> None:
+    """Names are imported at their first use; type checkers read the imports above the table."""
+    tree = ast.parse(Path(rivet_anyio.__file__).read_text("utf-8"))
+    places = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module != "_version"
+        for alias in node.names
+    }
+    assert places == rivet_anyio._PLACES
+    assert sorted([*places, "__version__"]) == sorted(rivet_anyio.__all__)
+    for name in places:
+        assert getattr(rivet_anyio, name) is getattr(rivet_anyio, name)
+    assert set(rivet_anyio.__all__) <= set(dir(rivet_anyio))
+    with pytest.raises(AttributeError, match="module 'rivet_anyio' has no attribute 'Actr'"):
+        rivet_anyio.Actr  # type: ignore[attr-defined]  # noqa: B018

@@ -33,6 +33,7 @@ from rivet_anyio import (
     action,
     event,
     forward,
+    health,
     live,
     queue,
     watch,
@@ -55,7 +56,6 @@ from rivet_anyio.testing import (
     simulate,
     virtual_backend,
 )
-from rivet_anyio.testing import action as named_action
 
 MINUTE = 60
 LARGE = 10**400
@@ -319,6 +319,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "versions": Values([None, 0, True, "x", math.nan, (len, len), *WRONG], []),
         "atomic_snapshot": flag(),
     },
+    "health": {"connections": Values([None, 5, "x", []], [])},
     "forward": {
         "handle": Values([0, None, "x", True, math.nan, *WRONG], []),
         "method": Values([None, 0, True, b"GET", "", "G T", "GET\r\n", "ü"], ["PUT"]),
@@ -509,7 +510,6 @@ TABLE: dict[str, dict[str, Any]] = {
         "args": FREE,
     },
     "testing.QueueMessage.complete": {"response": FREE},
-    "testing.action": {"name": name()},
     "testing.collect": {
         "stream": FREE,
         "count": Values(size(least=0).bad, [0]),
@@ -559,9 +559,9 @@ TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
 """Methods of `Client` that hand everything on to the methods of `ActorAccessor`."""
 
 MADE_BY_THE_LIBRARY = {
-    "ActionCall", "Actor", "ActorAccessor", "ActorEvent", "ActorHandle", "ActorList", "ActorQueue",
-    "ActorWebSocket", "Connection", "Event", "EventStream", "Feed", "Live", "Queue", "Status",
-    "StatusStream",
+    "ActionCall", "ActorAccessor", "ActorHandle", "ActorList", "ActorWebSocket", "Connection",
+    "Event", "EventStream", "Feed", "Live", "Queue", "Status", "StatusStream", "TypedActor",
+    "TypedEvent", "TypedQueue",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
     "testing.ActorSchedule", "testing.ActorSocket",
     "testing.Direction", "testing.Faults", "testing.Log", "testing.NetworkFault",
@@ -572,14 +572,15 @@ MADE_BY_THE_LIBRARY = {
 
 NOT_OPTIONS = {
     "ActionCall": "an action's arguments",
-    "Actor": "typed: hands everything on to handle and connection",
-    "ActorEvent": "declared by the class",
-    "ActorQueue": "declared by the class",
+    "TypedActor": "typed: hands everything on to handle and connection",
+    "TypedEvent": "declared by the class",
+    "TypedQueue": "declared by the class",
     "ActorWebSocket.message": "called by the library",
     "ActorWebSocket.notify_when_free": "called by the library",
     "Event": "`event` makes it",
     "Queue": "`queue` makes it",
     "OpenTelemetry": "called by the library",
+    "Health": "the library makes it",
     "NamedEvent": "the library makes it",
     "StatusStream.push": "called by the library",
     "testing.Actor": "hooks are called by the library",
@@ -777,6 +778,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "ActorHandle.websocket": websocket,
     "ActorHandle.gateway_url": lambda e, **g: e.handle.gateway_url(**g),
     "live": keep_state,
+    "health": lambda e, connections: health(connections),
     "forward": lambda e, **g: forward(**{"handle": e.handle, "method": "GET", "target": "/", **g}),
     "ActorHandle.connect": connect,
     "Connection.action": lambda e, name="ping", **g: e.conn.action(name, **g),
@@ -833,7 +835,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.ActorSchedule.at": lambda e, **g: schedule_of(e).at(
         **{"when": dt.datetime(9999, 1, 1, tzinfo=dt.UTC), "action": "ping", **g}
     ),
-    "testing.action": lambda e, name: named_action(name),
     "testing.collect": collect_events,
     "testing.ActorServer.client": lambda e, **g: e.server.client(**g),
     "testing.Network": lambda e, **g: Network(**g),

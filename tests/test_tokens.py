@@ -11,8 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Actor as TypedActor
-from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry
+from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry, TypedActor
 from rivet_anyio.testing import Actor, ActorServer
 from rivet_anyio.testing._gateway import Gateway
 from rivet_anyio.testing._http import HttpRequest

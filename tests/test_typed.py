@@ -31,12 +31,12 @@ from hypothesis import strategies as st
 import rivet_anyio as rivet
 from rivet_anyio import (
     UNDEFINED,
-    Actor,
     Client,
     ClosedError,
     Event,
     ProtocolError,
     Queue,
+    TypedActor,
     action,
     event,
     queue,
@@ -79,7 +79,7 @@ class Size:
     width: int
 
 
-class Sample(Actor[Job, Point], name="sample", rename="camel"):
+class Sample(TypedActor[Job, Point], name="sample", rename="camel"):
     """Describes an actor that only these tests know."""
 
     new_count: Event[int]
@@ -187,7 +187,7 @@ def test_stubs_keep_their_signature_and_documentation() -> None:
     ],
 )
 async def test_rename_is_that_of_msgspec(rename: Any, expected: str) -> None:
-    class Room(Actor, name="sample", rename=rename):
+    class Room(TypedActor, name="sample", rename=rename):
         async def send_message(self) -> None: ...
 
     handle = FakeHandle()
@@ -215,14 +215,14 @@ async def test_a_subclass_has_what_its_base_has() -> None:
 def test_a_name_can_be_taken_once() -> None:
     with pytest.raises(TypeError, match="'send_message' and 'sendMessage' are both the action"):
 
-        class Twice(Actor, name="twice", rename="camel"):
+        class Twice(TypedActor, name="twice", rename="camel"):
             async def send_message(self) -> None: ...
 
             async def sendMessage(self) -> None: ...
 
     with pytest.raises(TypeError, match="'a' and 'b' are both the event 'x' at the server"):
 
-        class TwoEvents(Actor, name="twice"):
+        class TwoEvents(TypedActor, name="twice"):
             a: Event[int] = event(name="x")
             b: Event[int] = event(name="x")
 
@@ -237,7 +237,7 @@ def test_a_name_can_be_taken_once() -> None:
 
 
 def test_different_kinds_may_share_a_name() -> None:
-    class Same(Actor, name="same"):
+    class Same(TypedActor, name="same"):
         jobs: Event[int]
         run: Queue[int, int] = queue(name="jobs")
 
@@ -250,20 +250,20 @@ def test_different_kinds_may_share_a_name() -> None:
 def test_what_handles_have_is_not_hidden() -> None:
     with pytest.raises(TypeError, match=r"Bad\.resolve: .*another name.*@action\(\"resolve\"\)"):
 
-        class Bad(Actor, name="bad"):
+        class Bad(TypedActor, name="bad"):
             async def resolve(self, x: int) -> int: ...  # type: ignore[override]
 
     with pytest.raises(TypeError, match=r"Wrong\.status: .*event\(name=\"status\"\)"):
 
-        class Wrong(Actor, name="bad"):
+        class Wrong(TypedActor, name="bad"):
             status: Event[str]  # type: ignore[assignment]
 
     with pytest.raises(TypeError, match=r"Worse\.key: .*queue\(name=\"key\"\)"):
 
-        class Worse(Actor, name="bad"):
+        class Worse(TypedActor, name="bad"):
             key = queue(str)  # type: ignore[assignment]
 
-    class Good(Actor, name="good"):
+    class Good(TypedActor, name="good"):
         @action("resolve")
         async def settle(self, x: int) -> int: ...
 
@@ -275,27 +275,27 @@ def test_what_handles_have_is_not_hidden() -> None:
 def test_stubs_that_cannot_be_actions() -> None:
     with pytest.raises(TypeError, match=r"Sync\.get: an action is declared by 'async def'"):
 
-        class Sync(Actor, name="bad"):
+        class Sync(TypedActor, name="bad"):
             def get(self) -> int: ...
 
     with pytest.raises(TypeError, match=r"Keyword\.get: 'by' can be given by keyword only"):
 
-        class Keyword(Actor, name="bad"):
+        class Keyword(TypedActor, name="bad"):
             async def get(self, *, by: int) -> int: ...
 
     with pytest.raises(TypeError, match=r"Keywords\.get: 'more' can be given by keyword only"):
 
-        class Keywords(Actor, name="bad"):
+        class Keywords(TypedActor, name="bad"):
             async def get(self, **more: int) -> int: ...
 
     with pytest.raises(TypeError, match=r"Selfless\.get: the first parameter is self"):
 
-        class Selfless(Actor, name="bad"):
+        class Selfless(TypedActor, name="bad"):
             async def get() -> int: ...  # type: ignore[misc]
 
     with pytest.raises(TypeError, match=r"Body\.get: the body of an action is '\.\.\.'"):
 
-        class Body(Actor, name="bad"):
+        class Body(TypedActor, name="bad"):
             async def get(self, x: int) -> int:
                 return 2 * x
 
@@ -303,7 +303,7 @@ def test_stubs_that_cannot_be_actions() -> None:
         action("")
     with pytest.raises(ValueError, match="must not be empty"):
 
-        class Nameless(Actor, name=""):
+        class Nameless(TypedActor, name=""):
             pass
 
 
@@ -360,7 +360,7 @@ def test_bodies_that_do_something() -> None:
 
 
 async def test_every_form_of_empty_body() -> None:
-    class Bodies(Actor, name="sample"):
+    class Bodies(TypedActor, name="sample"):
         async def dots(self) -> None: ...
 
         async def passes(self) -> None:
@@ -399,7 +399,7 @@ def test_classes_are_not_handles() -> None:
         Sample()
     with pytest.raises(TypeError, match="does not say which actor"):
 
-        class Mixin(Actor):
+        class Mixin(TypedActor):
             pass
 
         Client("http://127.0.0.1:9").get(Mixin)
@@ -481,17 +481,17 @@ async def test_an_annotation_that_means_nothing_says_so() -> None:
 def test_a_type_that_cannot_be_checked_is_refused_when_the_class_is_made() -> None:
     with pytest.raises(TypeError, match=r"Unions\.get, return: .* must be tagged"):
 
-        class Unions(Actor, name="sample"):
+        class Unions(TypedActor, name="sample"):
             async def get(self) -> Job | Later: ...
 
     with pytest.raises(TypeError, match=r"Texts\.changed: Type unions may not"):
 
-        class Texts(Actor, name="sample"):
+        class Texts(TypedActor, name="sample"):
             changed: Event[str | bytes]
 
     with pytest.raises(TypeError, match=r"params of .*Unchecked: .* must be tagged"):
 
-        class Unchecked(Actor[Job | Later], name="sample"):
+        class Unchecked(TypedActor[Job | Later], name="sample"):
             pass
 
 
@@ -504,7 +504,7 @@ def test_params_and_input_have_types() -> None:
     with pytest.raises(TypeError, match=r"input of actor 'sample': .* got `int`"):
         Sample._plain_input(cast("Point", 3))
 
-    class OnlyParams(Actor[Job], name="sample"):
+    class OnlyParams(TypedActor[Job], name="sample"):
         pass
 
     assert OnlyParams._plain_input({1, 2}) == {1, 2}
@@ -531,7 +531,7 @@ async def test_a_handle_is_no_connection() -> None:
 
 
 async def test_members_belong_to_a_class() -> None:
-    class Foreign(Actor, name="foreign"):
+    class Foreign(TypedActor, name="foreign"):
         message: Event[str]
         jobs: Queue[Job, None]
 
@@ -826,7 +826,7 @@ def test_params_are_json() -> None:
 
 
 async def test_an_actor_of_models() -> None:
-    class Room(Actor[Author, Cat], name="sample"):
+    class Room(TypedActor[Author, Cat], name="sample"):
         message: Event[Author]
         changed: Event[list[Author] | None]
         valued = event(Author)
@@ -854,7 +854,7 @@ def test_models_that_are_not_defined_yet_wait_for_their_use() -> None:
     class Early(pydantic.BaseModel):
         late: Late
 
-    class Room(Actor, name="sample"):
+    class Room(TypedActor, name="sample"):
         message = event(Early)
 
         async def say(self) -> Early: ...
@@ -874,13 +874,13 @@ def test_pydantic_is_not_imported_for_others() -> None:
     program = """
         import dataclasses, sys
         import rivet_anyio
-        from rivet_anyio import Actor, Event
+        from rivet_anyio import TypedActor, Event
 
         @dataclasses.dataclass
         class Point:
             x: int
 
-        class Room(Actor[Point], name="room"):
+        class Room(TypedActor[Point], name="room"):
             moved: Event[list[Point]]
             async def move(self, to: Point) -> Point: ...
 
@@ -907,7 +907,7 @@ UNKNOWN: list[Any] = [
 ]
 
 
-def made(base: Any = Actor, **namespace: Any) -> Any:
+def made(base: Any = TypedActor, **namespace: Any) -> Any:
     """A class of this body."""
     return types.new_class("Room", (base,), {"name": "sample"}, lambda body: body.update(namespace))
 
@@ -924,8 +924,8 @@ def test_unknown_classes_are_refused_when_the_class_is_made(type: Any) -> None:
         (r"\.jobs", {"__annotations__": {"jobs": Queue[type, int]}}),
         (r"\.jobs", {"jobs": queue(type, int)}),
         (r"\.jobs", {"jobs": queue(int, type)}),
-        ("params of Room", {"base": Actor[type]}),
-        ("input of Room", {"base": Actor[Any, type]}),
+        ("params of Room", {"base": TypedActor[type]}),
+        ("input of Room", {"base": TypedActor[Any, type]}),
         (r"\.get, x", {"get": get}),
     ):
         get.__annotations__ = {"x": type}
@@ -964,7 +964,7 @@ def test_types_of_what_arrives_stay_types() -> None:
 
 
 async def test_undefined_takes_the_place_of_any_argument() -> None:
-    class Room(Actor, name="sample"):
+    class Room(TypedActor, name="sample"):
         async def say(self, a: int = 1, b: list[Any] = ..., c: Job = ..., *d: int) -> None: ...
 
     handle = FakeHandle()
@@ -996,7 +996,7 @@ def test_advice_where_nothing_is_declared() -> None:
 
 
 async def test_what_a_class_declares_is_an_action() -> None:
-    class Door(Actor, name="sample"):
+    class Door(TypedActor, name="sample"):
         on: Event[int]
 
         async def close(self) -> int: ...

@@ -39,7 +39,7 @@ from ._io.connect import Connector, TcpConnector
 from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
-from ._typed.actor import Actor, Interface
+from ._typed.actor import Interface, TypedActor
 from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
@@ -67,7 +67,7 @@ class Client:
 
     ``client.chatRoom`` accesses the actors named ``chatRoom``; `actor` does the same for names
     that are no identifiers or collide with something here. `get_or_create` and its siblings take
-    a class that describes the actor, a subclass of `Actor`, and return a typed handle.
+    a class that describes the actor, a subclass of `TypedActor`, and return a typed handle.
 
     Args:
         endpoint: The server's URL, ``https://namespace:token@host/path`` with credentials; else
@@ -213,13 +213,13 @@ class Client:
         params: Params | None = None,
         get_params: Callable[[], Awaitable[Params]] | None = None,
     ) -> A:
-        """As `ActorAccessor.get`, for a typed actor: a subclass of `Actor`.
+        """As `ActorAccessor.get`, for a typed actor: a subclass of `TypedActor`.
 
         Args:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
         """
         handle = _accessor(self, interface, "get").get(
             key,
@@ -240,13 +240,13 @@ class Client:
         pool: str | None = None,
         crash_policy: CrashPolicy | None = None,
     ) -> A:
-        """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `Actor`.
+        """As `ActorAccessor.get_or_create`, for a typed actor: a subclass of `TypedActor`.
 
         Args:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given, of the type that the class names.
             region: The datacenter a new actor lives in.
             crash_policy: What the server does with a new actor whose host fails; None:
@@ -385,7 +385,7 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
         TypeError: this is no such class; a name, say.
     """
     given: Any = interface
-    if isinstance(given, type) and issubclass(given, Actor):
+    if isinstance(given, type) and issubclass(given, TypedActor):
         return client.actor(given._actor_name())
     name = given if isinstance(given, str) and given else "chatRoom"
     is_attribute = name.isidentifier() and not iskeyword(name)
@@ -424,7 +424,7 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
 
         Raises:
             TypeError: an argument has a wrong type, or `params` cannot travel.
@@ -449,7 +449,7 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
             crash_policy: What the server does with a new actor whose host fails; None:

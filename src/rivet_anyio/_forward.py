@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._checks import check_instance, check_text, is_http_token
 from ._handle import ActorHandle
-from ._typed.actor import Actor
+from ._typed.actor import TypedActor
 
 if TYPE_CHECKING:
     import httpx
@@ -36,7 +36,7 @@ _OF_RIVET = ("x-rivet-", "sec-websocket-")
 
 
 async def forward(
-    handle: ActorHandle | Actor[Any, Any],
+    handle: ActorHandle | TypedActor[Any, Any],
     method: str,
     target: str,
     *,
@@ -70,7 +70,7 @@ async def forward(
 
     Cancellation: the request may have arrived.
     """
-    if isinstance(handle, Actor):
+    if isinstance(handle, TypedActor):
         handle = handle._handle
     check_instance("handle", handle, ActorHandle, none=False)
     if not isinstance(method, str):

@@ -23,11 +23,12 @@ from ._checks import (
 from ._connection.connection import Connection
 from ._connection.link import Link
 from ._convert import check_result_type, convert
-from ._errors import ProtocolError
+from ._errors import ConnectError, ProtocolError
 from ._gateway.attempts import OneAttempt
 from ._gateway.call import Failed, call_actor, failed
 from ._gateway.context import Core
 from ._gateway.errors import error_of, is_from_gateway, signer
+from ._gateway.open import ask_params
 from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.repeats import repeated
 from ._gateway.resolve import Target, key_url
@@ -259,9 +260,12 @@ class ActorHandle:
         async def attempt(server: Server, actor_id: str) -> Any | Failed[Any]:
             codec = server.codec
             content = codec.action_body(args)
-            answer = await self._post(server, actor_id, path, content, skip_ready_wait, context)
+            params = await self._params_header()
+            answer = await self._post(
+                server, actor_id, path, content, params, skip_ready_wait, context
+            )
             if not answer.ok:
-                return failed(answer, server)
+                return failed(answer, server, params)
             return _read(answer, lambda: codec.action_output(answer.body).load())
 
         output = await call_actor(
@@ -341,17 +345,19 @@ class ActorHandle:
             check_queues(server)
             codec = server.codec
             content = codec.queue_body(queue, body, wait, timeout_ms)
+            params = await self._params_header()
             answer = await self._post(
                 server,
                 actor_id,
                 path,
                 content,
+                params,
                 None,
                 context,
                 extra_seconds=timeout or 0.0,
             )
             if not answer.ok:
-                return failed(answer, server)
+                return failed(answer, server, params)
             if not wait:
                 return QueueResult("completed")
             reply = _read(answer, lambda: codec.queue_reply(answer.body))
@@ -453,8 +459,8 @@ class ActorHandle:
 
         async def attempt(server: Server, actor_id: str) -> ActorResponse | Failed[ActorResponse]:
             url, own = self._place(server, actor_id, path, skip_ready_wait)
-            if self._header_params is not None:
-                own[HEADER_PARAMS] = self._header_params
+            if (params := await self._params_header()) is not None:
+                own[HEADER_PARAMS] = params
             if context:
                 own = merged(own, context)
             fields = joined(own, headers) if ours_first else merged(own, dict(headers))
@@ -587,6 +593,7 @@ class ActorHandle:
         actor_id: str,
         path: str,
         content: bytes,
+        params: str | None,
         skip_ready_wait: bool | None,
         context: Mapping[str, str],
         *,
@@ -595,8 +602,8 @@ class ActorHandle:
         url, headers = self._place(server, actor_id, path, skip_ready_wait)
         headers[HEADER_ENCODING] = server.codec.encoding
         headers["Content-Type"] = server.codec.content_type
-        if self._header_params is not None:
-            headers[HEADER_PARAMS] = self._header_params
+        if params is not None:
+            headers[HEADER_PARAMS] = params
         if context:
             headers = merged(headers, context)
         return await self._core.http.request(
@@ -606,6 +613,22 @@ class ActorHandle:
             content=content,
             extra_seconds=extra_seconds,
             runs_actor=True,
+        )
+
+    async def _params_header(self) -> str | None:
+        """The params of one request as JSON.
+
+        Raises:
+            ConnectError: `get_params` took longer than ``connect_timeout``.
+            TypeError: what it returned cannot travel.
+            Exception: what it raised.
+        """
+        if self._get_params is None:
+            return self._header_params
+        with self._core.limit(None) as limit:
+            return params_json(await ask_params(self._get_params))
+        raise ConnectError(
+            f"get_params did not return within {limit:g} s: raise connect_timeout to wait longer"
         )
 
     def _place(

@@ -25,8 +25,8 @@ from ._gateway.repeats import repeated
 from ._io.tasks import SilentTasks, foreign_cancellation
 from ._io.waiting import Signal
 from ._log import logger
-from ._typed.actor import Actor
-from ._typed.members import ActorEvent
+from ._typed.actor import TypedActor
+from ._typed.members import TypedEvent
 
 __all__ = ["Fold", "Live", "Versions", "live"]
 
@@ -416,9 +416,9 @@ class _States(AsyncIterator[S]):
 
 @overload
 def live(
-    conn: Connection | Actor[Any, Any],
+    conn: Connection | TypedActor[Any, Any],
     snapshot: Callable[[], Awaitable[S]],
-    on: Mapping[str | ActorEvent[Any, Any], Reducer[S]],
+    on: Mapping[str | TypedEvent[Any, Any], Reducer[S]],
     *,
     versions: Versions[S] | None = ...,
     atomic_snapshot: bool = ...,
@@ -427,9 +427,9 @@ def live(
 
 @overload
 def live(
-    conn: Connection | Actor[Any, Any],
+    conn: Connection | TypedActor[Any, Any],
     snapshot: Callable[[], Awaitable[S]],
-    on: Mapping[str, Reducer[S]] | Mapping[ActorEvent[Any, Any], Reducer[S]],
+    on: Mapping[str, Reducer[S]] | Mapping[TypedEvent[Any, Any], Reducer[S]],
     *,
     versions: Versions[S] | None = ...,
     atomic_snapshot: bool = ...,
@@ -437,7 +437,7 @@ def live(
 
 
 def live(
-    conn: Connection | Actor[Any, Any],
+    conn: Connection | TypedActor[Any, Any],
     snapshot: Callable[[], Awaitable[S]],
     on: Mapping[Any, Reducer[S]],
     *,
@@ -492,7 +492,7 @@ def live(
     """
     of_actor = ""
     connection: Any = conn
-    if isinstance(conn, Actor):
+    if isinstance(conn, TypedActor):
         connection = conn._connected
         of_actor = f" of actor {conn.name!r}"
     check_instance("conn", connection, Connection, none=False)
@@ -518,9 +518,9 @@ def _checked(conn: Any, on: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     reducers: dict[str, Any] = {}
     for event, reducer in on.items():
         type_: Any = Any
-        if isinstance(event, ActorEvent):
-            if isinstance(conn, Actor):
-                conn._check_member(event, ActorEvent)
+        if isinstance(event, TypedEvent):
+            if isinstance(conn, TypedActor):
+                conn._check_member(event, TypedEvent)
             name, type_ = event.server_name, event.type
         else:
             name = check_name("event", event)

@@ -10,7 +10,7 @@ from ._client import ActorList, Client
 from ._errors import ActorError
 from ._gateway.management import actor_names, manage_actor
 from ._gateway.resolve import find_by_id
-from ._typed.actor import Actor, Interface
+from ._typed.actor import Interface, TypedActor
 from .protocol.keys import Key
 from .protocol.management import ActorInfo
 
@@ -71,7 +71,7 @@ class Management:
         """The actors of a name, for ``async for``. They are not woken.
 
         Args:
-            name: The actors' name, or a subclass of `Actor`.
+            name: The actors' name, or a subclass of `TypedActor`.
             key: Only the one of this key.
             include_destroyed: Also those that were destroyed; RivetKit up to 2.2 forgets them.
 
@@ -79,7 +79,7 @@ class Management:
             TypeError: an argument has a wrong type.
             ValueError: the name is empty.
         """
-        if isinstance(name, type) and issubclass(name, Actor):
+        if isinstance(name, type) and issubclass(name, TypedActor):
             name = name._actor_name()
         given: Any = name
         accessor = self._client.actor(given)

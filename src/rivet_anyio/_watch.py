@@ -23,8 +23,8 @@ from ._handle import ActorHandle
 from ._io.stream import Backend, check_loop, current_backend
 from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation
 from ._io.waiting import Signal
-from ._typed.actor import Actor
-from ._typed.members import ActorEvent
+from ._typed.actor import TypedActor
+from ._typed.members import TypedEvent
 
 __all__ = [
     "Feed",
@@ -318,13 +318,13 @@ class Feed(
     _cancellation: Callable[[], Awaitable[None] | None]
 
     def __init__(
-        self, events: tuple[str | ActorEvent[Any, Any], ...], buffer_size: int, opening: int
+        self, events: tuple[str | TypedEvent[Any, Any], ...], buffer_size: int, opening: int
     ) -> None:
         self._types = {
-            name: event.type if isinstance(event, ActorEvent) else Any
+            name: event.type if isinstance(event, TypedEvent) else Any
             for name, event in zip(_names_of(events), events, strict=True)
         }
-        self._events = [event for event in events if isinstance(event, ActorEvent)]
+        self._events = [event for event in events if isinstance(event, TypedEvent)]
         self._buffer_size = buffer_size
         self._handshakes = HandshakeLimit(opening)
         self._sources = Sources(self._notify)
@@ -335,7 +335,7 @@ class Feed(
         self._close_timeout = 0.0  # the longest of the sources'
         self._thread = -1
 
-    def add(self, handle: ActorHandle | Actor[Any, Any], *, key: Hashable = None) -> None:
+    def add(self, handle: ActorHandle | TypedActor[Any, Any], *, key: Hashable = None) -> None:
         """Follow an actor. Its items begin with a `SourceGap`, once it is connected.
 
         Any task of the feed's event loop may call this, until the feed is closed.
@@ -481,9 +481,9 @@ class Feed(
 
     def _plain(self, handle: Any) -> ActorHandle:
         """The untyped handle; raises TypeError where its class has not all events of the feed."""
-        if isinstance(handle, Actor):
+        if isinstance(handle, TypedActor):
             for event in self._events:
-                handle._check_member(event, ActorEvent)
+                handle._check_member(event, TypedEvent)
             if handle._connection is None:
                 handle = handle._handle
         if not isinstance(handle, ActorHandle):
@@ -516,17 +516,17 @@ class Feed(
 
 
 @overload
-def watch(*names: ActorEvent[Any, T], buffer_size: int = ..., opening: int = ...) -> Feed[T]: ...
+def watch(*names: TypedEvent[Any, T], buffer_size: int = ..., opening: int = ...) -> Feed[T]: ...
 
 
 @overload
 def watch(
-    *names: str | ActorEvent[Any, Any], buffer_size: int = ..., opening: int = ...
+    *names: str | TypedEvent[Any, Any], buffer_size: int = ..., opening: int = ...
 ) -> Feed[Any]: ...
 
 
 def watch(
-    *names: str | ActorEvent[Any, Any], buffer_size: int = 64, opening: int = 32
+    *names: str | TypedEvent[Any, Any], buffer_size: int = 64, opening: int = 32
 ) -> Feed[Any]:
     """The events of many actors as one stream: ``async with watch("tick") as feed:``.
 
@@ -554,8 +554,8 @@ def watch(
     return Feed(names, buffer_size, opening)
 
 
-def _names_of(events: tuple[str | ActorEvent[Any, Any], ...]) -> tuple[str, ...]:
-    names = tuple(event.server_name if isinstance(event, ActorEvent) else event for event in events)
+def _names_of(events: tuple[str | TypedEvent[Any, Any], ...]) -> tuple[str, ...]:
+    names = tuple(event.server_name if isinstance(event, TypedEvent) else event for event in events)
     checked = check_event_names(names)
     assert isinstance(checked, tuple)
     return checked

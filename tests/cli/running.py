@@ -16,6 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
+import pytest
+
+from rivet_anyio.cli._app import app
+
 COMMAND = str(Path(sys.executable).parent / "rivet-anyio")
 PATIENCE = 60.0
 
@@ -41,8 +46,17 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
         "TERM": "xterm-256color",
         "COLUMNS": "100",
         "LC_ALL": "C.UTF-8",
+        "XDG_CONFIG_HOME": "/nonexistent",
+        "XDG_STATE_HOME": "/nonexistent",
         **(changes or {}),
     }
+
+
+def usage_error(*arguments: str) -> str:
+    """What the command says against a command line, which it must refuse."""
+    with pytest.raises(click.UsageError) as caught:
+        app.main([*arguments], prog_name="rivet-anyio", standalone_mode=False)
+    return caught.value.format_message()
 
 
 class Result:

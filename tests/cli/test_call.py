@@ -6,9 +6,12 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
+
+from rivet_anyio.cli._arguments import read_values
 from tests.servers import Server, call
 
-from .running import Cli
+from .running import Cli, usage_error
 
 
 def test_result_is_one_line_of_json(cli: Cli, key: str) -> None:
@@ -17,9 +20,9 @@ def test_result_is_one_line_of_json(cli: Cli, key: str) -> None:
 
 
 def test_json_is_json_and_the_rest_is_text(cli: Cli, key: str) -> None:
-    given = ["-5", "1e3", "true", "null", '{"a": [1, "x"]}', '"5"', "", "hello, you", "{a", "NaN"]
+    given = ["-5", "1e3", "true", "null", '{"a": [1, "x"]}', '"5"', "", "hello, you", "NaN"]
     result = cli("call", "-c", f"probe/{key}", "args", *given, "-2.5", "--", "--help", "1e999")
-    values = [-5, 1000, True, None, {"a": [1, "x"]}, "5", "", "hello, you", "{a", "NaN"]
+    values = [-5, 1000, True, None, {"a": [1, "x"]}, "5", "", "hello, you", "NaN"]
     assert result.lines == [[*values, -2.5, "--help", "1e999"]]
 
 
@@ -29,7 +32,7 @@ def test_string_and_json_force(cli: Cli, key: str) -> None:
     ]
     assert cli("call", f"probe/{key}", "args", "-j", "5", "{}").lines == [[5, {}]]
     refused = cli("call", f"probe/{key}", "args", "-j", "five", code=2)
-    assert '"five" is not JSON' in refused.err
+    assert "'five' is not JSON" in refused.err
 
 
 def test_arguments_from_stdin_and_files(cli: Cli, key: str, tmp_path: Path) -> None:
@@ -70,6 +73,30 @@ def test_params(cli: Cli, key: str) -> None:
     params = '{"token": "secret", "user": "ann"}'
     result = cli("call", "-c", f"guarded/{key}", "me", "--params", params)
     assert result.lines[0]["state"] == {"user": "ann"}
+
+
+@pytest.mark.parametrize("text", ['{"a":', "{a", " [1, 2", '"half', '"hello" she said'])
+def test_broken_json_is_refused_and_not_stored(text: str) -> None:
+    """A string in its place would be stored by the actor."""
+    for arguments in (
+        ["call", "a", "b", text],
+        ["send", "a", "jobs", text],
+        ["create", "a", "--input", text],
+        ["call", "-c", "a", "b", "--input", text],
+    ):
+        refused = usage_error(*arguments)
+        assert "is not JSON" in refused and "at column" in refused
+        assert "--string" in refused or "--input" in arguments
+    assert read_values((text,), strings=True, strict=False) == [text]
+
+
+def test_where_json_is_broken() -> None:
+    assert "expecting value at column 6; --string" in usage_error("call", "a", "b", '{"a":')
+    assert "line 2, column 1" in usage_error("call", "a", "b", "[1,\n]")
+    for option in ("--args-from", "--from"):
+        command = ["call", "a", "b"] if option == "--args-from" else ["send", "a", "q"]
+        broken = Cli()(*command, option, "-", input='{"a":', code=2)
+        assert f"{option}: not JSON: expecting value at column 6" in broken.err
 
 
 def test_input_needs_create(cli: Cli, key: str) -> None:

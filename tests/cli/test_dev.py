@@ -94,9 +94,30 @@ def test_module_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert run.end(signal.SIGINT).code == 130
 
 
+def test_nothing_to_serve_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its reload, too: it does not wait for a file that nobody writes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.py").write_text(ACTORS)
+    cli = Cli()
+    assert "there is no file none.py" in cli("dev", "none.py", code=2).err
+    assert "there is no file and no module none.actors" in cli("dev", "none.actors", code=2).err
+    assert "no module lib/shop" in cli("dev", "lib/shop", code=2).err
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "shop.py").write_text(ACTORS)
+    assert "write lib/shop.py" in cli("dev", "lib/shop", code=2).err
+
+
+def test_what_no_change_of_a_file_mends_ends_the_command(file: Path) -> None:
+    cli = Cli()
+    assert "2.2" in cli("dev", str(file), "-p", "0", "--version", "1.0", code=2).err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = cli("dev", str(file), "-p", port, code=1)
+    assert f"another program listens on port {port}" in result.err and "--port" in result.err
+
+
 def test_what_cannot_be_served(tmp_path: Path) -> None:
     cli = Cli()
-    assert "no file" in cli("dev", str(tmp_path / "none.py"), "--no-reload", code=2).err
     (tmp_path / "empty.py").write_text("x = 1\n")
     assert "no class" in cli("dev", str(tmp_path / "empty.py"), "--no-reload", code=1).err
     (tmp_path / "actors.py").write_text(ACTORS)

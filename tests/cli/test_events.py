@@ -87,6 +87,13 @@ def test_timeout_ends_it(cli: Cli, key: str) -> None:
     assert cli("events", "-c", f"probe/{key}", "tick", "--timeout", "0.3").out == ""
 
 
+def test_fewer_events_than_were_wanted(cli: Cli, key: str) -> None:
+    """A script must be able to see the difference from an event that came."""
+    actor = f"probe/{key}"
+    result = cli("events", "-c", actor, "tick", "-n", "2", "--timeout", "0.3", code=5)
+    assert (result.out, result.err) == ("", "error: 0 of 2 events came within 0.3 s\n")
+
+
 def test_refusal(cli: Cli, key: str) -> None:
     result = cli("events", "-c", f"guarded/{key}", "tick", "-o", "json", code=3)
     error = json.loads(result.err)["error"]

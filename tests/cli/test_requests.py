@@ -57,6 +57,13 @@ def test_fetch_writes_bytes_as_they_are(cli: Cli, key: str, tmp_path: Path) -> N
     assert document["status"] == 200 and document["body"] == "\x00\x01\x02"
 
 
+def test_fetch_at_a_terminal_ends_its_line(cli: Cli, key: str) -> None:
+    for path, shown in (("/status/404", "status 404\n"), ("/status/204", "")):
+        with cli.terminal("fetch", "-c", f"web/{key}", path) as run:
+            assert run.end().code == 0
+        assert run.shown == shown
+
+
 def test_fetch_status(cli: Cli, key: str) -> None:
     web = f"web/{key}"
     assert cli("fetch", "-c", web, "/status/404").out == "status 404"

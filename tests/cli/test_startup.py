@@ -38,6 +38,32 @@ main()
     assert done.stderr.count("\n") == 1 and "pip install 'rivet-anyio[cli]'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("missing", "extra", "arguments"),
+    [
+        ("wsproto", "dev", ["dev", __file__]),
+        ("trio", "trio", ["list", "--backend", "trio"]),
+    ],
+)
+def test_without_a_package_of_one_command(missing: str, extra: str, arguments: list[str]) -> None:
+    code = f"""
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == {missing!r} else find(name, *rest)
+from rivet_anyio.cli import main
+main()
+"""
+    done = python(code, *arguments)
+    assert (done.returncode, done.stdout) == (9, "")
+    assert done.stderr == f"rivet-anyio: this needs {missing}: pip install 'rivet-anyio[{extra}]'\n"
+
+
+def test_testing_without_its_extra() -> None:
+    done = python("import sys; sys.modules['wsproto'] = None; import rivet_anyio.testing")
+    assert "ImportError: rivet_anyio.testing needs wsproto" in done.stderr
+    assert "pip install 'rivet-anyio[testing]'" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["call", "--help"], ["completion", "zsh"]])
 def test_help_imports_little(arguments: list[str]) -> None:
     code = """
@@ -46,7 +72,7 @@ from rivet_anyio.cli import main
 try:
     main()
 finally:
-    heavy = {"trio", "rivet_anyio.testing", "rivet_anyio.stubs"}
+    heavy = {"trio", "asyncio", "msgspec", "rivet_anyio._client", "rivet_anyio.stubs"}
     print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = python(code, *arguments)

@@ -9,7 +9,7 @@ from .running import Cli
 
 def test_from_the_server(cli: Cli, tmp_path: Path) -> None:
     source = cli("stubs").out
-    assert 'class ChatRoom(Actor, name="chatRoom"):' in source
+    assert 'class ChatRoom(TypedActor, name="chatRoom"):' in source
     assert cli("stubs", "--to", str(tmp_path / "actors.py")).out == ""
     assert (tmp_path / "actors.py").read_text("utf-8") == source
     assert cli("stubs", "-o", "json").lines == [{"source": source}]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rivet_anyio.cli._arguments import Place, parse_place
 from rivet_anyio.cli._json import json_text, parse_json
-from rivet_anyio.cli._output import printable
+from rivet_anyio.cli._stderr import printable
 
 
 @pytest.mark.parametrize(

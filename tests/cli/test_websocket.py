@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
+
+from rivet_anyio.cli._typed_lines import TypedLines
 
 from .running import Cli
 
@@ -52,3 +57,35 @@ def test_ctrl_c_while_it_waits_for_a_line(cli: Cli, key: str) -> None:
         run.type("half a li")
         run.press_ctrl_c()
         assert run.end().code == 130
+
+
+def test_history_of_lines(cli: Cli, key: str, tmp_path: Path) -> None:
+    """The arrow key brings back what was typed, also in the next run; what is typed stays."""
+    cli.environment["XDG_STATE_HOME"] = str(tmp_path)
+    with cli.terminal("websocket", "-c", f"web/{key}") as run:
+        run.until(lambda: "hello" in run.shown)
+        run.type("many:2\n")
+        run.until(lambda: "0\n1\n" in run.shown)
+        run.type("\x04")
+        assert run.end().code == 0
+    saved = tmp_path / "rivet-anyio" / "websocket_history"
+    assert saved.read_text().splitlines()[-1] == "many:2" and saved.stat().st_mode & 0o077 == 0
+    with cli.terminal("websocket", f"web/{key}") as run:
+        run.until(lambda: "hello" in run.shown)
+        run.type("\x1b[A")
+        run.until(lambda: run.shown.endswith("many:2"))
+        run.type("\n")
+        run.until(lambda: "0\n1\n" in run.shown)
+        run.press_ctrl_c()
+        assert run.end().code == 130
+
+
+def test_message_does_not_break_a_line_that_is_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = object.__new__(TypedLines)
+    monkeypatch.setattr("readline.get_line_buffer", lambda: "half")
+    lines._is_typing = True
+    assert lines.beside("message") == "\r\x1b[Kmessage\nhalf"
+    lines._is_typing = False
+    assert lines.beside("message") == "message\n"

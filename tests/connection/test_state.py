@@ -64,6 +64,9 @@ class FakeWaiter:
     def wait(self) -> Awaitable[None]:
         raise AssertionError("nothing waits here")
 
+    def wait_until(self, at: float) -> Awaitable[None]:
+        raise AssertionError("nothing waits here")
+
 
 class FakeServer:
     """What reached the server, what it has handled, and what it has to send."""

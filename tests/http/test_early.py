@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anyio
 import pytest
 
@@ -59,7 +61,9 @@ async def test_params_that_are_too_long(kind: str) -> None:
     """The error says that nothing ran, and what to make shorter."""
     error = await error_of(kind, _ShortHeads(), params={"jwt": LONG})
     assert isinstance(error, (ConnectError, ActorError, ConfigError))
-    assert "431" in str(error) and "params" in str(error)
+    assert "431" in str(error) and "make params or headers shorter" in str(error)
+    size = re.search(r"params: ([\d,]+) bytes", str(error))
+    assert size is not None and int(size[1].replace(",", "")) >= len(LONG)
     assert "xxx" not in str(error)
 
 

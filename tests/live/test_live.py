@@ -411,7 +411,7 @@ async def test_more_events_than_are_kept(
 async def test_an_event_that_cannot_be_used() -> None:
     async with environment() as env:
 
-        class Typed(rivet_anyio.Actor, name="board"):
+        class Typed(rivet_anyio.TypedActor, name="board"):
             posted: Event[tuple[int, str]]
 
         handle = env.client.get_or_create(Typed, "k")
@@ -430,7 +430,7 @@ class Post(msgspec.Struct):
     text: str
 
 
-class TypedBoard(rivet_anyio.Actor, name="board"):
+class TypedBoard(rivet_anyio.TypedActor, name="board"):
     posted: Event[tuple[int, str]]
     other: Event[int]
 
@@ -580,7 +580,7 @@ async def test_arguments_are_checked_in_the_call() -> None:
             with pytest.raises(ValueError):
                 live(conn, read, wrong, versions=VERSIONS)
 
-        class Other(rivet_anyio.Actor, name="other"):
+        class Other(rivet_anyio.TypedActor, name="other"):
             posted: Event[int]
 
         typed = env.client.get_or_create(TypedBoard, "k")

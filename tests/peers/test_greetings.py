@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from rivet_anyio import (
-    Actor,
     ActorError,
     Client,
     ClosedError,
@@ -20,6 +19,7 @@ from rivet_anyio import (
     ProtocolError,
     Retry,
     Status,
+    TypedActor,
 )
 
 from .raw import INIT, Peer, close, play_along, serving, text
@@ -28,7 +28,7 @@ GUARD = 60
 SOON = Retry(initial=0.001, maximum=0.001)
 
 
-class Greeter(Actor, name="greeter"):
+class Greeter(TypedActor, name="greeter"):
     welcome: Event[int]
 
 

@@ -17,7 +17,16 @@ import pydantic
 import pydantic.alias_generators
 import pytest
 
-from rivet_anyio import UNDEFINED, Actor, ActorError, Client, Event, ProtocolError, Queue, action
+from rivet_anyio import (
+    UNDEFINED,
+    ActorError,
+    Client,
+    Event,
+    ProtocolError,
+    Queue,
+    TypedActor,
+    action,
+)
 from tests.servers import Server
 
 
@@ -87,7 +96,7 @@ OBJECTS: list[tuple[Any, Any]] = [
 ]
 
 
-class Probe(Actor[Author], name="probe", rename="camel"):
+class Probe(TypedActor[Author], name="probe", rename="camel"):
     changed: Event[Signed]
     listed: Event[list[Author | None]]
 
@@ -106,7 +115,7 @@ class Probe(Actor[Author], name="probe", rename="camel"):
     async def conn_params(self) -> Author: ...
 
 
-class WrongProbe(Actor, name="probe"):
+class WrongProbe(TypedActor, name="probe"):
     async def echo(self, value: Any) -> list[Author]: ...
 
 
@@ -114,7 +123,7 @@ class Start(pydantic.BaseModel):
     initial: int
 
 
-class Counter(Actor[Any, Start], name="counter", rename="camel"):
+class Counter(TypedActor[Any, Start], name="counter", rename="camel"):
     async def get_count(self) -> int: ...
 
 
@@ -122,7 +131,7 @@ class Done(pydantic.BaseModel):
     done: Signed
 
 
-class Worker(Actor, name="worker"):
+class Worker(TypedActor, name="worker"):
     jobs: Queue[Signed, Done]
 
     async def processed(self) -> list[Signed]: ...

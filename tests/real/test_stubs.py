@@ -15,7 +15,7 @@ async def test_a_running_server(server: Server, key: list[str]) -> None:
     module = ModuleType("stubs")
     exec(compile(source, "stubs.py", "exec"), vars(module))
     for name in ("counter", "chatRoom", "brokenStart"):
-        assert f'(Actor, name="{name}")' in source
+        assert f'(TypedActor, name="{name}")' in source
     assert "The server lists its name only" in source
     async with Client(server.endpoint) as client:
         counter = client.get_or_create(module.Counter, key)

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from rivet_anyio import (
-    Actor,
     ActorError,
     Client,
     ClosedError,
@@ -24,6 +23,7 @@ from rivet_anyio import (
     ProtocolError,
     Queue,
     Status,
+    TypedActor,
     action,
     event,
 )
@@ -34,7 +34,7 @@ class Start(msgspec.Struct):
     initial: int
 
 
-class Counter(Actor[Any, Start], name="counter", rename="camel"):
+class Counter(TypedActor[Any, Start], name="counter", rename="camel"):
     new_count: Event[int]
 
     async def increment(self, by: int = 1) -> int: ...
@@ -53,7 +53,7 @@ class Message(msgspec.Struct):
     text: str
 
 
-class ChatRoom(Actor[Profile], name="chatRoom", rename="camel"):
+class ChatRoom(TypedActor[Profile], name="chatRoom", rename="camel"):
     message: Event[Message]
 
     async def send_message(self, text: str) -> int: ...
@@ -85,7 +85,7 @@ class Shape(msgspec.Struct, rename="camel"):
     labels: dict[str, list[str | None]]
 
 
-class Probe(Actor, name="probe", rename="camel"):
+class Probe(TypedActor, name="probe", rename="camel"):
     shape: Event[Shape]
     pair: Event[tuple[str, int]]
     nothing: Event[tuple[()]]
@@ -107,7 +107,7 @@ class Probe(Actor, name="probe", rename="camel"):
     async def kick(self, reason: str) -> None: ...
 
 
-class WrongProbe(Actor, name="probe"):
+class WrongProbe(TypedActor, name="probe"):
     wrong: Event[int] = event(name="shape")
 
     async def echo(self, value: Any) -> list[int]: ...
@@ -117,13 +117,13 @@ class Done(msgspec.Struct):
     done: Shape
 
 
-class Worker(Actor, name="worker"):
+class Worker(TypedActor, name="worker"):
     jobs: Queue[Shape, Done]
 
     async def processed(self) -> list[Shape]: ...
 
 
-class WrongWorker(Actor, name="worker"):
+class WrongWorker(TypedActor, name="worker"):
     jobs: Queue[Shape, int]
 
 
@@ -290,7 +290,7 @@ async def test_queues(client: Client, server: Server, key: list[str]) -> None:
 
 
 async def test_http_and_sockets_of_the_actor(client: Client, key: list[str]) -> None:
-    class Web(Actor, name="web"):
+    class Web(TypedActor, name="web"):
         pass
 
     web = client.get_or_create(Web, key)

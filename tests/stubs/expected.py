@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from rivet_anyio import Actor, Event, Queue, action
+from rivet_anyio import Event, Queue, TypedActor, action
 
 # JavaScript has one kind of number.
 Number: TypeAlias = int | float
@@ -90,7 +90,7 @@ class MovedEvent(msgspec.Struct, kw_only=True):
     retry: Any
 
 
-class Counter(Actor[Any, CounterInput], name="counter", rename="camel"):
+class Counter(TypedActor[Any, CounterInput], name="counter", rename="camel"):
     new_count: Event[Number]
 
     async def increment(self, by: Number = 1) -> Number: ...
@@ -102,7 +102,7 @@ class Counter(Actor[Any, CounterInput], name="counter", rename="camel"):
     async def set_count(self, n: Number) -> Number: ...
 
 
-class ChatRoom(Actor[ChatRoomParams], name="chatRoom", rename="camel"):
+class ChatRoom(TypedActor[ChatRoomParams], name="chatRoom", rename="camel"):
     message: Event[Message]
 
     async def send_message(self, text: str) -> Number: ...
@@ -110,7 +110,7 @@ class ChatRoom(Actor[ChatRoomParams], name="chatRoom", rename="camel"):
     async def get_history(self) -> list[Message]: ...
 
 
-class Probe(Actor, name="probe"):
+class Probe(TypedActor, name="probe"):
     pair: Event[tuple[str, Number]]
     nothing: Event[tuple[()]]
 
@@ -126,14 +126,14 @@ class Probe(Actor, name="probe"):
     async def math_add(self, a: Number, b: Number) -> Number: ...
 
 
-class Worker(Actor, name="worker"):
+class Worker(TypedActor, name="worker"):
     jobs: Queue[Message, WorkerJobsResponse]
     stuck: Queue[str, Any]
 
     async def processed(self) -> list[Message]: ...
 
 
-class Shapes(Actor, name="shapes", rename="camel"):
+class Shapes(TypedActor, name="shapes", rename="camel"):
     sent: Event[Literal["a", "b"]]
     moved: Event[tuple[Number, MovedEvent]]
 

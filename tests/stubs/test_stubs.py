@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from rivet_anyio import Actor, ActorEvent, ActorQueue, ConfigError, ConnectError
+from rivet_anyio import ConfigError, ConnectError, TypedActor, TypedEvent, TypedQueue
 from rivet_anyio._typed.plain import check_type
 from rivet_anyio.stubs import stubs_from_server, stubs_from_typescript
 from tests.servers._node import node
@@ -48,20 +48,20 @@ def load(source: str, directory: Path) -> ModuleType:
     return module
 
 
-def actors_of(module: ModuleType) -> list[type[Actor]]:
+def actors_of(module: ModuleType) -> list[type[TypedActor]]:
     return [
         thing
         for thing in vars(module).values()
-        if inspect.isclass(thing) and issubclass(thing, Actor) and thing is not Actor
+        if inspect.isclass(thing) and issubclass(thing, TypedActor) and thing is not TypedActor
     ]
 
 
-def check_types(actor: type[Actor]) -> None:
+def check_types(actor: type[TypedActor]) -> None:
     for name in list(vars(actor)):
         member = getattr(actor, name)
-        if isinstance(member, ActorEvent):
+        if isinstance(member, TypedEvent):
             assert member.type is not None
-        elif isinstance(member, ActorQueue):
+        elif isinstance(member, TypedQueue):
             assert member.response is not None
         elif inspect.iscoroutinefunction(member):
             stub = inspect.unwrap(member)
@@ -107,7 +107,7 @@ def test_a_registry_without_declared_events(tmp_path: Path) -> None:
     module = load(source, tmp_path)
     assert module.ChatRoom.said.type == tuple[str, int | float]
     assert module.ChatRoom.mixed.type == int | float | str
-    assert 'class ChatRoom(Actor, name="chat-room"):' in source
+    assert 'class ChatRoom(TypedActor, name="chat-room"):' in source
     assert "async def say(self, text: str) -> None: ..." in source
 
 

@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 import anyio
 import httpx
 
-from rivet_anyio import ActorError
-from rivet_anyio.testing import Actor, ActorConnection, ActorSocket, UserError, action
+from rivet_anyio import ActorError, action
+from rivet_anyio.testing import Actor, ActorConnection, ActorSocket, UserError
 
 
 class Limits(TypedDict):

@@ -9,15 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rivet_anyio import Actor as TypedActor
-from rivet_anyio import ConfigError, Event, Queue
-from rivet_anyio import action as typed_action
+from rivet_anyio import ConfigError, Event, Queue, TypedActor, action
 from rivet_anyio.testing import (
     Actor,
     ActorConnection,
     ActorSocket,
     ContractError,
-    action,
     check_contract,
 )
 from tests.stubs import expected
@@ -32,7 +29,7 @@ class Room(TypedActor, name="room", rename="camel"):
 
     async def add(self, *numbers: int) -> int: ...
 
-    @typed_action("math.sub")
+    @action("math.sub")
     async def sub(self, a: int, b: int) -> int: ...
 
 

@@ -346,7 +346,7 @@ async def test_each_attempt_is_observed(way: str) -> None:
     assert seen == ["echo"] * 3
 
 
-class TypedProbe(rivet_anyio.Actor, name="probe"):
+class TypedProbe(rivet_anyio.TypedActor, name="probe"):
     @action(idempotent=True)
     async def echo(self, value: int) -> int: ...
 

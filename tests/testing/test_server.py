@@ -26,6 +26,7 @@ from rivet_anyio import (
     QueueResult,
     Retry,
     Status,
+    action,
 )
 from rivet_anyio.testing import (
     ActionCalled,
@@ -50,7 +51,6 @@ from rivet_anyio.testing import (
     Subscribed,
     Unsubscribed,
     UserError,
-    action,
     collect,
     run_virtual,
 )
@@ -103,10 +103,19 @@ async def test_actions(recwarn: pytest.WarningsRecorder) -> None:
 
 
 def test_actions_that_cannot_be() -> None:
-    with pytest.raises(ConfigError, match="async def"):
-        action("x")(print)  # type: ignore[type-var]
-    with pytest.raises(ConfigError, match="must not be empty"):
-        action("")
+    class Sync(Actor):
+        @action("x")  # type: ignore[type-var]
+        def plain(self) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"Sync\.plain is an action: write 'async def plain'"):
+        ActorServer({"sync": Sync})
+
+    class Repeated(Actor):
+        @action(idempotent=True)
+        async def add(self) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"Repeated\.add is called idempotent.*TypedActor"):
+        ActorServer({"repeated": Repeated})
 
     class Twice(Actor):
         async def one(self) -> None: ...

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, ConfigError, ConnectError, ConnectionLostError, Retry
+from rivet_anyio import ActorError, ConfigError, ConnectError, ConnectionLostError, Retry, action
 from rivet_anyio.testing import (
     ActionCalled,
     Actor,
@@ -23,7 +23,6 @@ from rivet_anyio.testing import (
     QueueMessage,
     UnusedFaultError,
     UserError,
-    action,
     virtual_backend,
 )
 

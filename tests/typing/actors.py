@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import pydantic
 
-from rivet_anyio import Actor, Event, Queue, action, event, queue
+from rivet_anyio import Event, Queue, TypedActor, action, event, queue
 
 
 class Job(msgspec.Struct):
@@ -29,7 +29,7 @@ class Post(pydantic.BaseModel):
     text: str
 
 
-class Counter(Actor, name="counter", rename="camel"):
+class Counter(TypedActor, name="counter", rename="camel"):
     new_count: Event[int]
     changed: Event[int | None]
     moved: ClassVar[Event[tuple[float, float]]]
@@ -53,7 +53,7 @@ class Counter(Actor, name="counter", rename="camel"):
         raise NotImplementedError
 
 
-class Room(Actor[User, Job], name="room"):
+class Room(TypedActor[User, Job], name="room"):
     message: Event[str]
     tasks: Queue[str, None]
 
@@ -64,11 +64,11 @@ class Lobby(Room, name="lobby"):
     greeted: Event[str]
 
 
-class OnlyParams(Actor[User], name="only"):
+class OnlyParams(TypedActor[User], name="only"):
     async def whoami(self) -> User: ...
 
 
-class Board(Actor[Post, list[Post]], name="board"):
+class Board(TypedActor[Post, list[Post]], name="board"):
     posted: Event[Post]
     changed: Event[Post | None]
     plain = event(Post)

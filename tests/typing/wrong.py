@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from rivet_anyio import Actor, Client, Event, EventStream, action, event, live, queue, watch
+from rivet_anyio import Client, Event, EventStream, TypedActor, action, event, live, queue, watch
 
 from .actors import Board, Counter, Job, Lobby, Post, Result, Room, User
 
@@ -99,19 +99,19 @@ async def classes(client: Client) -> None:
     client.list("counter")  # wrong
 
 
-class Collides(Actor, name="collides"):
+class Collides(TypedActor, name="collides"):
     async def resolve(self, depth: int) -> int: ...  # wrong
 
     status: Event[int]  # wrong
 
 
-class Keywords(Actor, nam="keywords"): ...  # wrong
+class Keywords(TypedActor, nam="keywords"): ...  # wrong
 
 
-class Rule(Actor, name="rule", rename="snake"): ...  # wrong
+class Rule(TypedActor, name="rule", rename="snake"): ...  # wrong
 
 
-class Declarations(Actor, name="declarations"):
+class Declarations(TypedActor, name="declarations"):
     count = event("int")  # wrong
     jobs = queue(5)  # wrong
 

@@ -246,14 +246,14 @@ async def test_a_source_that_fails_later_delivers_what_it_has() -> None:
             assert isinstance(failed.error, ActorError) and failed.error.code == "not_found"
 
 
-class Ticking(rivet_anyio.Actor, name="ticker"):
+class Ticking(rivet_anyio.TypedActor, name="ticker"):
     tick: Event[int]
     tock: Event[str]
 
     async def emit(self, name: str, value: Any) -> None: ...
 
 
-class Other(rivet_anyio.Actor, name="other"):
+class Other(rivet_anyio.TypedActor, name="other"):
     tick: Event[int]
 
 

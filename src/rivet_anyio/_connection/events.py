@@ -11,12 +11,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+)
 
 import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
-from anyio.streams.memory import MemoryObjectStreamStatistics
 
 from .._checks import check_choice, check_name, check_size
 from .._convert import Converter, Misfit, converter_for
@@ -24,6 +33,9 @@ from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolEr
 from .._io.stream import current_backend
 from .._io.waiting import Signal
 from .._log import logger
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectStreamStatistics
 
 __all__ = [
     "EventBuffer",
@@ -345,6 +357,8 @@ class EventBuffer:
 
     def statistics(self, is_closed: bool) -> MemoryObjectStreamStatistics:
         """As `EventStream.statistics`."""
+        from anyio.streams.memory import MemoryObjectStreamStatistics
+
         return MemoryObjectStreamStatistics(
             current_buffer_used=len(self.items),
             max_buffer_size=self._buffer_size,

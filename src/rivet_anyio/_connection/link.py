@@ -29,7 +29,7 @@ from .._retry import Retry
 from .._types import GetParams
 from .._websocket.connection import WebSocketConnection
 from .._websocket.frames import RFC6455Framer
-from .._websocket.framing import Close
+from .._websocket.framing import TOO_BIG, Close
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import codec_for
 from ..protocol.lifecycle import (
@@ -228,6 +228,7 @@ class Link:
         _ = self.core.http  # raises outside the client's block
         assert self.core.backend is not None
         self._backend = self.core.backend
+        self._entered_by = anyio.get_current_task().id
         for function in (StatusStream.receive, call_action):
             without_interrupts(function)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
@@ -248,7 +249,16 @@ class Link:
     async def leave(self, exc_type: type[BaseException] | None) -> None:
         """End; the closing handshake takes `close_timeout` at most."""
         check_loop(self._backend, "this connection")
-        await self._leave(close_seconds(self._close_timeout, exc_type))
+        try:
+            await self._leave(close_seconds(self._close_timeout, exc_type))
+        except RuntimeError as error:
+            if anyio.get_current_task().id == self._entered_by:
+                raise
+            raise RuntimeError(
+                "the connection's block was left by another task than the one that entered it; "
+                "to keep a connection over cells of a notebook or over fixtures, open it behind "
+                "a portal: anyio.from_thread.start_blocking_portal"
+            ) from error
 
     async def _leave(self, seconds: float) -> None:
         try:
@@ -395,6 +405,12 @@ class Link:
             self.core.sockets.discard(socket)
             self.socket = None
             del receiver.socket  # a cycle would keep it until the next collection
+        if socket.fault == TOO_BIG:
+            logger.warning(
+                "actor %r sent %s. Each such message ends the connection, and is lost",
+                self._target.name,
+                end,
+            )
         lasted = anyio.current_time() - began
         is_open = session.init is not None
         if is_open:

@@ -6,13 +6,16 @@ import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint
-from anyio.streams.memory import MemoryObjectStreamStatistics
 
 from .._errors import ClosedError
 from .._io.waiting import Signal
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectStreamStatistics
 
 __all__ = ["Status", "StatusChange", "StatusStream"]
 
@@ -109,6 +112,8 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
 
     def statistics(self) -> MemoryObjectStreamStatistics:
         """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`."""
+        from anyio.streams.memory import MemoryObjectStreamStatistics
+
         return MemoryObjectStreamStatistics(
             current_buffer_used=len(self._changes),
             max_buffer_size=_BUFFER_SIZE,

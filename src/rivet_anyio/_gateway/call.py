@@ -48,7 +48,7 @@ class Failed(msgspec.Struct, Generic[T], frozen=True):
     answer: T | None = None
 
 
-def failed(answer: HttpAnswer, server: Server) -> Failed[Any]:
+def failed(answer: HttpAnswer, server: Server, params: str | None) -> Failed[Any]:
     """The error in an answer to an action or to a message for a queue.
 
     Raises:
@@ -56,7 +56,7 @@ def failed(answer: HttpAnswer, server: Server) -> Failed[Any]:
     """
     headers = answer.headers
     return Failed(
-        call_error(answer, server.codec),
+        call_error(answer, server.codec, params),
         is_from_gateway(server, headers),
         retry_after=retry_after(headers),
     )

@@ -71,7 +71,7 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     raise ProtocolError(f"HTTP {answer.status} without a readable error: {quote(answer.body)}")
 
 
-def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
+def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = None) -> ActorError:
     """As `error_of`, for an answer that a proxy may have given in place of the server.
 
     Raises:
@@ -86,9 +86,10 @@ def call_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
         if answer.status == 407:
             raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
         if answer.status == 431:
+            size = f" (params: {len(params):,} bytes)" if params is not None else ""
             raise ConnectError(
-                "HTTP 431: the head of the request is too long for the server, and nothing ran; "
-                "make params or headers shorter",
+                f"HTTP 431: the head of the request is too long for the server{size}, and nothing "
+                "ran; make params or headers shorter",
                 status=431,
             ) from None
         if answer.status == 413:

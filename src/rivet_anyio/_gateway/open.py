@@ -24,7 +24,7 @@ from .errors import error_of
 from .resolve import Target
 from .server import Server
 
-__all__ = ["OpenSocket", "ParamsFailed", "UpgradeRefused", "dial", "open_socket"]
+__all__ = ["OpenSocket", "ParamsFailed", "UpgradeRefused", "ask_params", "dial", "open_socket"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -103,7 +103,10 @@ async def dial(
     observed = nullcontext(_NO_CONTEXT) if observer is None else observer.current()
     with observed as context, CancelScope(deadline=deadline):
         if get_params is not None:
-            params = await _ask(get_params)
+            try:
+                params = await ask_params(get_params)
+            except Exception as exc:
+                raise ParamsFailed(exc) from exc
         header = params_json(params)
         try:
             server = await core.server_of_attempt(math.inf)
@@ -118,12 +121,10 @@ async def dial(
     raise ConnectError("the connection could not be opened in time: connect_timeout is over")
 
 
-async def _ask(get_params: GetParams) -> Any:
-    try:
-        with foreign_cancellation(ConnectError("get_params was cancelled from outside")):
-            return await get_params()
-    except Exception as exc:
-        raise ParamsFailed(exc) from exc
+async def ask_params(get_params: GetParams) -> Any:
+    """What `get_params` returns; raises what it raises."""
+    with foreign_cancellation(ConnectError("get_params was cancelled from outside")):
+        return await get_params()
 
 
 async def open_socket(
@@ -170,7 +171,7 @@ async def open_socket(
         has_secret=in_path is not None,
     )
     if answer.stream is None:
-        raise _refusal(answer, server)
+        raise _refusal(answer, server, 0 if params is None else len(offered[-1]))
     try:
         selected = check_accepted(answer.headers, key, [offered[0], *offers])
     except ProtocolError:
@@ -180,9 +181,9 @@ async def open_socket(
     return OpenSocket(answer.stream, server, actor_id, answer.ended, selected)
 
 
-def _refusal(answer: Upgraded, server: Server) -> RivetError:
+def _refusal(answer: Upgraded, server: Server, params_size: int) -> RivetError:
     """The error that an answer means which is not a 101."""
-    text = refusal_text(answer.status, answer.version, answer.headers, answer.body)
+    text = refusal_text(answer.status, answer.version, answer.headers, answer.body, params_size)
     seconds = retry_after(answer.headers)
     try:
         error = error_of(HttpAnswer(answer.status, answer.headers, answer.body), server.codec)

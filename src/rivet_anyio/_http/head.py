@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
-
-import h11
+from typing import TYPE_CHECKING, Literal
 
 from .headers import FORBIDDEN, MAX_FIELDS, MAX_HEAD, Head, Headers
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["HeadReader"]
 
@@ -28,6 +29,8 @@ class HeadReader:
     __slots__ = ("_h11", "_pending", "error")
 
     def __init__(self, method: str) -> None:
+        import h11  # slow to import, and most answers are read without it
+
         self.error: str | None = None
         self._pending = b""
         # h11 need not know more of the request than its method, and that a 101 may come.
@@ -66,6 +69,8 @@ class HeadReader:
         return None if head is None else (head, data[end + 4 :])
 
     def _parse(self, text: bytes) -> Head | None:
+        import h11
+
         try:
             self._h11.receive_data(text)
             event = self._h11.next_event()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import msgspec
@@ -258,6 +257,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _timestamp(date: str) -> float | None:
     """An HTTP-date as seconds since 1970, None for anything else."""
+    from email.utils import parsedate_to_datetime
+
     try:
         parsed = parsedate_to_datetime(date)
         return parsed.replace(tzinfo=parsed.tzinfo or dt.UTC).timestamp()

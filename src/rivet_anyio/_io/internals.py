@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -31,6 +30,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 @cache
 def warn_once(library: str, name: str, consequence: str) -> None:
     """Log, once, that something is missing."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         release = version(library)
     except PackageNotFoundError:

@@ -206,6 +206,7 @@ def check_loop(backend: Backend, what: str) -> None:
     if not backend.runs_here():
         raise RuntimeError(
             f"{what} belongs to another event loop or thread: use it only in the event loop where "
-            "'async with' entered it. Make a Client for each event loop; another thread calls into "
-            "this one by anyio.from_thread.run"
+            "'async with' entered it, while that runs. Make a Client for each event loop; other "
+            "threads, and cells of a notebook without 'await', call into it by a portal of "
+            "anyio.from_thread"
         )

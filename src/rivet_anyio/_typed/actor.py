@@ -32,9 +32,9 @@ from .._types import NOT_GIVEN, GetParams, QueueResult
 from .declare import declare_members, declare_types
 from .members import (
     Action,
-    ActorEvent,
-    ActorQueue,
     Rename,
+    TypedEvent,
+    TypedQueue,
 )
 from .plain import Plain
 
@@ -56,7 +56,7 @@ else:
     Params = TypeVar("Params")
     Input = TypeVar("Input")
 
-__all__ = ["RESERVED", "Actor", "Interface"]
+__all__ = ["RESERVED", "Interface", "TypedActor"]
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -70,7 +70,7 @@ Input_contra = TypeVar("Input_contra", contravariant=True)
 
 
 class Interface(Protocol[A_co, Params_contra, Input_contra]):
-    """What a subclass of `Actor` is to a client: the class itself, with its types to be inferred.
+    """What a subclass of `TypedActor` is to a client: the class, with its types to be inferred.
 
     A plain ``type[A]`` would say nothing of the types of params and input.
     """
@@ -88,14 +88,14 @@ class Interface(Protocol[A_co, Params_contra, Input_contra]):
     def _over(self, handle: ActorHandle) -> A_co: ...
 
 
-class Actor(Generic[Params, Input]):
+class TypedActor(Generic[Params, Input]):
     """Describes an actor to type checkers, and is the typed handle and connection to it.
 
     A subclass has one ``async def`` stub for each action and one `Event` or `Queue` attribute for
-    each event and queue: see docs/guide/typed.md. ``Actor[Params, Input]`` also names the types of
-    connection params and of the actor's input. `Client.get_or_create` and its siblings take the
-    class and return an instance. Arguments, params, inputs and messages are checked and become
-    plain values by msgspec; results, events and responses are converted to their types.
+    each event and queue: see docs/guide/typed.md. ``TypedActor[Params, Input]`` also names the
+    types of connection params and of the actor's input. `Client.get_or_create` and its siblings
+    take the class and return an instance. Arguments, params, inputs and messages are checked and
+    become plain values by msgspec; results, events and responses are converted to their types.
 
     Keywords of the class statement:
 
@@ -113,14 +113,14 @@ class Actor(Generic[Params, Input]):
     _rivet_name: ClassVar[str | None] = None
     _rivet_rename: ClassVar[Rename | None] = None
     _rivet_names: ClassVar[Mapping[tuple[str, str], str]] = {}
-    _rivet_params: ClassVar[Plain] = Plain(Any, "Actor")
-    _rivet_input: ClassVar[Plain] = Plain(Any, "Actor")
+    _rivet_params: ClassVar[Plain] = Plain(Any, "TypedActor")
+    _rivet_input: ClassVar[Plain] = Plain(Any, "TypedActor")
 
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, types: Any) -> Any:
             given = types if isinstance(types, tuple) else (types,)
-            if cls is Actor and len(given) == 1:
+            if cls is TypedActor and len(given) == 1:
                 given = (*given, Any)
             return super().__class_getitem__(given)
 
@@ -144,7 +144,7 @@ class Actor(Generic[Params, Input]):
             cls._rivet_name = check_name("actor", name)
         if rename is not None:
             cls._rivet_rename = rename
-        declare_types(cls, Actor)
+        declare_types(cls, TypedActor)
         declare_members(cls, RESERVED)
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Actor(Generic[Params, Input]):
         if cls._rivet_name is None:
             raise TypeError(
                 f"{cls.__qualname__} does not say which actor it describes: "
-                f'class {cls.__name__}(Actor, name="...")'
+                f'class {cls.__name__}(TypedActor, name="...")'
             )
         return cls._rivet_name
 
@@ -234,18 +234,18 @@ class Actor(Generic[Params, Input]):
         caller = self._connection or self._handle
         return await caller.action(name, *args, type=type, retry_for=retry_for)
 
-    async def send(self, queue: ActorQueue[Self, T, Any], body: T) -> None:
+    async def send(self, queue: TypedQueue[Self, T, Any], body: T) -> None:
         """Put a message into one of the actor's queues, as `ActorHandle.send`.
 
         Args:
             queue: The queue, as ``Worker.jobs``.
             body: The message.
         """
-        self._check_member(queue, ActorQueue)
+        self._check_member(queue, TypedQueue)
         await self._handle.send(queue.server_name, queue.plain(body, self.name))
 
     async def send_and_wait(
-        self, queue: ActorQueue[Self, T, R], body: T, *, timeout: float | None = None
+        self, queue: TypedQueue[Self, T, R], body: T, *, timeout: float | None = None
     ) -> QueueResult[R | None]:
         """Put a message into a queue and wait for its response, as `ActorHandle.send_and_wait`.
 
@@ -257,7 +257,7 @@ class Actor(Generic[Params, Input]):
         Returns:
             The status, and the response where there is one.
         """
-        self._check_member(queue, ActorQueue)
+        self._check_member(queue, TypedQueue)
         plain = queue.plain(body, self.name)
         result = await self._handle.send_and_wait(queue.server_name, plain, timeout=timeout)
         if result.response is None:
@@ -368,7 +368,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: ActorEvent[Self, T],
+        event: TypedEvent[Self, T],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -378,7 +378,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: ActorEvent[Self, T],
+        event: TypedEvent[Self, T],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -388,7 +388,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2]],
+        event: tuple[TypedEvent[Self, T1], TypedEvent[Self, T2]],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -398,7 +398,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2]],
+        event: tuple[TypedEvent[Self, T1], TypedEvent[Self, T2]],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -408,7 +408,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3]],
+        event: tuple[TypedEvent[Self, T1], TypedEvent[Self, T2], TypedEvent[Self, T3]],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -418,7 +418,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3]],
+        event: tuple[TypedEvent[Self, T1], TypedEvent[Self, T2], TypedEvent[Self, T3]],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -429,7 +429,7 @@ class Actor(Generic[Params, Input]):
     def events(
         self,
         event: tuple[
-            ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3], ActorEvent[Self, T4]
+            TypedEvent[Self, T1], TypedEvent[Self, T2], TypedEvent[Self, T3], TypedEvent[Self, T4]
         ],
         *,
         buffer_size: int = ...,
@@ -441,7 +441,7 @@ class Actor(Generic[Params, Input]):
     def events(
         self,
         event: tuple[
-            ActorEvent[Self, T1], ActorEvent[Self, T2], ActorEvent[Self, T3], ActorEvent[Self, T4]
+            TypedEvent[Self, T1], TypedEvent[Self, T2], TypedEvent[Self, T3], TypedEvent[Self, T4]
         ],
         *,
         buffer_size: int = ...,
@@ -452,7 +452,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, Any], ...],
+        event: tuple[TypedEvent[Self, Any], ...],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -462,7 +462,7 @@ class Actor(Generic[Params, Input]):
     @overload
     def events(
         self,
-        event: tuple[ActorEvent[Self, Any], ...],
+        event: tuple[TypedEvent[Self, Any], ...],
         *,
         buffer_size: int = ...,
         overflow: Overflow = ...,
@@ -471,7 +471,7 @@ class Actor(Generic[Params, Input]):
 
     def events(
         self,
-        event: ActorEvent[Any, Any] | tuple[ActorEvent[Any, Any], ...],
+        event: TypedEvent[Any, Any] | tuple[TypedEvent[Any, Any], ...],
         *,
         buffer_size: int = 1024,
         overflow: Overflow = "raise",
@@ -493,7 +493,7 @@ class Actor(Generic[Params, Input]):
         """
         events = event if isinstance(event, tuple) else (event,)
         for one in events:
-            self._check_member(one, ActorEvent)
+            self._check_member(one, TypedEvent)
         if len(set(events)) < len(events):
             raise ValueError(f"an event is named twice in {events}")
         types = {one.server_name: one.type for one in events}
@@ -506,7 +506,7 @@ class Actor(Generic[Params, Input]):
             of_actor=f" of actor {self.name!r}",
         )
 
-    async def next_event(self, event: ActorEvent[Self, T]) -> T:
+    async def next_event(self, event: TypedEvent[Self, T]) -> T:
         """Wait for one event, subscribed for just as long. Errors as `Connection.next_event`.
 
         Cancellation: safe.
@@ -541,11 +541,11 @@ class Actor(Generic[Params, Input]):
 
     def _check_member(self, member: Any, kind: type[Any]) -> None:
         if not isinstance(member, kind) or not issubclass(type(self), member.owner):
-            name = "event" if kind is ActorEvent else "queue"
+            name = "event" if kind is TypedEvent else "queue"
             raise TypeError(
                 f"{member!r} is no {name} of {type(self).__qualname__}: "
                 f"give an attribute of the class that is declared as {kind.__name__[5:]}[...]"
             )
 
 
-RESERVED = frozenset(name for name in dir(Actor) if not name.startswith("_"))
+RESERVED = frozenset(name for name in dir(TypedActor) if not name.startswith("_"))

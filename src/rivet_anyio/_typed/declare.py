@@ -16,7 +16,7 @@ __all__ = ["declare_members", "declare_types"]
 
 
 def declare_types(cls: type[Any], actor: type[Any]) -> None:
-    """Take params and input from ``Actor[Params, Input]`` among the bases."""
+    """Take params and input from ``TypedActor[Params, Input]`` among the bases."""
     for base in cls.__dict__.get("__orig_bases__", ()):
         if get_origin(base) is actor:
             params, input = get_args(base)

@@ -37,12 +37,14 @@ else:
     from typing import TypeVar
 
 __all__ = [
+    "RETRY_FOR",
+    "SERVER_NAME",
     "Action",
-    "ActorEvent",
-    "ActorQueue",
     "Event",
     "Queue",
     "Rename",
+    "TypedEvent",
+    "TypedQueue",
     "action",
     "check_now",
     "event",
@@ -67,8 +69,8 @@ Rename = (
 )
 """As msgspec's ``rename``: ``"camel"`` and others, a function, or a mapping."""
 
-_SERVER_NAME = "__rivet_name__"
-_RETRY_FOR = "__rivet_retry_for__"
+SERVER_NAME = "__rivet_name__"
+RETRY_FOR = "__rivet_retry_for__"
 _RETRY_SECONDS = 30.0
 
 
@@ -117,7 +119,7 @@ class Action:
     def __init__(self, owner: type[Any], function: Callable[..., Any], server_name: str) -> None:
         self.name = function.__name__
         self.server_name = server_name
-        self.retry_for: float | None = getattr(function, _RETRY_FOR, None)
+        self.retry_for: float | None = getattr(function, RETRY_FOR, None)
         self.place = f"{owner.__qualname__}.{self.name}"
         self._function = function
         parameters = list(inspect.signature(function).parameters.values())
@@ -209,8 +211,8 @@ class Action:
         return f"argument {parameter} of action {self.server_name!r} of actor {actor!r}"
 
 
-class ActorEvent(Generic[Owner_contra, T_co]):
-    """An event of a typed actor, as ``Counter.new_count``; `Actor.events` takes it.
+class TypedEvent(Generic[Owner_contra, T_co]):
+    """An event of a typed actor, as ``Counter.new_count``; `TypedActor.events` takes it.
 
     Attributes:
         owner: The class that declares it.
@@ -245,8 +247,8 @@ class ActorEvent(Generic[Owner_contra, T_co]):
         return f"<event {self.owner.__qualname__}.{self.name}>"
 
 
-class ActorQueue(Generic[Owner_contra, Body_contra, R_co]):
-    """A queue of a typed actor, as ``Worker.jobs``; `Actor.send` takes it.
+class TypedQueue(Generic[Owner_contra, Body_contra, R_co]):
+    """A queue of a typed actor, as ``Worker.jobs``; `TypedActor.send` takes it.
 
     Attributes:
         owner: The class that declares it.
@@ -311,7 +313,7 @@ class Event(Generic[T_co]):
     """Declares an event in a typed actor's class: ``new_count: Event[int]``.
 
     The parameter is the type of the event's argument; of several arguments, a tuple. On the class
-    and on its instances the attribute is an `ActorEvent`.
+    and on its instances the attribute is a `TypedEvent`.
     """
 
     def __init__(self, type: Any = NOT_GIVEN, name: str | None = None) -> None:
@@ -319,15 +321,15 @@ class Event(Generic[T_co]):
             name = check_name("event", name)
         self._type = type
         self._name = name
-        self._event: ActorEvent[Any, T_co] | None = None
+        self._event: TypedEvent[Any, T_co] | None = None
 
     def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
         """Make it the event of this class and name; returns the server's name."""
         server_name = self._name or renamed(name, rename)
-        self._event = ActorEvent(owner, name, server_name, self._type)
+        self._event = TypedEvent(owner, name, server_name, self._type)
         return server_name
 
-    def __get__(self, instance: object, owner: type[Owner]) -> ActorEvent[Owner, T_co]:
+    def __get__(self, instance: object, owner: type[Owner]) -> TypedEvent[Owner, T_co]:
         assert self._event is not None
         return self._event
 
@@ -336,7 +338,7 @@ class Queue(Generic[Body_contra, R_co]):
     """Declares a queue in a typed actor's class: ``jobs: Queue[Job, Result]``.
 
     The parameters are the types of messages and of what they are completed with. On the class and
-    on its instances the attribute is an `ActorQueue`.
+    on its instances the attribute is a `TypedQueue`.
     """
 
     def __init__(
@@ -346,15 +348,15 @@ class Queue(Generic[Body_contra, R_co]):
             name = check_name("queue", name)
         self._types = (body, response)
         self._name = name
-        self._queue: ActorQueue[Any, Body_contra, R_co] | None = None
+        self._queue: TypedQueue[Any, Body_contra, R_co] | None = None
 
     def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
         """Make it the queue of this class and name; returns the server's name."""
         server_name = self._name or renamed(name, rename)
-        self._queue = ActorQueue(owner, name, server_name, *self._types)
+        self._queue = TypedQueue(owner, name, server_name, *self._types)
         return server_name
 
-    def __get__(self, instance: object, owner: type[Owner]) -> ActorQueue[Owner, Body_contra, R_co]:
+    def __get__(self, instance: object, owner: type[Owner]) -> TypedQueue[Owner, Body_contra, R_co]:
         assert self._queue is not None
         return self._queue
 
@@ -405,7 +407,10 @@ def queue(body: Any = NOT_GIVEN, response: Any = Any, /, *, name: str | None = N
 def action(
     name: str | None = None, /, *, idempotent: bool = False, retry_for: float | None = None
 ) -> Callable[[Stub], Stub]:
-    """Say more of an action than its stub does: ``@action("math.add")`` above its ``async def``.
+    """Say more of an action than its ``async def`` does: ``@action("math.add")`` above it.
+
+    In the class of a `TypedActor`, or of an actor of `rivet_anyio.testing`, which takes the name
+    alone.
 
     Args:
         name: Its name at the server, where the class's ``rename`` does not give it.
@@ -427,9 +432,9 @@ def action(
 
     def mark(stub: Stub) -> Stub:
         if name is not None:
-            setattr(stub, _SERVER_NAME, name)
+            setattr(stub, SERVER_NAME, name)
         if idempotent:
-            setattr(stub, _RETRY_FOR, _RETRY_SECONDS if retry_for is None else retry_for)
+            setattr(stub, RETRY_FOR, _RETRY_SECONDS if retry_for is None else retry_for)
         return stub
 
     return mark
@@ -437,7 +442,7 @@ def action(
 
 def server_name_of(stub: Callable[..., Any], rename: Rename | None) -> str:
     """An action's name at the server."""
-    given: str | None = getattr(stub, _SERVER_NAME, None)
+    given: str | None = getattr(stub, SERVER_NAME, None)
     return given or renamed(stub.__name__, rename)
 
 

@@ -91,6 +91,7 @@ class WebSocketConnection:
     Attributes:
         state: See the module.
         end: Why it ended: the peer's close frame, or an error. None until that is known.
+        fault: The close code of the first `fail`.
         last_message: When the last message came that the sink has taken.
         keepalive: When bytes came.
 
@@ -136,6 +137,7 @@ class WebSocketConnection:
         self._is_retired = False
         self._control: list[Ping | Pong] = []
         self._close_frame: Close | None = None
+        self.fault: int | None = None
         self._close_sent = False
         self._rest: _Batch | None = None
         self._written = 0
@@ -224,6 +226,7 @@ class WebSocketConnection:
 
     def fail(self, error: RivetError, code: int = 1000) -> None:
         """End because of this error; a close frame is the last that leaves, if it can."""
+        self.fault = self.fault or code
         self._finish(error)
         self.close(code, "", seconds=CLOSE_FRAME_SECONDS)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from itertools import chain
 
-from .framing import Close, Frame, FramingError, Ping, Pong
+from .framing import TOO_BIG, Close, Frame, FramingError, Ping, Pong
 from .masking import fastest_mask
 
 __all__ = ["RFC6455Framer"]
@@ -30,7 +30,6 @@ _MAX_CONTROL = 125
 _NO_CODE = 1005
 _PROTOCOL_ERROR = 1002
 _NOT_UTF8 = 1007
-_TOO_BIG = 1009
 _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
 _BATCH_BYTES = 16 * 1024
@@ -198,7 +197,7 @@ class RFC6455Framer:
             raise FramingError(
                 f"a message of more than {self._max_message_size} bytes: "
                 "raise max_message_size to accept it",
-                _TOO_BIG,
+                TOO_BIG,
             )
         self._size += length
         self._is_last = bool(first & _FIN)

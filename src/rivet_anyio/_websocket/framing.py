@@ -7,7 +7,10 @@ from typing import NamedTuple, Protocol
 
 from .._errors import ProtocolError
 
-__all__ = ["Close", "Frame", "Framer", "FramingError", "Ping", "Pong"]
+__all__ = ["TOO_BIG", "Close", "Frame", "Framer", "FramingError", "Ping", "Pong"]
+
+TOO_BIG = 1009
+"""The close code for a message that is too long. (RFC 6455, section 7.4.1)"""
 
 
 class Ping(NamedTuple):

@@ -65,8 +65,10 @@ def check_accepted(headers: Mapping[str, str], key: str, subprotocols: Sequence[
     return selected
 
 
-def refusal_text(status: int, version: str, headers: Mapping[str, str], body: bytes) -> str:
-    """What an answer says that is not a 101."""
+def refusal_text(
+    status: int, version: str, headers: Mapping[str, str], body: bytes, params_size: int = 0
+) -> str:
+    """What an answer says that is not a 101; `params_size` are the bytes that params took."""
     text = f"the server answered the WebSocket handshake with HTTP {status}"
     if 300 <= status < 400:
         # Its path may be the path that was asked for, with a token in it.
@@ -75,7 +77,8 @@ def refusal_text(status: int, version: str, headers: Mapping[str, str], body: by
     elif 200 <= status < 300:
         text += ": it, or a proxy before it, does not know WebSockets here"
     elif status == 431:
-        text += ": the request's head is too long for it; make params or headers shorter"
+        size = f" (params: {params_size:,} bytes)" if params_size else ""
+        text += f": the request's head is too long for it{size}; make params or headers shorter"
     elif body:
         text += f": {body[:200]!r}"
     if version.startswith("HTTP/2"):

@@ -11,8 +11,9 @@ import click
 from ._app import execute
 from ._arguments import VALUE, ArgumentsCommand, Place, read_values
 from ._exit import Exit, Quit
-from ._options import Common, Target, common_options, target_options
-from ._output import Output, printable
+from ._options import Common, Target, common_options, complete_name, target_options
+from ._output import Output
+from ._stderr import printable
 
 if TYPE_CHECKING:
     from .._management import Management
@@ -49,7 +50,7 @@ def resolve_command(common: Common, target: Target) -> None:
             actor_id = await target.handle(client).resolve()
         await _print_id(output, target.place, actor_id)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 @click.command(
@@ -89,11 +90,12 @@ def create_command(
             actor_id = await handle.resolve()
         await _print_id(output, place, actor_id)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 @click.command(
     "list",
+    cls=ArgumentsCommand,
     short_help="List actor names, or the actors of a name.",
     epilog="""\b
 Examples:
@@ -101,7 +103,7 @@ Examples:
   rivet-anyio list counter
   rivet-anyio list counter --destroyed -o json | jq -r .actor_id""",
 )
-@click.argument("name", metavar="NAME", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_name)
 @click.option("--destroyed", is_flag=True, help="Also those that were destroyed.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="At most so many.")
 @common_options
@@ -133,6 +135,7 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
 
 @click.command(
     "names",
+    cls=ArgumentsCommand,
     short_help="List the names of actors.",
     epilog="""\b
 Examples:
@@ -207,7 +210,7 @@ def _change(
             await change(Management(client), actor_id)
         await _print_id(output, target.place, actor_id)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._json import json_text, parse_json
+from ._json import parse_json
 
-__all__ = ["JSON", "VALUE", "ArgumentsCommand", "Place", "Seconds", "parse_place", "read_values"]
+__all__ = [
+    "JSON",
+    "VALUE",
+    "WAIT_OPTION",
+    "ArgumentsCommand",
+    "Place",
+    "Seconds",
+    "json_fault",
+    "parse_place",
+    "read_values",
+    "with_seconds",
+]
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|Infinity)")
 _PARTS = re.compile(r"(?:\\.|[^/])+|/", re.DOTALL)
+_NUMBER = re.compile(r"[\d.]+")
+WAIT_OPTION = "--wait-for-server"
+_WAIT_SECONDS = 60
+_BEGINS_JSON = ("{", "[", '"')
 _SHIELD = "\0"
 """In front of an argument that looks like an option; no argument of a program has it."""
 
@@ -32,7 +48,23 @@ class ArgumentsCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line, with negative numbers out of click's sight."""
         shielded = [_SHIELD + arg if _NEGATIVE.match(arg) else arg for arg in args]
-        return super().parse_args(ctx, shielded)
+        return super().parse_args(ctx, with_seconds(shielded))
+
+
+def with_seconds(args: list[str]) -> list[str]:
+    """A command line on which ``--wait-for-server`` has its seconds.
+
+    A word behind it is its own only if it is a number: an actor may stand there.
+    """
+    found: list[str] = []
+    for index, arg in enumerate(args):
+        if arg == "--":
+            return found + args[index:]
+        following = args[index + 1] if index + 1 < len(args) else ""
+        if arg == WAIT_OPTION and not _NUMBER.fullmatch(following):
+            arg = f"{WAIT_OPTION}={_WAIT_SECONDS}"
+        found.append(arg)
+    return found
 
 
 class _Value(_TextType):
@@ -57,7 +89,7 @@ class _Json(_AnyType):
         try:
             return parse_json(value.removeprefix(_SHIELD))
         except ValueError as exc:
-            self.fail(f"not JSON: {_reason(exc)}", param, ctx)
+            self.fail(f"not JSON: {json_fault(exc)}", param, ctx)
 
 
 class Seconds(_FloatType):
@@ -83,33 +115,42 @@ VALUE = _Value()
 JSON = _Json()
 
 
-def read_values(texts: tuple[str, ...], *, strings: bool, strict: bool) -> list[Any]:
+def read_values(
+    texts: tuple[str, ...], *, strings: bool, strict: bool, hint: str = "--string (-s) sends text"
+) -> list[Any]:
     """Arguments as values: one that is JSON is that, any other is a string.
 
     Args:
         texts: The arguments.
         strings: Take every one for a string.
         strict: Refuse one that is not JSON.
+        hint: How to send text that looks like JSON.
 
     Raises:
-        click.UsageError: with `strict`, or when both are asked for.
+        click.UsageError: for one that begins as JSON does and is not; with `strict`, for any that
+            is not; or when both are asked for.
     """
     if strings and strict:
         raise click.UsageError("--string and --json exclude each other")
-    return list(texts) if strings else [_read(text, strict) for text in texts]
+    return list(texts) if strings else [_read(text, strict, hint) for text in texts]
 
 
-def _read(text: str, strict: bool) -> Any:
+def _read(text: str, strict: bool, hint: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as exc:
-        if strict:
-            raise click.UsageError(f"{json_text(text)} is not JSON: {_reason(exc)}") from None
+        if strict or text.lstrip().startswith(_BEGINS_JSON):
+            shown = text if len(text) <= 60 else f"{text[:60]}..."
+            raise click.UsageError(f"{shown!r} is not JSON: {json_fault(exc)}; {hint}") from None
         return text
 
 
-def _reason(exc: ValueError) -> str:
-    return str(getattr(exc, "msg", exc))
+def json_fault(exc: ValueError) -> str:
+    """What is wrong with a JSON document, and where; the document itself may be secret."""
+    if not isinstance(exc, json.JSONDecodeError):
+        return str(exc)
+    where = f"column {exc.colno}" if exc.lineno == 1 else f"line {exc.lineno}, column {exc.colno}"
+    return f"{exc.msg[0].lower()}{exc.msg[1:]} at {where}"
 
 
 @dataclass(frozen=True, slots=True)

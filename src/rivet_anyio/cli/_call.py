@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, read_values
+from ._arguments import VALUE, ArgumentsCommand, json_fault, read_values
 from ._input import read_text
 from ._limits import limit
 from ._options import Common, Target, common_options, seconds_option, target_options
@@ -52,7 +52,8 @@ def call_command(
 ) -> None:
     """Call an action of an actor and print its result.
 
-    An argument that is JSON is that value; any other is a string.
+    An argument that is JSON is that value; any other is a string. One that begins with {, [ or "
+    and is not JSON is refused, unless --string is given.
     """
     if args and args_from is not None:
         raise click.UsageError("arguments and --args-from exclude each other")
@@ -65,7 +66,7 @@ def call_command(
                 result = await target.handle(client).action(action, *given)
         await output.value(result, raw=True)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 async def _read_array(name: str) -> list[Any]:
@@ -75,7 +76,7 @@ async def _read_array(name: str) -> list[Any]:
     try:
         found = parse_json(text)
     except ValueError as exc:
-        raise click.UsageError(f"--args-from: not JSON: {exc}") from None
+        raise click.UsageError(f"--args-from: not JSON: {json_fault(exc)}") from None
     if not isinstance(found, list):
         raise click.UsageError("--args-from: the JSON is not an array")
     return found

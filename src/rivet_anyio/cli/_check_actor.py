@@ -7,14 +7,16 @@ import anyio
 from .._actions import ActionCaller
 from .._errors import ActorError, RivetError
 from ..protocol.dialect import Encoding
+from ._advice import find_alike
 from ._findings import Findings
 from ._options import Common, Target
 
-__all__ = ["check_actor"]
+__all__ = ["NO_ACTION", "UNKNOWN", "check_actor"]
 
 _ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
-_UNKNOWN = (("actor", "action_not_found"), ("action", "not_found"))
-_NO_ACTION = "rivet-anyio doctor asks for an action that does not exist"
+UNKNOWN = (("actor", "action_not_found"), ("action", "not_found"))
+"""What servers answer to `NO_ACTION`."""
+NO_ACTION = "rivet-anyio asks for an action that does not exist"
 
 
 async def check_actor(
@@ -36,10 +38,12 @@ async def check_actor(
     except ActorError as error:
         if (error.group, error.code) != ("actor", "not_found"):
             await findings.stop("actor", str(error), "Look into the server's log.")
+        alike = await find_alike(common, target.place, creates=False)
         await findings.stop(
             "actor",
-            f"there is no actor {target.place}",
-            f"--create creates it; 'rivet-anyio list {target.place.name}' shows which there are.",
+            f"there is no actor {target.place}{f': {alike}' if alike else ''}",
+            f"Correct it ('rivet-anyio list {target.place.name}' shows which there are), or add "
+            "--create to create it.",
         )
     else:
         await findings.ok("actor", f"{target.place} is {actor_id}")
@@ -84,8 +88,8 @@ async def _time(caller: ActionCaller) -> float:
     """
     began = anyio.current_time()
     try:
-        await caller.action(_NO_ACTION)
+        await caller.action(NO_ACTION)
     except ActorError as error:
-        if (error.group, error.code) not in _UNKNOWN:
+        if (error.group, error.code) not in UNKNOWN:
             raise
     return (anyio.current_time() - began) * 1000

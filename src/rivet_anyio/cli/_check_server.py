@@ -22,7 +22,7 @@ from ._check_network import DEFAULT_PORT, is_reachable
 from ._findings import Findings, Stop
 from ._json import parse_json
 
-__all__ = ["check_access", "check_server", "check_websocket", "is_token_error"]
+__all__ = ["check_access", "check_server", "check_websocket", "get_metadata", "is_token_error"]
 
 _NOBODY = "rivet-anyio-doctor"
 """The id and name of an actor that does not exist."""
@@ -161,7 +161,7 @@ def is_token_error(error: RivetError | None) -> bool:
 async def _get_metadata(findings: Findings, core: Core, url: str, seconds: float) -> HttpAnswer:
     try:
         with anyio.fail_after(seconds):
-            return await _get(core, url)
+            return await get_metadata(core, url)
     except TimeoutError:
         await findings.stop(
             "server",
@@ -180,7 +180,8 @@ async def _get_metadata(findings: Findings, core: Core, url: str, seconds: float
     raise AssertionError("stop() raises")
 
 
-async def _get(core: Core, url: str) -> HttpAnswer:
+async def get_metadata(core: Core, url: str) -> HttpAnswer:
+    """Ask what answers at a URL for its metadata; raises as `HttpTransport.request`."""
     server = core._make_server(core.config.endpoint, core.config.headers, None)
     query = [("namespace", core.config.endpoint.namespace)]
     headers = server.management_headers(has_body=False)
@@ -234,7 +235,7 @@ async def _explain_answer(
 async def _is_rivet(core: Core, url: str, seconds: float) -> bool:
     try:
         with anyio.fail_after(seconds):
-            return _metadata(await _get(core, url)) is not None
+            return _metadata(await get_metadata(core, url)) is not None
     except (RivetError, TimeoutError):
         return False
 

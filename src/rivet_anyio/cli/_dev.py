@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import click
 
-from ._app import run_command
+from ._app import need, run_command
 from ._exit import Exit, Quit
 from ._options import Format, output_options
 from ._output import Output
@@ -60,6 +63,8 @@ def dev_command(
     mapping by the name "actors" of names to classes says otherwise. What arrives is printed. When
     a Python file changes, the server starts anew, with no actors.
     """
+    _check_module(module)
+    need("wsproto", "dev")
     if lifeline:
         reload = False
 
@@ -78,3 +83,25 @@ def dev_command(
             raise Quit(Exit.FAILED) from failed
 
     run_command(main, output=output, verbose=verbose, backend=backend)
+
+
+def _check_module(name: str) -> None:
+    """End the command when there is no such file or module."""
+    path = Path(name)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise click.UsageError(f"there is no file {name}")
+        return
+    package = name.partition(".")[0]
+    if (
+        name.isascii()
+        and all(part.isidentifier() for part in name.split("."))
+        and (
+            (Path.cwd() / package).is_dir()
+            or (Path.cwd() / f"{package}.py").is_file()
+            or find_spec(package) is not None
+        )
+    ):
+        return
+    hint = f": write {name}.py" if path.with_name(f"{path.name}.py").is_file() else ""
+    raise click.UsageError(f"there is no file and no module {name}{hint}")

@@ -10,7 +10,8 @@ from ._app import execute
 from ._arguments import ArgumentsCommand
 from ._exit import Exit, Quit
 from ._options import Common, Target, common_options, target_options
-from ._output import Output, printable
+from ._output import Output
+from ._stderr import printable
 
 if TYPE_CHECKING:
     from ._findings import Finding, Findings

@@ -9,7 +9,7 @@ from typing import Any
 from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
 from ._exit import Exit
 from ._json import json_text
-from ._output import to_stderr
+from ._stderr import to_stderr
 
 __all__ = ["report"]
 
@@ -30,6 +30,8 @@ def report(error: Exception, *, as_json: bool, verbose: bool) -> Exit:
         to_stderr("".join(traceback.format_exception(error)).rstrip())
     if as_json:
         details = {name: value for name, value in found.details.items() if value is not None}
+        if notes := getattr(error, "__notes__", None):
+            details["notes"] = notes
         error_details = {"kind": found.kind, "message": found.text, **details}
         to_stderr(json_text({"error": error_details, "exit": found.code}))
         return found.code
@@ -41,8 +43,9 @@ def report(error: Exception, *, as_json: bool, verbose: bool) -> Exit:
     for name, value in found.details.items():
         if value is not None and name not in ("group", "code"):
             to_stderr(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
-    if found.hint:
-        to_stderr(f"  {found.hint}")
+    for hint in (*getattr(error, "__notes__", ()), found.hint):
+        if hint:
+            to_stderr(f"  {hint}")
     return found.code
 
 
@@ -82,7 +85,7 @@ def _describe(error: Exception) -> _Report:
 def _actor_error(error: ActorError) -> _Report:
     hint = None
     if (error.group, error.code) == ("actor", "not_found"):
-        hint = "--create creates an actor where a command has that option."
+        hint = "Add --create to create it, where the command has that option."
     return _Report(
         Exit.ACTOR,
         "actor",

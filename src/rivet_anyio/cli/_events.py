@@ -83,7 +83,7 @@ def events_command(
         else:
             await _follow_one(common, target, names, output, count, timeout)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 async def _follow_one(
@@ -104,12 +104,14 @@ async def _follow_one(
         def follow(stream: EventStream[Any]) -> Callable[[], Awaitable[None]]:
             return lambda: _follow(connection, stream, printer)
 
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(timeout) as limit:
             await until_first(
                 output.closed,
                 lambda: _report_status(connection, output),
                 *map(follow, streams),
             )
+        if limit.cancelled_caught:
+            printer.check_complete(timeout)
 
 
 async def _follow_several(
@@ -132,8 +134,10 @@ async def _follow_several(
         width = max(len(str(target.place)) for target in targets)
         printer = _Printer(output, count, width)
         await printer.begin()
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(timeout) as limit:
             await until_first(output.closed, lambda: _print_feed(feed, printer))
+        if limit.cancelled_caught:
+            printer.check_complete(timeout)
 
 
 async def _print_feed(feed: Feed[Any], printer: _Printer) -> None:
@@ -205,7 +209,7 @@ class _Printer:
 
     def __init__(self, output: Output, count: int | None, width: int = 0) -> None:
         self.output = output
-        self._left = count
+        self._count = self._left = count
         self._width = width
         self._lock = anyio.Lock()
 
@@ -225,6 +229,14 @@ class _Printer:
             if self._left is not None:
                 self._left -= 1
             return self._left == 0
+
+    def check_complete(self, timeout: float | None) -> None:
+        """Raise `ConnectionLostError` when time was over before all events that were wanted."""
+        from .._errors import ConnectionLostError
+
+        if self._count is not None and self._left:
+            came = self._count - self._left
+            raise ConnectionLostError(f"{came} of {self._count} events came within {timeout:g} s")
 
     async def gap(
         self, name: str, gap: Gap | None, actor: str | None = None, dropped: int = 0

@@ -20,7 +20,7 @@ from ._output import Output
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["fetch_command"]
+__all__ = ["fetch_command", "parse_headers"]
 
 
 @click.command(
@@ -70,7 +70,7 @@ def fetch_command(
     """Send an HTTP request to an actor's own server (onRequest) and print the answer's body."""
     if sum(source is not None for source in (data, data_from, json_data)) > 1:
         raise click.UsageError("give one of --data, --data-from and --json")
-    sent = _headers(headers)
+    sent = parse_headers(headers)
     text = data if data is not None else json_data
     if json_data is not None and "content-type" not in map(str.lower, sent):
         sent["Content-Type"] = "application/json"
@@ -90,10 +90,15 @@ def fetch_command(
             output.note(f"HTTP {response.status_code}", status=response.status_code)
             raise Quit(Exit.HTTP)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
-def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+def parse_headers(lines: tuple[str, ...]) -> dict[str, str]:
+    """Headers that are written ``NAME: VALUE``.
+
+    Raises:
+        click.UsageError: one is not.
+    """
     found: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -129,8 +134,12 @@ async def _copy(
         head = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         lines = [head, *(f"{name}: {value}" for name, value in response.headers.items())]
         await output.write("".join(f"{line}\n" for line in lines).encode() + b"\n")
+    last = b""
     async for part in response.aiter_bytes():
         await write(part)
+        last = part[-1:] or last
+    if output.is_terminal and write == output.write and last not in (b"", b"\n"):
+        await write(b"\n")
 
 
 def _document(response: httpx.Response, body: bytes | None) -> Mapping[str, Any]:

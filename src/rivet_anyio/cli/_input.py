@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-__all__ = ["Stdin", "read_bytes", "read_text"]
+if TYPE_CHECKING:
+    from ._output import Output
+
+__all__ = ["Lines", "Stdin", "line_input", "read_bytes", "read_text"]
 
 _CHUNK = 65536
 
@@ -40,6 +45,40 @@ class Stdin:
 
     async def _read_threaded(self) -> bytes:
         return await anyio.to_thread.run_sync(os.read, 0, _CHUNK, abandon_on_cancel=True)
+
+
+class Lines(Protocol):
+    """Where lines to send come from."""
+
+    async def receive(self) -> bytes:
+        """The next bytes; none at the end."""
+        ...
+
+    def beside(self, text: str) -> str:
+        """What to print for a line of text while somebody may be typing."""
+        ...
+
+
+class _Piped(Stdin):
+    """Lines from a pipe or a file, or from a terminal that nothing edits."""
+
+    def beside(self, text: str) -> str:
+        return f"{text}\n"
+
+
+@contextmanager
+def line_input(output: Output, *, enabled: bool) -> Generator[Lines]:
+    """Lines from stdin; at a terminal, with readline's editing and history where it is there."""
+    if enabled and output.is_terminal and sys.stdin is not None and sys.stdin.isatty():
+        try:
+            from ._typed_lines import typed_lines
+        except ImportError:  # no readline: Windows, and some builds of Python
+            pass
+        else:
+            with typed_lines() as lines:
+                yield lines
+            return
+    yield _Piped()
 
 
 async def read_bytes(name: str) -> bytes:

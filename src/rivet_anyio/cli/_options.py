@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
 
-from ._arguments import JSON, VALUE, Place, Seconds, parse_place, read_values
+from ._arguments import (
+    JSON,
+    VALUE,
+    WAIT_OPTION,
+    Place,
+    Seconds,
+    parse_place,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from .._client import Client
@@ -21,13 +29,22 @@ __all__ = [
     "Common",
     "Format",
     "Target",
+    "common_given",
     "common_options",
+    "complete_name",
     "output_options",
     "seconds_option",
+    "server_options",
     "target_options",
 ]
 
 Format = Literal["auto", "json", "text"]
+
+_ENCODINGS = ("bare", "cbor", "json")
+_COMMON = (
+    *("endpoint", "profile", "token", "namespace", "encoding", "connect_timeout"),
+    *("wait_for_server", "no_metadata", "output", "verbose", "backend"),
+)
 
 _Function = Callable[..., Any]
 
@@ -36,17 +53,26 @@ _Function = Callable[..., Any]
 class Common:
     """What every command takes: the server, and how to print."""
 
-    endpoint: str | None
+    endpoint: str | None = field(repr=False)
     token: str | None = field(repr=False)
     namespace: str | None
+    pool: str | None
     encoding: Encoding
     connect_timeout: float
     no_metadata: bool
+    wait_for_server: float | None
     output: Format
     verbose: bool
     backend: str
+    warnings: tuple[str, ...] = ()
 
-    def client(self, *, encoding: Encoding | None = None, pool: str | None = None) -> Client:
+    def client(
+        self,
+        *,
+        encoding: Encoding | None = None,
+        pool: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Client:
         """A client of the server that is meant.
 
         Raises:
@@ -54,15 +80,37 @@ class Common:
         """
         from .._client import Client
 
-        return Client(
+        make = Client
+        if self.verbose:
+            from ._trace import TracedClient as make
+        return make(
             self.endpoint,
             token=self.token,
             namespace=self.namespace,
-            pool=pool,
+            pool=pool or self.pool,
             encoding=encoding or self.encoding,
+            headers=headers,
             connect_timeout=self.connect_timeout,
             metadata_lookup=not self.no_metadata,
         )
+
+
+def common_given(values: Mapping[str, Any]) -> Common:
+    """What the options of `common_options` say, among other values, and the profile adds.
+
+    Raises:
+        click.UsageError: the profile cannot be used.
+    """
+    from ._profiles import choose_profile
+
+    given = {name: values[name] for name in _COMMON}
+    profile = choose_profile(given.pop("profile"), given["endpoint"])
+    for name in ("endpoint", "token", "namespace"):
+        given[name] = given[name] or getattr(profile, name)
+    given["encoding"] = given["encoding"] or profile.encoding or "bare"
+    if given["encoding"] not in _ENCODINGS:
+        raise click.UsageError(f"the profile's encoding is none of {', '.join(_ENCODINGS)}")
+    return Common(**given, pool=profile.pool, warnings=profile.warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,39 +137,30 @@ def common_options(function: _Function) -> _Function:
     """Give a command the options of `Common`, which becomes its first argument."""
 
     @functools.wraps(function)
-    def command(
-        *,
-        endpoint: str | None,
-        token: str | None,
-        namespace: str | None,
-        encoding: Encoding,
-        connect_timeout: float,
-        no_metadata: bool,
-        output: Format,
-        verbose: bool,
-        backend: str,
-        **rest: Any,
-    ) -> Any:
-        common = Common(
-            endpoint,
-            token,
-            namespace,
-            encoding,
-            connect_timeout,
-            no_metadata,
-            output,
-            verbose,
-            backend,
-        )
+    def command(**given: Any) -> Any:
+        common = common_given(given)
+        rest = {name: value for name, value in given.items() if name not in _COMMON}
         return function(common, **rest)
 
+    return server_options(output_options(command))
+
+
+def server_options(function: _Function) -> _Function:
+    """Give a command the options that say which server, and how to reach it."""
     return _with(
-        command,
+        function,
         click.option(
             "--endpoint",
             "-e",
             metavar="URL",
             help="The server; else RIVET_ENGINE, RIVET_ENDPOINT, http://localhost:6420.",
+        ),
+        click.option(
+            "--profile",
+            "-P",
+            metavar="NAME",
+            shell_complete=_complete_profile,
+            help="A server of the configuration file; else RIVET_PROFILE.",
         ),
         click.option(
             "--token",
@@ -131,9 +170,8 @@ def common_options(function: _Function) -> _Function:
         click.option("--namespace", metavar="NAME", help="The namespace; else RIVET_NAMESPACE."),
         click.option(
             "--encoding",
-            type=click.Choice(["bare", "cbor", "json"]),
-            default="bare",
-            help="How messages are written; bare carries every value.",
+            type=click.Choice(_ENCODINGS),
+            help="How messages are written; bare, the default, carries every value.",
         ),
         click.option(
             "--connect-timeout",
@@ -142,11 +180,16 @@ def common_options(function: _Function) -> _Function:
             help="How long one attempt to connect may take.",
         ),
         click.option(
+            WAIT_OPTION,
+            type=Seconds(),
+            metavar="[SECONDS]",
+            help="Wait until the server answers, 60 s if no number follows.",
+        ),
+        click.option(
             "--no-metadata",
             is_flag=True,
             help="Do not ask the server who it is: it may send clients on to another URL.",
         ),
-        output_options,
     )
 
 
@@ -161,7 +204,12 @@ def output_options(function: _Function) -> _Function:
             default="auto",
             help="json: one JSON document a line, errors too. auto: for people on a terminal.",
         ),
-        click.option("--verbose", "-v", is_flag=True, help="Say on stderr what happens."),
+        click.option(
+            "--verbose",
+            "-v",
+            is_flag=True,
+            help="Show requests, answers and what happens on stderr, without secrets.",
+        ),
         click.option(
             "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", hidden=True
         ),
@@ -246,7 +294,7 @@ def _input(text: str | None, create: bool, id: str | None) -> tuple[Any] | None:
         return None
     if not create:
         raise click.UsageError("--input needs --create")
-    (value,) = read_values((text,), strings=False, strict=False)
+    (value,) = read_values((text,), strings=False, strict=False, hint="write text as a JSON string")
     return (value,)
 
 
@@ -262,4 +310,25 @@ def _complete_actor(
 ) -> list[CompletionItem]:
     from ._complete import actors
 
-    return actors(ctx, incomplete)
+    return actors(lambda: common_given(ctx.params).client(), incomplete)
+
+
+def complete_name(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete an actor's name."""
+    from ._complete import actors
+
+    return actors(lambda: common_given(ctx.params).client(), incomplete, names=True)
+
+
+def _complete_profile(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from ._profiles import profile_names
+
+    try:
+        found = profile_names()
+    except click.UsageError:
+        found = []
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]

@@ -13,11 +13,12 @@ import anyio
 from ._exit import PipeClosed
 from ._json import json_text
 from ._options import Format
+from ._stderr import printable, to_stderr
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Output", "printable"]
+__all__ = ["Output"]
 
 _MAX_WIDTH = 10_000
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
@@ -118,21 +119,3 @@ class Output:
         if self.wants_json:
             text = json_text({"note": text, **details})
         to_stderr(text)
-
-
-def to_stderr(text: str) -> None:
-    """Write one line to stderr, come what may."""
-    if sys.stderr is None:
-        return
-    try:
-        print(printable(text), file=sys.stderr, flush=True)
-    except OSError:
-        pass
-
-
-def printable(text: str) -> str:
-    """Text without what would command a terminal."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )

@@ -13,7 +13,9 @@ import anyio.abc
 import anyio.to_thread
 from anyio import CancelScope
 
+from ._exit import Exit, Quit
 from ._output import Output
+from ._port import port_errors
 from ._run import until_first
 
 __all__ = ["supervise"]
@@ -28,12 +30,17 @@ _Snapshot = dict[str, tuple[int, int]]
 async def supervise(
     output: Output, module: str, *, port: int, host: str, version: str, backend: str
 ) -> None:
-    """Run servers, one after another, until cancelled."""
+    """Run servers, one after another, until cancelled.
+
+    Raises:
+        Quit: a server ended for a reason that no change of a file mends.
+        OSError: the port is taken.
+    """
     root = _root(module)
     # The port stays the same over reloads.
     command = [
         *(sys.executable, "-m", "rivet_anyio.cli", "dev", module, "--lifeline"),
-        *("--port", str(port or _free_port(host)), "--host", host, "--version", version),
+        *("--port", str(_free_port(host, port)), "--host", host, "--version", version),
         *("--backend", backend, "--output", output.format),
     ]
     while True:
@@ -45,6 +52,8 @@ async def supervise(
 
             async def report_end(process: anyio.abc.Process = process) -> None:
                 code = await process.wait()
+                if code in (Exit.USAGE, Exit.NOT_INSTALLED):
+                    raise Quit(Exit(code))
                 output.note(f"the server ended with code {code}; waiting for a change")
                 await anyio.sleep_forever()
 
@@ -93,8 +102,13 @@ def _snapshot(root: Path) -> _Snapshot:
     return found
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        found.bind((host, 0))
-        port: int = found.getsockname()[1]
-        return port
+def _free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        OSError: it is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with port_errors(host, port), socket.create_server((host, port), family=family) as found:
+        chosen: int = found.getsockname()[1]
+        return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, read_values
+from ._arguments import VALUE, ArgumentsCommand, json_fault, read_values
 from ._exit import Exit, Quit
 from ._input import read_text
 from ._json import parse_json
@@ -49,8 +49,9 @@ def send_command(
 ) -> None:
     """Put a message into a queue of an actor.
 
-    A body that is JSON is that value; any other is a string. With --wait, prints what the actor
-    completed the message with.
+    A body that is JSON is that value; any other is a string. One that begins with {, [ or " and is
+    not JSON is refused, unless --string is given. With --wait, prints what the actor completed the
+    message with.
     """
     if (body is None) == (source is None):
         raise click.UsageError("give either BODY or --from")
@@ -68,6 +69,11 @@ def send_command(
                     await output.json({"status": "stored"})
                 return
             result = await handle.send_and_wait(queue, given, timeout=timeout)
+        if result.status == "completed" and result.response is None:
+            output.note(
+                f"completed without a response: RivetKit answers so, and drops the message, when "
+                f"the actor declares no queue {queue!r}: check the name"
+            )
         if output.wants_json:
             await output.json({"status": result.status, "response": result.response})
         elif result.status == "completed":
@@ -76,7 +82,7 @@ def send_command(
             output.note(f"the message was stored, but not worked off: {result.status}")
             raise Quit(Exit.TIMED_OUT)
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 async def _read_body(source: str, string: bool) -> object:
@@ -84,4 +90,4 @@ async def _read_body(source: str, string: bool) -> object:
     try:
         return text if string else parse_json(text)
     except ValueError as exc:
-        raise click.UsageError(f"--from: not JSON: {exc}") from None
+        raise click.UsageError(f"--from: not JSON: {json_fault(exc)}") from None

@@ -9,11 +9,10 @@ import inspect
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import click
 
 from ..testing import Actor, ActorServer
 from ..testing._records import Log, Record
@@ -21,6 +20,7 @@ from ._arguments import Place
 from ._input import Stdin
 from ._json import json_text
 from ._output import Output
+from ._port import port_errors
 from ._run import until_first
 
 __all__ = ["ModuleFailed", "serve"]
@@ -54,7 +54,9 @@ async def serve(
     """
     actors = actors_of(load(module))
     server = ActorServer(actors, version=version, leaks=False, epoch=dt.datetime.now(dt.UTC))
-    async with server, server.listen(port, host=host) as endpoint:
+    async with server, AsyncExitStack() as stack:
+        with port_errors(host, port):
+            endpoint = await stack.enter_async_context(server.listen(port, host=host))
         output.note(f"{', '.join(actors)} at {endpoint}", endpoint=endpoint, actors=list(actors))
         await until_first(
             lambda: _print_records(output, server.log), _until_end if lifeline else output.closed
@@ -99,16 +101,13 @@ def load(name: str) -> ModuleType:
 
     Raises:
         ModuleFailed: whatever it raises.
-        click.UsageError: there is none.
     """
     path = Path(name)
-    if path.suffix != ".py":
-        sys.path.insert(0, str(Path.cwd()))
-    elif path.is_file():
+    if path.suffix == ".py":
         sys.path.insert(0, str(path.resolve().parent))
         name = path.stem
     else:
-        raise click.UsageError(f"there is no file {name}")
+        sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except Exception as exc:

@@ -6,6 +6,7 @@ import anyio
 import click
 
 from ._app import execute, reported
+from ._arguments import ArgumentsCommand
 from ._options import Common, common_options
 from ._output import Output
 
@@ -14,6 +15,7 @@ __all__ = ["stubs_command"]
 
 @click.command(
     "stubs",
+    cls=ArgumentsCommand,
     short_help="Write Python classes of typed actors.",
     epilog="""\b
 Examples:

@@ -12,9 +12,11 @@ import click
 
 from ._app import execute
 from ._arguments import ArgumentsCommand
-from ._input import Stdin
+from ._fetch import parse_headers
+from ._input import Lines, line_input
 from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output, printable
+from ._output import Output
+from ._stderr import printable
 
 if TYPE_CHECKING:
     from .._raw_websocket import ActorWebSocket
@@ -36,6 +38,17 @@ Examples:
 )
 @target_options()
 @click.argument("path", required=False, default="")
+@click.option(
+    "--subprotocol", "subprotocols", multiple=True, metavar="NAME", help="Offer one; repeatable."
+)
+@click.option(
+    "--header",
+    "-H",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header of the handshake; repeatable.",
+)
 @click.option("--binary", "-b", is_flag=True, help="Send lines as binary messages.")
 @click.option("--no-input", is_flag=True, help="Send nothing, read no stdin.")
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many messages.")
@@ -48,6 +61,8 @@ def websocket_command(
     common: Common,
     target: Target,
     path: str,
+    subprotocols: tuple[str, ...],
+    headers: tuple[str, ...],
     binary: bool,
     no_input: bool,
     count: int | None,
@@ -56,42 +71,57 @@ def websocket_command(
     """Send lines of stdin to an actor's own WebSocket (onWebSocket), and print what it sends.
 
     Each line is a message without its end of line; each message that comes is printed as a line.
-    Ends with the input, when the actor closes, or by Ctrl-C.
+    Ends with the input, when the actor closes, or by Ctrl-C. At a terminal, lines can be edited,
+    and the arrow keys bring back earlier ones.
     """
+    sent = parse_headers(headers)
     if linger is None:
         linger = 0.0 if sys.stdin is not None and sys.stdin.isatty() else _LINGER_SECONDS
 
     async def main(output: Output) -> None:
         from ._run import until_first
 
-        async with common.client() as client, target.handle(client).websocket(path) as socket:
-            talk = _Talk(socket, output, binary=binary, linger=linger)
-            await until_first(
-                output.closed,
-                lambda: talk.receive(count),
-                anyio.sleep_forever if no_input else talk.send,
-            )
+        async with (
+            common.client(headers=sent) as client,
+            target.handle(client).websocket(path, subprotocols=subprotocols) as socket,
+        ):
+            if subprotocols:
+                output.note(f"the actor selected the subprotocol {socket.subprotocol!r}")
+            with line_input(output, enabled=not no_input) as lines:
+                talk = _Talk(socket, output, lines, binary=binary, linger=linger)
+                await until_first(
+                    output.closed,
+                    lambda: talk.receive(count),
+                    anyio.sleep_forever if no_input else talk.send,
+                )
             await socket.aclose()
 
-    execute(common, main)
+    execute(common, main, target)
 
 
 class _Talk:
     """Both directions of one WebSocket."""
 
     def __init__(
-        self, socket: ActorWebSocket, output: Output, *, binary: bool, linger: float
+        self,
+        socket: ActorWebSocket,
+        output: Output,
+        lines: Lines,
+        *,
+        binary: bool,
+        linger: float,
     ) -> None:
         self._socket = socket
         self._output = output
+        self._lines = lines
         self._binary = binary
         self._linger = linger
         self._heard = -math.inf
 
     async def send(self) -> None:
         """Send lines until the input ends and nothing came for a while after it."""
-        stdin, rest = Stdin(), b""
-        while data := await stdin.receive():
+        rest = b""
+        while data := await self._lines.receive():
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 await self._send(line.removesuffix(b"\r"))
@@ -120,9 +150,11 @@ class _Talk:
         if output.wants_json:
             await output.json(_document(message))
         elif isinstance(message, str):
-            await output.line(printable(message) if output.is_terminal else message)
+            text = printable(message) if output.is_terminal else message
+            await output.write(self._lines.beside(text).encode())
         elif output.is_terminal:
-            await output.line(f"({len(message)} bytes) {message[:64].hex(' ')}")
+            text = f"({len(message)} bytes) {message[:64].hex(' ')}"
+            await output.write(self._lines.beside(text).encode())
         else:
             await output.write(message + b"\n")
 

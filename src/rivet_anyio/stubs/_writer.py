@@ -45,7 +45,7 @@ _PLAIN = {
 }
 _TEXTS = ("str", "bytes", "dt.datetime")
 _ARRAYS = (ArrayType, TupleType, SetType)
-_MODULE_NAMES = {"Actor", "Any", "Event", "Literal", "Number", "Queue", "TypeAlias"}
+_MODULE_NAMES = {"TypedActor", "Any", "Event", "Literal", "Number", "Queue", "TypeAlias"}
 _HEAD = '''\
 # mypy: disable-error-code="empty-body"
 """{title}
@@ -257,7 +257,7 @@ def _heading(title: str, body: str) -> str:
         return re.search(pattern, code) is not None
 
     typing = [name for name in ("Any", "Literal") if uses(rf"\b{name}\b")]
-    rivet = [name for name in ("Actor", "Event", "Queue") if uses(rf"\b{name}\b")]
+    rivet = [name for name in ("Event", "Queue", "TypedActor") if uses(rf"\b{name}\b")]
     rivet += [name for name in ("action", "event", "queue") if uses(rf"(@| = ){name}\(")]
     lines = [_HEAD.format(title=title), "from __future__ import annotations", ""]
     if uses(r"\bdt\."):
@@ -337,7 +337,7 @@ def _write_actor(actor: ActorShape, class_name: str, types: _Types) -> str:
     notes: list[str] = [*actor.notes]
     params = types.write(actor.params, notes, "params")
     input = types.write(actor.input, notes, "input")
-    base = "Actor"
+    base = "TypedActor"
     if (params, input) != ("Any", "Any"):
         base += f"[{params}]" if input == "Any" else f"[{params}, {input}]"
     rename = ', rename="camel"' if camel else ""

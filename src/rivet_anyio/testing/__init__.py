@@ -1,6 +1,6 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
-from ._actors import Actor, UserError, action
+from ._actors import Actor, UserError
 from ._collect import CollectError, collect
 from ._context import ActorContext, ActorSchedule
 from ._contract import ContractError, check_contract
@@ -78,7 +78,6 @@ __all__ = [
     "UnusedFaultError",
     "UserError",
     "VirtualTimeLoop",
-    "action",
     "assert_deterministic",
     "check_contract",
     "collect",

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from .._checks import as_config_errors, check_name
 from .._errors import ActorError, ConfigError
+from .._typed.members import RETRY_FOR, SERVER_NAME
 
 if TYPE_CHECKING:
     from ._context import ActorContext
     from ._peers import ActorConnection, ActorSocket
 
-__all__ = ["Actor", "UserError", "action", "actions_of"]
-
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
-
-_NAME = "_rivet_action_name"
+__all__ = ["Actor", "UserError", "actions_of"]
 
 
 class UserError(ActorError):
@@ -41,35 +37,13 @@ class UserError(ActorError):
         return partial(type(self), code=self.code), (self.message,), self.__dict__
 
 
-def action(name: str) -> Callable[[F], F]:
-    """Call an action by another name than its method's: ``@action("math.add")``.
-
-    Args:
-        name: The name that clients use.
-
-    Raises:
-        ConfigError: for an empty name, or a method that is no ``async def``.
-    """
-
-    with as_config_errors():
-        name = check_name("action", name)
-
-    def mark(method: F) -> F:
-        if not _is_async(method):
-            raise ConfigError(f"an action is an 'async def', and {method!r} is none")
-        setattr(method, _NAME, name)
-        return method
-
-    return mark
-
-
 class Actor:
     """An actor of an `ActorServer`: derive from it, and every public ``async def`` is an action.
 
-    Names are not translated: a method ``sendMessage`` is the action ``sendMessage``; `action`
-    gives it another name. Methods that begin with an underscore, or are no ``async def``, are
-    none, and neither are the hooks below. RivetKit's spelling of a hook, ``onConnect``, is an
-    error.
+    Names are not translated: a method ``sendMessage`` is the action ``sendMessage``;
+    `rivet_anyio.action` gives it another name. Methods that begin with an underscore, or are no
+    ``async def``, are none, and neither are the hooks below. RivetKit's spelling of a hook,
+    ``onConnect``, is an error.
 
     Attributes of the object are the actor's state, except those that begin with an underscore.
     The state is saved as RivetKit saves it, encoded, and comes back when the actor wakes after a
@@ -226,7 +200,7 @@ def check_hooks(cls: type[Actor]) -> None:
     """
     for name, advice in _MISSPELT.items():
         function = inspect.getattr_static(cls, name, None)
-        if callable(function) and not hasattr(function, _NAME):
+        if callable(function) and not hasattr(function, SERVER_NAME):
             raise ConfigError(
                 f"{cls.__name__}.{name} is spelt like a hook of RivetKit, and nothing would call "
                 f"it: {advice}, or mark an action of that name with @action({name!r})"
@@ -241,7 +215,8 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
     """Names of actions to names of methods.
 
     Raises:
-        ConfigError: when two methods are one action, or a hook is spelt as RivetKit spells it.
+        ConfigError: when two methods are one action, or a hook is spelt as RivetKit spells it, or a
+            method cannot be the action that it is marked as.
     """
     check_hooks(cls)
     found: dict[str, str] = {}
@@ -249,9 +224,16 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
         function = inspect.getattr_static(cls, method)
         if isinstance(function, (staticmethod, classmethod)):
             function = function.__func__
+        if hasattr(function, SERVER_NAME) and not _is_async(function):
+            raise ConfigError(f"{cls.__name__}.{method} is an action: write 'async def {method}'")
+        if hasattr(function, RETRY_FOR):
+            raise ConfigError(
+                f"{cls.__name__}.{method} is called idempotent: that belongs into the class of a "
+                "TypedActor, because clients repeat calls"
+            )
         if not _is_async(function) or method in _HOOKS:
             continue
-        name = getattr(function, _NAME, None)
+        name = getattr(function, SERVER_NAME, None)
         if name is None and method.startswith("_"):
             continue
         name = name or method

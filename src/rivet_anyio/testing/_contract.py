@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .._errors import ConfigError
-from .._typed.actor import Actor as TypedActor
+from .._typed.actor import TypedActor
 from ._actors import Actor, actions_of
 
 __all__ = ["ContractError", "check_contract"]

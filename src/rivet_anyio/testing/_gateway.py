@@ -207,7 +207,12 @@ class Gateway:
             if is_declared:
                 instance.mailbox.put(message)
             else:
-                logger.warning("%s has no queue %r: its message is lost", instance.ref, name)
+                logger.warning(
+                    "%s declares no queue %r, only %s: the message is dropped, as RivetKit does",
+                    instance.ref,
+                    name,
+                    ", ".join(sorted(type(instance.actor).queues or ())) or "none",
+                )
         if not wanted.wait or not is_declared:
             return codec.queue_reply("completed", None, False)
         with move_on_after(ACTION_SECONDS):

@@ -1,5 +1,7 @@
 """Keepalive in virtual time: pings of connections that rest are answered, so none is sent.
 
+The same goes for a client's checks of the actors' hosts while those run: they find nothing.
+
 A ping there and back takes a quarter of a millisecond of real time, and fifty connections that
 do nothing would spend it ten thousand times an hour. Nor are pings progress: a program in which
 nothing else is left to happen waits for ever.
@@ -12,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from .._gateway.checks import ActorChecks
 from .._websocket.connection import State, WebSocketConnection
 from ._stuck import frames_of
 
@@ -25,11 +28,17 @@ class Path(Protocol):
         """Whether bytes get through in so little time."""
         ...
 
+    @property
+    def changed_at(self) -> float:
+        """When something changed that checks of hosts find; `inf`: it is going to."""
+        ...
+
 
 paths: WeakSet[Any] = WeakSet()
 """Those of all servers that run."""
 
 _WATCH = WebSocketConnection._watch.__code__
+_REST = ActorChecks._rest.__code__
 
 
 def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
@@ -52,7 +61,7 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
     if target == math.inf:
         return None
     for deadline, connection in resting:
-        if connection is not None and deadline <= target:
+        if isinstance(connection, WebSocketConnection) and deadline <= target:
             keepalive = connection.keepalive
             pings = (target - keepalive.last_received) // keepalive.interval
             keepalive.last_received += pings * keepalive.interval
@@ -63,9 +72,16 @@ def _deadline(timer: tuple[float, Any]) -> float:
     return timer[0]
 
 
-def _resting(coroutine: Any) -> WebSocketConnection | None:
-    """The connection whose keepalive this is, if the next ping is sure to be answered."""
+def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:
+    """The connection whose keepalive this is, if the next ping is sure to be answered.
+
+    Or the checks of a client, if the next one is sure to find nothing new.
+    """
     for frame in frames_of(coroutine):
+        if frame.f_code is _REST:
+            checks: ActorChecks = frame.f_locals["self"]
+            changed_at = max((path.changed_at for path in paths), default=math.inf)
+            return checks if all(at > changed_at for at in checks._asked.values()) else None
         if frame.f_code is _WATCH:
             connection: WebSocketConnection = frame.f_locals["self"]
             return connection if _is_resting(connection) else None

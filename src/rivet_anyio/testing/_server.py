@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -97,6 +98,7 @@ class ClientOptions(TypedDict, total=False):
     request_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None
+    actor_check_interval: float | None
     max_message_size: int
     retry: Retry | None
     skip_ready_wait: bool
@@ -106,12 +108,19 @@ class ClientOptions(TypedDict, total=False):
 class _Path:
     """The network, as virtual time sees it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, host: Host) -> None:
         self._network = network
+        self._host = host
 
     def answers_within(self, seconds: float) -> bool:
         """Whether what a client sends is answered in so little time."""
         return not self._network._stalls and self._network.latency < seconds
+
+    @property
+    def changed_at(self) -> float:
+        """When something changed that the clients' checks of hosts find; `inf`: it is going to."""
+        is_changing = self._host.unnoticed or self._host.is_silent
+        return math.inf if is_changing else self._host.changed_at
 
 
 class ActorServer:
@@ -168,10 +177,10 @@ class ActorServer:
         self.log = Log(self._timeline.add_record)
         self.faults = Faults(self._check_known, partial(self._timeline.add, "fault"))
         self.network: Network = NotedNetwork(self._accept, self._timeline)
-        self._path = _Path(self.network)
         release = release_of(version)
         limits = Limits(release, max_incoming_message_size, max_outgoing_message_size)
         self._host = Host(release, self.log, self.faults, limits, self._timeline, self._now)
+        self._path = _Path(self.network, self._host)
         self._registry = Registry(self._host, actors)
         self._open = OpenWebSockets()
         self._gateway = Gateway(self._host, self._registry, self._timestamp, self._open)
@@ -377,6 +386,47 @@ class ActorServer:
                     instance.recover(loses_unsaved=unsaved == "lost")
             else:
                 self._registry.clear()
+            await anyio.sleep(downtime)
+
+    async def kill_host(
+        self,
+        *,
+        silent_for: float = 0.0,
+        downtime: float = 0.0,
+        unsaved: Literal["kept", "lost"] = "kept",
+    ) -> None:
+        """Kill the process that runs the actors, behind the gateway, and start it again.
+
+        Connections stay open, and pings are answered. After six seconds the engine knows of the
+        death. Then calls wake the actors, those that were under way are delivered again, and the
+        connections lead to the actors' new starts, without another Init.
+
+        Args:
+            silent_for: Seconds until the end in which actors run, and nothing they send arrives.
+            downtime: Seconds until actors can start again.
+            unsaved: What becomes of changes of a state that were not saved yet: as `restart`.
+
+        Raises:
+            RuntimeError: before RivetKit 2.3 there is no gateway that outlives the actors' host.
+            TypeError: as `restart`.
+
+        Cancellation: actors can start again.
+        """
+        check_seconds("silent_for", silent_for, zero=True)
+        check_seconds("downtime", downtime, zero=True)
+        check_choice("unsaved", unsaved, ("kept", "lost"))
+        if not self._host.release.has_engine:
+            raise RuntimeError(f"RivetKit {self.version} has no gateway: use restart()")
+        with self._host.silence():
+            await anyio.sleep(silent_for)
+            self._timeline.add("server", f"the actors' host dies; what was not saved is {unsaved}")
+            dead = [instance for instance in self._registry if instance.die()]
+            self._host.deaths += 1
+        with self._host.downtime():
+            for instance in dead:
+                await instance.stopped()
+            for instance in dead:
+                instance.recover(loses_unsaved=unsaved == "lost")
             await anyio.sleep(downtime)
 
     @overload

@@ -8,7 +8,8 @@ that connection ends, another one carries the task on. It asks for those
 - that wait for an answer to a call, but only so often that all requests of an interval are few.
 
 One request asks for `_BATCH` actors, which is what an engine takes. It is filled with those that
-were asked for the longest ago, so 300 connections cost ten requests in an interval.
+were asked for the longest ago. So 300 connections cost ten requests in an interval, and one or two
+more while calls wait.
 
 An answer that does not come, or that is an error, changes nothing for any connection.
 """
@@ -33,7 +34,7 @@ _LOOK_SECONDS = 2.5
 """How often it is looked at who waits for an answer."""
 _SLOW_SECONDS = 5.0
 """How long a call waits before it is asked whether the actor's host still runs."""
-_SHARES = 10
+_SHARES = 5
 """How many parts an interval has. In each, one request at most is sent for slow calls."""
 
 
@@ -85,7 +86,7 @@ class ActorChecks:
     ) -> None:
         self._ask_for = ask
         self._interval = math.inf if interval is None else float(interval)
-        self._look = min(_LOOK_SECONDS, self._interval / _SHARES)
+        self._look = min(_LOOK_SECONDS, self._interval / 10)
         self._asked: dict[CheckedSession, float] = {}  # when; -inf: never
         self._leader: CheckedSession | None = None
         self._scope: CancelScope | None = None
@@ -134,7 +135,11 @@ class ActorChecks:
         try:
             with scope:
                 while True:
-                    await self._rest(self._seconds_to_rest(time()))
+                    seconds = self._seconds_to_rest(time())
+                    if seconds > self._look:
+                        await self._rest(seconds, until_woken=True)
+                        continue
+                    await self._rest(seconds)
                     for ids in self._batches(time()):
                         await self._ask(ids, time())
         finally:
@@ -152,11 +157,13 @@ class ActorChecks:
         ):
             return self._look
         for session in self._asked:
-            session.notify_of_calls(self.wake)
+            session.notify_of_calls(self.wake)  # ends with this rest
         return min(self._asked.values(), default=now) + self._interval - now
 
-    async def _rest(self, seconds: float) -> None:
-        waiter = self._resting = current_backend().waiter()
+    async def _rest(self, seconds: float, *, until_woken: bool = False) -> None:
+        waiter = current_backend().waiter()
+        if until_woken:
+            self._resting = waiter
         try:
             with move_on_after(seconds):
                 await waiter.wait()

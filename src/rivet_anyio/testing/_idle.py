@@ -81,7 +81,8 @@ def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:
         if frame.f_code is _REST:
             checks: ActorChecks = frame.f_locals["self"]
             changed_at = max((path.changed_at for path in paths), default=math.inf)
-            return checks if all(at > changed_at for at in checks._asked.values()) else None
+            knows_all = all(at > changed_at for at in checks._asked.values())
+            return checks if knows_all and not checks._has_failed else None
         if frame.f_code is _WATCH:
             connection: WebSocketConnection = frame.f_locals["self"]
             return connection if _is_resting(connection) else None

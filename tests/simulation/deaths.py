@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -150,7 +151,7 @@ def missing_outside_gaps(account: Account) -> list[str]:
         gaps = [item for item in stream.items if isinstance(item, Gap)]
         if got != sorted(set(got)):
             wrong.append(f"events twice or out of order: {got}")
-        if any(one.until > other.since for one, other in zip(gaps, gaps[1:], strict=False)):
+        if any(one.until > other.since for one, other in pairwise(gaps)):
             wrong.append(f"gaps overlap: {gaps}")
         until = stream.ended_at - 1e-6
         recent = [at for at in account.changes_at if stream.ended_at - _QUIET <= at <= until]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -39,7 +39,7 @@ class Ticker(Actor):
     """Broadcasts numbers while it is awake."""
 
     sleep_timeout = None
-    sent: list[float] = []
+    sent: ClassVar[list[float]] = []
 
     async def run(self) -> None:
         while True:
@@ -265,18 +265,21 @@ async def test_a_gap_without_a_reconnect() -> None:
 
 
 async def test_a_death_is_a_loss_that_wakes_the_actor() -> None:
-    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
-        async with client.ticker.get_or_create("k").connect() as conn:
-            changes = conn.status_changes()
-            await changes.receive()
-            await server.kill_host()
-            with anyio.fail_after(LONGEST):
-                lost = await changes.receive()
-                assert lost.status is Status.DISCONNECTED
-                assert "has died" in str(lost.error)
-                assert (await changes.receive()).status is Status.CONNECTING
-                assert (await changes.receive()).status is Status.CONNECTED
-            assert server.actor("ticker", "k").context.connections
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client() as client,
+        client.ticker.get_or_create("k").connect() as conn,
+    ):
+        changes = conn.status_changes()
+        await changes.receive()
+        await server.kill_host()
+        with anyio.fail_after(LONGEST):
+            lost = await changes.receive()
+            assert lost.status is Status.DISCONNECTED
+            assert "has died" in str(lost.error)
+            assert (await changes.receive()).status is Status.CONNECTING
+            assert (await changes.receive()).status is Status.CONNECTED
+        assert server.actor("ticker", "k").context.connections
 
 
 async def test_a_host_that_stays_away() -> None:

@@ -26,9 +26,9 @@ UNKNOWN changes nothing and is not remembered.
 | not seen | RUNNING or ASLEEP      | nothing: this is the first check                  |
 
 An actor that slept and was woken between two checks looks like one whose host died: that is a
-RESTART as well. One that was started anew after a death and fell asleep between two checks looks
-like one that only slept: that is missed. A record lags: an engine takes some ten seconds to find
-out that a host is dead.
+RESTART as well. A death is missed if the actor also slept between the same two checks: after its
+new start, or before the death, where the check before had seen it asleep. A record lags: an engine
+takes about six seconds to find out that a host is dead.
 """
 
 from __future__ import annotations

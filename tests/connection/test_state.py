@@ -413,7 +413,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     def note_away(self, was_open: bool) -> None:
         if was_open and self.away_since is None:
-            self.away_since = self.received_at
+            self.away_since = self.seen_at if self.has_unseen_start else self.received_at
 
     @precondition(lambda self: self.socket is not None)
     @rule(is_blocked=st.booleans())
@@ -490,13 +490,17 @@ class ConnectionMachine(RuleBasedStateMachine):
             server.wake(keeps_subscriptions=how == "wake")
 
     @precondition(lambda self: self.is_live and not self.has_slept)
-    @rule(keeps_subscriptions=st.booleans())
-    def restart(self, keeps_subscriptions: bool) -> None:
+    @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
+    def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
         """The host dies, what it sends is lost, and the actor is started anew."""
+        if during_check:
+            self.ask_for_record()
         self.server.die()
         self.event_of_each_name()
         self.server.wake(keeps_subscriptions=keeps_subscriptions)
         self.event_of_each_name()
+        if during_check:
+            self.check()
 
     def event_of_each_name(self) -> None:
         for name in NAMES:
@@ -650,6 +654,9 @@ class ConnectionMachine(RuleBasedStateMachine):
             assert is_probe and self.socket.limit_seconds is None
             assert not self.state.outbox.is_paused
             self.away_since = None
+            for stream in self.streams:
+                is_new = not stream.is_promised or stream.buffer.ended
+                assert is_new or self.is_confirmed(stream.buffer)
 
     @property
     def probes(self) -> int:
@@ -947,6 +954,110 @@ def test_gaps_end_when_the_last_suspect_is_confirmed() -> None:
         driven.answer(now)
     assert driven.is_in(Phase.CONNECTED)
     assert [list(buffer.items) for buffer in buffers] == [[Gap(1.0, 5.0, 1)]] * 3
+
+
+def test_a_restart_is_a_gap_from_the_last_message_before_the_last_check() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.socket.last_received = 9.0
+    driven.state.checked(started(1), 5.0)
+    driven.state.checked(started(2), 9.0)
+    assert driven.is_in(Phase.RESUBSCRIBING) and driven.socket.error is None
+    driven.answer(10.0)
+    assert driven.is_in(Phase.CONNECTED)
+    assert list(buffer.items) == [Gap(5.0, 10.0, 0)]
+    assert driven.socket.server.kinds.count("SubscriptionRequest") == 2
+    driven.state.checked(started(2), 11.0)
+    driven.state.checked(started(3), 12.0)
+    driven.answer(13.0)
+    assert list(buffer.items) == [Gap(5.0, 13.0, 0)], "nothing came between the two"
+
+
+def test_a_loss_soon_after_a_gap_begins_behind_it() -> None:
+    """What was lost by a death before the first gap's end lies in that."""
+    driven = Driven()
+    driven.subscribe("a", since=0.0)
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.state.checked(started(2), 2.0)
+    driven.answer(4.0)
+    driven.lose(LOST, 5.0)
+    buffer = driven.subscribe("b", since=0.5)
+    driven.connect(6.0)
+    driven.answer(7.0)
+    assert list(buffer.items) == [Gap(4.0, 7.0, 1)]
+
+
+def test_after_a_restart_a_subscription_is_not_confirmed_by_what_was_asked_before() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    assert not driven.state.has_subscriptions(buffer)
+    probe = driven.state.issued - 1
+    call = driven.state.call("act", ())
+    driven.state.send(call)
+    driven.socket.is_blocked = True
+    driven.state.checked(started(2), 2.0)
+    assert not driven.state.has_subscriptions(buffer)
+    driven.state.answered(probe, OUTPUT)
+    driven.state.answered(call.id, OUTPUT)
+    assert call.output is OUTPUT, "a gateway delivers again what the old start did not answer"
+    assert driven.is_in(Phase.RESUBSCRIBING) and not driven.state.has_subscriptions(buffer)
+    driven.socket.is_blocked = False
+    driven.socket.notify()
+    driven.answer(3.0)
+    assert driven.is_in(Phase.CONNECTED) and driven.state.has_subscriptions(buffer)
+
+
+def test_a_death_ends_the_socket_and_the_gap_begins_before_it() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 2.0)
+    driven.state.checked(Start(StartState.DEAD), 8.0)
+    assert driven.socket.error is not None
+    driven.lose(driven.socket.error, 8.0)
+    driven.connect(9.0)
+    driven.answer(10.0)
+    assert list(buffer.items) == [Gap(2.0, 10.0, 1)], "it may have been the second death"
+
+
+def test_a_restart_without_streams_changes_nothing() -> None:
+    driven = Driven()
+    driven.connect(1.0)
+    for number in (1, 2):
+        driven.state.checked(started(number), 1.0)
+    assert driven.is_in(Phase.CONNECTED)
+    buffer = driven.subscribe("a", since=3.0)
+    driven.lose(LOST, 4.0)
+    driven.connect(5.0)
+    driven.answer(6.0)
+    assert list(buffer.items) == [Gap(3.0, 6.0, 1)]
+
+
+def test_an_error_that_may_hide_a_stop_confirms_nothing() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    call = driven.state.call("act", ())
+    driven.state.send(call)
+    driven.state.refused(call.id, ERRORS["masked"])
+    assert not driven.state.has_subscriptions(buffer)
+
+
+def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
+    driven = Driven()
+    for name in "ab":
+        driven.subscribe(name)
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    assert driven.lose(LOST, 3.0)
+    driven.connect(4.0)
+    assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
 
 
 def test_what_was_lost_with_its_socket_is_not_refused_by_the_next() -> None:

@@ -303,7 +303,7 @@ async def _end_of(conn: Connection, end: Callable[[], Awaitable[Any]]) -> Any:
 
 @fact([[False, False], [True, False], [False, True], [True, False], "another start"], since="2.3")
 async def the_record_of_an_actor(client: Client, key: Key) -> Any:
-    """Whether it takes connections and whether it sleeps: before its start, awake, asleep, awake."""
+    """Whether it takes connections, and sleeps: before its start, awake, asleep, awake."""
     probe = client.probe.get_or_create(key)
     id = await probe.resolve()
     starts = []

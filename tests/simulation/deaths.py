@@ -124,9 +124,8 @@ async def _listen(conn: Connection, account: Account, names: Any) -> None:
         account.streams.append(seen)
         try:
             async for item in stream:
-                is_gap = isinstance(item, Gap)
-                account.counts["gaps" if is_gap else "events"] += 1
-                seen.items.append(item if is_gap else item.value)
+                account.counts["gaps" if isinstance(item, Gap) else "events"] += 1
+                seen.items.append(item if isinstance(item, Gap) else item.value)
         finally:
             seen.ended_at = anyio.current_time()
 

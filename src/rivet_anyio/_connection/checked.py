@@ -25,7 +25,7 @@ class CheckedSocket:
         tasks: The background of the connection's block.
     """
 
-    __slots__ = ("_oldest", "_session", "_since", "_socket", "_state", "start")
+    __slots__ = ("_oldest", "_session", "_since", "_socket", "_state", "_tasks")
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class CheckedSocket:
         session: Session,
         tasks: SilentTasks,
     ) -> None:
-        self.start: Callable[[Callable[[], Coroutine[Any, Any, None]]], None] = tasks.start
+        self._tasks = tasks
         self._state = state
         self._socket = socket
         self._session = session
@@ -49,6 +49,9 @@ class CheckedSocket:
     @property
     def last_message(self) -> float:
         return self._socket.last_message
+
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.start(task)
 
     def notify_of_calls(self, notify: Callable[[], None] | None) -> None:
         self._state.notify_of_call = notify

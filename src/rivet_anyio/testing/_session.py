@@ -216,8 +216,7 @@ class Session:
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance
         with instance.busy():
-            deaths = -1
-            while deaths != self._host.deaths:  # a gateway delivers again what a host died of
+            while True:
                 deaths = self._host.deaths
                 try:
                     answer = await self._answer(request)
@@ -228,6 +227,9 @@ class Session:
                     self._end_with(away)
                     return
                 await self._host.heard()
+                if deaths == self._host.deaths:
+                    break
+                # The gateway delivers it again: its host died before the answer had left.
             self._channel.send_message(answer)
 
     async def _answer(self, request: ActionRequest) -> bytes | str:

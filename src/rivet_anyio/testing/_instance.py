@@ -179,6 +179,7 @@ class Instance:
         self.created_at = anyio.current_time()
         self.started_at: float | None = None
         self.connectable_at: float | None = None
+        self._newest_start = -math.inf
         self.slept_at: float | None = None
         self.destroyed_at: float | None = None
         self.generation = 0
@@ -722,12 +723,15 @@ class Instance:
             self._is_created = True
         self.generation += 1
         self.slept_at = None
-        self.connectable_at = anyio.current_time()
-        self.started_at = self.started_at or self.connectable_at
+        # Two starts differ by what a record can say, at least.
+        self._newest_start = max(anyio.current_time(), self._newest_start + 0.001)
+        self.connectable_at = self._newest_start
+        if self.started_at is None:
+            self.started_at = self._newest_start
         self.start_error = None
         if self._has_died:
             self._has_died = False
-            self._host.changed_at = self.connectable_at
+            self._host.changed_at = anyio.current_time()
             for connection in self.connections.values():
                 connection._crashes = self.crashes  # the gateway has moved it to this start
         self.note("wakes")

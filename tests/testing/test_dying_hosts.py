@@ -136,7 +136,7 @@ async def count_requests(server: ActorServer, client: Client) -> list[list[str]]
 async def test_a_host_that_dies_at_any_moment(uses: str, wakes: str) -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         handle = client.ticker.get_or_create("k")
-        for moment in range(7):
+        for moment in (0, 1, 3, 6):
             async with handle.connect() as conn, anyio.create_task_group() as tasks:
                 listener = None
                 if uses != "calls":
@@ -159,12 +159,12 @@ async def test_a_host_that_dies_at_any_moment(uses: str, wakes: str) -> None:
                 assert len(listener.gaps) == 1, moment
 
 
-@pytest.mark.parametrize("pause", [0.0, 1.0, 7.0, 12.0])
+@pytest.mark.parametrize("pause", [0.0, 12.0])
 @pytest.mark.parametrize("calls", [False, True])
 async def test_two_deaths_within_one_interval(pause: float, calls: bool) -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         handle = client.ticker.get_or_create("k")
-        for moment in (0.0, 4.0, 26.0):
+        for moment in (0.0, 26.0):
             async with (
                 handle.connect() as conn,
                 conn.events("tick", gaps="mark") as stream,

@@ -251,6 +251,7 @@ CLIENT: dict[str, Any] = {
     "request_timeout": seconds(none=True),
     "ping_interval": seconds(none=True),
     "ping_timeout": seconds(none=True),
+    "actor_check_interval": seconds(none=True),
     "max_message_size": size(),
     "retry": RETRY,
     "skip_ready_wait": flag(),
@@ -437,6 +438,11 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.ActorServer.restart": {
         "downtime": Values(seconds(zero=True).bad, [0, 0.001]),
         "keep_actors": flag(),
+        "unsaved": choice("kept", "lost"),
+    },
+    "testing.ActorServer.kill_host": {
+        "silent_for": Values(seconds(zero=True).bad, [0, 0.001]),
+        "downtime": Values(seconds(zero=True).bad, [0, 0.001]),
         "unsaved": choice("kept", "lost"),
     },
     "testing.ActorServer.wait_for": {
@@ -685,6 +691,10 @@ async def list_actors(env: Env, **given: Any) -> None:
         assert actor.name == "probe"
 
 
+async def kill_host(env: Env, **given: Any) -> None:
+    await env.server.kill_host(**given)
+
+
 async def listen(env: Env, **given: Any) -> None:
     async with env.server.listen(**given):
         pass
@@ -803,6 +813,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "testing.ActorServer.actor": lambda e, key: e.server.actor("probe", key),
     "testing.ActorServer.drop_connections": lambda e, **g: e.server.drop_connections(**g),
     "testing.ActorServer.restart": lambda e, **g: e.server.restart(**g),
+    "testing.ActorServer.kill_host": kill_host,
     "testing.ActorServer.wait_for": wait_for,
     "testing.Faults.fail_action": lambda e, **g: e.server.faults.fail_action(
         **{"action": "ping", "error": ActorError("a", "b"), **g}

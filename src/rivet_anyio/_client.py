@@ -100,6 +100,8 @@ class Client:
         ping_interval: Seconds of silence on a connection after which a ping is sent; None: never.
         ping_timeout: Seconds after a ping without any byte that mean the peer is gone; None:
             never.
+        actor_check_interval: Seconds between two requests to the management API whether the hosts
+            of the actors still run that connections lead to (RivetKit 2.3); None: none is sent.
         max_message_size: The longest message or answer accepted, in bytes.
         retry: Backoff between attempts to reconnect.
         skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).
@@ -132,6 +134,7 @@ class Client:
         request_timeout: float | None = _REQUEST_SECONDS,
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,
+        actor_check_interval: float | None = 30.0,
         max_message_size: int = 20 * 1024 * 1024,
         retry: Retry | None = None,
         skip_ready_wait: bool = False,
@@ -156,6 +159,7 @@ class Client:
             check_seconds("request_timeout", request_timeout, none=True)
             check_seconds("ping_interval", ping_interval, none=True)
             check_seconds("ping_timeout", ping_timeout, none=True)
+            check_seconds("actor_check_interval", actor_check_interval, none=True)
             check_size("max_message_size", max_message_size)
             check_instance("retry", retry, Retry)
             check_flag("skip_ready_wait", skip_ready_wait)
@@ -165,6 +169,7 @@ class Client:
             close_timeout=close_timeout,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
+            actor_check_interval=actor_check_interval,
             max_message_size=max_message_size,
             retry=retry or Retry(),
             skip_ready_wait=skip_ready_wait,

@@ -3,10 +3,13 @@
 The machine plays the user's tasks, the supervisor, the socket and the server. The server keeps its
 own account: which calls reached it, which names are subscribed, which events it sent. It handles
 messages in order and takes its time, and it may refuse subscriptions, by an error or by closing.
+Its host may die and be started anew behind the socket, and the actor may sleep; checks ask for the
+record of that, and their answers take their time, too.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -35,6 +38,7 @@ from rivet_anyio._websocket.outbox import Outgoing
 from rivet_anyio.protocol.dialect import Dialect
 from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.messages import Init, RawTree
+from rivet_anyio.protocol.starts import Start, StartState
 from rivet_anyio.protocol.values import PLAIN_JSON
 
 NAMES = ("a", "b", "c")
@@ -80,6 +84,37 @@ class FakeServer:
         self.refused: set[str] = set()
         self.closes = False
         self.has_closed = False
+        self.start = 1
+        self.state = StartState.RUNNING  # ASLEEP, or DEAD, which its record may not say yet
+        self.is_noticed = False
+
+    @property
+    def record(self) -> Start:
+        """What the management API says."""
+        if self.state is StartState.DEAD and self.is_noticed:
+            return Start(StartState.DEAD)
+        if self.state is StartState.ASLEEP:
+            return Start(StartState.ASLEEP)
+        return started(self.start)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is StartState.RUNNING
+
+    def wake(self, *, keeps_subscriptions: bool = True) -> None:
+        """Start the actor anew, unless it runs."""
+        if not self.is_running:
+            if not keeps_subscriptions and self.state is StartState.DEAD:
+                self.subscribed.clear()
+            self.state = StartState.RUNNING
+            self.start += 1
+
+    def die(self) -> None:
+        """The host dies: a gateway delivers again what was not answered."""
+        self.state, self.is_noticed = StartState.DEAD, False
+        again = [("call", id) for id in self.sent if id is not None]
+        self.sent = [id for id in self.sent if id is None]
+        self.inbox[:0] = again
 
     def begin_session(self) -> None:
         self.inbox.clear()
@@ -233,6 +268,10 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.sessions = 0
         self.events = 0
         self.ever_refused: set[str] = set()
+        self.seen_start = 0  # the start that the state knows of, and when it was the present one
+        self.seen_at = self.now
+        self.asked: tuple[FakeSocket, Start, float] | None = None
+        self.waits_on: set[int] = set()  # calls that were in flight when the actor was restarted
 
     # The user
 
@@ -320,13 +359,14 @@ class ConnectionMachine(RuleBasedStateMachine):
     # The supervisor and the socket
 
     @precondition(lambda self: self.can_attempt)
-    @rule()
-    def connect(self) -> None:
+    @rule(has_record=st.booleans())
+    def connect(self, has_record: bool = True) -> None:
         if self.state.phase is Phase.DISCONNECTED:
             self.state.attempt_begins()
         self.socket = FakeSocket(self.state, self.server)
         self.server.begin_session()
-        self.state.socket_opens(self.socket, CODEC, masks_stops=True)
+        start = self.server.record if has_record else None
+        self.state.socket_opens(self.socket, CODEC, masks_stops=True, start=start)
 
     @property
     def can_attempt(self) -> bool:
@@ -336,12 +376,21 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(is_moved=st.booleans())
     def say_init(self, is_moved: bool) -> None:
         assert self.socket is not None
-        if self.socket.is_open and not is_moved:
+        if self.socket.has_ended or (self.socket.is_open and not is_moved):
             return
-        if self.socket.has_ended:
-            return
+        self.open(is_moved)
+        if self.is_read:
+            # The first check comes before an engine knows of any death.
+            self.ask_for_record()
+            self.check()
+
+    def open(self, is_moved: bool) -> None:
+        assert self.socket is not None
         self.tick()
         self.sessions += 1
+        if is_moved:
+            self.server.die()
+        self.server.wake()
         self.note_away(self.socket.is_open)
         self.server.begin_session()
         self.socket.last_received = self.now
@@ -349,6 +398,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         waiting = [item for item in self.state.outbox.items if isinstance(item, Call)]
         self.state.opened(Init("actor", f"conn{self.sessions}"), self.now, self.received_at)
         self.received_at = self.now
+        self.asked, self.waits_on = None, set()
+        self.seen_start, self.seen_at = self.server.start, self.now
         if self.state.phase is Phase.RESUBSCRIBING:
             assert was_lost and self.socket.limit_seconds
             assert self.state.outbox.is_paused
@@ -368,7 +419,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     def note_away(self, was_open: bool) -> None:
         if was_open and self.away_since is None:
-            self.away_since = self.received_at
+            self.away_since = self.seen_at if self.has_unseen_start else self.received_at
 
     @precondition(lambda self: self.socket is not None)
     @rule(is_blocked=st.booleans())
@@ -428,7 +479,110 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The server
 
-    @precondition(lambda self: self.is_read and self.server.inbox)
+    @precondition(lambda self: self.sessions)
+    @rule(how=st.sampled_from(["die", "notice", "wake", "wake without subscriptions", "sleep"]))
+    def change_start(self, how: str) -> None:
+        """Something becomes of the actor behind its gateway."""
+        server = self.server
+        if how == "die" and server.is_running and not self.has_slept:
+            server.die()
+        elif how == "notice":
+            server.is_noticed = True
+        elif how == "sleep" and not self.has_unseen_start:
+            if not server.inbox and not server.sent:
+                server.state = StartState.ASLEEP
+        elif how.startswith("wake"):
+            server.is_noticed = True
+            server.wake(keeps_subscriptions=how == "wake")
+
+    @precondition(lambda self: self.is_live and not self.has_slept)
+    @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
+    def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
+        """The host dies, what it sends is lost, and the actor is started anew."""
+        if during_check:
+            self.ask_for_record()
+        self.server.die()
+        self.event_of_each_name()
+        self.server.wake(keeps_subscriptions=keeps_subscriptions)
+        self.event_of_each_name()
+        if during_check:
+            self.check()
+
+    def event_of_each_name(self) -> None:
+        for name in NAMES:
+            self.event(name)
+
+    @precondition(lambda self: self.state.is_open and len(self.streams) < 5)
+    @rule(names=st.sampled_from(NAMES) | st.just(NAMES))
+    def listen(self, names: str | tuple[str, ...]) -> None:
+        """A stream is opened and confirmed, and gets an event."""
+        if not self.is_live:
+            self.come_back()
+        if not self.is_live:
+            return
+        self.subscribe(names)
+        self.wait_for_confirmation(-1)
+        self.keep_up()
+        self.what_is_confirmed_is_subscribed()
+        self.event_of_each_name()
+
+    @precondition(lambda self: self.is_read)
+    @rule()
+    def look(self) -> None:
+        """A check whose answer comes at once."""
+        self.ask_for_record()
+        self.check()
+
+    @precondition(lambda self: self.is_read)
+    @rule()
+    def ask_for_record(self) -> None:
+        assert self.socket is not None
+        self.asked = self.socket, self.server.record, self.received_at
+
+    @precondition(lambda self: self.asked is not None)
+    @rule()
+    def check(self) -> None:
+        """The record comes that was asked for, if its socket is still there."""
+        assert self.asked is not None
+        (socket, record, last_message), self.asked = self.asked, None
+        if socket is not self.socket or not self.is_read or self.state.phase is Phase.LEAVING:
+            return
+        before = self.state.phase
+        statuses = self.state.change
+        self.tick()
+        known = self.state._start
+        is_running = record.state is StartState.RUNNING
+        is_restart = is_running and known not in (None, record, Start(StartState.ASLEEP))
+        in_flight = [call.id for call in self.state.in_flight.values() if isinstance(call, Call)]
+        self.state.checked(record, last_message)
+        if record.state is StartState.DEAD:
+            assert self.socket.error is not None
+        elif is_restart and self.state.buffers:
+            assert self.state.phase is Phase.RESUBSCRIBING and self.socket.limit_seconds
+            self.away_since = self.seen_at if self.away_since is None else self.away_since
+            self.waits_on = set(in_flight)
+            assert not any(isinstance(self.state.in_flight.get(id), Probe) for id in in_flight)
+        else:
+            assert (self.state.phase, self.state.change) == (before, statuses)
+        if is_running:
+            self.seen_start = self.start_of(record)
+        if record.state is not StartState.DEAD:
+            self.seen_at = max(self.seen_at, last_message)
+
+    def start_of(self, record: Start) -> int:
+        return next(n for n in range(1, self.server.start + 1) if started(n) == record)
+
+    @property
+    def has_slept(self) -> bool:
+        """Whether the last check saw it asleep: a death before the next one would be missed."""
+        return self.state._start == Start(StartState.ASLEEP)
+
+    @property
+    def has_unseen_start(self) -> bool:
+        """Whether the state cannot know that events are missing, until the next check."""
+        return not self.server.is_running or self.server.start != self.seen_start
+
+    @precondition(lambda self: self.is_live and self.server.inbox)
     @rule(count=st.integers(1, 4))
     def handle(self, count: int) -> None:
         """The server handles some of what reached it, and may close the connection over it."""
@@ -438,7 +592,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.server.has_closed:
             self.lose_by(ERRORS["forbidden"])
 
-    @precondition(lambda self: self.is_read and self.server.sent)
+    @precondition(lambda self: self.is_live and self.server.sent)
     @rule(index=INDEX, how=st.sampled_from(["output", "error", "stopped", "masked"]))
     def answer(self, index: int, how: str) -> None:
         """Send an answer. Errors that belong to no call come before the answers after them."""
@@ -453,9 +607,9 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule()
     def keep_up(self) -> None:
         """The server handles and answers everything."""
-        while self.is_read and self.server.inbox:
+        while self.is_live and self.server.inbox:
             self.handle(1)
-        while self.is_read and self.server.sent:
+        while self.is_live and self.server.sent:
             self.answer(0, "output")
 
     @rule()
@@ -506,6 +660,9 @@ class ConnectionMachine(RuleBasedStateMachine):
             assert is_probe and self.socket.limit_seconds is None
             assert not self.state.outbox.is_paused
             self.away_since = None
+            for stream in self.streams:
+                is_new = not stream.is_promised or stream.buffer.ended
+                assert is_new or self.is_confirmed(stream.buffer)
 
     @property
     def probes(self) -> int:
@@ -517,12 +674,16 @@ class ConnectionMachine(RuleBasedStateMachine):
     def one_probe_waits_at_most(self) -> None:
         assert sum(isinstance(item, Probe) for item in self.state.outbox.items) <= 1
 
+    @precondition(lambda self: self.server.state is not StartState.ASLEEP)
     @rule(name=st.sampled_from(NAMES))
     def event(self, name: str) -> None:
-        """The actor broadcasts; those who are subscribed get it, if their socket is there."""
+        """The actor broadcasts; those who are subscribed get it, if their socket is there.
+
+        A host that dies goes on for a while, and nothing of that arrives.
+        """
         self.tick()
         self.events += 1
-        reaches = self.is_read and name in self.server.subscribed
+        reaches = self.is_live and name in self.server.subscribed
         for stream in self.streams:
             is_wanted = name in stream.buffer.sinks and not stream.buffer.ended
             # Nothing is promised once the block is left.
@@ -539,6 +700,11 @@ class ConnectionMachine(RuleBasedStateMachine):
         """Whether the socket is there, open, and still read."""
         socket = self.socket
         return socket is not None and socket.is_open and not socket.has_ended
+
+    @property
+    def is_live(self) -> bool:
+        """Whether, in addition, the actor runs at the other end."""
+        return self.is_read and self.server.is_running
 
     def is_confirmed(self, buffer: EventBuffer) -> bool:
         places, confirmed = self.state._places, self.state._confirmed
@@ -582,6 +748,8 @@ class ConnectionMachine(RuleBasedStateMachine):
     @invariant()
     def the_server_knows_what_is_wanted(self) -> None:
         settled = self.is_read and self.socket is not None and self.socket.writes
+        if self.has_unseen_start:
+            return
         if settled and self.state.phase is Phase.CONNECTED and not self.is_testing:
             refused = self.server.sent.count(None)
             unknown = set(self.state.sinks) ^ self.server.will_have
@@ -595,7 +763,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     def what_is_confirmed_is_subscribed(self) -> None:
         for stream in self.streams:
             if self.is_confirmed(stream.buffer) and not stream.buffer.ended:
-                if self.is_read:
+                if self.is_read and not self.has_unseen_start:
                     assert set(stream.buffer.sinks) <= self.server.subscribed
                 stream.is_promised = True
 
@@ -609,7 +777,10 @@ class ConnectionMachine(RuleBasedStateMachine):
     @invariant()
     def calls_wait_while_gaps_last(self) -> None:
         if self.state.phase is Phase.RESUBSCRIBING:
-            assert all(isinstance(call, Probe) for call in self.state.in_flight.values())
+            assert all(
+                isinstance(call, Probe) or call.id in self.waits_on
+                for call in self.state.in_flight.values()
+            )
 
     @invariant()
     def subscriptions_that_wait_are_bounded(self) -> None:
@@ -626,6 +797,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         told = [(gap.since, gap.until) for gap in gaps]
         if self.away_since is not None:
             told.append((self.away_since, self.now))
+        if self.has_unseen_start:
+            told.append((self.seen_at, self.now))
         missing = [number for number in stream.sent if number not in received]
         outside = [
             number
@@ -634,7 +807,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         ]
         if not stream.buffer.ended:
             assert len(outside) <= stream.buffer.dropped, (outside, told)
-        if not stream.buffer.dropped:
+        # The gap of a restart may come late.
+        if not stream.buffer.dropped and self.server.start == 1:
             for before, after in pairwise(stream.items):
                 if not isinstance(before, Gap) and not isinstance(after, Gap):
                     assert not any(before < number < after for number in missing)
@@ -655,7 +829,13 @@ class ConnectionMachine(RuleBasedStateMachine):
                 self.say_init(False)
             self.block(False)
             if self.is_read:
+                self.server.is_noticed = True
+                self.ask_for_record()
+                self.check()
+                if self.server.state is StartState.ASLEEP:
+                    self.server.wake()
                 self.keep_up()
+        assert not self.has_unseen_start or self.server.record == self.state._start
         assert self.is_read and self.state.phase is Phase.CONNECTED
         assert not self.state.in_flight and not self.state.outbox.items and not self.is_testing
         assert self.server.subscribed == set(self.state.sinks)
@@ -671,6 +851,10 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert all(is_settled(call) for call in self.all_calls)
         assert not self.state.in_flight and not self.state.outbox.items
         assert not self.state.buffers and not self.state.sinks
+
+
+def started(number: int) -> Start:
+    return Start(StartState.RUNNING, dt.datetime(2026, 1, 1, 0, 0, number % 60, number, dt.UTC))
 
 
 def is_settled(call: Call) -> bool:
@@ -791,6 +975,110 @@ def test_gaps_end_when_the_last_suspect_is_confirmed() -> None:
         driven.answer(now)
     assert driven.is_in(Phase.CONNECTED)
     assert [list(buffer.items) for buffer in buffers] == [[Gap(1.0, 5.0, 1)]] * 3
+
+
+def test_a_restart_is_a_gap_from_the_last_message_before_the_last_check() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.socket.last_received = 9.0
+    driven.state.checked(started(1), 5.0)
+    driven.state.checked(started(2), 9.0)
+    assert driven.is_in(Phase.RESUBSCRIBING) and driven.socket.error is None
+    driven.answer(10.0)
+    assert driven.is_in(Phase.CONNECTED)
+    assert list(buffer.items) == [Gap(5.0, 10.0, 0)]
+    assert driven.socket.server.kinds.count("SubscriptionRequest") == 2
+    driven.state.checked(started(2), 11.0)
+    driven.state.checked(started(3), 12.0)
+    driven.answer(13.0)
+    assert list(buffer.items) == [Gap(5.0, 13.0, 0)], "nothing came between the two"
+
+
+def test_a_loss_soon_after_a_gap_begins_behind_it() -> None:
+    """What was lost by a death before the first gap's end lies in that."""
+    driven = Driven()
+    driven.subscribe("a", since=0.0)
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.state.checked(started(2), 2.0)
+    driven.answer(4.0)
+    driven.lose(LOST, 5.0)
+    buffer = driven.subscribe("b", since=0.5)
+    driven.connect(6.0)
+    driven.answer(7.0)
+    assert list(buffer.items) == [Gap(4.0, 7.0, 1)]
+
+
+def test_after_a_restart_a_subscription_is_not_confirmed_by_what_was_asked_before() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    assert not driven.state.has_subscriptions(buffer)
+    probe = driven.state.issued - 1
+    call = driven.state.call("act", ())
+    driven.state.send(call)
+    driven.socket.is_blocked = True
+    driven.state.checked(started(2), 2.0)
+    assert not driven.state.has_subscriptions(buffer)
+    driven.state.answered(probe, OUTPUT)
+    driven.state.answered(call.id, OUTPUT)
+    assert call.output is OUTPUT, "a gateway delivers again what the old start did not answer"
+    assert driven.is_in(Phase.RESUBSCRIBING) and not driven.state.has_subscriptions(buffer)
+    driven.socket.is_blocked = False
+    driven.socket.notify()
+    driven.answer(3.0)
+    assert driven.is_in(Phase.CONNECTED) and driven.state.has_subscriptions(buffer)
+
+
+def test_a_death_ends_the_socket_and_the_gap_begins_before_it() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 2.0)
+    driven.state.checked(Start(StartState.DEAD), 8.0)
+    assert driven.socket.error is not None
+    driven.lose(driven.socket.error, 8.0)
+    driven.connect(9.0)
+    driven.answer(10.0)
+    assert list(buffer.items) == [Gap(2.0, 10.0, 1)], "it may have been the second death"
+
+
+def test_a_restart_without_streams_changes_nothing() -> None:
+    driven = Driven()
+    driven.connect(1.0)
+    for number in (1, 2):
+        driven.state.checked(started(number), 1.0)
+    assert driven.is_in(Phase.CONNECTED)
+    buffer = driven.subscribe("a", since=3.0)
+    driven.lose(LOST, 4.0)
+    driven.connect(5.0)
+    driven.answer(6.0)
+    assert list(buffer.items) == [Gap(3.0, 6.0, 1)]
+
+
+def test_an_error_that_may_hide_a_stop_confirms_nothing() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    call = driven.state.call("act", ())
+    driven.state.send(call)
+    driven.state.refused(call.id, ERRORS["masked"])
+    assert not driven.state.has_subscriptions(buffer)
+
+
+def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
+    driven = Driven()
+    for name in "ab":
+        driven.subscribe(name)
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    assert driven.lose(LOST, 3.0)
+    driven.connect(4.0)
+    assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
 
 
 def test_what_was_lost_with_its_socket_is_not_refused_by_the_next() -> None:

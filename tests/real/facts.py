@@ -18,6 +18,7 @@ from rivet_anyio import (
     Client,
     Connection,
     ConnectionLostError,
+    Management,
     Retry,
     RivetError,
     Status,
@@ -301,6 +302,29 @@ async def _end_of(conn: Connection, end: Callable[[], Awaitable[Any]]) -> Any:
         return f"closed with {change.error.code}"
     said = await outcome(conn.echo(1))
     return "kept" if said == 1 else said
+
+
+@fact([[False, False], [True, False], [False, True], [True, False], "another start"], since="2.3")
+async def the_record_of_an_actor(client: Client, key: Key) -> Any:
+    """Whether it takes connections, and sleeps: before its start, awake, asleep, awake."""
+    probe = client.probe.get_or_create(key)
+    id = await probe.resolve()
+    starts = []
+
+    async def look() -> list[bool]:
+        info = await Management(client).get(id)
+        assert info is not None and info.error is None
+        starts.append(info.connectable_since)
+        return [info.connectable_since is not None, info.sleeping_since is not None]
+
+    found: list[Any] = [await look()]
+    await probe.echo(1)
+    found.append(await look())
+    await probe.sleepNow()
+    found.append(await until(look, lambda seen: seen[1]))
+    await probe.echo(1)
+    found.append(await look())
+    return [*found, "another start" if starts[-1] != starts[1] else "the same"]
 
 
 @fact(["disconnected", (1000, "enough")])

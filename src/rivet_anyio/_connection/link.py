@@ -40,8 +40,11 @@ from ..protocol.lifecycle import (
     judge_opening,
     may_ask_again,
 )
+from ..protocol.management import ActorInfo
 from ..protocol.messages import Raw
 from ..protocol.session import Session
+from ..protocol.starts import Start, start_of
+from .checked import CheckedSocket
 from .events import (
     EventBuffer,
     EventStream,
@@ -133,6 +136,7 @@ class Link:
         self._was_slow = False  # the last attempt led to nothing, and took its time
         self._tasks = SilentTasks()
         self._supervised = Signal()
+        self._checked: CheckedSocket | None = None
 
     def check_loop(self) -> None:
         """Raise `RuntimeError` in another event loop or thread than the block's."""
@@ -261,6 +265,7 @@ class Link:
             ) from error
 
     async def _leave(self, seconds: float) -> None:
+        self._check_no_more()
         try:
             await self._tasks.leave(self._supervised, self.state.leave(seconds))
         finally:
@@ -351,6 +356,7 @@ class Link:
     async def _attempt(self, observer: AttemptObserver | None) -> Ended:
         """One attempt, from dialling to the end of its connection."""
         deadline = anyio.current_time() + self._connect_timeout
+        record = await self._record()
         try:
             opened = await dial(
                 self.core,
@@ -376,10 +382,34 @@ class Link:
         except Exception as exc:
             return Ended(exc, opened=False)
         async with aclosing(opened):
-            return await self._run_socket(opened, deadline, observer)
+            start = start_of(record or self._target.found)
+            return await self._run_socket(opened, start, deadline, observer)
+
+    async def _record(self) -> ActorInfo | None:
+        """The record of an actor by id, before it is connected to again; None if there is none.
+
+        An actor by key is looked up at every attempt.
+        """
+        init = self.state.init
+        if self._target.is_fixed and init is not None and self.state.knows_start:
+            with anyio.move_on_after(min(_EXPLAIN_SECONDS, self._connect_timeout / 4)):
+                try:
+                    return next(iter(await self.core.find_actors([init.actor_id])), None)
+                except Exception as error:
+                    logger.debug("the record of actor %s: %s", init.actor_id, error)
+        return None
+
+    def _check_no_more(self) -> None:
+        checked, self._checked = self._checked, None
+        if checked is not None:
+            self.core.checks.remove(checked)
 
     async def _run_socket(
-        self, opened: OpenSocket, deadline: float, observer: AttemptObserver | None
+        self,
+        opened: OpenSocket,
+        start: Start,
+        deadline: float,
+        observer: AttemptObserver | None,
     ) -> Ended:
         options = self.core.options
         session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
@@ -396,12 +426,16 @@ class Link:
         receiver.socket = socket
         version = opened.server.version
         masks_stops = version is None or version.may_mask_stops
-        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops)
+        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
         began = anyio.current_time()
         self.core.sockets.add(socket)
+        if self.state.phase is not Phase.LEAVING and (version is None or version.has_engine):
+            self._checked = CheckedSocket(self.state, socket, session, self._tasks)
+            self.core.checks.add(self._checked)
         try:
             end = await socket.run()
         finally:
+            self._check_no_more()
             self.core.sockets.discard(socket)
             self.socket = None
             del receiver.socket  # a cycle would keep it until the next collection

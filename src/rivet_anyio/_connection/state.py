@@ -1,12 +1,13 @@
 """Everything that a connection knows, through all its sockets. No await, no I/O, no clock.
 
 A connection outlives its sockets: each is opened, lost and replaced, while callers and streams
-stay. One object owns all of that. Three parts drive it, always in one step of the event loop:
+stay. One object owns all of that. Four parts drive it, always in one step of the event loop:
 
 - the user's tasks: `call`, `give_up`, `subscribe`, `unsubscribe`, `miss_events`, `leave`;
 - the supervisor (link.py): `attempt_begins`, `socket_opens`, `attempt_ended`, `retry_later`,
   `finish`;
-- the reader of the socket (receiving.py): `opened`, `answered`, `refused`, `reported`.
+- the reader of the socket (receiving.py): `opened`, `answered`, `refused`, `reported`;
+- whoever asks the management API (link.py): `checked`.
 
 It commands the socket of the moment through `Socket`, and nothing calls back into it.
 
@@ -14,7 +15,7 @@ It commands the socket of the moment through `Socket`, and nothing calls back in
 |---------------|------------------------------------------------|------------------------------|
 | NEW           |                                                | raises ClosedError           |
 | CONNECTING    | `enter`, `attempt_begins`                      | waits in the outbox          |
-| RESUBSCRIBING | `opened` after a loss: the server said Init    | waits in the outbox          |
+| RESUBSCRIBING | `opened` after a loss; `checked`: a restart    | waits in the outbox          |
 | CONNECTED     | `opened`, or the answer that ends RESUBSCRIBING| is written, or waits there   |
 | DISCONNECTED  | `retry_later`: an attempt failed or was lost   | waits in the outbox          |
 | LEAVING       | `leave`: the user's block ends                 | raises ClosedError           |
@@ -47,8 +48,14 @@ The rules:
    so, no call is taken from the outbox; those in flight have `STOPPED_SECONDS`; then the socket is
    left, and the calls that waited go to the next one. RivetKit 2.1 answers like any failing action
    instead: then a probe finds out.
-9. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
-   delivered, counted, or reported as a gap.
+9. RivetKit 2.3 keeps the socket of an actor whose host died, and moves it to the next start without
+   another Init. `checked` brings what the management API says; protocol/starts.py has the rules.
+   After a restart the subscriptions leave once more, as after a loss. Their gap begins with the
+   last message before the last check that saw the old start. Calls in flight wait on: the gateway
+   repeats them. After a death the socket is left. A loss may come after a restart that no check has
+   seen: unless the record from before the new socket has the old start, its gap begins as early.
+10. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
+    delivered, counted, or reported as a gap.
 """
 
 from __future__ import annotations
@@ -76,6 +83,7 @@ from ..protocol.lifecycle import (
     judge,
 )
 from ..protocol.messages import Init, Raw
+from ..protocol.starts import Change, Start, StartState, change_between
 from .events import EventBuffer, EventSink
 from .outcome import Ended, is_final
 from .status import Status, StatusChange, StatusStream
@@ -177,6 +185,8 @@ class ConnectionState:
         sinks: Where events go, by their names.
         abandoned: The buffers whose streams became garbage, for `reap`.
         blocking: The buffers that may pause the reader.
+        notify_of_call: Called at the next call that is made while none is in flight, if there is
+            one to be.
         observer: Sees events, gaps and Init.
 
     Args:
@@ -195,12 +205,15 @@ class ConnectionState:
         "_lost_at",
         "_masks_stops",
         "_new_waiter",
+        "_next_start",
         "_opened_at",
         "_places",
         "_probe",
         "_refusal",
         "_requests",
         "_socket",
+        "_start",
+        "_start_seen",
         "_suspects",
         "_tested",
         "_waits",
@@ -218,6 +231,7 @@ class ConnectionState:
         "init",
         "is_open",
         "issued",
+        "notify_of_call",
         "observer",
         "outbox",
         "phase",
@@ -262,6 +276,10 @@ class ConnectionState:
         self._tested: str | None = None  # the suspect that is subscribed by itself
         self._fence = 0  # suspects are tested when the subscriptions up to this one are settled
         self._refusal: ActorError | None = None  # the error that made suspects
+        self._start: Start | None = None  # of the actor, as the last check saw it
+        self._start_seen = 0.0  # when the last message before that check came
+        self._next_start: Start | None = None  # as the record said before the newest socket
+        self.notify_of_call: Callable[[], None] | None = None
         self._watchers: set[ref[StatusStream]] = set()
         self.observer: ConnectionObserver | None = None
 
@@ -324,6 +342,8 @@ class ConnectionState:
             self._notify()
         else:
             self._socket.send(call)
+            if self.notify_of_call is not None:
+                self.notify_of_call()
 
     def give_up(self, call: Call) -> None:
         """Nobody waits for this call any more: it is not sent if it has not left."""
@@ -443,7 +463,9 @@ class ConnectionState:
         if self.phase is not Phase.CONNECTING:
             self._set_phase(Phase.CONNECTING)
 
-    def socket_opens(self, socket: Socket, codec: Codec, *, masks_stops: bool) -> None:
+    def socket_opens(
+        self, socket: Socket, codec: Codec, *, masks_stops: bool, start: Start | None = None
+    ) -> None:
         """The handshake succeeded; nothing may leave before Init.
 
         Args:
@@ -451,8 +473,10 @@ class ConnectionState:
             codec: Writes messages for this server.
             masks_stops: Whether this server may answer like any failing action that the actor
                 has stopped.
+            start: The actor's start by a record from before the handshake, None without one.
         """
         self._socket = socket
+        self._next_start = start
         self.codec = codec
         self._is_stopped = False
         self._masks_stops = masks_stops
@@ -515,6 +539,7 @@ class ConnectionState:
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             self._lose(moved, last_message)
+            self._next_start = None
             if self._is_stopped:
                 self._leave_stopped()
                 return
@@ -525,29 +550,31 @@ class ConnectionState:
         self._is_stopped = False
         if self.observer is not None:
             self.observer.connected()
-        for request in self._requests.values():
-            self.outbox.discard(request)
-        self._requests.clear()
-        self._suspects = {name: None for name in self._suspects if name in self.sinks}
-        for name in self.sinks:
-            if name not in self._suspects:
-                request = self._requests[name] = SubscriptionRequest(self, name, True)
-                self.outbox.put_first(request)
-        if self._lost_at is None or not self.buffers:
-            self._socket.start_sending()
-            self._resume()
-        else:
-            self._begin_gaps(self._lost_at)
-            self._set_phase(Phase.RESUBSCRIBING)
-            self.outbox.is_paused = True
-            if self._requests:
-                self._ask()
-            else:
-                self._test_next()
-            self._socket.start_sending()
-            # Each attempt in a row has longer, since a server may take long for each name.
-            seconds = self._confirm_seconds * max(1, min(self.attempts, _LONGEST_CONFIRMATION))
-            self._socket.limit(_unconfirmed_error(), seconds=seconds)
+        self._compare_starts(now)
+        self._subscribe_all()
+
+    @property
+    def knows_start(self) -> bool:
+        """Whether `checked` or a record has said in which start the actor is."""
+        return self._start is not None
+
+    def checked(self, start: Start, last_message: float) -> None:
+        """The management API says in which start the actor is.
+
+        Args:
+            start: The start.
+            last_message: When the last message had come when the API was asked.
+        """
+        if self._socket is None or self.phase not in _OPEN:
+            return
+        change = change_between(self._start, start)
+        if change is Change.DEATH:
+            self._socket.fail(_dead_error())
+            return
+        if change is Change.RESTART:
+            self._subscribe_after_restart()
+        if start.state is not StartState.UNKNOWN:
+            self._start, self._start_seen = start, max(self._start_seen, last_message)
 
     def answered(self, id: int, output: Raw) -> bool:
         """A call was answered; whether somebody waits for that."""
@@ -601,6 +628,58 @@ class ConnectionState:
         self._set_change(StatusChange(self.change.status, error))
 
     # Inside
+
+    def _compare_starts(self, now: float) -> None:
+        """A socket has opened: the loss before it may have been the second one."""
+        start, self._next_start = self._next_start, None
+        if start is not None and start.state not in (StartState.RUNNING, StartState.ASLEEP):
+            start = None
+        before = self._start
+        is_same = start is not None and change_between(before, start) is Change.NONE
+        if before is not None and self._lost_at is not None and not is_same:
+            self._lost_at = min(self._lost_at, self._start_seen)
+        self._start, self._start_seen = start, now
+
+    def _subscribe_after_restart(self) -> None:
+        """The actor was started anew behind the socket."""
+        if not self.buffers:
+            return
+        if self._lost_at is None:
+            self._lost_at = self._start_seen
+        self._lose_subscriptions()
+        self._lose_probe()
+        # An old one that is answered late says nothing of the new subscriptions.
+        self.in_flight = {
+            id: call for id, call in self.in_flight.items() if not isinstance(call, Probe)
+        }
+        self._subscribe_all()
+
+    def _subscribe_all(self) -> None:
+        """Subscriptions leave, then calls; where events may be missing, once that is confirmed."""
+        assert self._socket is not None
+        for request in self._requests.values():
+            self.outbox.discard(request)
+        self._requests.clear()
+        self._suspects = {name: None for name in self._suspects if name in self.sinks}
+        for name in self.sinks:
+            if name not in self._suspects:
+                request = self._requests[name] = SubscriptionRequest(self, name, True)
+                self.outbox.put_first(request)
+        if self._lost_at is None or not self.buffers:
+            self._socket.start_sending()
+            self._resume()
+        else:
+            self._begin_gaps(self._lost_at)
+            self._set_phase(Phase.RESUBSCRIBING)
+            self.outbox.is_paused = True
+            if self._requests:
+                self._ask()
+            else:
+                self._test_next()
+            self._socket.start_sending()
+            # Each attempt in a row has longer, since a server may take long for each name.
+            seconds = self._confirm_seconds * max(1, min(self.attempts, _LONGEST_CONFIRMATION))
+            self._socket.limit(_unconfirmed_error(), seconds=seconds)
 
     def _stopped(self) -> None:
         """The actor has stopped: its socket takes no call any more."""
@@ -657,7 +736,9 @@ class ConnectionState:
         self._socket.unlimit()
         lost_at, self._lost_at = self._lost_at, None
         if lost_at is not None:
-            self._end_gaps(self._socket.last_received)
+            until = self._socket.last_received
+            self._end_gaps(until)
+            self._start_seen = max(self._start_seen, until)  # these gaps have what was lost before
         self.attempts = 0
         self._set_phase(Phase.CONNECTED)
         self.settled_first.set()
@@ -712,6 +793,10 @@ class ConnectionState:
         if self._lost_at is None:
             self._lost_at = max(last_message, self._opened_at)
         self.outbox.is_paused = False
+        self._lose_subscriptions()
+        self._lose_calls(cause)
+
+    def _lose_subscriptions(self) -> None:
         self._places.clear()
         self._confirmed = self.subscribed
         self._fence = 0
@@ -719,12 +804,14 @@ class ConnectionState:
         if self._tested is not None:
             self._suspects[self._tested] = None
             self._tested = None
-        self._lose_calls(cause)
 
-    def _lose_calls(self, cause: BaseException | None) -> None:
+    def _lose_probe(self) -> None:
         if self._probe is not None:
             self.outbox.discard(self._probe)
             self._probe = None
+
+    def _lose_calls(self, cause: BaseException | None) -> None:
+        self._lose_probe()
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
             call.fail(_lost_call(call, cause))
@@ -887,6 +974,10 @@ class SubscriptionRequest:
 
 def _stopped_error() -> RivetError:
     return ConnectionLostError("the actor behind the connection has stopped")
+
+
+def _dead_error() -> RivetError:
+    return ConnectionLostError("the host of the actor behind the connection has died")
 
 
 def _unconfirmed_error() -> RivetError:

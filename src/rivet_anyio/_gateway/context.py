@@ -36,8 +36,9 @@ from ..protocol.addressing import (
 )
 from ..protocol.dialect import Dialect, ServerVersion
 from ..protocol.encodings import codec_for
-from ..protocol.management import ActorInfo, Metadata, parse_metadata
+from ..protocol.management import ActorInfo, Metadata, parse_actors, parse_metadata
 from ..protocol.values import quote
+from .checks import ActorChecks
 from .errors import call_error, error_of
 from .server import Options, Server
 from .shared import SharedRequests
@@ -66,6 +67,7 @@ class Core:
 
     Attributes:
         sockets: The open WebSockets, which end with the client's block.
+        checks: Asks whether the actors' hosts still run.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Core:
         self._get_token = get_token
         self._tokens: SharedRequests[str | None] = SharedRequests()
         self.sockets: set[Droppable] = set()
+        self.checks = ActorChecks(self.find_actors, options.actor_check_interval)
         self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
         self._server: Server | None = None
@@ -155,6 +158,20 @@ class Core:
         if not answer.ok:
             raise call_error(answer, None)
         return answer
+
+    async def find_actors(self, ids: list[str]) -> tuple[ActorInfo, ...]:
+        """The records of actors; only an engine has them all.
+
+        Raises:
+            ActorError, ConnectError, ConnectionLostError, ProtocolError: as `manage` and `server`.
+            Exception: what the user's function for the token raised.
+        """
+        with self.limit(None) as limit:
+            server = await self.server()
+            query = [("actor_ids", ",".join(ids)), ("namespace", server.endpoint.namespace)]
+            answer = await self.manage(server, "GET", "/actors", query)
+            return parse_actors(answer.body, server.version).actors
+        raise ConnectError(f"the management API did not answer within {limit:g} s")
 
     async def server(self, *, seconds: float | None = None) -> Server:
         """The server to talk to, with the token of now, after asking for its metadata.

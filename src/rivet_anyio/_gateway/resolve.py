@@ -36,6 +36,9 @@ class Creation(msgspec.Struct, frozen=True):
 class Target:
     """One actor, by key or by id; remembers the id until it proves stale.
 
+    Attributes:
+        found: Its record, as `resolve` found it last; None where nothing had to be asked.
+
     Args:
         name: The actor's name.
         key: Its key's parts, None when it is meant by id.
@@ -54,6 +57,7 @@ class Target:
         self.name = name
         self.key = key
         self.creation = creation
+        self.found: ActorInfo | None = None
         self._id = actor_id
 
     @property
@@ -93,6 +97,7 @@ class Target:
         what = server, self.name, self.key, creation
         with core.limit(seconds) as limit:
             found = await core.lookups_of_actors.run(what, lambda: self._find(core, server))
+            self.found = found
             self._id = found.actor_id
             return found.actor_id
         raise ConnectError(

@@ -21,6 +21,7 @@ class Options(msgspec.Struct, frozen=True):
     close_timeout: float
     ping_interval: float | None
     ping_timeout: float | None
+    actor_check_interval: float | None
     max_message_size: int
     retry: Retry
     skip_ready_wait: bool

@@ -127,9 +127,17 @@ class Gateway:
     async def _actor(
         self, request: HttpRequest, instance: Instance, target: str
     ) -> Answer | Upgrade | None:
-        path = target.partition("?")[0]
         if request.is_upgrade:
             return self._upgrade(request, instance, target)
+        deaths = self._host.deaths
+        answer = await self._answer(request, instance, target)
+        await self._host.heard()
+        if deaths != self._host.deaths:
+            raise ActorError("core", "internal_error", "An internal error occurred")
+        return answer
+
+    async def _answer(self, request: HttpRequest, instance: Instance, target: str) -> Answer | None:
+        path = target.partition("?")[0]
         if path == "/request" or path.startswith("/request/"):
             return await self._request(request, instance, target)
         codec = self._codec(request.headers.get("x-rivet-encoding"))
@@ -326,7 +334,7 @@ class Gateway:
             await instance.ready()
             log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
             opened = True
-            with instance.socket(), instance.changing():
+            with instance.socket(channel), instance.changing():
                 await instance.actor.on_websocket(socket)
             channel.close(1000, "")
         except Exception as error:

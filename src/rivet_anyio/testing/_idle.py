@@ -1,5 +1,7 @@
 """Keepalive in virtual time: pings of connections that rest are answered, so none is sent.
 
+The same goes for a client's checks of the actors' hosts while those run: they find nothing.
+
 A ping there and back takes a quarter of a millisecond of real time, and fifty connections that
 do nothing would spend it ten thousand times an hour. Nor are pings progress: a program in which
 nothing else is left to happen waits for ever.
@@ -12,10 +14,11 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from .._gateway.checks import ActorChecks
 from .._websocket.connection import State, WebSocketConnection
 from ._stuck import frames_of
 
-__all__ = ["Path", "next_moment", "paths"]
+__all__ = ["ActorHost", "Path", "hosts", "next_moment", "paths"]
 
 
 class Path(Protocol):
@@ -26,11 +29,22 @@ class Path(Protocol):
         ...
 
 
+class ActorHost(Protocol):
+    """What runs a server's actors."""
+
+    @property
+    def news_at(self) -> float:
+        """When something changed that checks of hosts find; `inf`: it is going to."""
+        ...
+
+
 paths: WeakSet[Any] = WeakSet()
+hosts: WeakSet[Any] = WeakSet()
 """Those of all servers that run."""
 
 _KEEPERS = (WebSocketConnection._write.__code__, WebSocketConnection._watch.__code__)
 """Where connections wait for their deadlines."""
+_REST = ActorChecks._rest.__code__
 
 
 def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
@@ -53,7 +67,7 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
     if target == math.inf:
         return None
     for deadline, connection in resting:
-        if connection is not None and deadline <= target:
+        if isinstance(connection, WebSocketConnection) and deadline <= target:
             keepalive = connection.keepalive
             pings = (target - keepalive.last_received) // keepalive.interval
             keepalive.last_received += pings * keepalive.interval
@@ -64,10 +78,18 @@ def _deadline(timer: tuple[float, Any]) -> float:
     return timer[0]
 
 
-def _resting(coroutine: Any) -> WebSocketConnection | None:
-    """The connection whose keepalive this is, if the next ping is sure to be answered."""
+def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:
+    """The connection whose keepalive this is, if the next ping is sure to be answered.
+
+    Or the checks of a client, if the next one is sure to find nothing new.
+    """
     connection: WebSocketConnection | None = None
     for frame in frames_of(coroutine):
+        if frame.f_code is _REST:
+            checks: ActorChecks = frame.f_locals["self"]
+            changed_at = max((host.news_at for host in hosts), default=math.inf)
+            knows_all = all(at > changed_at for at in checks._asked.values())
+            return checks if knows_all and not checks._has_failed else None
         if frame.f_code in _KEEPERS:
             connection = frame.f_locals["self"]
         elif connection is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import logging
+import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,12 +29,17 @@ from ._timeline import Timeline, shown
 
 if TYPE_CHECKING:
     from ._faults import Faults
+    from ._websocket import ServerWebSocket
 
 __all__ = ["Host", "Instance", "internal_error", "logger", "not_found"]
 
 logger = logging.getLogger("rivet_anyio.testing")
 
 ACTION_SECONDS = 60.0
+_DEATH_SECONDS = 6.0
+"""How long the engine of 2.3 takes to find out that a host is dead."""
+_WAKE_SECONDS = 3.0
+"""How long it waits for a host that could start an actor."""
 HOOK_SECONDS = 5.0
 _GRACE_SECONDS = 15.0
 
@@ -53,6 +59,10 @@ class Host:
         timeline: What happened, for people.
         state: How states are saved.
         now: The server's date.
+        deaths: How often the process has died that runs the actors.
+        is_silent: Whether nothing that actors send leaves it any more.
+        unnoticed: How many actors have died, and the engine does not know.
+        changed_at: When the last death was noticed, or the last start came after one.
     """
 
     def __init__(
@@ -71,8 +81,11 @@ class Host:
         self.faults = faults
         self.state = StateCodec(release)
         self.now = now
-        self.is_down = False
+        self.is_down = self.is_silent = False
         self._back = Signal()
+        self.deaths = self.unnoticed = 0
+        self.changed_at = -math.inf
+        self._heard = Signal()
         self.crashes: list[tuple[ActorRef, Exception]] = []
         self.forget: Callable[[Instance], None] = lambda instance: None
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -87,6 +100,11 @@ class Host:
         assert self._tasks is not None
         return self._tasks
 
+    @property
+    def news_at(self) -> float:
+        """See `ActorHost`."""
+        return math.inf if self.unnoticed or self.is_silent else self.changed_at
+
     @contextmanager
     def downtime(self) -> Generator[None]:
         """Inside this block no actor wakes by itself."""
@@ -97,6 +115,22 @@ class Host:
             self.is_down = False
             self._back.set()
             self._back = Signal()
+
+    @contextmanager
+    def silence(self) -> Generator[None]:
+        """Inside this block nothing that actors send leaves the server."""
+        self.is_silent = True
+        try:
+            yield
+        finally:
+            self.is_silent = False
+            heard, self._heard = self._heard, Signal()
+            heard.set()
+
+    async def heard(self) -> None:
+        """Wait until what actors send leaves the server."""
+        while self.is_silent:
+            await self._heard.wait()
 
     async def up(self) -> None:
         """Wait until the server runs."""
@@ -131,6 +165,8 @@ class Instance:
     Attributes:
         ref: Which.
         created_at: When, in seconds of `anyio.current_time`.
+        started_at: When it started first, or None.
+        connectable_at: When the start began that the engine knows, or None.
         slept_at: Since when it sleeps; None: it does not.
         destroyed_at: When it was destroyed, or None.
         generation: How often it was started.
@@ -139,12 +175,16 @@ class Instance:
         calls: How many calls are under way.
         sockets: How many raw WebSockets are open.
         crashes: How often it ended without warning.
-        start_error: Why it could not start, as the engine reports it.
+        start_error: Why it could not start, or does not run, as the engine reports it.
+        channels: Its open raw WebSockets.
     """
 
     def __init__(self, host: Host, ref: ActorRef, factory: Callable[[], Actor], input: Any) -> None:
         self.ref = ref
         self.created_at = anyio.current_time()
+        self.started_at: float | None = None
+        self.connectable_at: float | None = None
+        self._newest_start = -math.inf
         self.slept_at: float | None = None
         self.destroyed_at: float | None = None
         self.generation = 0
@@ -154,6 +194,9 @@ class Instance:
         self.sockets = 0
         self.crashes = 0
         self.start_error: Any = None
+        self.channels: set[ServerWebSocket] = set()
+        self._unnoticed: Signal | None = None  # set when the engine knows that its host died
+        self._has_died = False
         self._host = host
         self._factory = factory
         self._input = input
@@ -182,6 +225,11 @@ class Instance:
         """Whether it has started and does not stop."""
         life = self._life
         return life is not None and life.started.is_set() and not life.stopping.is_set()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its host has died, and the engine does not know."""
+        return self._unnoticed is not None
 
     @property
     def is_destroyed(self) -> bool:
@@ -229,7 +277,15 @@ class Instance:
         while not self.is_awake:
             if self.is_destroyed:
                 raise not_found(self._host.release, self.ref.id)
+            if self._unnoticed is not None:
+                await self._unnoticed.wait()
+                continue
             life = self._life
+            if life is None and self._host.is_down:
+                with move_on_after(_WAKE_SECONDS):
+                    await self._host.up()
+                    continue
+                raise ActorError("guard", "actor_wake_retries_exceeded", "no_envoys")
             if life is None:
                 life = self._life = _Life()
                 self._host.tasks.start_soon(self._live, life)
@@ -298,12 +354,14 @@ class Instance:
         return self.timed_out()
 
     @contextmanager
-    def socket(self) -> Generator[None]:
+    def socket(self, channel: ServerWebSocket) -> Generator[None]:
         """A raw WebSocket is open."""
         self.sockets += 1
+        self.channels.add(channel)
         try:
             yield
         finally:
+            self.channels.discard(channel)
             self.sockets -= 1
             self._rest()
 
@@ -601,6 +659,30 @@ class Instance:
             life.scope.cancel()
             life.end_calls()
 
+    def die(self) -> bool:
+        """Its host dies, and the gateway keeps its connections; whether it ran."""
+        if self._life is None:
+            return False
+        if self._unnoticed is None:
+            self._unnoticed = Signal()
+            self._host.unnoticed += 1
+            self._host.tasks.start_soon(self._notice_death, self._unnoticed)
+        self._has_died = True
+        self.stop("crash")
+        for channel in self.channels:
+            channel.close(1000, "")
+        return True
+
+    async def _notice_death(self, unnoticed: Signal) -> None:
+        await anyio.sleep(_DEATH_SECONDS)
+        now = anyio.current_time()
+        self._unnoticed = self.connectable_at = None
+        self.start_error = {"envoy_connection_lost": {"envoy_key": "host"}}
+        self.slept_at = self._host.changed_at = now
+        self._host.unnoticed -= 1
+        self.note("is known to be dead")
+        unnoticed.set()
+
     async def stopped(self) -> None:
         """Wait until it does not run any more."""
         if self._life is not None:
@@ -634,8 +716,10 @@ class Instance:
             life.ended.set()
             self._life = None
             self.mailbox.give_back()
-            if not self.is_destroyed:
-                self.slept_at = anyio.current_time()
+            if self._unnoticed is None:
+                self.connectable_at = None
+                if not self.is_destroyed:
+                    self.slept_at = anyio.current_time()
 
     async def _start(self) -> None:
         if not self._is_created:
@@ -644,6 +728,17 @@ class Instance:
             self._is_created = True
         self.generation += 1
         self.slept_at = None
+        # Two starts differ by what a record can say, at least.
+        self._newest_start = max(anyio.current_time(), self._newest_start + 0.001)
+        self.connectable_at = self._newest_start
+        if self.started_at is None:
+            self.started_at = self._newest_start
+        self.start_error = None
+        if self._has_died:
+            self._has_died = False
+            self._host.changed_at = anyio.current_time()
+            for connection in self.connections.values():
+                connection._crashes = self.crashes  # the gateway has moved it to this start
         self.note("wakes")
         self._vars = await self.actor.create_vars()
         with self.changing():

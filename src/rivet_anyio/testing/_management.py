@@ -170,16 +170,15 @@ class Management:
             "namespace_id": "default",
             "runner_name_selector": "default",
             "create_ts": self._timestamp(instance.created_at),
-            "connectable_ts": None,
-            "start_ts": None,
+            "connectable_ts": time(instance.connectable_at) if release.has_engine else None,
+            "start_ts": time(instance.started_at) if release.has_engine else None,
             "sleep_ts": time(instance.slept_at),
             "destroy_ts": time(instance.destroyed_at),
         }
         if release.has_engine:
             info |= {"datacenter": "default", "crash_policy": "sleep"}
             info |= {"pending_allocation_ts": None, "reschedule_ts": None}
-            if instance.start_error is not None:
-                info["error"] = instance.start_error
+            info["error"] = instance.start_error
         return info
 
     def _check_key(self, key: str) -> None:

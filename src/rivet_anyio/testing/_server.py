@@ -37,7 +37,7 @@ from ._actors import Actor
 from ._faults import Faults
 from ._gateway import Gateway
 from ._http import serve_http
-from ._idle import paths
+from ._idle import hosts, paths
 from ._instance import Host, logger
 from ._limits import Limits
 from ._listen import Listening
@@ -98,6 +98,7 @@ class ClientOptions(TypedDict, total=False):
     request_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None
+    actor_check_interval: float | None
     max_message_size: int
     retry: Retry | None
     skip_ready_wait: bool
@@ -382,6 +383,47 @@ class ActorServer:
                 self._registry.clear()
             await anyio.sleep(downtime)
 
+    async def kill_host(
+        self,
+        *,
+        silent_for: float = 0.0,
+        downtime: float = 0.0,
+        unsaved: Literal["kept", "lost"] = "kept",
+    ) -> None:
+        """Kill the process that runs the actors, behind the gateway, and start it again.
+
+        Connections stay open, and pings are answered. After six seconds the engine knows of the
+        death. Then calls wake the actors, those that were under way are delivered again, and the
+        connections lead to the actors' new starts, without another Init.
+
+        Args:
+            silent_for: Seconds until the end in which actors run, and nothing they send arrives.
+            downtime: Seconds until actors can start again.
+            unsaved: What becomes of changes of a state that were not saved yet: as `restart`.
+
+        Raises:
+            RuntimeError: before RivetKit 2.3 there is no gateway that outlives the actors' host.
+            TypeError: as `restart`.
+
+        Cancellation: actors can start again.
+        """
+        check_seconds("silent_for", silent_for, zero=True)
+        check_seconds("downtime", downtime, zero=True)
+        check_choice("unsaved", unsaved, ("kept", "lost"))
+        if not self._host.release.has_engine:
+            raise RuntimeError(f"RivetKit {self.version} has no gateway: use restart()")
+        with self._host.silence():
+            await anyio.sleep(silent_for)
+            self._timeline.add("server", f"the actors' host dies; what was not saved is {unsaved}")
+            dead = [instance for instance in self._registry if instance.die()]
+            self._host.deaths += 1
+        with self._host.downtime():
+            for instance in dead:
+                await instance.stopped()
+            for instance in dead:
+                instance.recover(loses_unsaved=unsaved == "lost")
+            await anyio.sleep(downtime)
+
     @overload
     async def wait_for(
         self,
@@ -461,6 +503,7 @@ class ActorServer:
         self._tasks = tasks
         self._host.enter(tasks)
         paths.update(self._networks)
+        hosts.add(self._host)
         return self
 
     async def __aexit__(
@@ -472,6 +515,7 @@ class ActorServer:
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
         paths.difference_update(self._networks)
+        hosts.discard(self._host)
         left_open: list[str] = []
         try:
             if exc is None and self._leaks:

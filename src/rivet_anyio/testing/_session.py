@@ -60,7 +60,9 @@ class Session:
         if subscribed_only and event not in self._subscriptions:
             return
         data = self._codec.event(event, args)
-        if self._host.limits.lets_out(data):
+        if self._host.is_silent or self._instance.is_dead:
+            self._instance.note(f"event {event!r} {shown(args)} is lost with the host")
+        elif self._host.limits.lets_out(data):
             self._channel.send_message(data)
             self._instance.note(f"event {event!r} {shown(args)} sent to {self.connection.id}")
         elif self._host.release.has_engine:
@@ -93,6 +95,7 @@ class Session:
                     return
                 raise self._fault.error
             try:
+                await self._host.heard()
                 await instance.ready()
             except ActorError as error:
                 self._end_with(error)
@@ -213,23 +216,49 @@ class Session:
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance
         with instance.busy():
-            try:
-                self._check_life()
-                plan = plan_action(self._host, instance, request.name, over_http=False)
-                if plan.loses_request:
-                    raise ReplyLost
-                output = await perform(
-                    self._host, instance, self.connection, request.name, request.args, plan
-                )
-                answer = self._codec.action_response(request.id, output)
-                if not self._host.limits.lets_out(answer):
-                    raise self._host.limits.outgoing_too_long()
-            except ReplyLost:
-                self._channel.drop()
-                return
-            except Exception as error:
-                answer = self._failed(request, error)
+            while True:
+                deaths = self._host.deaths
+                try:
+                    answer = await self._answer(request)
+                except ReplyLost:
+                    self._channel.drop()
+                    return
+                except ActorError as away:
+                    self._end_with(away)
+                    return
+                await self._host.heard()
+                if deaths == self._host.deaths:
+                    break
+                # The gateway delivers it again: its host died before the answer had left.
             self._channel.send_message(answer)
+
+    async def _answer(self, request: ActionRequest) -> bytes | str:
+        """Run an action.
+
+        Raises:
+            ReplyLost: break the connection off instead of answering.
+            ActorError: close it: no host can run the actor.
+        """
+        instance, host = self._instance, self._host
+        try:
+            self._check_life()
+            plan = plan_action(host, instance, request.name, over_http=False)
+            if plan.loses_request:
+                raise ReplyLost
+            output = await perform(
+                host, instance, self.connection, request.name, request.args, plan
+            )
+            answer = self._codec.action_response(request.id, output)
+            if not host.limits.lets_out(answer):
+                raise host.limits.outgoing_too_long()
+            return answer
+        except ReplyLost:
+            raise
+        except Exception as error:
+            is_away = isinstance(error, ActorError) and is_scheduling(error)
+            if is_away and host.is_down and not instance.is_awake:
+                raise
+            return self._failed(request, error)
 
     def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
         seen = failure(self._instance, request.name, error)

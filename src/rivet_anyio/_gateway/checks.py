@@ -1,0 +1,212 @@
+"""Asks now and then whether the hosts of the actors still run that a client is connected to.
+
+One task asks for all connections of a client, in the background of the block of one of them. When
+that connection ends, another one carries the task on. It asks for those
+
+- that have opened since: the first answer says which start their actor is in;
+- that were asked for an interval ago, or longer;
+- that wait for an answer to a call, but only so often that all requests of an interval are few.
+
+One request asks for `_BATCH` actors, which is what an engine takes. It is filled with those that
+were asked for the longest ago. So 300 connections cost ten requests in an interval, and one or two
+more while calls wait.
+
+An answer that does not come, or that is an error, changes nothing for any connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from anyio import CancelScope, move_on_after
+
+from .._errors import ActorError
+from .._io.stream import Waiter, current_backend
+from .._log import logger
+from ..protocol.management import ActorInfo
+
+__all__ = ["ActorChecks", "CheckedSession"]
+
+_BATCH = 32
+_LOOK_SECONDS = 2.5
+"""How often it is looked at who waits for an answer."""
+_SLOW_SECONDS = 5.0
+"""How long a call waits before it is asked whether the actor's host still runs."""
+_SHARES = 5
+"""How many parts an interval has. In each, one request at most is sent for slow calls."""
+
+
+class CheckedSession(Protocol):
+    """One socket of a connection, from its opening to its end."""
+
+    @property
+    def actor_id(self) -> str | None:
+        """The actor; None while there is nothing to ask about it."""
+        ...
+
+    @property
+    def last_message(self) -> float:
+        """When the last message came."""
+        ...
+
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a task in the background of the connection's block."""
+        ...
+
+    def notify_of_calls(self, notify: Callable[[], None] | None) -> None:
+        """Call `notify` at the next call that is made while none waits for its answer."""
+        ...
+
+    def seconds_waiting(self, now: float) -> float | None:
+        """How long a call waits for its answer, as far as this was asked; None: there is none."""
+        ...
+
+    def checked(self, actor: ActorInfo, last_message: float) -> None:
+        """The record of the actor.
+
+        Args:
+            actor: The record.
+            last_message: What `last_message` was when it was asked for.
+        """
+        ...
+
+
+class ActorChecks:
+    """See the module.
+
+    Args:
+        ask: Asks for the records of actors by their ids, of which some may be missing.
+        interval: Seconds; None: nothing is asked.
+    """
+
+    def __init__(
+        self, ask: Callable[[list[str]], Awaitable[Iterable[ActorInfo]]], interval: float | None
+    ) -> None:
+        self._ask_for = ask
+        self._interval = math.inf if interval is None else float(interval)
+        self._look = min(_LOOK_SECONDS, self._interval / 10)
+        self._asked: dict[CheckedSession, float] = {}  # when; -inf: never
+        self._leader: CheckedSession | None = None
+        self._scope: CancelScope | None = None
+        self._resting: Waiter | None = None
+        self._last_request = -math.inf
+        self._has_failed = False
+
+    def add(self, session: CheckedSession) -> None:
+        """A socket opens."""
+        if self._interval < math.inf:
+            self._asked[session] = -math.inf
+            self.wake()
+            if self._leader is None:
+                self._lead_by(session)
+
+    def remove(self, session: CheckedSession) -> None:
+        """A socket has ended, or its connection's block is being left."""
+        self._asked.pop(session, None)
+        if session is self._leader:
+            assert self._scope is not None
+            self._scope.cancel()
+            self._hand_over()
+
+    def wake(self) -> None:
+        """Somebody may have to be asked for sooner than it was thought."""
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.set()
+
+    def _lead_by(self, session: CheckedSession) -> None:
+        scope = self._scope = CancelScope()
+        self._leader = session
+
+        async def lead() -> None:
+            await self._run(scope)
+
+        session.start(lead)
+
+    def _hand_over(self) -> None:
+        self._leader = None
+        if self._asked:
+            self._lead_by(next(iter(self._asked)))
+
+    async def _run(self, scope: CancelScope) -> None:
+        time = current_backend().time
+        try:
+            with scope:
+                while True:
+                    seconds = self._seconds_to_rest(time())
+                    if seconds > self._look:
+                        await self._rest(seconds, until_woken=True)
+                        continue
+                    await self._rest(seconds)
+                    for ids in self._batches(time()):
+                        await self._ask(ids, time())
+        finally:
+            if scope is self._scope and (leader := self._leader) is not None:
+                # It was cancelled from outside: the next session leads, if there is one.
+                if leader in self._asked:
+                    self._asked[leader] = self._asked.pop(leader)
+                self._hand_over()
+
+    def _seconds_to_rest(self, now: float) -> float:
+        """How long nobody has to be looked at, unless `wake` is called."""
+        if any(
+            session.actor_id is None or at == -math.inf or session.seconds_waiting(now) is not None
+            for session, at in self._asked.items()
+        ):
+            return self._look
+        for session in self._asked:
+            session.notify_of_calls(self.wake)  # ends with this rest
+        return min(self._asked.values(), default=now) + self._interval - now
+
+    async def _rest(self, seconds: float, *, until_woken: bool = False) -> None:
+        waiter = current_backend().waiter()
+        if until_woken:
+            self._resting = waiter
+        try:
+            with move_on_after(seconds):
+                await waiter.wait()
+        finally:
+            self._resting = None
+            for session in self._asked:
+                session.notify_of_calls(None)
+
+    def _batches(self, now: float) -> list[list[str]]:
+        """The ids to ask for now, as many as one request takes in each list."""
+        asked: dict[str, float] = {}
+        slow: set[str] = set()
+        for session, at in self._asked.items():
+            seconds, id = session.seconds_waiting(now), session.actor_id
+            if id is None:
+                continue
+            asked[id] = min(at, asked.get(id, math.inf))
+            if seconds is not None and seconds >= _SLOW_SECONDS and at + _SLOW_SECONDS <= now:
+                slow.add(id)
+        due = {id for id, at in asked.items() if at + self._interval <= now}
+        requests = -(-len(due) // _BATCH)
+        if slow and now >= self._last_request + self._interval / _SHARES:
+            requests = max(requests, 1)
+        urgent = due | slow
+        ids = sorted(asked, key=lambda id: (id not in urgent, asked[id]))
+        return [ids[i * _BATCH : (i + 1) * _BATCH] for i in range(requests)]
+
+    async def _ask(self, ids: list[str], now: float) -> None:
+        """One request; whatever comes of it, these were asked for now."""
+        self._last_request = now
+        last = {s: s.last_message for s in self._asked if s.actor_id in ids}
+        found: dict[str, ActorInfo] = {}
+        try:
+            found = {actor.actor_id: actor for actor in await self._ask_for(ids)}
+            self._has_failed = False
+        except Exception as error:
+            if not self._has_failed:
+                self._has_failed = True
+                level = logger.warning if isinstance(error, ActorError) else logger.info
+                level("the actors' hosts cannot be checked, see actor_check_interval: %s", error)
+        for session, last_message in last.items():
+            if session in self._asked:
+                self._asked[session] = now
+                actor = found.get(session.actor_id or "")
+                if actor is not None:
+                    session.checked(actor, last_message)

@@ -1,0 +1,87 @@
+"""A host that is killed behind the gateway of RivetKit 2.3: each missing event lies in a gap."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from rivet_anyio import Client, Gap, Retry, RivetError
+from tests.servers import Server, start_server
+
+GUARD = 240
+TRANSIT_SECONDS = 0.1
+QUICK = Retry(initial=0.05, maximum=0.3)
+BURST = 20
+
+
+@pytest.fixture
+def doomed(request: pytest.FixtureRequest, wakes: bool, anyio_backend_name: str) -> Server:
+    ordinary = wakes and anyio_backend_name == "asyncio"
+    if not ordinary and not request.config.getoption("--all-kills"):
+        pytest.skip("one is enough: see --all-kills")
+    server = start_server("2.3.19")
+    request.addfinalizer(server.close)
+    return server
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+async def test_a_host_that_is_killed_under_load(doomed: Server, wakes: bool) -> None:
+    """Another client wakes the actor at once; or everybody only listens."""
+    sent: list[tuple[float, float, int]] = []
+    items: list[int | Gap] = []
+    is_down = False
+    with anyio.fail_after(GUARD):
+        async with (
+            Client(doomed.endpoint, retry=QUICK, actor_check_interval=2.0) as client,
+            Client(doomed.endpoint, retry=QUICK, actor_check_interval=None) as other,
+            client.probe.get_or_create("doomed").connect() as conn,
+            other.probe.get_or_create("doomed").connect() as sender,
+            conn.events("e", gaps="mark", buffer_size=1 << 30) as stream,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def listen() -> None:
+                async for item in stream:
+                    items.append(item)  # noqa: PERF401
+
+            async def send() -> None:
+                for start in count(0, BURST):
+                    while is_down and not wakes:  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+                    before = anyio.current_time()
+                    try:
+                        await sender.emitMany("e", BURST, start)
+                    except RivetError:
+                        continue
+                    sent.append((before, anyio.current_time(), start))
+
+            tasks.start_soon(listen)
+            tasks.start_soon(send)
+            await anyio.sleep(0.5)
+            is_down = True
+            await anyio.to_thread.run_sync(doomed.kill_host)
+            await anyio.to_thread.run_sync(doomed.start)
+            while not stream.gaps:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            is_down = False
+            told = len(sent)
+            while len(sent) < told + 3:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            last = sent[-1][2]
+            while last not in items:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    gaps = [item for item in items if isinstance(item, Gap)]
+    got = {item for item in items if not isinstance(item, Gap)}
+    assert len(got) > BURST and len(gaps) == 1
+    for before, after, start in sent:
+        if start <= last and not got.issuperset(range(start, start + BURST)):
+            assert any(g.since - TRANSIT_SECONDS <= after and before <= g.until for g in gaps), (
+                start,
+                before,
+                after,
+                gaps,
+            )

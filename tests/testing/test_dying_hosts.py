@@ -1,0 +1,565 @@
+"""Hosts of actors that die behind a gateway: what clients notice of it, in virtual time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import anyio
+import pytest
+
+from rivet_anyio import (
+    ActorError,
+    Client,
+    ConfigError,
+    Connection,
+    ConnectionLostError,
+    EventStream,
+    Gap,
+    Management,
+    Retry,
+    Status,
+)
+from rivet_anyio.protocol.management import ActorInfo
+from rivet_anyio.testing import Actor, ActorServer, virtual_backend
+
+TICK = 0.5
+INTERVAL = 30.0
+LONGEST = 6.0 + INTERVAL + 5.0
+"""Until a death is noticed: by the engine, by the next check, and by the reconnect."""
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_backend(request.param)
+
+
+class Ticker(Actor):
+    """Broadcasts numbers while it is awake."""
+
+    sleep_timeout = None
+    sent: ClassVar[list[float]] = []
+
+    async def run(self) -> None:
+        while True:
+            await anyio.sleep(TICK)
+            self.sent.append(anyio.current_time())
+            self.context.broadcast("tick", len(self.sent) - 1)
+
+    async def ping(self) -> str:
+        return "pong"
+
+    async def slow(self, seconds: float) -> float:
+        await anyio.sleep(seconds)
+        return seconds
+
+
+class Sleeper(Actor):
+    """Falls asleep as soon as it may, also while connections are open."""
+
+    starts = 0
+
+    async def on_wake(self) -> None:
+        type(self).starts += 1
+
+    async def ping(self) -> str:
+        return "pong"
+
+    async def nap(self) -> None:
+        await anyio.sleep(50)
+
+    async def rest(self) -> None:
+        self.context.sleep()
+
+
+@pytest.fixture(autouse=True)
+def begin_anew() -> None:
+    Ticker.sent = []
+    Sleeper.starts = 0
+
+
+class Listener:
+    """One stream, and the account of what it missed."""
+
+    def __init__(self, stream: EventStream[Any]) -> None:
+        self.stream = stream
+        self.items: list[int | Gap] = []
+
+    async def listen(self) -> None:
+        async for item in self.stream:
+            self.items.append(item)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [item for item in self.items if isinstance(item, Gap)]
+
+    def check(self) -> None:
+        """Each event that is missing was sent in a gap, and the newest ones came."""
+        got = [item for item in self.items if not isinstance(item, Gap)]
+        assert got == sorted(set(got))
+        missing = set(range(got[0], len(Ticker.sent) - 1)) - set(got)
+        outside = [
+            Ticker.sent[number]
+            for number in missing
+            if not any(gap.since <= Ticker.sent[number] <= gap.until for gap in self.gaps)
+        ]
+        assert not outside, (outside, self.gaps)
+        assert self.stream.gaps >= len(self.gaps)
+
+
+async def call(conn: Connection, every: float) -> None:
+    while True:
+        try:
+            assert await conn.ping() == "pong"
+        except ConnectionLostError:
+            pass
+        await anyio.sleep(every)
+
+
+async def count_requests(server: ActorServer, client: Client) -> list[list[str]]:
+    """What the client's checks ask for from now on; time does not jump over any."""
+    server._host.unnoticed += 1
+    asked: list[list[str]] = []
+    ask = client._core.checks._ask_for
+
+    async def count(ids: list[str]) -> Iterable[ActorInfo]:
+        asked.append(ids)
+        return await ask(ids)
+
+    client._core.checks._ask_for = count
+    return asked
+
+
+@pytest.mark.parametrize("uses", ["listens", "calls", "both"])
+@pytest.mark.parametrize("wakes", ["nobody", "another client"])
+async def test_a_host_that_dies_at_any_moment(uses: str, wakes: str) -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        for moment in (0, 1, 3, 6):
+            async with handle.connect() as conn, anyio.create_task_group() as tasks:
+                listener = None
+                if uses != "calls":
+                    listener = Listener(conn.events("tick", gaps="mark"))
+                    await listener.stream.subscribed()
+                    tasks.start_soon(listener.listen)
+                if uses != "listens":
+                    tasks.start_soon(call, conn, 1.0)
+                await anyio.sleep(moment * 5.3)
+                await server.kill_host(silent_for=0.6 if moment % 2 else 0.0)
+                if wakes != "nobody":
+                    await anyio.sleep(7)
+                    assert await handle.ping() == "pong"
+                await anyio.sleep(LONGEST)
+                assert conn.status is Status.CONNECTED
+                assert await conn.ping() == "pong"
+                tasks.cancel_scope.cancel()
+            if listener is not None:
+                listener.check()
+                assert len(listener.gaps) == 1, moment
+
+
+@pytest.mark.parametrize("pause", [0.0, 12.0])
+@pytest.mark.parametrize("calls", [False, True])
+async def test_two_deaths_within_one_interval(pause: float, calls: bool) -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        for moment in (0.0, 26.0):
+            async with (
+                handle.connect() as conn,
+                conn.events("tick", gaps="mark") as stream,
+                anyio.create_task_group() as tasks,
+            ):
+                listener = Listener(stream)
+                tasks.start_soon(listener.listen)
+                if calls:
+                    tasks.start_soon(call, conn, 0.5)
+                await anyio.sleep(moment)
+                for _ in range(2):
+                    await server.kill_host(silent_for=0.5)
+                    await handle.action("ping", retry_for=60.0)
+                    await anyio.sleep(pause)
+                await anyio.sleep(2 * LONGEST)
+                tasks.cancel_scope.cancel()
+            listener.check()
+            assert listener.gaps
+
+
+@pytest.mark.parametrize("by", ["key", "id"])
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_loss_after_a_restart_that_no_check_saw(by: str, again: bool) -> None:
+    """The gap of the loss has what the death took as well, in one gap."""
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client(retry=Retry(initial=0.1, maximum=0.2)) as client,
+    ):
+        handle = client.ticker.get_or_create("k")
+        if by == "id":
+            handle = client.ticker.get_for_id(await handle.resolve())
+        async with (
+            handle.connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            await anyio.sleep(5)
+            await server.kill_host(silent_for=1.0)
+            await anyio.sleep(6.5)
+            assert await handle.ping() == "pong"
+            await anyio.sleep(3)
+            if again:
+                await server.kill_host(silent_for=1.0)
+            server.drop_connections()
+            await anyio.sleep(2 * LONGEST)
+            tasks.cancel_scope.cancel()
+        listener.check()
+        assert again or len(listener.gaps) == 1
+
+
+async def test_a_plain_loss_has_its_gap_from_the_last_message() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        async with (
+            client.ticker.get_or_create("k").connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            await anyio.sleep(70.1)
+            server.drop_connections()
+            await anyio.sleep(LONGEST)
+            tasks.cancel_scope.cancel()
+        (gap,) = listener.gaps
+        assert gap.since == 70.0 and gap.attempts == 1
+        listener.check()
+
+
+async def test_a_gap_without_a_reconnect() -> None:
+    """Somebody else wakes the actor: the connection stays, and so does the call that waits."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        async with (
+            handle.connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            await anyio.sleep(35)
+            first, last = conn.connection_id, anyio.current_time()
+            changes = conn.status_changes()
+            await changes.receive()
+            await server.kill_host(silent_for=2.0)
+            assert await conn.slow(30.0) == 30.0, "it is delivered again"
+            await anyio.sleep(INTERVAL)
+            assert conn.connection_id == first
+            assert [(await changes.receive()).status for _ in range(2)] == [
+                Status.CONNECTING,
+                Status.CONNECTED,
+            ]
+            tasks.cancel_scope.cancel()
+        (gap,) = listener.gaps
+        assert gap.attempts == 0 and gap.since <= last < gap.until
+        listener.check()
+
+
+async def test_a_death_is_a_loss_that_wakes_the_actor() -> None:
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client() as client,
+        client.ticker.get_or_create("k").connect() as conn,
+    ):
+        changes = conn.status_changes()
+        await changes.receive()
+        await server.kill_host()
+        with anyio.fail_after(LONGEST):
+            lost = await changes.receive()
+            assert lost.status is Status.DISCONNECTED
+            assert "has died" in str(lost.error)
+            assert (await changes.receive()).status is Status.CONNECTING
+            assert (await changes.receive()).status is Status.CONNECTED
+        assert server.actor("ticker", "k").context.connections
+
+
+async def test_a_host_that_stays_away() -> None:
+    """The gateway closes the connection when a call waits, and the connection waits for a host."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        async with (
+            handle.connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            tasks.start_soon(call, conn, 1.0)
+            await anyio.sleep(3)
+            await server.kill_host(downtime=300.0)
+            assert conn.status is not Status.CONNECTED
+            await anyio.sleep(LONGEST)
+            tasks.cancel_scope.cancel()
+        listener.check()
+
+
+async def test_sleeping_actors_are_not_woken_and_give_no_gap() -> None:
+    async with ActorServer({"sleeper": Sleeper}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.sleeper.get_or_create("k")
+        async with handle.connect() as conn, conn.events("e", gaps="mark") as stream:
+            await anyio.sleep(5)
+            assert Sleeper.starts == 1
+            await conn.rest()
+            await anyio.sleep(10 * INTERVAL)
+            assert Sleeper.starts == 1 and len(asked) >= 9
+            for _ in range(3):
+                assert await conn.ping() == "pong"
+                await conn.rest()
+                await anyio.sleep(1.5 * INTERVAL)
+            assert Sleeper.starts == 4
+            assert stream.gaps == 0 and conn.status is Status.CONNECTED
+        server._host.unnoticed -= 1
+
+
+async def test_a_sleep_that_no_check_saw_is_a_gap() -> None:
+    async with ActorServer({"sleeper": Sleeper}) as server, server.client() as client:
+        await count_requests(server, client)
+        handle = client.sleeper.get_or_create("k")
+        async with handle.connect() as conn, conn.events("e", gaps="mark") as stream:
+            await anyio.sleep(5)
+            await conn.rest()
+            await anyio.sleep(1)
+            assert await conn.ping() == "pong"
+            await anyio.sleep(INTERVAL + 5)
+            assert stream.gaps == 1 and conn.status is Status.CONNECTED
+        server._host.unnoticed -= 1
+
+
+async def test_what_three_hundred_connections_cost(anyio_backend_name: str) -> None:
+    """Ten requests in an interval; one more while calls wait for a long time."""
+    calls = anyio_backend_name == "trio"
+    async with ActorServer({"ticker": Sleeper}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        async with anyio.create_task_group() as tasks:
+            opened = 0
+
+            async def stay(number: int) -> None:
+                nonlocal opened
+                async with client.ticker.get_or_create(str(number)).connect() as conn:
+                    opened += 1
+                    while calls and number % 30 == 0:
+                        await conn.nap()
+                    await anyio.sleep_forever()
+
+            for number in range(300):
+                tasks.start_soon(stay, number)
+            await anyio.sleep(INTERVAL + 1)
+            assert opened == 300
+            del asked[:]
+            await anyio.sleep(3 * INTERVAL)
+            assert 3 * 9 <= len(asked) <= 3 * (11 if calls else 10), len(asked)
+            assert max(len(ids) for ids in asked) <= 32
+            assert len({id for ids in asked for id in ids}) == 300
+            tasks.cancel_scope.cancel()
+        server._host.unnoticed -= 1
+
+
+async def test_connections_of_one_actor_are_asked_for_once() -> None:
+    async with ActorServer({"sleeper": Sleeper}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.sleeper.get_or_create("k")
+        async with handle.connect() as one, handle.connect() as two:
+            await anyio.sleep(3)
+            assert one.actor_id == two.actor_id and asked == [[one.actor_id]]
+        server._host.unnoticed -= 1
+
+
+async def test_a_call_that_waits_is_looked_into_soon() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        async with client.ticker.get_or_create("k").connect() as conn:
+            await anyio.sleep(11)
+            assert len(asked) == 1
+            for _ in range(50):
+                await conn.ping()
+            await anyio.sleep(2.4)
+            assert len(asked) == 1, "answered calls ask for nothing"
+            with anyio.move_on_after(4.9):
+                await conn.slow(20.0)
+            assert len(asked) == 1
+            with anyio.move_on_after(7.6):
+                await conn.slow(20.0)
+            assert len(asked) == 2
+        server._host.unnoticed -= 1
+
+
+@pytest.mark.parametrize(
+    ("version", "given"),
+    [
+        ("2.3", {"actor_check_interval": None}),
+        ("2.2", {}),
+        ("2.2", {"metadata_lookup": False}),
+        ("2.0", {"metadata_lookup": False}),
+    ],
+)
+async def test_who_asks_for_nothing(version: str, given: Any) -> None:
+    """A server that may have no engine may be asked, and that changes nothing."""
+    async with (
+        ActorServer({"ticker": Sleeper}, version=version) as server,
+        server.client(**given) as client,
+    ):
+        asked = await count_requests(server, client)
+        async with client.ticker.get_or_create("k").connect() as conn:
+            await conn.ping()
+            await anyio.sleep(5 * INTERVAL)
+            assert conn.status is Status.CONNECTED
+            if "metadata_lookup" not in given:
+                assert not asked
+        server._host.unnoticed -= 1
+
+
+@pytest.mark.parametrize(
+    "error", [ActorError("auth", "forbidden"), ConnectionLostError("lost"), ValueError("?")]
+)
+async def test_checks_that_fail(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """They end nothing, are logged once, and find the death once they succeed again."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        checks = client._core.checks
+        ask, count = checks._ask_for, 0
+
+        async def fail(ids: list[str]) -> Iterable[ActorInfo]:
+            nonlocal count
+            count += 1
+            raise error
+
+        async with (
+            client.ticker.get_or_create("k").connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            await anyio.sleep(4)
+            checks._ask_for = fail
+            with caplog.at_level(logging.INFO):
+                await anyio.sleep(5 * INTERVAL)
+            assert count >= 4 and conn.status is Status.CONNECTED
+            told = [record for record in caplog.records if "cannot be checked" in record.message]
+            assert len(told) == 1
+            await server.kill_host(silent_for=1.0)
+            await anyio.sleep(LONGEST)
+            assert conn.status is Status.CONNECTED and not listener.gaps
+            checks._ask_for = ask
+            await anyio.sleep(LONGEST)
+            tasks.cancel_scope.cancel()
+        listener.check()
+        assert len(listener.gaps) == 1
+
+
+async def test_a_check_that_hangs_holds_up_nobody() -> None:
+    """It ends with the connection that leads, and the next one asks anew."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        checks = client._core.checks
+        ask, under_way, ended = checks._ask_for, 0, 0
+
+        async def hang(ids: list[str]) -> Iterable[ActorInfo]:
+            nonlocal under_way, ended
+            under_way += 1
+            assert under_way == 1, "one request at a time"
+            try:
+                await anyio.sleep_forever()
+            finally:
+                under_way -= 1
+                ended += 1
+            raise AssertionError
+
+        handle = client.ticker.get_or_create("k")
+        checks._ask_for = hang
+        async with (
+            handle.connect() as staying,
+            staying.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            for way_out in ("leaves", "is cancelled", "is lost"):
+                with anyio.CancelScope() as scope:
+                    async with handle.connect() as conn:
+                        checks._lead_by(checks_of(client, conn))
+                        await anyio.sleep(4)
+                        assert under_way == 1
+                        if way_out == "is cancelled":
+                            scope.cancel()
+                        if way_out == "is lost":
+                            server.drop_connections()
+                            await anyio.sleep(1)
+                        before = anyio.current_time()
+                assert anyio.current_time() - before < 1
+                await anyio.sleep(4)
+                assert under_way == 1, "the next one leads"
+            checks._ask_for = ask
+            await server.kill_host(silent_for=1.0)
+            server.drop_connections()
+            await anyio.sleep(2 * LONGEST)
+            tasks.cancel_scope.cancel()
+        assert under_way == 0 and ended >= 3
+        listener.check()
+
+
+def checks_of(client: Client, conn: Connection) -> Any:
+    """The newest session leads, and no other."""
+    checks = client._core.checks
+    if checks._scope is not None:
+        checks._scope.cancel()
+    assert conn._link._checked in checks._asked
+    return conn._link._checked
+
+
+async def test_the_task_that_checks_is_cancelled_by_somebody() -> None:
+    """Whoever cancels it from outside, somebody leads."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        checks = client._core.checks
+        async with handle.connect(), handle.connect():
+            for _ in range(3):
+                leader, scope = checks._leader, checks._scope
+                assert leader is not None and scope is not None
+                scope.cancel()
+                await anyio.sleep(0.1)
+                assert checks._leader is not None and checks._leader is not leader
+                assert checks._scope is not scope
+        assert checks._leader is None and not checks._asked
+
+
+async def test_the_record_says_what_becomes_of_an_actor() -> None:
+    async with ActorServer({"sleeper": Sleeper}) as server, server.client() as client:
+        handle = client.sleeper.get_or_create("k")
+        management, id = Management(client), await handle.resolve()
+
+        async def look() -> list[bool]:
+            info = await management.get(id)
+            assert info is not None
+            found = (info.connectable_since, info.sleeping_since, info.error)
+            return [value is not None for value in found]
+
+        assert await look() == [False, False, False]
+        await handle.ping()
+        first = await management.get(id)
+        assert await look() == [True, False, False]
+        await server.kill_host()
+        await anyio.sleep(5.9)
+        assert await look() == [True, False, False], "the engine does not know"
+        await anyio.sleep(0.2)
+        assert await look() == [False, True, True]
+        await handle.ping()
+        assert await look() == [True, False, False]
+        second = await management.get(id)
+        assert first and second and first.connectable_since != second.connectable_since
+
+
+async def test_only_a_gateway_outlives_the_host() -> None:
+    async with ActorServer({"ticker": Ticker}, version="2.2") as server:
+        with pytest.raises(RuntimeError, match=r"restart\(\)"):
+            await server.kill_host()
+    with pytest.raises(ConfigError):
+        Client(actor_check_interval=0)

@@ -30,7 +30,7 @@ STOREYS = (
     "_handle",
     "_typed",
     "_client",
-    "_management _forward otel",
+    "_management _forward otel types",
     "__init__ testing stubs cli",
 )
 """Lowest first."""

@@ -80,6 +80,7 @@ PRINTED = {
     ],
     "forwarding": ["200 PUT ?page=2 hello", "404 status 404", "400"],
     "in_memory": ["count: 1", "count: 42", "event: 1", "gap", "event: 42", "connections: 2"],
+    "health": ["/live 200 live", "/ready 200 connected"],
     "http2": ["a call: 1", "a connection: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
@@ -364,7 +365,7 @@ def test_demo(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
 
 @only_on("asyncio")
 def test_every_example_is_tested_and_has_a_description() -> None:
-    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__", "actors"}
     tested_below = {"lifecycle", "trio_worker", "two_connections", "demo", "worker", "blocking"}
     tested_below |= {"dashboard", "live_page"}
     assert names == {*PRINTED, *tested_below}

@@ -135,7 +135,7 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", "build", "--strict", "--clean")
     session.run("python", "-m", "website.mermaid")
     env = {"RIVET_ANYIO_SITE": "site", "RIVET_ANYIO_SCREENSHOTS": "screenshots"}
-    session.run("pytest", "tests/site", *session.posargs, env=env)
+    session.run("pytest", "tests/website", *session.posargs, env=env)
 
 
 @nox.session

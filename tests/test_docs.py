@@ -8,9 +8,9 @@ A ``python`` block is one of these:
 - A part. Its first line says where it belongs, in one of the three sentences below, and there it is
   put before it runs.
 
-Each must print what the next ``text`` block says, if that follows at once. ``--8<-- "path"`` is the
-content of that file. A server in memory has the actors of ``examples/actors.py``, which the site
-shows; pages about JavaScript's own values have a real one.
+Each must print what the next ``text`` block says, if that follows at once. A path between two lines
+``--8<--`` is the content of that file. A server in memory has the actors of ``examples/actors.py``,
+which the site shows; pages about JavaScript's own values have a real one.
 """
 
 import ast
@@ -67,7 +67,10 @@ class Block:
 def included(text: str) -> str:
     """The text with the files that it names in place of their names."""
     return re.sub(
-        r'^--8<-- "([^"]+)"$', lambda found: (ROOT / found[1]).read_text("utf-8"), text, flags=re.M
+        r"^--8<--\n(.+)\n--8<--$",
+        lambda found: (ROOT / found[1]).read_text("utf-8"),
+        text,
+        flags=re.M,
     )
 
 
@@ -262,6 +265,7 @@ def test_there_is_code() -> None:
     names = {name_of(page) for page in PAGES_WITH_CODE}
     assert {"README.md", "docs/quickstart.md", "docs/values.md"} <= names
     assert ROOT / "docs" / "testing.md" in PAGES_WITH_TESTS
+    assert not any(re.search("8 ?< ?-", block.text) for page in PAGES for block in blocks_of(page))
     assert all(block.language for page in PAGES for block in blocks_of(page)), (
         "a fence without a language is a fence that nobody checks"
     )

@@ -213,8 +213,8 @@ def test_the_tutorial(desk: Desk) -> None:
             # Two tasks tell of it, in any order.
             if "* you may have missed something" not in seen:
                 terminal.until("* you may have missed something")
-        # What another connection sends may overtake a subscription. Who receives what was sent after
-        # it on the same connection is subscribed.
+        # What another connection sends may overtake a subscription. A message that was sent after
+        # it on the same connection proves it.
         for terminal, name in ((alice, "alice"), (bob, "bob")):
             terminal.type("back again")
             terminal.until(f"{name}: back again")

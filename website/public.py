@@ -1,4 +1,4 @@
-"""What the reference leaves out: griffe's view of the package, without what only the package uses."""
+"""What the reference leaves out: methods that only the package uses."""
 
 import griffe
 

@@ -1,7 +1,7 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
 from ._actors import Actor, UserError, action
-from ._collect import CollectError, collect
+from ._collect import CollectError, Receiver, collect
 from ._context import ActorContext, ActorSchedule
 from ._faults import Faults
 from ._network import Network
@@ -60,6 +60,7 @@ __all__ = [
     "Network",
     "NothingArrivedError",
     "QueueMessage",
+    "Receiver",
     "Record",
     "Refused",
     "Requested",

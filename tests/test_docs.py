@@ -38,6 +38,7 @@ import rivet_anyio.testing
 import rivet_anyio.types
 from examples import actors
 from rivet_anyio.cli._serve import actors_of
+from rivet_anyio.protocol import lifecycle
 from rivet_anyio.testing import ActorServer
 from tests.servers import start_server
 
@@ -325,3 +326,34 @@ def test_the_reference_names_nothing_else() -> None:
     for name in re.findall(r"^::: (\S+)$", REFERENCE, re.M):
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_code_of_a_server_is_explained_once() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    table = page.partition("## Codes of servers")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)]
+    assert len(codes) == len(set(codes))
+    moving = {f"actor.{code}" for code in lifecycle._MOVING}
+    pairs = lifecycle._NOT_READY | lifecycle._UNPLACED
+    known = moving | {f"{group}.{code}" for group, code in pairs}
+    assert known <= set(codes), known - set(codes)
+
+
+def test_every_environment_variable_is_listed() -> None:
+    sources = "".join(
+        path.read_text("utf-8") for path in (ROOT / "src" / "rivet_anyio").rglob("*.py")
+    )
+    ours = {"RIVET_ANYIO_COMPLETE", "RIVET_PUBLIC_ENDPOINT"}  # of completion, and of servers
+    known = set(re.findall(r"\bRIVET_[A-Z_]*[A-Z]\b", sources)) - ours
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    assert {"RIVET_ENDPOINT", "RIVET_POOL"} <= known
+    for name in known:
+        assert f"`{name}`" in page, name
+
+
+def test_every_example_is_on_the_site() -> None:
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    for path in (ROOT / "examples").glob("*.py"):
+        if path.stem != "__init__":
+            assert f"\n--8<--\nexamples/{path.name}\n--8<--\n" in pages, path.name

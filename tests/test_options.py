@@ -504,6 +504,7 @@ NOT_OPTIONS = {
     "NamedEvent": "the library makes it",
     "StatusStream.push": "called by the library",
     "testing.Actor": "hooks are called by the library",
+    "testing.Receiver": "a protocol",
     "testing.VirtualTimeLoop": "called by asyncio",
 }
 

@@ -83,7 +83,7 @@ def names_in(function: Callable[..., Any]) -> set[str]:
 @cache
 def own_names(module: str) -> set[str]:
     """What a module defines, or imports from the rest of the package; without type variables."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
         if isinstance(node, ast.ImportFrom) and node.level:
             found.update(alias.asname or alias.name for alias in node.names)

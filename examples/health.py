@@ -53,7 +53,9 @@ async def main() -> None:
             transport=httpx.ASGITransport(app), base_url="http://app.example"
         ) as probe,
     ):
-        await app.state.conn.wait_connected()
+        async for change in app.state.conn.status_changes():
+            if change.status is Status.CONNECTED:
+                break
         for path in ("/live", "/ready"):
             response = await probe.get(path)
             print(path, response.status_code, response.text)

@@ -17,7 +17,16 @@ import trio
 from rich.console import Console
 from rich.live import Live
 
-from examples import blocking, dashboard, demo, trio_worker, two_connections, web_backend, worker
+from examples import (
+    blocking,
+    dashboard,
+    demo,
+    health,
+    trio_worker,
+    two_connections,
+    web_backend,
+    worker,
+)
 from rivet_anyio import Client
 from rivet_anyio._log import logger
 from tests.servers import Server, start_server
@@ -166,6 +175,18 @@ async def test_web_backend_answers_to_a_broken_network() -> None:
     ):
         response = await browser.get("/rooms/lobby/messages")
     assert (response.status_code, response.json()) == (503, {"code": "unavailable"})
+
+
+async def test_health_of_a_program_without_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVET_ENDPOINT", "http://127.0.0.1:9")
+    async with (
+        health.app.router.lifespan_context(health.app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(health.app), base_url="http://app.example"
+        ) as probe,
+    ):
+        assert (await probe.get("/live")).status_code == 200
+        assert (await probe.get("/ready")).status_code == 503
 
 
 @only_on("trio")

@@ -20,6 +20,8 @@ import rivet_anyio.stubs
 import rivet_anyio.testing
 import rivet_anyio.types
 
+from .test_options import NOT_OPTIONS
+
 ROOT = Path(__file__).parent.parent
 MODULES = (
     rivet_anyio,
@@ -109,3 +111,8 @@ def test_types_are_those_of_the_signatures(name: str) -> None:
     owner = getattr(thing, "__module__", "")
     if owner.startswith("rivet_anyio"):
         assert getattr(importlib.import_module(owner), name) is thing
+
+
+def test_the_reference_leaves_out_what_the_library_calls() -> None:
+    called = {name for name, why in NOT_OPTIONS.items() if why == "called by the library"}
+    assert {name for name in called if "." in name} <= internal()

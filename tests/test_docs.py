@@ -349,7 +349,7 @@ def test_every_environment_variable_is_listed() -> None:
     page = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
     assert {"RIVET_ENDPOINT", "RIVET_POOL"} <= known
     for name in known:
-        assert f"`{name}`" in page, name
+        assert re.search(rf"^\| [^|]*`{name}`", page, re.M), name
 
 
 def test_every_example_is_on_the_site() -> None:

@@ -19,6 +19,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from examples import actors
+from rivet_anyio import Status
 from rivet_anyio.cli._serve import actors_of
 from rivet_anyio.testing import ActorServer
 from tests.test_docs import ROOT, blocks_of
@@ -141,7 +142,11 @@ def test_notebooks(capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect.iscoroutine(coroutine)
     asyncio.run(coroutine)
     names: dict[str, Any] = {}
-    for cell in (*cells[:3], cells[2], cells[3]):
-        exec(cell.text, names)
+    try:
+        for cell in (*cells[:3], cells[2], cells[3]):
+            exec(cell.text, names)
+        assert names["conn"].status is Status.CLOSED
+    finally:
+        names["open_things"].close()
     assert capsys.readouterr().out.split() == ["5", "6", "7"]
     assert len(cells) == 4

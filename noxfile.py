@@ -12,7 +12,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["check"]
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.14t"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -87,6 +87,24 @@ def versions(session: nox.Session) -> None:
 
 
 @nox.session
+def newest(session: nox.Session) -> None:
+    """All tests with the newest versions of all dependencies, pre-releases included."""
+    session.install(
+        "--pre", "--upgrade", "-e", ".", *nox.project.dependency_groups(PROJECT, "test")
+    )
+    run_tests(session)
+
+
+@nox.session
+def newest_server(session: nox.Session) -> None:
+    """The tests that need a server, on the newest RivetKit on npm, in every encoding."""
+    install(session, "test")
+    version = session.run("python", "-m", "tests.servers.newest", silent=True)
+    assert isinstance(version, str)
+    session.run("pytest", "--all-versions", "tests/real", "-k", version.strip(), *session.posargs)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict and pyright."""
     install(session, "types")
@@ -117,9 +135,12 @@ def differ(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into site/."""
-    install(session, "docs")
-    session.run("mkdocs", "build", "--strict", *session.posargs)
+    """Build the site into site/; check its links, its recipes, and how it looks in a browser."""
+    install(session, "docs", "test")
+    session.run("zensical", "build", "--strict", "--clean")
+    session.run("python", "-m", "website.mermaid")
+    env = {"RIVET_ANYIO_SITE": "site", "RIVET_ANYIO_SCREENSHOTS": "screenshots"}
+    session.run("pytest", "tests/website", *session.posargs, env=env)
 
 
 @nox.session
@@ -129,6 +150,26 @@ def dist(session: nox.Session) -> None:
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")
     session.run("pytest", "tests/test_dist.py", *session.posargs, env={"RIVET_ANYIO_DIST": "dist"})
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """Write sbom.json: the package and what it installs, without extras, as CycloneDX."""
+    session.install(".")
+    python = str(Path(session.virtualenv.bin) / "python")
+    tool = Path(session.create_tmp()) / "cyclonedx"
+    session.run("python", "-m", "venv", str(tool))
+    run = tool / Path(session.virtualenv.bin).name
+    session.run(str(run / "pip"), "install", "-q", "cyclonedx-bom>=5", external=True)
+    options = ("--pyproject", "pyproject.toml", "--output-reproducible", "-o", "sbom.json")
+    session.run(str(run / "cyclonedx-py"), "environment", *options, python, external=True)
+
+
+@nox.session
+def release_notes(session: nox.Session) -> None:
+    """Write release-notes.md from the changelog, for a tag: ``nox -s release_notes -- v0.1.0``."""
+    install(session)
+    session.run("python", "-m", "website.release", *session.posargs)
 
 
 @nox.session

@@ -1,5 +1,6 @@
 """Small programs, one topic each: ``python -m examples.minimal``.
 
-All of them but `demo`, which starts a server of its own, expect a server whose URL is in the
-environment variable ``RIVET_ENDPOINT`` and that runs the actors in ``tests/servers/actors.mjs``.
+All of them but `demo`, which starts a server of its own, expect a server with the actors of
+``examples/actors.py``: ``rivet-anyio dev examples/actors.py``, or ``python -m tests.servers``,
+whose URL belongs into the environment variable ``RIVET_ENDPOINT``.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -74,6 +75,23 @@ class Browser:
     def until_shown(self, selector: str, text: str) -> None:
         """Wait until the element's text is this."""
         assert self._run("async", _UNTIL_SHOWN, selector, text) is True
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the page so wide and high, narrower than a window can be."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._post(
+            "goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
+        )
+
+    def run_async(self, script: str, *args: str) -> Any:
+        """Run a script in the page, and wait until it calls the last of its arguments."""
+        return self._run("async", script, *args)
+
+    def screenshot(self) -> bytes:
+        """What is seen now, as PNG."""
+        answer = self._client.get(f"{self._session}/screenshot")
+        assert answer.is_success, answer.text
+        return base64.b64decode(answer.json()["value"])
 
     def _run(self, how: str, script: str, *args: str) -> Any:
         return self._post(f"execute/{how}", {"script": script, "args": list(args)})

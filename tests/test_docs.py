@@ -1,39 +1,50 @@
 """The code in README.md and docs/ runs as it stands there.
 
-Conventions, page by page:
+A ``python`` block is one of these:
 
-- The ``python`` blocks of a page run in order and share their names. `client` is there from the
-  beginning, a `Client` of a server that runs. ``await`` and ``async with`` may stand anywhere.
-- A block with a title is a file. The files of a page lie side by side, and pytest runs those that
+- A whole program, which ends with ``if __name__ == "__main__":``. Its ``main`` runs.
+- A file, which its title names. The files of a page lie side by side, and pytest runs those that
   are tests, as the page says: in a process of its own, with AnyIO's plugin alone.
-- A block that defines ``main`` under ``if __name__ == "__main__"`` is a whole program: its
-  ``main`` runs, and must print what the next ``text`` block says, if that follows at once.
+- A part. Its first line says where it belongs, in one of the three sentences below, and there it is
+  put before it runs.
+
+Each must print what the next ``text`` block says, if that follows at once. A path between two lines
+``--8<--`` is the content of that file. A server in memory has the actors of ``examples/actors.py``,
+which the site shows; pages about JavaScript's own values have a real one.
 """
 
 import ast
 import importlib
 import inspect
+import itertools
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import rivet_anyio
 import rivet_anyio.testing
-from rivet_anyio import Client
-from tests.servers import Server, start_server
+import rivet_anyio.types
+from examples import actors
+from rivet_anyio.cli._serve import actors_of
+from rivet_anyio.protocol import lifecycle
+from rivet_anyio.testing import ActorServer
+from tests.servers import start_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCE = "".join(page.read_text("utf-8") for page in ROOT.glob("docs/reference/*.md"))
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PATIENCE = 120
 
@@ -54,13 +65,23 @@ class Block:
     start: int
 
 
+def included(text: str) -> str:
+    """The text with the files that it names in place of their names."""
+    return re.sub(
+        r"^--8<--\n(.+)\n--8<--$",
+        lambda found: (ROOT / found[1]).read_text("utf-8"),
+        text,
+        flags=re.M,
+    )
+
+
 def blocks_of(page: Path) -> list[Block]:
     source = page.read_text("utf-8")
     return [
         Block(
             found["language"],
             found["title"],
-            textwrap.dedent(found["text"]),
+            included(textwrap.dedent(found["text"])),
             source.count("\n", 0, found.start()) + 2,
             found.end(),
             found.start(),
@@ -77,12 +98,53 @@ def expected_output(page: Path, blocks: list[Block], index: int) -> str | None:
     return None if between.strip() else blocks[index + 1].text
 
 
-def compiled(page: Path, block: Block) -> Any:
-    # Blank lines in front, so that tracebacks and errors show the line of the page.
-    source = "\n" * (block.line - 1) + block.text
-    return compile(
-        source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-    )
+INSIDE = '# Inside "async with Client() as client:".'
+CONTINUES = "# Continues the block above."
+IN_PROGRAM = "# Continues the program above, where its client is open."
+
+OPENING = """\
+import anyio
+from rivet_anyio import Client
+async def main() -> None:
+    async with Client() as client:
+"""
+INDENT = " " * 8
+RUN = {"anyio.run(main)", "trio.run(main)", "asyncio.run(main())", "main()"}
+
+
+def is_program(block: Block) -> bool:
+    return 'if __name__ == "__main__":' in block.text
+
+
+def first_line(block: Block) -> str:
+    return block.text.partition("\n")[0]
+
+
+def chains_of(page: Path) -> Iterator[list[tuple[int, Block]]]:
+    """Programs, and parts with what continues them, each with its place among the blocks."""
+    chain: list[tuple[int, Block]] = []
+    for index, block in enumerate(blocks_of(page)):
+        if block.language != "python" or block.title is not None:
+            continue
+        if is_program(block) or first_line(block) in (INSIDE, IN_PROGRAM):
+            if chain:
+                yield chain
+            chain = []
+        chain.append((index, block))
+    if chain:
+        yield chain
+
+
+def assembled(page: Path, chain: list[tuple[int, Block]]) -> Any:
+    """The code of a chain, with its lines where the page has them, for tracebacks."""
+    source = "" if is_program(chain[0][1]) else OPENING
+    for index, block in chain:
+        source += "\n" * (block.line - source.count("\n") - 1)
+        if is_program(block):
+            source += block.text
+        else:
+            source += textwrap.indent(block.text, INDENT) + f"{INDENT}_printed({index})\n"
+    return compile(source, str(page), "exec", dont_inherit=True)
 
 
 def name_of(page: Path) -> str:
@@ -105,41 +167,76 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
-@pytest.fixture(scope="module")
-def server(anyio_backend: str) -> Iterator[Server]:
-    """A server for each backend: pages begin with actors that do not exist yet."""
-    with start_server("2.2.1") as server:
-        yield server
+JAVASCRIPT = {"docs/values.md"}
+
+
+@asynccontextmanager
+async def endpoint_for(page: Path) -> AsyncIterator[str]:
+    if name_of(page) in JAVASCRIPT:
+        with start_server("2.2.1") as server:
+            yield server.endpoint
+    else:
+        memory = ActorServer(actors_of(actors))
+        async with memory, memory.listen() as endpoint:
+            yield endpoint
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=name_of)
 async def test_code_runs(
-    page: Path,
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in os.environ if name.startswith("RIVET_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("RIVET_ENDPOINT", server.endpoint)
-    names: dict[str, Any] = {"__name__": "page"}
+        if name != "RIVET_ANYIO_SERVERS_CACHE":
+            monkeypatch.delenv(name)
     blocks = blocks_of(page)
-    with anyio.fail_after(PATIENCE):
-        async with Client() as client:
-            names["client"] = client
-            for index, block in enumerate(blocks):
-                if block.language != "python" or block.title is not None:
-                    continue
-                code = compiled(page, block)
-                capsys.readouterr()
-                result = eval(code, names)
-                if inspect.iscoroutine(result):
-                    await result
-                if 'if __name__ == "__main__":' in block.text:
+
+    def check_output(index: int) -> None:
+        printed = capsys.readouterr().out
+        expected = expected_output(page, blocks, index)
+        if expected is not None:
+            assert printed == expected, f"{page}:{blocks[index].line}"
+
+    names: dict[str, Any] = {}
+    async with endpoint_for(page) as endpoint:
+        monkeypatch.setenv("RIVET_ENDPOINT", endpoint)
+        for chain in chains_of(page):
+            index, block = chain[0]
+            if first_line(block) != IN_PROGRAM:
+                names = {"__name__": "page", "_printed": check_output}
+            exec(assembled(page, chain), names)
+            with anyio.fail_after(PATIENCE):
+                if inspect.iscoroutinefunction(names["main"]):
                     await names["main"]()
-                expected = expected_output(page, blocks, index)
-                if expected is not None:
-                    assert capsys.readouterr().out == expected, f"{page}:{block.line}"
+                else:
+                    await anyio.to_thread.run_sync(names["main"])
+            if is_program(block):
+                check_output(index)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=name_of)
+def test_blocks_can_be_pasted(page: Path) -> None:
+    """Each says where it belongs, and a chain begins with what needs nothing else."""
+    for block in blocks_of(page):
+        if block.language != "python" or block.title is not None:
+            continue
+        where = f"{page}:{block.line}"
+        if is_program(block):
+            *_, last = ast.parse(block.text).body
+            assert isinstance(last, ast.If), f"{where}: a program ends with its call of main"
+            calls = [ast.unparse(node) for node in ast.walk(last) if isinstance(node, ast.Call)]
+            assert RUN & set(calls), f"{where}: it runs {calls}, not main"
+        else:
+            assert first_line(block) in (INSIDE, CONTINUES, IN_PROGRAM), (
+                f"{where}: neither a program, nor a file with a title, nor a part whose first line "
+                f"is {INSIDE!r}, {CONTINUES!r} or {IN_PROGRAM!r}"
+            )
+    for before, chain in itertools.pairwise([[], *chains_of(page)]):
+        line = first_line(chain[0][1])
+        assert line != CONTINUES, f"{page}:{chain[0][1].line}: nothing to continue"
+        for _, block in chain[1:]:
+            assert not is_program(chain[0][1]), f"{page}:{block.line}: say {IN_PROGRAM!r}"
+        if line == IN_PROGRAM:
+            assert before, f"{page}:{chain[0][1].line}: no program above"
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=name_of)
@@ -181,6 +278,7 @@ def test_there_is_code() -> None:
     names = {name_of(page) for page in PAGES_WITH_CODE}
     assert {"README.md", "docs/quickstart.md", "docs/values.md"} <= names
     assert ROOT / "docs" / "testing.md" in PAGES_WITH_TESTS
+    assert not any(re.search("8 ?< ?-", block.text) for page in PAGES for block in blocks_of(page))
     assert all(block.language for page in PAGES for block in blocks_of(page)), (
         "a fence without a language is a fence that nobody checks"
     )
@@ -210,15 +308,15 @@ def test_contributing_names_tests_that_exist() -> None:
     ("module", "name"),
     [
         (module, name)
-        for module in (rivet_anyio, rivet_anyio.testing)
+        for module in (rivet_anyio, rivet_anyio.testing, rivet_anyio.types)
         for name in sorted(set(module.__all__) - {"__version__"})
     ],
 )
 def test_public_names_are_documented(module: ModuleType, name: str) -> None:
     thing = getattr(module, name)
-    assert (thing.__doc__ or "").strip(), f"{name} has no docstring"
-    api = (ROOT / "docs" / "api.md").read_text("utf-8")
-    assert f"::: {module.__name__}.{name}\n" in api, f"{name} is not in docs/api.md"
+    if inspect.isclass(thing) or inspect.isroutine(thing):
+        assert (thing.__doc__ or "").strip(), f"{name} has no docstring"
+    assert f"::: {module.__name__}.{name}\n" in REFERENCE, f"{name} is not in docs/reference/"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("[CS]*.md")], ids=name_of)
@@ -236,8 +334,38 @@ def test_every_page_is_in_the_navigation() -> None:
         assert re.search(rf": {re.escape(path)}$", navigation, re.M), path
 
 
-def test_api_names_nothing_else() -> None:
-    api = (ROOT / "docs" / "api.md").read_text("utf-8")
-    for name in re.findall(r"^::: (\S+)$", api, re.M):
+def test_the_reference_names_nothing_else() -> None:
+    for name in re.findall(r"^::: (\S+)$", REFERENCE, re.M):
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_code_of_a_server_is_explained_once() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    table = page.partition("## Codes of servers")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)]
+    assert len(codes) == len(set(codes))
+    moving = {f"actor.{code}" for code in lifecycle._MOVING}
+    pairs = lifecycle._NOT_READY | lifecycle._UNPLACED
+    known = moving | {f"{group}.{code}" for group, code in pairs}
+    assert known <= set(codes), known - set(codes)
+
+
+def test_every_environment_variable_is_listed() -> None:
+    sources = "".join(
+        path.read_text("utf-8") for path in (ROOT / "src" / "rivet_anyio").rglob("*.py")
+    )
+    ours = {"RIVET_ANYIO_COMPLETE", "RIVET_PUBLIC_ENDPOINT"}  # of completion, and of servers
+    known = set(re.findall(r"\bRIVET_[A-Z_]*[A-Z]\b", sources)) - ours
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    assert {"RIVET_ENDPOINT", "RIVET_POOL"} <= known
+    for name in known:
+        assert re.search(rf"^\| [^|]*`{name}`", page, re.M), name
+
+
+def test_every_example_is_on_the_site() -> None:
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    for path in (ROOT / "examples").glob("*.py"):
+        if path.stem != "__init__":
+            assert f"\n--8<--\nexamples/{path.name}\n--8<--\n" in pages, path.name

@@ -16,7 +16,16 @@ import trio
 from rich.console import Console
 from rich.live import Live
 
-from examples import blocking, dashboard, demo, trio_worker, two_connections, web_backend, worker
+from examples import (
+    blocking,
+    dashboard,
+    demo,
+    health,
+    trio_worker,
+    two_connections,
+    web_backend,
+    worker,
+)
 from rivet_anyio import Client
 from rivet_anyio._log import logger
 from tests.screen import Screen
@@ -93,6 +102,7 @@ PRINTED = {
         "3: carol 30, bob 20, alice 10",
         "after 1 refresh: True",
     ],
+    "health": ["/live 200 live", "/ready 200 connected"],
     "http2": ["a call: 1", "a connection: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
@@ -178,6 +188,18 @@ async def test_web_backend_answers_to_a_broken_network() -> None:
     ):
         response = await browser.get("/rooms/lobby/messages")
     assert (response.status_code, response.json()) == (503, {"code": "unavailable"})
+
+
+async def test_health_of_a_program_without_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVET_ENDPOINT", "http://127.0.0.1:9")
+    async with (
+        health.app.router.lifespan_context(health.app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(health.app), base_url="http://app.example"
+        ) as probe,
+    ):
+        assert (await probe.get("/live")).status_code == 200
+        assert (await probe.get("/ready")).status_code == 503
 
 
 @only_on("trio")
@@ -357,7 +379,7 @@ def test_demo(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
 
 @only_on("asyncio")
 def test_every_example_is_tested_and_has_a_description() -> None:
-    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__", "actors"}
     tested_below = {"lifecycle", "trio_worker", "two_connections", "demo", "worker", "blocking"}
     tested_below |= {"dashboard", "live_page", "many_actors"}
     assert names == {*PRINTED, *tested_below}

@@ -14,13 +14,61 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, start_server
+from tests.servers._ports import reserve_port
 
 from .test_docs import ROOT, blocks_of
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SECONDS = 90
 """More than the longest delay before a reconnect."""
+
+
+class DevServer:
+    """``rivet-anyio dev actors.py``, as a page says, at a port of its own."""
+
+    def __init__(self, page: Path, directory: Path, port: int) -> None:
+        actors = next(block for block in blocks_of(page) if block.title == "actors.py")
+        # A directory of its own: the server starts anew when a file beside it changes.
+        self._file = directory / "server" / "actors.py"
+        self._file.parent.mkdir()
+        self._file.write_text(actors.text, "utf-8")
+        self.port = port
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = ["dev", str(self._file), "--port", str(self.port), "-o", "json"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rivet_anyio.cli", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if self.endpoint in line:
+                return
+        raise AssertionError("it has not started")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate(timeout=SECONDS)
+            self._process = None
+
+
+@contextmanager
+def dev_server(page: Path, directory: Path) -> Iterator[DevServer]:
+    with reserve_port() as port:
+        server = DevServer(page, directory, port.number)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 class Terminal:
@@ -70,7 +118,7 @@ class Terminal:
 class Desk:
     """Where the programs of the page are run."""
 
-    def __init__(self, server: Server, directory: Path) -> None:
+    def __init__(self, server: DevServer, directory: Path) -> None:
         self.server = server
         self._directory = directory
         self.environment = {
@@ -113,8 +161,21 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with start_server("2.2.1") as server:
+    with dev_server(TUTORIAL, tmp_path) as server:
         yield Desk(server, tmp_path)
+
+
+def test_the_first_screen_of_the_readme_and_of_the_site(tmp_path: Path) -> None:
+    """The ten lines of client against the ten lines of actors; both pages begin the same."""
+    readme, home = (ROOT / "README.md", ROOT / "docs" / "index.md")
+    first = [block for block in blocks_of(readme) if block.title is not None]
+    assert [block.title for block in first] == ["actors.py", "client.py"]
+    assert [block.text for block in first] == [
+        block.text for block in blocks_of(home) if block.title is not None
+    ]
+    printed = next(block.text for block in blocks_of(readme) if block.language == "text")
+    with dev_server(readme, tmp_path) as server:
+        assert Desk(server, tmp_path).output(first[1].text) == printed
 
 
 @pytest.mark.timeout(600)
@@ -152,8 +213,8 @@ def test_the_tutorial(desk: Desk) -> None:
             # Two tasks tell of it, in any order.
             if "* you may have missed something" not in seen:
                 terminal.until("* you may have missed something")
-        # No server confirms a subscription, and what another connection says may overtake it. Who
-        # hears what was said after it on the same connection is subscribed.
+        # What another connection sends may overtake a subscription. A message that was sent after
+        # it on the same connection proves it.
         for terminal, name in ((alice, "alice"), (bob, "bob")):
             terminal.type("back again")
             terminal.until(f"{name}: back again")
@@ -165,7 +226,9 @@ def test_the_tutorial(desk: Desk) -> None:
 
 
 def test_the_actor_on_the_page_is_the_one_that_runs() -> None:
-    page = next(block.text for block in blocks_of(TUTORIAL) if block.language == "js")
+    page = next(
+        block.text for block in blocks_of(ROOT / "docs" / "actors.md") if block.language == "js"
+    )
     source = (ROOT / "tests" / "servers" / "actors.mjs").read_text("utf-8")
-    body = page[page.index("actions: {") :].rpartition("});")[0]
+    body = page[page.index("actions: {") :].partition("});")[0]
     assert "".join(body.split()) in "".join(source.split())

@@ -79,7 +79,7 @@ class Client:
             must not use this client. What it raises reaches the caller; when a connection is to
             be opened again, it counts as a failed attempt.
         pool: Where actors are created; else ``RIVET_POOL``, ``RIVET_RUNNER``, ``"default"``.
-        encoding: How messages are written: ``"bare"`` carries every value, see docs/values.md.
+        encoding: How messages are written: ``"bare"`` carries every value, see the page "Values".
         headers: Sent with every request, WebSocket handshakes included.
         http: An `httpx.AsyncClient` or `httpx2.AsyncClient` that carries all requests; it is not
             closed. Its limits, proxies, TLS settings and cookies apply, and every connection holds

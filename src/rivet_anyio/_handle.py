@@ -194,7 +194,7 @@ class ActorHandle:
 
         Args:
             name: The action's name as the server knows it.
-            args: Its arguments; docs/values.md says what travels.
+            args: Its arguments; the page "Values" lists what can be sent.
             type: What to convert the result to, checked by `msgspec.convert`.
             skip_ready_wait: Do not wait at the gateway until the actor is ready; None takes the
                 client's setting.

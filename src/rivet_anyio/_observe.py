@@ -149,7 +149,8 @@ def check_observer(observer: object) -> None:
         callable(getattr(observer, name, None)) for name in methods
     ):
         raise TypeError(
-            f"observer is a rivet_anyio.otel.OpenTelemetry or None, not {observer!r:.100}"
+            "observer needs the methods of rivet_anyio.types.Observer, as "
+            f"rivet_anyio.otel.OpenTelemetry has them, not {observer!r:.100}"
         )
 
 

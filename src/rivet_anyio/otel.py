@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ._checks import check_flag
 from ._errors import ActorError
-from ._observe import Call, PoolFigures, Subject, place_of
+from ._observe import Call, ConnectionObserver, PoolFigures, Subject, place_of
 from ._version import __version__
 
 __all__ = ["OpenTelemetry"]
@@ -122,7 +122,7 @@ class OpenTelemetry:
             duration.record(time.perf_counter() - began, {**common, **outcome}, context)
             _end(span, outcome)
 
-    def connection(self, subject: Subject) -> _Connection:
+    def connection(self, subject: Subject) -> ConnectionObserver:
         """What the client calls when a connection is entered."""
         return _Connection(self, subject)
 

@@ -47,7 +47,8 @@ def _install(version: str, source: Path, target: Path) -> None:
         staging = Path(scratch) / "staging"
         staging.mkdir()
         for name in _MANIFESTS:
-            shutil.copyfile(source / name, staging / name)
+            if (source / name).exists():  # `newest` has no lock file
+                shutil.copyfile(source / name, staging / name)
         _npm_install(version, staging)
         staging.rename(target)
 
@@ -75,5 +76,6 @@ def _cache() -> Path:
 def _fingerprint(source: Path) -> str:
     digest = hashlib.sha256()
     for name in _MANIFESTS:
-        digest.update((source / name).read_bytes())
+        if (source / name).exists():
+            digest.update((source / name).read_bytes())
     return digest.hexdigest()[:16]

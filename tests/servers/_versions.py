@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
-VERSIONS = ("2.0.33", "2.1.3", "2.2.1", "2.3.11", "2.3.17", "2.3.18", "2.3.19")
+SOURCES = Path(__file__).parent
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+VERSIONS = tuple(sorted((path.name[1:] for path in SOURCES.glob("v[0-9]*")), key=_numbers))
 
 # Those of every run of the tests: one of each kind, and the newest.
 CHECKED = ("2.0.33", "2.1.3", "2.2.1", "2.3.19")
-
-SOURCES = Path(__file__).parent
 
 _PROGRAMS = {
     "2.0": "start-2.0.mjs",
@@ -15,6 +20,8 @@ _PROGRAMS = {
     "2.2": "start-2.1.mjs",
     "2.3": "start-2.3.mjs",
 }
+NEWEST = "start-2.3.mjs"
+"""How versions are started that are newer than any that was tried."""
 
 
 def sources(version: str) -> Path:
@@ -26,4 +33,4 @@ def sources(version: str) -> Path:
 
 def program(version: str) -> str:
     """The name of the program that starts a server of this version."""
-    return _PROGRAMS[version.rpartition(".")[0]]
+    return _PROGRAMS.get(version.rpartition(".")[0], NEWEST)

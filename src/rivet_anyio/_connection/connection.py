@@ -105,7 +105,7 @@ class Connection:
 
         Args:
             name: The action's name as the server knows it.
-            args: Its arguments; docs/values.md says what travels.
+            args: Its arguments; the page "Values" lists what can be sent.
             type: What to convert the result to, checked by `msgspec.convert`.
             retry_for: The action may run more than once: as for `ActorHandle.action`. The time
                 also ends a call that waits until the connection is back.

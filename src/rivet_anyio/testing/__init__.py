@@ -1,7 +1,7 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
 from ._actors import Actor, UserError
-from ._collect import CollectError, collect
+from ._collect import CollectError, Receiver, collect
 from ._context import ActorContext, ActorSchedule
 from ._contract import ContractError, check_contract
 from ._determinism import assert_deterministic
@@ -68,6 +68,7 @@ __all__ = [
     "NetworkFault",
     "NothingArrivedError",
     "QueueMessage",
+    "Receiver",
     "Record",
     "Refused",
     "Requested",

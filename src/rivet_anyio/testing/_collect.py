@@ -8,13 +8,13 @@ import anyio
 
 from .._checks import check_seconds, check_size
 
-__all__ = ["CollectError", "collect"]
+__all__ = ["CollectError", "Receiver", "collect"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class _Receiver(Protocol[T_co]):
-    """What has items to take: `EventStream`, `StatusStream`, `ActorWebSocket`, AnyIO's streams."""
+class Receiver(Protocol[T_co]):
+    """Anything with an async ``receive``: event and status streams, sockets, streams of AnyIO."""
 
     async def receive(self) -> T_co:
         """The next item."""
@@ -36,7 +36,7 @@ class CollectError(AssertionError):
         return type(self), (str(self), self.items), self.__dict__
 
 
-async def collect(stream: _Receiver[T_co], count: int, *, within: float = 5.0) -> list[T_co]:
+async def collect(stream: Receiver[T_co], count: int, *, within: float = 5.0) -> list[T_co]:
     """Take some items from a stream.
 
     Args:

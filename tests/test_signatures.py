@@ -36,6 +36,7 @@ MADE_BY_THE_PACKAGE = {
     *("ActionCall", "ActorAccessor", "ActorHandle", "ActorList", "ActorWebSocket", "Connection"),
     *("EventStream", "StatusStream", "Network", "Faults", "ActorConnection", "ActorContext"),
     *("ActorQueue", "ActorSchedule", "ActorSocket", "QueueMessage", "Log"),
+    *("Feed", "Live", "Direction", "NetworkFault"),
 }
 """Classes that users get and never construct: how they are made is not public."""
 

@@ -1,6 +1,7 @@
 """Types that signatures name: keys, options, and the protocol of an observer."""
 
 from ._connection.events import Gaps, Overflow
+from ._live import Reducer
 from ._observe import AttemptObserver, Call, ConnectionObserver, Observer, PoolFigures, Subject
 from ._typed.actor import Interface
 from ._typed.members import Rename
@@ -22,6 +23,7 @@ __all__ = [
     "Observer",
     "Overflow",
     "PoolFigures",
+    "Reducer",
     "Rename",
     "Subject",
 ]

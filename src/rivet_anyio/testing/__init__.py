@@ -5,8 +5,8 @@ from ._collect import CollectError, Receiver, collect
 from ._context import ActorContext, ActorSchedule
 from ._contract import ContractError, check_contract
 from ._determinism import assert_deterministic
-from ._faults import Faults
-from ._network import Direction, Network, NetworkFault
+from ._faults import Faults, ManagementRequest
+from ._network import Direction, Latency, Network, NetworkFault
 from ._peers import ActorConnection, ActorSocket
 from ._queue import ActorQueue, QueueMessage
 from ._records import (
@@ -26,7 +26,7 @@ from ._records import (
     Subscribed,
     Unsubscribed,
 )
-from ._schedule import Fault, explore_faults, fault_schedules, play_faults
+from ._schedule import Fault, FaultName, explore_faults, fault_schedules, play_faults
 from ._seeds import virtual_backend
 from ._server import (
     ActorCrashError,
@@ -61,8 +61,11 @@ __all__ = [
     "Direction",
     "Disconnected",
     "Fault",
+    "FaultName",
     "Faults",
+    "Latency",
     "Log",
+    "ManagementRequest",
     "MessageQueued",
     "Network",
     "NetworkFault",

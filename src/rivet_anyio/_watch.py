@@ -242,17 +242,14 @@ class Sources:
     Attributes:
         by_key: The sources, by their keys.
         finished: Set when all were cleared and their tasks have ended.
-
-    Args:
-        notify: Called when there may be something to take.
     """
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.by_key: dict[Hashable, Source] = {}
         self.finished = Signal()
         self._tasks = 1  # how many run, and one until `clear`
         self._ready: OrderedDict[Source, None] = OrderedDict()
-        self._notify = notify
+        self._arrival: Signal | None = None
 
     def __bool__(self) -> bool:
         """Whether there may be something to take."""
@@ -273,6 +270,7 @@ class Sources:
         """Remove all, once and for all."""
         for key in list(self.by_key):
             self.remove(key)
+        self._notify()
         self.task_ended()
 
     def task_ended(self) -> None:
@@ -286,11 +284,18 @@ class Sources:
         self._ready[source] = None
         self._notify()
 
+    def arrival(self) -> Signal:
+        """Set when there may be something to take, and by `clear`."""
+        self._arrival = self._arrival or Signal()
+        return self._arrival
+
     def take(self) -> SourceEvent[Any] | SourceGap | SourceFailed | None:
         """The next item, None when there is none."""
         while self._ready:
             source, _ = self._ready.popitem(last=False)
             item = source.take()
+            if self.by_key.get(source.key) is not source:
+                continue  # the user's type removed it while it made the value
             if isinstance(item, SourceFailed):
                 self.remove(source.key)
             elif not source.waits():
@@ -298,6 +303,11 @@ class Sources:
             if item is not None:
                 return item
         return None
+
+    def _notify(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
 
 
 class Feed(
@@ -327,10 +337,9 @@ class Feed(
         self._events = [event for event in events if isinstance(event, ActorEvent)]
         self._buffer_size = buffer_size
         self._handshakes = HandshakeLimit(opening)
-        self._sources = Sources(self._notify)
+        self._sources = Sources()
         self._tasks = SilentTasks()
         self._is_entered = self._is_closed = False
-        self._arrival: Signal | None = None
         self._waiting = self._taken = 0
         self._close_timeout = 0.0  # the longest of the sources'
         self._thread = -1
@@ -412,10 +421,9 @@ class Feed(
             await checkpoint()
         while (item := self._sources.take()) is None:
             self._check_open()
-            self._arrival = self._arrival or Signal()
             self._waiting += 1
             try:
-                await self._arrival.wait()
+                await self._sources.arrival().wait()
             finally:
                 self._waiting -= 1
         self._taken += 1
@@ -451,6 +459,9 @@ class Feed(
         """End all sources, drop their items, and let waiting `receive`s raise `ClosedError`.
 
         The connections are closed at the end of the block.
+
+        Raises:
+            RuntimeError: in another event loop or thread.
         """
         self._close()
         await checkpoint()
@@ -490,16 +501,12 @@ class Feed(
             raise TypeError(f"add takes an actor's handle, not {handle!r:.100}")
         return handle
 
-    def _notify(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
-            self._arrival = None
-
     def _close(self) -> None:
         if not self._is_closed:
+            if self._is_entered:
+                check_loop(self._backend, "this feed")
             self._is_closed = True
             self._sources.clear()
-            self._notify()
 
     def _check_usable(self) -> None:
         self._check_open()

@@ -8,13 +8,15 @@ import gc
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import ref
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 import pytest
 
 import rivet_anyio
@@ -283,6 +285,35 @@ async def test_typed_events() -> None:
                 feed.add(conn, key="c")
     with pytest.raises(ValueError, match="twice"):
         watch(Ticking.tick, "tick")
+
+
+replacements: list[Callable[[], None]] = []
+
+
+class Replacing(msgspec.Struct):
+    """A value that replaces its own source while it is made."""
+
+    def __post_init__(self) -> None:
+        if replacements:
+            replacements.pop()()
+
+
+class Replaced(rivet_anyio.Actor, name="ticker"):
+    tick: Event[Replacing]
+
+
+async def test_a_source_is_replaced_while_its_value_is_made() -> None:
+    async with serving() as (_, client), watch(Replaced.tick) as feed:
+        await opened(feed, client, "a")
+
+        def replace() -> None:
+            feed.remove("a")
+            feed.add(client.ticker.get("a"), key="a")
+
+        replacements.append(replace)
+        for expected in (SourceGap, SourceEvent):
+            await client.ticker.get("a").emit("tick", {})
+            assert type(await feed.receive()) is expected
 
 
 async def test_after_remove_nothing_of_it_comes() -> None:
@@ -651,10 +682,11 @@ async def test_it_belongs_to_one_event_loop() -> None:
                         misuse()
                     except RuntimeError as error:
                         errors.append(error)
-                try:
-                    await feed.receive()
-                except RuntimeError as error:
-                    errors.append(error)
+                for awaited in (feed.receive(), feed.aclose()):
+                    try:
+                        await awaited
+                    except RuntimeError as error:
+                        errors.append(error)
 
             asyncio.run(use())
 
@@ -663,7 +695,7 @@ async def test_it_belongs_to_one_event_loop() -> None:
         thread = threading.Thread(target=use_elsewhere)
         thread.start()
         thread.join()
-        assert len(errors) == 4
+        assert len(errors) == 5
         assert all("this feed belongs to another event loop" in str(each) for each in errors)
 
 
@@ -727,12 +759,24 @@ async def test_statistics() -> None:
 
 
 async def test_nothing_is_left_behind() -> None:
+    """A source is freed after its end, and so is the feed, without the garbage collector."""
     async with serving() as (server, client):
-        async with watch("tick") as feed:
-            await opened(feed, client, "a", "b")
-            feed.remove("a")
-            await server.wait_for(Disconnected)
-        gc.collect()
+        gc.disable()
+        try:
+            async with watch("tick") as feed:
+                await opened(feed, client, "a", "b")
+                links = [ref(each._connection._link) for each in feed._sources.by_key.values()]
+                feed.remove("a")
+                await server.wait_for(Disconnected)
+                await anyio.sleep(1)
+                assert links[0]() is None
+            left = ref(feed)
+            unused = ref(watch("tick"))
+            del feed
+            await anyio.sleep(1)
+            assert [links[1](), left(), unused()] == [None, None, None]
+        finally:
+            gc.enable()
 
 
 async def adding_and_removing_under_fire() -> None:

@@ -211,4 +211,4 @@ class Feeding(RuleBasedStateMachine):
 
 
 TestFeeding = Feeding.TestCase
-TestFeeding.settings = settings(max_examples=50, stateful_step_count=30)
+TestFeeding.settings = settings(max_examples=30, stateful_step_count=30)

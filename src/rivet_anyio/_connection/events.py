@@ -215,7 +215,6 @@ class EventBuffer:
                     return
             elif self._overflow == "raise":
                 self._count_drop()
-                self._unsubscribe(self)
                 self.end(
                     EventOverflowError(
                         f"{self.name!r}: the buffer is full with {self.event_count} events "
@@ -224,6 +223,7 @@ class EventBuffer:
                     )
                 )
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
+                self._unsubscribe(self)
                 return
             elif self._overflow == "drop_newest":
                 self._count_drop()
@@ -274,7 +274,6 @@ class EventBuffer:
             self._forget_newest()
             self.ended = True
             self.end_error = error
-            self.sinks.clear()  # a cycle would keep the connection until the next collection
             self._wake()
             self._notify_departure()
 

@@ -44,6 +44,7 @@ from rivet_anyio.testing import (
     explore,
     virtual_backend,
 )
+from tests.scopes.injection import cancelled_at, undisturbed
 
 from .actors import ACTORS, Slow
 
@@ -497,6 +498,39 @@ async def test_what_the_body_raises_comes_out_as_itself() -> None:
                 scope.cancel()
                 await feed.receive()
         assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("means", ["scope", "task-cancel"])
+async def test_cancelled_at_every_wait(means: str, anyio_backend_name: str) -> None:
+    if (anyio_backend_name, means) == ("trio", "task-cancel"):
+        pytest.skip("Trio's tasks are cancelled by scopes alone")
+    async with serving(close_timeout=5, leaks=False) as (server, client):
+
+        async def program() -> None:
+            async with feed:
+                await opened(feed, client, "a", "b", "c")
+                feed.remove("b")
+                await client.ticker.get("a").emit("tick", 1)
+                await feed.receive()
+                feed.add(client.ticker.get_or_create("d"), key="d")
+                await anyio.sleep(0.001)
+                await feed.aclose()
+
+        feed = watch("tick")
+        await program()  # the actors' tasks stay
+        at = 0
+        with undisturbed():
+            while True:
+                at += 1
+                feed = watch("tick", opening=2)
+                began = anyio.current_time()
+                if not await cancelled_at(means, "waits", program, at):
+                    break
+                assert anyio.current_time() < began + 6
+                assert feed._handshakes.under_way == 0 and not feed.statistics().sources
+                await anyio.sleep(1)
+                assert server.connections == ()
+        assert at > 10
 
 
 async def test_outside_of_the_block() -> None:

@@ -508,7 +508,7 @@ async def test_cancelled_at_every_wait(means: str, anyio_backend_name: str) -> N
 
         async def program() -> None:
             async with feed:
-                await opened(feed, client, "a", "b", "c")
+                await opened(feed, client, "a", "b")
                 feed.remove("b")
                 await client.ticker.get("a").emit("tick", 1)
                 await feed.receive()

@@ -57,14 +57,15 @@ class SourceEvent(msgspec.Struct, Generic[T_co], frozen=True):
 
 
 class SourceGap(msgspec.Struct, frozen=True):
-    """Events of a source are missing here: what is known of its actor may be out of date.
+    """Events of a source may be missing here: what is known of its actor may be out of date.
 
-    A source begins with one, for the time from `Feed.add` until the server had its subscriptions.
+    Each source begins with one: for the time from `Feed.add` until the server has the
+    subscriptions.
 
     Attributes:
         key: The source's key.
         gap: When the connection was away; None where it was not.
-        dropped: How many events were dropped here because the source's buffer was full.
+        dropped: How many events were dropped because the source's buffer was full.
     """
 
     key: Any
@@ -73,7 +74,7 @@ class SourceGap(msgspec.Struct, frozen=True):
 
 
 class SourceFailed(msgspec.Struct, frozen=True):
-    """A source has ended and is removed: its actor refused it, or an event could not be read.
+    """A source has failed and is removed: its actor refused it, or an event could not be read.
 
     Attributes:
         key: The source's key.
@@ -132,7 +133,7 @@ class FeedStatistics:
 
 
 class Source:
-    """One actor of a feed, and what of it waits to be taken.
+    """One actor of a feed: its connection, and the buffer of its events.
 
     Attributes:
         key: Its key.
@@ -176,7 +177,7 @@ class Source:
     def take(self) -> SourceEvent[Any] | SourceGap | SourceFailed | None:
         """The next item, None when there is none yet."""
         buffer = self._buffer
-        # What was dropped came before everything that is there, but for a gap.
+        # The dropped events are older than all items here, except perhaps a gap.
         if dropped := buffer.dropped - self._reported:
             self._reported = buffer.dropped
             has_gap = buffer.items and isinstance(buffer.items[0], Gap)
@@ -194,7 +195,7 @@ class Source:
         return None
 
     def waits(self) -> bool:
-        """Whether there is nothing more to take yet; then `set` will be called."""
+        """Whether there is nothing to take yet; then `set` is called when there is."""
         buffer = self._buffer
         if buffer.items or buffer.ended:
             return False
@@ -202,7 +203,7 @@ class Source:
         return True
 
     def end(self) -> None:
-        """Give no item any more, and let the connection be left."""
+        """Drop all items, and leave the connection in the background."""
         self._buffer.notify_of_arrival(None)
         self._buffer.end(None)
         self._buffer.clear()
@@ -212,7 +213,7 @@ class Source:
             self._scope.cancel()
 
     def statistics(self) -> SourceStatistics:
-        """As the class."""
+        """What it is doing."""
         buffer = self._buffer
         return SourceStatistics(
             self._connection.status, len(buffer.items), buffer.dropped, buffer.gap_count
@@ -229,37 +230,34 @@ class Source:
         except Exception as error:
             self._buffer.end(error)
         finally:
+            self._buffer.sinks.clear()  # a cycle, which only the garbage collector would free
             self._sources.task_ended()
 
 
 class Sources:
     """The sources of a feed, and whose item is next. No await, no I/O.
 
-    A source that has something to take stands in a queue once. Taking gives one item of the first,
-    which goes to the end if it has more. So items come in the order of their arrival, as long as
-    one waits, and each source waits for one item of every other at most.
+    A queue has each source that is ready once. One item of the first source is taken; a source that
+    has more goes to the end. So a source waits for at most one item of every other.
 
     Attributes:
         by_key: The sources, by their keys.
         finished: Set when all were cleared and their tasks have ended.
-
-    Args:
-        notify: Called when there may be something to take.
     """
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.by_key: dict[Hashable, Source] = {}
         self.finished = Signal()
         self._tasks = 1  # how many run, and one until `clear`
         self._ready: OrderedDict[Source, None] = OrderedDict()
-        self._notify = notify
+        self._arrival: Signal | None = None
 
     def __bool__(self) -> bool:
         """Whether there may be something to take."""
         return bool(self._ready)
 
     def add(self, source: Source) -> None:
-        """Let a source take part; its task must call `task_ended`."""
+        """Add a source, whose task must call `task_ended`."""
         self.by_key[source.key] = source
         self._tasks += 1
 
@@ -273,6 +271,7 @@ class Sources:
         """Remove all, once and for all."""
         for key in list(self.by_key):
             self.remove(key)
+        self._notify()
         self.task_ended()
 
     def task_ended(self) -> None:
@@ -286,11 +285,18 @@ class Sources:
         self._ready[source] = None
         self._notify()
 
+    def arrival(self) -> Signal:
+        """Set when there may be something to take, and by `clear`."""
+        self._arrival = self._arrival or Signal()
+        return self._arrival
+
     def take(self) -> SourceEvent[Any] | SourceGap | SourceFailed | None:
         """The next item, None when there is none."""
         while self._ready:
             source, _ = self._ready.popitem(last=False)
             item = source.take()
+            if self.by_key.get(source.key) is not source:
+                continue  # the user's type removed it while it made the value
             if isinstance(item, SourceFailed):
                 self.remove(source.key)
             elif not source.waits():
@@ -298,6 +304,11 @@ class Sources:
             if item is not None:
                 return item
         return None
+
+    def _notify(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
 
 
 class Feed(
@@ -327,10 +338,9 @@ class Feed(
         self._events = [event for event in events if isinstance(event, TypedEvent)]
         self._buffer_size = buffer_size
         self._handshakes = HandshakeLimit(opening)
-        self._sources = Sources(self._notify)
+        self._sources = Sources()
         self._tasks = SilentTasks()
         self._is_entered = self._is_closed = False
-        self._arrival: Signal | None = None
         self._waiting = self._taken = 0
         self._close_timeout = 0.0  # the longest of the sources'
         self._thread = -1
@@ -348,7 +358,7 @@ class Feed(
             ClosedError: outside the feed's block, or the client's.
             RuntimeError: in another event loop or thread.
             TypeError: this is no handle, or one whose class does not declare a typed event of the
-                feed; or the key cannot be that of a dict.
+                feed; or the key is not hashable.
             ValueError: the key is in use, or there is none.
         """
         self._check_usable()
@@ -359,10 +369,12 @@ class Feed(
         try:
             is_used = key in self._sources.by_key
         except TypeError:
-            raise TypeError(f"key can be the key of a dict, not {key!r:.100}") from None
+            raise TypeError(
+                f"key is hashable, as strings and tuples are, not {key!r:.100}"
+            ) from None
         if is_used:
             raise ValueError(
-                f"the feed has a source {key!r:.100} already: remove it before, or give another key"
+                f"the feed has a source {key!r:.100} already: remove it first, or give another key"
             )
         _ = handle._core.http  # raises outside the client's block
         connection = handle.connect(wait_for_server=True)
@@ -412,10 +424,9 @@ class Feed(
             await checkpoint()
         while (item := self._sources.take()) is None:
             self._check_open()
-            self._arrival = self._arrival or Signal()
             self._waiting += 1
             try:
-                await self._arrival.wait()
+                await self._sources.arrival().wait()
             finally:
                 self._waiting -= 1
         self._taken += 1
@@ -451,6 +462,9 @@ class Feed(
         """End all sources, drop their items, and let waiting `receive`s raise `ClosedError`.
 
         The connections are closed at the end of the block.
+
+        Raises:
+            RuntimeError: in another event loop or thread.
         """
         self._close()
         await checkpoint()
@@ -490,16 +504,12 @@ class Feed(
             raise TypeError(f"add takes an actor's handle, not {handle!r:.100}")
         return handle
 
-    def _notify(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
-            self._arrival = None
-
     def _close(self) -> None:
         if not self._is_closed:
+            if self._is_entered:
+                check_loop(self._backend, "this feed")
             self._is_closed = True
             self._sources.clear()
-            self._notify()
 
     def _check_usable(self) -> None:
         self._check_open()
@@ -537,10 +547,10 @@ def watch(
     Args:
         names: The events' names as the server knows them, or events of a typed actor, as
             ``Counter.new_count``.
-        buffer_size: How many events are kept for each source. When there are more, the oldest are
-            dropped, and a `SourceGap` in their place says how many.
-        opening: How many connections may be opening at once, reconnects included. Those of sources
-            whose last attempt took more than a second, and failed, are half as many at most.
+        buffer_size: How many events are kept for each source, and 64 MiB at most. When there
+            are more, the oldest are dropped, and a `SourceGap` in their place says how many.
+        opening: How many connections may be opening at once, reconnects included. Sources whose
+            last attempt took more than a second and failed use half of these places, at least one.
 
     Raises:
         TypeError: a name is neither a string nor an event, or an argument has a wrong type.

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import AsyncIterator
+from typing import Any
 
+import anyio
 from click.testing import CliRunner
 
-from rivet_anyio.cli._events import events_command
+from rivet_anyio import Gap, SourceGap
+from rivet_anyio.cli._events import _print_feed, _Printer, events_command
+from rivet_anyio.cli._output import Output
 from tests.faults.proxy import running_proxy
 from tests.servers import Server, call
 from tests.servers._ports import reserve_port
@@ -165,6 +170,23 @@ def test_several_actors_without_a_server(cli: Cli) -> None:
         endpoint = f"http://127.0.0.1:{port.number}"
         result = cli("events", "-e", endpoint, "probe/1", "probe/2", "tick", code=4)
     assert "cannot connect" in result.err
+
+
+def test_what_was_dropped_before_the_first_gap_is_printed(capfd: Any) -> None:
+    """It comes in one item with that gap, which itself is not printed."""
+
+    async def items() -> AsyncIterator[SourceGap]:
+        yield SourceGap("probe/1", Gap(1.0, 2.0, 0), 7)
+        yield SourceGap("probe/2", Gap(1.0, 2.0, 0))
+        yield SourceGap("probe/2", Gap(3.0, 4.0, 1))
+
+    feed: Any = items()
+    anyio.run(_print_feed, feed, _Printer(Output("json"), None))
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["actor"], line.get("dropped"), line.get("seconds")) for line in lines] == [
+        ("probe/1", 7, None),
+        ("probe/2", None, 1),
+    ]
 
 
 def test_which_arguments_are_events(cli: Cli, server: Server, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard of many actors, by what its screen shows: thirty here, 300 by ``--crowd``."""
+"""The dashboard of many actors, by what its screen shows: twelve here, 300 by ``--crowd``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 async def test_many_actors(request: pytest.FixtureRequest) -> None:
-    number = 300 if request.config.getoption("--crowd") else 30
+    number = 300 if request.config.getoption("--crowd") else 12
     screen = Screen()
     console = Console(file=screen, width=100, height=50, force_terminal=True)
     live = Live(auto_refresh=False, console=console)

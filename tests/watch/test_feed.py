@@ -8,13 +8,15 @@ import gc
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import ref
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 import pytest
 
 import rivet_anyio
@@ -42,6 +44,7 @@ from rivet_anyio.testing import (
     explore,
     virtual_backend,
 )
+from tests.scopes.injection import cancelled_at, undisturbed
 
 from .actors import ACTORS, Slow
 
@@ -285,6 +288,35 @@ async def test_typed_events() -> None:
         watch(Ticking.tick, "tick")
 
 
+replacements: list[Callable[[], None]] = []
+
+
+class Replacing(msgspec.Struct):
+    """A value that replaces its own source while it is made."""
+
+    def __post_init__(self) -> None:
+        if replacements:
+            replacements.pop()()
+
+
+class Replaced(rivet_anyio.Actor, name="ticker"):
+    tick: Event[Replacing]
+
+
+async def test_a_source_is_replaced_while_its_value_is_made() -> None:
+    async with serving() as (_, client), watch(Replaced.tick) as feed:
+        await opened(feed, client, "a")
+
+        def replace() -> None:
+            feed.remove("a")
+            feed.add(client.ticker.get("a"), key="a")
+
+        replacements.append(replace)
+        for expected in (SourceGap, SourceEvent):
+            await client.ticker.get("a").emit("tick", {})
+            assert type(await feed.receive()) is expected
+
+
 async def test_after_remove_nothing_of_it_comes() -> None:
     async with serving() as (server, client), watch("tick") as feed:
         await opened(feed, client, "a", "b")
@@ -468,6 +500,39 @@ async def test_what_the_body_raises_comes_out_as_itself() -> None:
         assert scope.cancelled_caught
 
 
+@pytest.mark.parametrize("means", ["scope", "task-cancel"])
+async def test_cancelled_at_every_wait(means: str, anyio_backend_name: str) -> None:
+    if (anyio_backend_name, means) == ("trio", "task-cancel"):
+        pytest.skip("Trio's tasks are cancelled by scopes alone")
+    async with serving(close_timeout=5, leaks=False) as (server, client):
+
+        async def program() -> None:
+            async with feed:
+                await opened(feed, client, "a", "b")
+                feed.remove("b")
+                await client.ticker.get("a").emit("tick", 1)
+                await feed.receive()
+                feed.add(client.ticker.get_or_create("d"), key="d")
+                await anyio.sleep(0.001)
+                await feed.aclose()
+
+        feed = watch("tick")
+        await program()  # the actors' tasks stay
+        at = 0
+        with undisturbed():
+            while True:
+                at += 1
+                feed = watch("tick", opening=2)
+                began = anyio.current_time()
+                if not await cancelled_at(means, "waits", program, at):
+                    break
+                assert anyio.current_time() < began + 6
+                assert feed._handshakes.under_way == 0 and not feed.statistics().sources
+                await anyio.sleep(1)
+                assert server.connections == ()
+        assert at > 10
+
+
 async def test_outside_of_the_block() -> None:
     async with serving() as (server, client):
         ticker = client.ticker.get_or_create("a")
@@ -625,7 +690,7 @@ async def test_what_cannot_be_added() -> None:
                 feed.add(given, key="x")
         keys: list[Any] = [[], {}, ("a", [])]
         for key in keys:
-            with pytest.raises(TypeError, match="key can be the key of a dict, not "):
+            with pytest.raises(TypeError, match="key is hashable, as strings and tuples are, not "):
                 feed.add(handle, key=key)
         with pytest.raises(ClosedError, match="Client"):
             feed.add(Client("http://127.0.0.1:9").ticker.get("a"), key="x")
@@ -651,10 +716,11 @@ async def test_it_belongs_to_one_event_loop() -> None:
                         misuse()
                     except RuntimeError as error:
                         errors.append(error)
-                try:
-                    await feed.receive()
-                except RuntimeError as error:
-                    errors.append(error)
+                for awaited in (feed.receive(), feed.aclose()):
+                    try:
+                        await awaited
+                    except RuntimeError as error:
+                        errors.append(error)
 
             asyncio.run(use())
 
@@ -663,7 +729,7 @@ async def test_it_belongs_to_one_event_loop() -> None:
         thread = threading.Thread(target=use_elsewhere)
         thread.start()
         thread.join()
-        assert len(errors) == 4
+        assert len(errors) == 5
         assert all("this feed belongs to another event loop" in str(each) for each in errors)
 
 
@@ -727,12 +793,24 @@ async def test_statistics() -> None:
 
 
 async def test_nothing_is_left_behind() -> None:
+    """A source is freed after its end, and so is the feed, without the garbage collector."""
     async with serving() as (server, client):
-        async with watch("tick") as feed:
-            await opened(feed, client, "a", "b")
-            feed.remove("a")
-            await server.wait_for(Disconnected)
-        gc.collect()
+        gc.disable()
+        try:
+            async with watch("tick") as feed:
+                await opened(feed, client, "a", "b")
+                links = [ref(each._connection._link) for each in feed._sources.by_key.values()]
+                feed.remove("a")
+                await server.wait_for(Disconnected)
+                await anyio.sleep(1)
+                assert links[0]() is None
+            left = ref(feed)
+            unused = ref(watch("tick"))
+            del feed
+            await anyio.sleep(1)
+            assert [links[1](), left(), unused()] == [None, None, None]
+        finally:
+            gc.enable()
 
 
 async def adding_and_removing_under_fire() -> None:

@@ -16,10 +16,10 @@ _NO_CONTEXT: Mapping[str, str] = {}
 
 
 class HandshakeLimit:
-    """Lets at most so many handshakes be under way at once, of all connections that share it.
+    """Limits how many handshakes are under way at once, of all connections that share it.
 
-    A handshake goes from the first byte to Init. Connections whose last one was slow, and led to
-    nothing, use half of the places at most, so that the others need not wait for them.
+    A handshake goes from the first byte to Init. Connections whose last one was slow and failed use
+    half of the places at most, so that the others need not wait for them.
 
     Attributes:
         under_way: How many there are.

@@ -149,11 +149,13 @@ async def _print_feed(feed: Feed[Any], printer: _Printer) -> None:
             if await printer.event(item.name, item.value, item.key):
                 return
         elif isinstance(item, SourceGap):
-            if item.key in connected:
-                await printer.gap("", item.gap, item.key, item.dropped)
-            else:
+            gap = item.gap
+            if item.key not in connected:
                 connected.add(item.key)
                 printer.output.note(f"{item.key}: connected", status="connected", actor=item.key)
+                gap = None  # it was never there before
+            if gap is not None or item.dropped:
+                await printer.gap("", gap, item.key, item.dropped)
         else:
             await printer.failed(item.error, item.key)
             if not feed.statistics().sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if not _is_ordinary(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if _is_ordinary(item)]
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at what stays until the end: it is most of the memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_ordinary(item: pytest.Item) -> bool:

@@ -139,7 +139,7 @@ async def test_get_params_for_every_attempt(
         async with handle.connect() as conn:
             assert (await conn.connParams())["user"] == 1
             changes = conn.status_changes()
-            await handle.kickAll("out")
+            await client.probe.get(key).kickAll("out")
             with anyio.fail_after(60):
                 seen = [await changes.receive()]
                 while len(seen) == 1 or seen[-1].status is not Status.CONNECTED:

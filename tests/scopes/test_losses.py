@@ -477,6 +477,7 @@ async def test_cancelling_the_tasks_of_a_connection_leaves_nobody_waiting(
             async with client.probe.get_or_create(key).connect() as conn:
                 await conn.echo(0)
                 tasks = sorted(asyncio.all_tasks() - before, key=lambda task: task.get_name())
+                tasks = [task for task in tasks if "checks" not in task.get_name()]
                 assert len(tasks) == 2
                 changes = conn.status_changes()
                 if number < len(tasks):

@@ -15,8 +15,8 @@ from rivet_anyio import Client
 from rivet_anyio._connection.events import EventBuffer, EventStream, Overflow
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
-from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.outbox import Outbox
+from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 from rivet_anyio.protocol import bare, encodings
 from rivet_anyio.protocol.dialect import Dialect
 from rivet_anyio.protocol.encodings import Codec, codec_for

@@ -38,7 +38,7 @@ import rivet_anyio.testing
 import rivet_anyio.types
 from examples import actors
 from rivet_anyio.cli._serve import actors_of
-from rivet_anyio.protocol import lifecycle
+from rivet_anyio.protocol import verdicts
 from rivet_anyio.testing import ActorServer
 from tests.servers import start_server
 
@@ -346,8 +346,8 @@ def test_every_code_of_a_server_is_explained_once() -> None:
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
     codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)]
     assert len(codes) == len(set(codes))
-    moving = {f"actor.{code}" for code in lifecycle._MOVING}
-    pairs = lifecycle._NOT_READY | lifecycle._UNPLACED
+    moving = {f"actor.{code}" for code in verdicts._MOVING}
+    pairs = verdicts._NOT_READY | verdicts._UNPLACED
     known = moving | {f"{group}.{code}" for group, code in pairs}
     assert known <= set(codes), known - set(codes)
 

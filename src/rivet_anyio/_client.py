@@ -24,12 +24,11 @@ from ._checks import (
     check_seconds,
     check_size,
 )
-from ._config import resolve_config
+from ._config import Options, resolve_config
 from ._errors import ActorError
 from ._gateway.attempts import Attempts
 from ._gateway.context import Core
 from ._gateway.resolve import Creation, Target, create_actor
-from ._gateway.server import Options
 from ._handle import ActorHandle
 from ._http.borrowed import Borrowed, is_http_client
 from ._http.proxy import Proxies
@@ -44,9 +43,9 @@ from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
 from .protocol.dialect import Encoding
 from .protocol.keys import Key, escape_key, parse_key
-from .protocol.lifecycle import may_ask_again
 from .protocol.management import ActorInfo, parse_actors
 from .protocol.values import COMPAT_CBOR, prepare
+from .protocol.verdicts import may_ask_again
 
 if TYPE_CHECKING:
     import httpx

@@ -1,4 +1,4 @@
-"""Where the server is and who we are there: arguments, environment variables, endpoint URL."""
+"""A client's settings: where the server is, who we are there, and how connections behave."""
 
 from __future__ import annotations
 
@@ -19,17 +19,31 @@ from ._checks import (
     is_header_value,
 )
 from ._errors import ConfigError
+from ._retry import Retry
 from ._types import GetToken
 from .protocol.addressing import Endpoint, parse_endpoint_url
 from .protocol.dialect import Encoding
 
-__all__ = ["ClientConfig", "checked_token", "resolve_config"]
+__all__ = ["ClientConfig", "Options", "checked_token", "resolve_config"]
 
 DEFAULT_ENDPOINT = "http://localhost:6420"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_POOL = "default"
 
 _VARIABLE = "the environment variable"
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How connections behave; times in seconds, sizes in bytes."""
+
+    connect_timeout: float
+    close_timeout: float
+    ping_interval: float | None
+    ping_timeout: float | None
+    actor_check_interval: float | None
+    max_message_size: int
+    retry: Retry
+    skip_ready_wait: bool
 
 
 class ClientConfig(msgspec.Struct, frozen=True):

@@ -23,9 +23,9 @@ from ._log import logger
 from ._observe import AttemptObserver
 from ._types import GetParams
 from ._websocket.connection import State, WebSocketConnection
-from ._websocket.frames import RFC6455Framer
 from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
+from ._websocket.rfc6455 import RFC6455Framer
 from .protocol.addressing import user_subprotocols, websocket_path
 
 __all__ = ["ActorWebSocket"]

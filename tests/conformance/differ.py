@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from random import Random
 
-from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError
+from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
 from .oracle import WsprotoFramer
 from .wire import Sent

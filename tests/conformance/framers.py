@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.framing import Framer
+from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
 from .case import OPEN, Case, Outcome, Violation
 from .oracle import WsprotoFramer

@@ -24,13 +24,6 @@ from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pon
 from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
-from rivet_anyio.protocol.lifecycle import (
-    close_error,
-    is_refusal,
-    is_scheduling,
-    is_transient,
-    judge,
-)
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
 from rivet_anyio.protocol.messages import (
     ActionResponse,
@@ -43,6 +36,13 @@ from rivet_anyio.protocol.messages import (
     ServerError,
 )
 from rivet_anyio.protocol.session import Session
+from rivet_anyio.protocol.verdicts import (
+    close_error,
+    is_refusal,
+    is_scheduling,
+    is_transient,
+    judge,
+)
 
 from ..conformance.framers import FRAMERS
 from ..conformance.table import CASES

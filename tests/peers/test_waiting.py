@@ -19,7 +19,7 @@ from rivet_anyio import (
     Retry,
 )
 from rivet_anyio._connection.outcome import Ended, is_final
-from rivet_anyio.protocol.lifecycle import Opening
+from rivet_anyio.protocol.verdicts import Opening
 
 from .gateway import running
 from .raw import Peer, serving

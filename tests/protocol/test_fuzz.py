@@ -19,7 +19,6 @@ from rivet_anyio.protocol.addressing import parse_endpoint_url
 from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
 from rivet_anyio.protocol.encodings import codec_for, error_from_json
 from rivet_anyio.protocol.keys import unescape_key
-from rivet_anyio.protocol.lifecycle import close_error
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
 from rivet_anyio.protocol.messages import (
     ActionResponse,
@@ -33,6 +32,7 @@ from rivet_anyio.protocol.messages import (
 )
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
+from rivet_anyio.protocol.verdicts import close_error
 
 from ..conformance.framers import FRAMERS, FramerUnderTest
 from ..fuzz.hostile import HOSTILE

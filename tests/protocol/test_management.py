@@ -17,18 +17,6 @@ from rivet_anyio import ActorError, ActorSpecifier, ProtocolError, Retry
 from rivet_anyio.protocol.addressing import Endpoint
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
 from rivet_anyio.protocol.keys import escape_key
-from rivet_anyio.protocol.lifecycle import (
-    Opening,
-    Verdict,
-    close_error,
-    code_error,
-    is_refusal,
-    is_scheduling,
-    is_transient,
-    judge,
-    judge_opening,
-    may_ask_again,
-)
 from rivet_anyio.protocol.management import (
     creation_body,
     encode_input,
@@ -39,6 +27,18 @@ from rivet_anyio.protocol.management import (
     parse_metadata,
     parse_names,
     scheduling_error,
+)
+from rivet_anyio.protocol.verdicts import (
+    Opening,
+    Verdict,
+    close_error,
+    code_error,
+    is_refusal,
+    is_scheduling,
+    is_transient,
+    judge,
+    judge_opening,
+    may_ask_again,
 )
 
 V20 = ServerVersion("rivetkit", "2.0.33")

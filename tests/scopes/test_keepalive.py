@@ -12,9 +12,9 @@ from trio.testing import MockClock
 from rivet_anyio import ConnectionLostError
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
-from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.framing import Close
 from rivet_anyio._websocket.outbox import Outbox
+from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
 INTERVAL = 20.0
 TIMEOUT = 10.0

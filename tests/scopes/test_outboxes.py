@@ -6,8 +6,8 @@ import anyio
 
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
-from rivet_anyio._websocket.frames import RFC6455Framer
 from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox, capacity
+from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
 SECONDS = 30
 

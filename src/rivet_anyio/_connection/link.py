@@ -28,11 +28,15 @@ from .._observe import AttemptObserver, Subject
 from .._retry import Retry
 from .._types import GetParams
 from .._websocket.connection import WebSocketConnection
-from .._websocket.frames import RFC6455Framer
 from .._websocket.framing import TOO_BIG, Close
+from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import codec_for
-from ..protocol.lifecycle import (
+from ..protocol.management import ActorInfo
+from ..protocol.messages import Raw
+from ..protocol.session import Session
+from ..protocol.starts import Start, start_of
+from ..protocol.verdicts import (
     Opening,
     Verdict,
     is_unplaced,
@@ -40,10 +44,6 @@ from ..protocol.lifecycle import (
     judge_opening,
     may_ask_again,
 )
-from ..protocol.management import ActorInfo
-from ..protocol.messages import Raw
-from ..protocol.session import Session
-from ..protocol.starts import Start, start_of
 from .checked import CheckedSocket
 from .events import (
     EventBuffer,
@@ -300,8 +300,7 @@ class Link:
         if ended.opened:
             self._first = None
             self._waits = False
-        if self._first is not None:
-            assert isinstance(ended.cause, ActorError)
+        if self._first is not None and isinstance(ended.cause, ActorError):
             return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
         delay = delay_after(ended, state.failures, self.retry)
         if self._waits:

@@ -8,7 +8,7 @@ from .._errors import ActorError, ClosedError, ConfigError, ConnectError, Transp
 from .._gateway.errors import close_as_error, is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
-from ..protocol.lifecycle import Opening, code_error, is_refusal
+from ..protocol.verdicts import Opening, code_error, is_refusal
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
 

@@ -73,7 +73,9 @@ from .._observe import ConnectionObserver
 from .._websocket.outbox import Outbox, Outgoing
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import Codec
-from ..protocol.lifecycle import (
+from ..protocol.messages import Init, Raw
+from ..protocol.starts import Change, Start, StartState, change_between
+from ..protocol.verdicts import (
     PROBE,
     Verdict,
     is_masked,
@@ -82,8 +84,6 @@ from ..protocol.lifecycle import (
     is_transient,
     judge,
 )
-from ..protocol.messages import Init, Raw
-from ..protocol.starts import Change, Start, StartState, change_between
 from .events import EventBuffer, EventSink
 from .outcome import Ended, is_final
 from .status import Status, StatusChange, StatusStream

@@ -16,8 +16,8 @@ import msgspec
 
 from .._errors import ActorError, RivetError
 from .._http.transport import HttpAnswer, retry_after
-from ..protocol.lifecycle import Verdict, is_scheduling, judge, may_ask_again
 from ..protocol.management import scheduling_error
+from ..protocol.verdicts import Verdict, is_scheduling, judge, may_ask_again
 from .attempts import Attempts, OneAttempt
 from .context import Core
 from .errors import call_error, is_from_gateway

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import anyio
 
-from .._config import ClientConfig, checked_token
+from .._config import ClientConfig, Options, checked_token
 from .._errors import (
     ActorError,
     ConfigError,
@@ -40,7 +40,7 @@ from ..protocol.management import ActorInfo, Metadata, parse_actors, parse_metad
 from ..protocol.values import quote
 from .checks import ActorChecks
 from .errors import call_error, error_of
-from .server import Options, Server
+from .server import Server
 from .shared import SharedRequests
 
 __all__ = ["Core", "TokenFailed"]

@@ -20,9 +20,9 @@ from .._http.transport import HttpAnswer
 from .._websocket.framing import Close
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
 from ..protocol.encodings import Codec, error_from_json
-from ..protocol.lifecycle import close_error
 from ..protocol.messages import actor_error
 from ..protocol.values import quote
+from ..protocol.verdicts import close_error
 from .server import Server
 
 __all__ = [

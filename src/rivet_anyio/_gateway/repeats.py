@@ -12,7 +12,7 @@ import anyio
 from .._errors import ActorError, ConnectError, ConnectionLostError, TransportError
 from .._log import logger
 from .._retry import Retry
-from ..protocol.lifecycle import is_transient, is_unplaced
+from ..protocol.verdicts import is_transient, is_unplaced
 from .attempts import OneAttempt
 from .errors import is_not_trusted, refuses_for_good
 

@@ -5,26 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from .._http.transport import HttpAnswer
-from .._retry import Retry
 from .._version import __version__
 from ..protocol.addressing import HEADER_RAY, HEADER_TOKEN, Endpoint
 from ..protocol.dialect import Dialect, ServerVersion
 from ..protocol.encodings import Codec
 
-__all__ = ["Options", "Server"]
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How connections behave; times in seconds, sizes in bytes."""
-
-    connect_timeout: float
-    close_timeout: float
-    ping_interval: float | None
-    ping_timeout: float | None
-    actor_check_interval: float | None
-    max_message_size: int
-    retry: Retry
-    skip_ready_wait: bool
+__all__ = ["Server"]
 
 
 class Server:

@@ -12,6 +12,6 @@ imported but its errors. Each module holds one part of the protocol:
 - `encodings`: those messages as bytes, in bare, CBOR and JSON;
 - `addressing`: URLs, headers and subprotocols;
 - `management`: the API that finds and creates actors;
-- `lifecycle`: which errors mean "not now", and whether the action can have run;
+- `verdicts`: which errors mean "not now", and whether the action can have run;
 - `session`: the state of one WebSocket connection.
 """

@@ -16,6 +16,7 @@ from .._errors import ActorError, ProtocolError
 from ..protocol.dialect import Encoding
 from ..protocol.values import dump_json
 from ._actors import Actor
+from ._encodings import QueueRequest, ServerCodec, server_codec
 from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
 from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
@@ -27,7 +28,6 @@ from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpe
 from ._registry import Registry
 from ._session import ReplyLost, Session, failure, perform, plan_action
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
-from ._wire import QueueRequest, ServerCodec, server_codec
 
 __all__ = ["Gateway"]
 

@@ -11,14 +11,14 @@ import anyio
 
 from .._errors import ActorError, ProtocolError
 from .._io.waiting import Signal
-from ..protocol.lifecycle import PROBE, is_scheduling
+from ..protocol.verdicts import PROBE, is_scheduling
+from ._encodings import ActionRequest, ServerCodec, SubscriptionRequest
 from ._faults import ConnectFault, Plan
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
 from ._timeline import shown
 from ._websocket import ServerWebSocket
-from ._wire import ActionRequest, ServerCodec, SubscriptionRequest
 
 __all__ = ["ReplyLost", "Session", "failure", "perform", "plan_action"]
 

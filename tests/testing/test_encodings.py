@@ -12,14 +12,14 @@ from rivet_anyio import ActorError, ActorSpecifier, ConfigError, ProtocolError
 from rivet_anyio.protocol.dialect import Dialect, Encoding
 from rivet_anyio.protocol.encodings import Codec, codec_for
 from rivet_anyio.protocol.messages import ActionResponse, Event, Init, ServerError
-from rivet_anyio.testing._release import Release, release_of
-from rivet_anyio.testing._wire import (
+from rivet_anyio.testing._encodings import (
     ActionRequest,
     QueueRequest,
     ServerCodec,
     SubscriptionRequest,
     server_codec,
 )
+from rivet_anyio.testing._release import Release, release_of
 
 VALUE: Any = [None, True, 5, 2**40, 2**60, 1.5, "ü ☃", b"\x00\xff", {"a": [[]]}, ["$x", 1]]
 ENCODINGS: list[Encoding] = ["bare", "cbor", "json"]

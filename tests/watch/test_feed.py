@@ -299,7 +299,7 @@ class Replacing(msgspec.Struct):
             replacements.pop()()
 
 
-class Replaced(rivet_anyio.Actor, name="ticker"):
+class Replaced(rivet_anyio.TypedActor, name="ticker"):
     tick: Event[Replacing]
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from rivet_anyio import Client, Connection, Status
+from rivet_anyio import Client, Connection, Status, health
 
 
 @asynccontextmanager
@@ -38,9 +38,9 @@ async def live(request: Request) -> PlainTextResponse:
 
 async def ready(request: Request) -> PlainTextResponse:
     """The actor can be reached now."""
-    status: Status = request.app.state.conn.status
-    is_ready = status is Status.CONNECTED
-    return PlainTextResponse(status.value, status_code=200 if is_ready else 503)
+    found = health(request.app.state.conn)
+    text = "ready" if found.ready else f"not ready: {found.error}"
+    return PlainTextResponse(text, status_code=200 if found.ready else 503)
 
 
 app = Starlette(routes=[Route("/live", live), Route("/ready", ready)], lifespan=lifespan)

@@ -102,7 +102,7 @@ PRINTED = {
         "3: carol 30, bob 20, alice 10",
         "after 1 refresh: True",
     ],
-    "health": ["/live 200 live", "/ready 200 connected"],
+    "health": ["/live 200 live", "/ready 200 ready"],
     "http2": ["a call: 1", "a connection: 2"],
     "errors": [
         "the actor's code raised: user.my_code {'detail': 'out of stock'}",
@@ -199,7 +199,8 @@ async def test_health_of_a_program_without_its_server(monkeypatch: pytest.Monkey
         ) as probe,
     ):
         assert (await probe.get("/live")).status_code == 200
-        assert (await probe.get("/ready")).status_code == 503
+        found = await probe.get("/ready")
+        assert found.status_code == 503 and found.text.startswith("not ready: ")
 
 
 @only_on("trio")

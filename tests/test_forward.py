@@ -161,6 +161,14 @@ async def test_subprotocols_that_choose_the_actor(offers: list[str]) -> None:
             client.web.get_or_create("mine").websocket("x", subprotocols=offers)
 
 
+async def test_no_error_repeats_the_token_of_a_subprotocol() -> None:
+    async with Client() as client:
+        for offer in ("rivet_token.s3cr3t", "rivet_token.s3cr3t and more"):
+            with pytest.raises(ValueError, match="'rivet_token' begins with") as caught:
+                client.web.get_or_create("mine").websocket("x", subprotocols=[offer])
+            assert "s3cr3t" not in str(caught.value)
+
+
 async def test_subprotocols() -> None:
     async with site() as client:
         handle = client.get_or_create(TypedWeb, "mine")

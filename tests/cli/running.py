@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import re
@@ -10,16 +11,18 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import pytest
 
-from rivet_anyio.cli._app import app
+from rivet_anyio.cli._app import app, run_app
 
 COMMAND = str(Path(sys.executable).parent / "rivet-anyio")
 PATIENCE = 60.0
@@ -84,7 +87,16 @@ class Cli:
         self.environment = environment(variables)
 
     def __call__(self, *args: str, input: bytes | str = b"", code: int | None = 0) -> Result:
-        """Run it and wait for its end; None for any exit code."""
+        """Run it and wait for its end; None for any exit code.
+
+        It runs in this process, unless it has an input.
+        """
+        if input:
+            return self.child(*args, input=input, code=code)
+        return _checked(_run_here(args, self.environment), args, code)
+
+    def child(self, *args: str, input: bytes | str = b"", code: int | None = 0) -> Result:
+        """The same in a process of its own, with pipes."""
         data = input.encode() if isinstance(input, str) else input
         done = subprocess.run(
             [COMMAND, *args],
@@ -94,10 +106,7 @@ class Cli:
             timeout=PATIENCE,
             check=False,
         )
-        result = Result(done.returncode, done.stdout, done.stderr)
-        assert code is None or result.code == code, result
-        assert "-v" in args or "Traceback" not in result.err, result
-        return result
+        return _checked(Result(done.returncode, done.stdout, done.stderr), args, code)
 
     @contextmanager
     def background(self, *args: str) -> Iterator[Running]:
@@ -133,6 +142,33 @@ class Cli:
                 yield from _watched(Terminal(process, controller, None))
         finally:
             os.close(controller)
+
+
+def _run_here(args: tuple[str, ...], environment: Mapping[str, str]) -> Result:
+    logger = logging.getLogger("rivet_anyio")
+    handlers, level = list(logger.handlers), logger.level
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        try:
+            with (
+                patch.dict(os.environ, environment, clear=True),
+                patch.multiple(sys, argv=[COMMAND, *args], stdout=out, stderr=err),
+            ):
+                code = int(run_app())
+        finally:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+        texts: list[bytes] = []
+        for file in (out, err):
+            file.flush()
+            file.seek(0)
+            texts.append(bytes(file.buffer.read()))
+    return Result(code, *texts)
+
+
+def _checked(result: Result, args: tuple[str, ...], code: int | None) -> Result:
+    assert code is None or result.code == code, result
+    assert "-v" in args or "Traceback" not in result.err, result
+    return result
 
 
 def _watched(running: Any) -> Iterator[Any]:

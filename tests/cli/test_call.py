@@ -146,6 +146,7 @@ def test_bad_usage(cli: Cli) -> None:
     assert cli("call", code=2).out == ""
     assert "No such option" in cli("call", "a", "b", "--nope", code=2).err
     assert "empty part" in cli("call", "a//b", "c", code=2).err
+    assert "'' names no actor" in cli("call", "", "c", code=2).err
     assert "exclude" in cli("call", "a", "--id", "x", "-k", "y", "b", code=2).err
     assert "invalid endpoint" in cli("call", "-e", "ftp://x", "a", "b", code=2).err
     assert "'-1'" in cli("call", "a", "b", "--timeout", "-1", code=2).err

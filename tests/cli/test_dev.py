@@ -105,10 +105,13 @@ def test_nothing_to_serve_ends_the_command(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "shop.py").write_text(ACTORS)
     assert "write lib/shop.py" in cli("dev", "lib/shop", code=2).err
+    for directory in (".", "..", "/"):
+        assert "it is a directory" in cli("dev", directory, code=2).err
 
 
 def test_what_no_change_of_a_file_mends_ends_the_command(file: Path) -> None:
-    cli = Cli()
+    # A server that reloads runs in a process of its own, and writes to this one's stderr.
+    cli = Cli().child
     assert "2.2" in cli("dev", str(file), "-p", "0", "--version", "1.0", code=2).err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -66,6 +66,14 @@ def test_which_profile(config: Path, environ: dict[str, str]) -> None:
     assert SECRET not in repr(staging) and not staging.warnings
 
 
+def test_a_profile_that_is_not_there(config: Path, environ: dict[str, str]) -> None:
+    for path, says in ((config, "has no such section"), (None, "there is no such file")):
+        if path is None:
+            config.unlink()
+        with pytest.raises(click.UsageError, match=f"no profile 'nope' in .*{says}"):
+            choose_profile("nope", None, environ)
+
+
 def test_environment_comes_before_a_profile(config: Path, environ: dict[str, str]) -> None:
     environ |= {"RIVET_TOKEN": "other", "RIVET_RUNNER": "cpu", "RIVET_NAMESPACE": ""}
     staging = choose_profile("staging", None, environ)

@@ -58,7 +58,7 @@ def test_fetch_writes_bytes_as_they_are(cli: Cli, key: str, tmp_path: Path) -> N
 
 
 def test_fetch_at_a_terminal_ends_its_line(cli: Cli, key: str) -> None:
-    for path, shown in (("/status/404", "status 404\n"), ("/status/204", "")):
+    for path, shown in (("/status/404", "status 404\nHTTP 404\n"), ("/bytes/0", "")):
         with cli.terminal("fetch", "-c", f"web/{key}", path) as run:
             assert run.end().code == 0
         assert run.shown == shown
@@ -66,11 +66,14 @@ def test_fetch_at_a_terminal_ends_its_line(cli: Cli, key: str) -> None:
 
 def test_fetch_status(cli: Cli, key: str) -> None:
     web = f"web/{key}"
-    assert cli("fetch", "-c", web, "/status/404").out == "status 404"
+    found = cli("fetch", "-c", web, "/status/404")
+    assert (found.out, found.err) == ("status 404", "HTTP 404\n")
+    assert cli("fetch", web, "/status/404", "-o", "json").err == ""
     failed = cli("fetch", web, "/status/503", "--fail", code=8)
     assert failed.out == "status 503" and "HTTP 503" in failed.err
-    shown = cli("fetch", web, "/status/404", "-i").out
-    assert shown.startswith("HTTP 404 ") and shown.endswith("\n\nstatus 404")
+    shown = cli("fetch", web, "/status/404", "-i")
+    assert shown.out.startswith("HTTP 404 ") and shown.out.endswith("\n\nstatus 404")
+    assert shown.err == ""
     assert "NAME: VALUE" in cli("fetch", web, "/", "-H", "nonsense", code=2).err
 
 

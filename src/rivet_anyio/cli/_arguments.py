@@ -182,9 +182,9 @@ def parse_place(text: str, keys: tuple[str, ...] = (), id: str | None = None) ->
     else:
         found = _PARTS.findall(text)
         parts = [_unescape(part) for part in found[::2]]
-        if len(found) % 2 == 0 or "/" in found[::2]:
+        if text and (len(found) % 2 == 0 or "/" in found[::2]):
             raise click.UsageError(f"{text!r} has an empty part: write \\0 if that is meant")
-    if not parts[0]:
+    if not any(parts[:1]):
         raise click.UsageError(f"{text!r} names no actor: write NAME or NAME/KEY")
     return Place(parts[0], tuple(parts[1:]), id)
 

@@ -103,5 +103,9 @@ def _check_module(name: str) -> None:
         )
     ):
         return
-    hint = f": write {name}.py" if path.with_name(f"{path.name}.py").is_file() else ""
+    hint = ""
+    if path.is_dir():
+        hint = ": it is a directory, name a file in it"
+    elif Path(f"{name}.py").is_file():
+        hint = f": write {name}.py"
     raise click.UsageError(f"there is no file and no module {name}{hint}")

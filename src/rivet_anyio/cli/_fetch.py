@@ -86,9 +86,11 @@ def fetch_command(
                     path, method=verb, headers=sent, content=content
                 ) as response:
                     await _print(output, response, to, include)
-        if fail and response.status_code >= 400:
-            output.note(f"HTTP {response.status_code}", status=response.status_code)
-            raise Quit(Exit.HTTP)
+        if response.status_code >= 400:
+            if fail or not (include or output.wants_json):
+                output.note(f"HTTP {response.status_code}", status=response.status_code)
+            if fail:
+                raise Quit(Exit.HTTP)
 
     execute(common, main, target)
 

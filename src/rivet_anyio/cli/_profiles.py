@@ -70,6 +70,8 @@ def choose_profile(
         return Profile()
     if chosen not in found:
         there = did_you_mean(chosen, found) or "it has no such section [profiles.NAME]"
+        if path is None or not path.exists():
+            there = "there is no such file"
         raise click.UsageError(f"there is no profile {chosen!r} in {path}: {there}")
     settings = found[chosen]
     warnings = []

@@ -246,13 +246,14 @@ def user_subprotocols(given: Any) -> tuple[str, ...]:
     offers: list[str] = []
     for one in given:
         text = check_name("subprotocol", one)
+        if text.lower().startswith("rivet"):
+            # What follows the dot may be a token or params.
+            raise ValueError(
+                f"the subprotocol {text.partition('.')[0]!r:.100} begins with 'rivet': those "
+                "choose the actor and its params, and are added by the client"
+            )
         if not is_http_token(text) or text in offers:
             raise ValueError(f"a subprotocol is an HTTP token, and comes once, not {text!r:.100}")
-        if text.lower().startswith("rivet"):
-            raise ValueError(
-                f"the subprotocol {text!r:.100} begins with 'rivet': those choose the actor and "
-                "its params, and are added by the client"
-            )
         offers.append(text)
     return tuple(offers)
 

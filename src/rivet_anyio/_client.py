@@ -101,6 +101,7 @@ class Client:
             never.
         actor_check_interval: Seconds between two requests to the management API whether the hosts
             of the actors still run that connections lead to (RivetKit 2.3); None: none is sent.
+            Without metadata none is sent, either: the version is not known.
         max_message_size: The longest message or answer accepted, in bytes.
         retry: Backoff between attempts to reconnect.
         skip_ready_wait: Do not wait at the gateway until an actor is ready (RivetKit 2.3).

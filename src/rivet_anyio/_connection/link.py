@@ -428,7 +428,7 @@ class Link:
         self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
         began = anyio.current_time()
         self.core.sockets.add(socket)
-        if self.state.phase is not Phase.LEAVING and (version is None or version.has_engine):
+        if self.state.phase is not Phase.LEAVING and version is not None and version.has_engine:
             self._checked = CheckedSocket(self.state, socket, session, self._tasks)
             self.core.checks.add(self._checked)
         try:

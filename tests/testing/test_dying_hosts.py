@@ -393,6 +393,29 @@ async def test_a_call_that_waits_is_looked_into_soon() -> None:
         server._host.unnoticed -= 1
 
 
+async def test_a_call_behind_a_subscription_is_looked_into_as_soon() -> None:
+    """It is not the only one in flight when it leaves."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        async with (
+            client.ticker.get_or_create("k").connect() as conn,
+            anyio.create_task_group() as tasks,
+        ):
+            await anyio.sleep(11)
+            assert len(asked) == 1
+            with server.network.to_server.hold():
+                stream = conn.events("tick")
+                tasks.start_soon(stream.subscribed)
+                await anyio.sleep(0.1)
+                tasks.start_soon(conn.slow, 20.0)
+                await anyio.sleep(0.1)
+            await anyio.sleep(7.6)
+            assert len(asked) == 2
+            tasks.cancel_scope.cancel()
+            stream.close()
+        server._host.unnoticed -= 1
+
+
 @pytest.mark.parametrize(
     ("version", "given"),
     [

@@ -72,7 +72,7 @@ async def test_a_restart_while_a_snapshot_is_fetched(mode: dict[str, Any], first
 
         async def follow() -> None:
             async for one in state:
-                shown.append(one["posts"])
+                shown.append(one["posts"])  # noqa: PERF401
 
         await post("a")
         await server.actor("board", "k").context.save_state()

@@ -59,6 +59,7 @@ STEPS = (
     "receive_garbage",
     "lose",
     "set_back",
+    "restart",
     "lose_silently",
 )
 """What may happen next, the ordinary more often; each takes how often."""
@@ -166,6 +167,28 @@ class Machine(RuleBasedStateMachine):
         """As `lose`, and the actor's last changes are gone."""
         self.lose(count, count)
 
+    def restart(self, count: int) -> None:
+        """The actor starts anew behind the connection, without its last changes.
+
+        A call that is not answered is delivered again. Its answer may come inside the gap.
+        """
+        self.change()
+        self.receive(len(self.channel))
+        self.history.append(self.history[max(0, len(self.history) - count)])
+        if self.call == "reading":
+            self.call = "asked"
+        self.buffer.begin_gap(0.0)
+        self.is_up = False  # the server has no subscription yet
+        self.write(count % 3)
+        self.is_up = True
+        for _ in range(count):
+            self.write(count % 2)
+            self.run_actor(count)
+            self.receive(count % 4)
+            self.run_client(count % 3)
+        self.receive(len(self.channel))
+        self.buffer.end_gap(1.0, 0)
+
     def lose_silently(self, _: int) -> None:
         if self.numbered and self.channel and not isinstance(self.channel[0], State):
             del self.channel[0]
@@ -197,6 +220,10 @@ class Machine(RuleBasedStateMachine):
 
     def check(self) -> None:
         """What is shown is a state that the actor had, and later than the one before."""
+        waiting = {id(items): items for items in (self.buffer.items, self.buffer._newest)}
+        events = [item for items in waiting.values() for item in items if isinstance(item, tuple)]
+        assert self.buffer.event_count == len(events)
+        assert self.buffer.byte_count == sum(item[1] for item in events)
         if self.fold.number == self.given:
             return
         if self.fold.value == self.announced:

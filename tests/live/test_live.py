@@ -607,6 +607,25 @@ async def test_a_nested_live_state_and_other_connections() -> None:
             await env.until(state, 1)
 
 
+async def test_calls_of_tasks_that_a_snapshot_starts() -> None:
+    """They outlive it, and their answers are no answers to it."""
+    async with environment() as env, anyio.create_task_group() as tasks:
+
+        async def read() -> State:
+            state: State = await env.conn.read()
+            tasks.start_soon(post)
+            return state
+
+        async def post() -> None:
+            await env.conn.postAndRead("a")
+            await anyio.sleep(1)
+            await env.conn.postAndRead("b")
+
+        async with live(env.conn, read, ON, atomic_snapshot=True) as state:
+            await anyio.sleep(2)
+            assert state.value["posts"] == ["a", "b"] and state.refreshed == 0
+
+
 async def test_states_that_are_changed_in_place() -> None:
     def push(state: list[str], event: Any) -> list[str]:
         state.append(event[1])

@@ -21,6 +21,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio._gateway.checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import Actor, ActorServer, virtual_backend
 
@@ -131,19 +132,17 @@ async def count_requests(server: ActorServer, client: Client) -> list[list[str]]
     return asked
 
 
-@pytest.mark.parametrize("uses", ["listens", "calls", "both"])
+@pytest.mark.parametrize("calls", [False, True])
 @pytest.mark.parametrize("wakes", ["nobody", "another client"])
-async def test_a_host_that_dies_at_any_moment(uses: str, wakes: str) -> None:
+async def test_a_host_that_dies_at_any_moment(calls: bool, wakes: str) -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         handle = client.ticker.get_or_create("k")
         for moment in (0, 1, 3, 6):
             async with handle.connect() as conn, anyio.create_task_group() as tasks:
-                listener = None
-                if uses != "calls":
-                    listener = Listener(conn.events("tick", gaps="mark"))
-                    await listener.stream.subscribed()
-                    tasks.start_soon(listener.listen)
-                if uses != "listens":
+                listener = Listener(conn.events("tick", gaps="mark"))
+                await listener.stream.subscribed()
+                tasks.start_soon(listener.listen)
+                if calls:
                     tasks.start_soon(call, conn, 1.0)
                 await anyio.sleep(moment * 5.3)
                 await server.kill_host(silent_for=0.6 if moment % 2 else 0.0)
@@ -154,13 +153,11 @@ async def test_a_host_that_dies_at_any_moment(uses: str, wakes: str) -> None:
                 assert conn.status is Status.CONNECTED
                 assert await conn.ping() == "pong"
                 tasks.cancel_scope.cancel()
-            if listener is not None:
-                listener.check()
-                assert len(listener.gaps) == 1, moment
+            listener.check()
+            assert len(listener.gaps) == 1, moment
 
 
-@pytest.mark.parametrize("pause", [0.0, 12.0])
-@pytest.mark.parametrize("calls", [False, True])
+@pytest.mark.parametrize(("pause", "calls"), [(0.0, True), (12.0, False)])
 async def test_two_deaths_within_one_interval(pause: float, calls: bool) -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         handle = client.ticker.get_or_create("k")
@@ -335,33 +332,59 @@ async def test_a_sleep_that_no_check_saw_is_a_gap() -> None:
         server._host.unnoticed -= 1
 
 
-async def test_what_three_hundred_connections_cost(anyio_backend_name: str) -> None:
-    """Ten requests in an interval; one more while calls wait for a long time."""
-    calls = anyio_backend_name == "trio"
-    async with ActorServer({"ticker": Sleeper}) as server, server.client() as client:
-        asked = await count_requests(server, client)
-        async with anyio.create_task_group() as tasks:
-            opened = 0
+class Session:
+    """A socket of a connection, as the checks see it."""
 
-            async def stay(number: int) -> None:
-                nonlocal opened
-                async with client.ticker.get_or_create(str(number)).connect() as conn:
-                    opened += 1
-                    while calls and number % 30 == 0:
-                        await conn.nap()
-                    await anyio.sleep_forever()
+    last_message = 0.0
 
-            for number in range(300):
-                tasks.start_soon(stay, number)
-            await anyio.sleep(INTERVAL + 1)
-            assert opened == 300
-            del asked[:]
-            await anyio.sleep(3 * INTERVAL)
-            assert 3 * 9 <= len(asked) <= 3 * (11 if calls else 10), len(asked)
-            assert max(len(ids) for ids in asked) <= 32
-            assert len({id for ids in asked for id in ids}) == 300
-            tasks.cancel_scope.cancel()
-        server._host.unnoticed -= 1
+    def __init__(self, actor_id: str, tasks: anyio.abc.TaskGroup, *, is_slow: bool) -> None:
+        self.actor_id = actor_id
+        self.checks = 0
+        self._is_slow = is_slow
+        self._tasks = tasks
+
+    def start(self, task: Any) -> None:
+        self._tasks.start_soon(task)
+
+    def notify_of_calls(self, notify: Any) -> None:
+        """Whoever is slow is so from the beginning."""
+
+    def seconds_waiting(self, now: float) -> float | None:
+        return 50.0 if self._is_slow else None
+
+    def checked(self, actor: ActorInfo, last_message: float) -> None:
+        assert actor.actor_id == self.actor_id
+        self.checks += 1
+
+
+@pytest.mark.parametrize("slow", [0, 10])
+@pytest.mark.parametrize("actors", [300, 1])
+async def test_what_three_hundred_connections_cost(slow: int, actors: int) -> None:
+    """Ten requests in an interval; one or two more while calls wait for a long time."""
+    asked: list[list[str]] = []
+
+    async def ask(ids: list[str]) -> list[ActorInfo]:
+        asked.append(ids)
+        return [ActorInfo(actor_id=id, name="", key=()) for id in ids]
+
+    checks = ActorChecks(ask, INTERVAL)
+    async with anyio.create_task_group() as tasks:
+        sessions = [
+            Session(str(number % actors), tasks, is_slow=number < slow) for number in range(300)
+        ]
+        for session in sessions:
+            checks.add(session)
+            await anyio.sleep(0.01)
+        await anyio.sleep(INTERVAL + 1)
+        del asked[:]
+        await anyio.sleep(3 * INTERVAL)
+        least, most = (9, 12 if slow else 10) if actors > 1 else (1, 5 if slow else 1)
+        assert 3 * least <= len(asked) <= 3 * most, len(asked)
+        assert max(len(ids) for ids in asked) <= 32
+        assert len({id for ids in asked for id in ids}) == actors
+        assert all(session.checks >= 3 for session in sessions)
+        for session in sessions:
+            checks.remove(session)
 
 
 async def test_connections_of_one_actor_are_asked_for_once() -> None:
@@ -390,6 +413,29 @@ async def test_a_call_that_waits_is_looked_into_soon() -> None:
             with anyio.move_on_after(7.6):
                 await conn.slow(20.0)
             assert len(asked) == 2
+        server._host.unnoticed -= 1
+
+
+async def test_a_call_behind_a_subscription_is_looked_into_as_soon() -> None:
+    """It is not the only one in flight when it leaves."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        async with (
+            client.ticker.get_or_create("k").connect() as conn,
+            anyio.create_task_group() as tasks,
+        ):
+            await anyio.sleep(11)
+            assert len(asked) == 1
+            with server.network.to_server.hold():
+                stream = conn.events("tick")
+                tasks.start_soon(stream.subscribed)
+                await anyio.sleep(0.1)
+                tasks.start_soon(conn.slow, 20.0)
+                await anyio.sleep(0.1)
+            await anyio.sleep(7.6)
+            assert len(asked) == 2
+            tasks.cancel_scope.cancel()
+            stream.close()
         server._host.unnoticed -= 1
 
 

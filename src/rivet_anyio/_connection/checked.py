@@ -10,7 +10,7 @@ from .._websocket.connection import WebSocketConnection
 from ..protocol.management import ActorInfo
 from ..protocol.session import Session
 from ..protocol.starts import start_of
-from .state import ActionRequest, ConnectionState
+from .state import ConnectionState
 
 __all__ = ["CheckedSocket"]
 
@@ -38,7 +38,7 @@ class CheckedSocket:
         self._state = state
         self._socket = socket
         self._session = session
-        self._oldest: ActionRequest | None = None  # the call that has waited longest
+        self._oldest: int | None = None  # the id of the call that has waited longest
         self._since = 0.0
 
     @property
@@ -57,7 +57,7 @@ class CheckedSocket:
         self._state.notify_of_call = notify
 
     def seconds_waiting(self, now: float) -> float | None:
-        oldest = next(iter(self._state.in_flight.values()), None)
+        oldest = next(iter(self._state.in_flight), None)
         if oldest is not self._oldest:
             self._oldest, self._since = oldest, now
         return None if oldest is None else now - self._since

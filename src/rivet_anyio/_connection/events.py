@@ -287,17 +287,22 @@ class EventBuffer:
         return item
 
     def clear(self) -> None:
-        """Forget what is buffered."""
+        """Forget what is buffered; a gap that has not ended goes on."""
         self.items.clear()
+        self._newest.clear()
         self.event_count = self.byte_count = 0
         self._notify_departure()
 
     def forget_gaps(self) -> bool:
-        """Forget the gaps that wait, and all before the last of them; whether there were any."""
-        left = count = sum(isinstance(item, Gap) for item in self.items)
-        while left:
-            left -= isinstance(self.pop(), Gap)
-        return count > 0
+        """Forget the gaps that wait, and all before the last of them; whether there were any.
+
+        A gap that has not ended is the last one. It goes on.
+        """
+        is_open = self._newest is not self.items
+        places = [place for place, item in enumerate(self.items, 1) if isinstance(item, Gap)]
+        for _ in range(len(self.items) if is_open else max(places, default=0)):
+            self.pop()
+        return is_open or bool(places)
 
     @property
     def can_block(self) -> bool:

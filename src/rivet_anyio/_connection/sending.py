@@ -20,11 +20,21 @@ _noting: ContextVar[tuple[ConnectionState, Callable[[], None]] | None] = Context
 
 @contextmanager
 def noting_answers(state: ConnectionState, note: Callable[[], None]) -> Generator[None]:
-    """Let `Call.note` be this, for the calls on this connection that the task makes meanwhile."""
-    token = _noting.set((state, note))
+    """Call this at each answer, meanwhile, to the calls that the task makes on this connection.
+
+    The tasks that it starts inherit that, and may outlive it.
+    """
+    is_over = False
+
+    def note_in_time() -> None:
+        if not is_over:
+            note()
+
+    token = _noting.set((state, note_in_time))
     try:
         yield
     finally:
+        is_over = True
         _noting.reset(token)
 
 

@@ -185,8 +185,7 @@ class ConnectionState:
         sinks: Where events go, by their names.
         abandoned: The buffers whose streams became garbage, for `reap`.
         blocking: The buffers that may pause the reader.
-        notify_of_call: Called at the next call that is made while none is in flight, if there is
-            one to be.
+        notify_of_call: Called when a call leaves, if there is one to be.
         observer: Sees events, gaps and Init.
 
     Args:
@@ -342,8 +341,6 @@ class ConnectionState:
             self._notify()
         else:
             self._socket.send(call)
-            if self.notify_of_call is not None:
-                self.notify_of_call()
 
     def give_up(self, call: Call) -> None:
         """Nobody waits for this call any more: it is not sent if it has not left."""
@@ -883,6 +880,8 @@ class ActionRequest:
             self._payload = codec.action_message(self.id, self.name, self._args)
         self.place = state.subscribed
         state.in_flight[self.id] = self
+        if state.notify_of_call is not None:
+            state.notify_of_call()
         return self._payload
 
     def take_back(self) -> None:

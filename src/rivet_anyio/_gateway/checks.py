@@ -56,7 +56,7 @@ class CheckedSession(Protocol):
         ...
 
     def notify_of_calls(self, notify: Callable[[], None] | None) -> None:
-        """Call `notify` at the next call that is made while none waits for its answer."""
+        """Call `notify` when a call leaves."""
         ...
 
     def seconds_waiting(self, now: float) -> float | None:

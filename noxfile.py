@@ -184,7 +184,13 @@ def demo(session: nox.Session) -> None:
 def gaps(session: nox.Session) -> None:
     """Lose a thousand connections beside another one, and look for events outside of gaps."""
     install(session, "test")
-    session.run("pytest", "tests/real/test_subscriptions.py", "--gap-losses=1000", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/real/test_subscriptions.py",
+        "--gap-losses=1000",
+        "--timeout=3600",
+        *session.posargs,
+    )
 
 
 @nox.session

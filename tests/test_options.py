@@ -590,6 +590,8 @@ NOT_OPTIONS = {
     "NamedEvent": "the library makes it",
     "StatusStream.push": "called by the library",
     "testing.Actor": "hooks are called by the library",
+    "testing.FaultName": "a type",
+    "testing.ManagementRequest": "a type",
     "testing.Receiver": "a protocol",
     "testing.VirtualTimeLoop": "called by asyncio",
 }

@@ -54,6 +54,21 @@ class Broken:
 
             monkeypatch.setattr(kind, name, unsent_bytes)
             return
+        if name == "write_now":
+
+            def write_now(stream: Any, data: bytes) -> Any:
+                self._raise()
+                return original(stream, data)
+
+            monkeypatch.setattr(kind, name, write_now)
+            return
+        if name == "write":
+            at_once: Any = kind.write_now
+
+            def nothing_now(stream: Any, data: bytes) -> Any:
+                return 0 if self.is_on else at_once(stream, data)
+
+            monkeypatch.setattr(kind, "write_now", nothing_now)
 
         async def call(stream: Any, *args: Any) -> Any:
             self._raise()
@@ -70,7 +85,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("error", [ValueError("file descriptor -1"), RuntimeError("a fault")])
-@pytest.mark.parametrize("where", ["unsent", "read", "write"])
+@pytest.mark.parametrize("where", ["unsent", "read", "write", "write_now"])
 @pytest.mark.parametrize("over", ["connection", "raw WebSocket"])
 async def test_what_a_socket_raises_stays_inside(
     over: str, where: str, error: Exception, monkeypatch: pytest.MonkeyPatch

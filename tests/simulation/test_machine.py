@@ -315,7 +315,7 @@ def test_machine() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=50,
+            max_examples=20,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

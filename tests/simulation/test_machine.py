@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import anyio
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -320,6 +320,7 @@ def test_machine() -> None:
             deadline=None,
             derandomize=True,
             database=None,
+            phases=[Phase.generate, Phase.shrink],  # explaining traces every line
             suppress_health_check=list(HealthCheck),
         ),
     )

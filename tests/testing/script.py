@@ -255,8 +255,9 @@ async def endings(client: Client, script: Transcript, prefix: str, minor: int) -
         if minor in (1, 2):
             said = await _repeat(lambda: _refusal(conn), lambda said: said is not None)
             script.note("left open", said)
-            # Until then an answer that the actor is gone may be the actor's own.
+            # A handle that knows the old id may meet the actor while it ends.
             await _repeat(lambda: _listed(client, key), lambda found: not found)
+            probe = client.probe.get_or_create(key)
             await script.try_("after destruction", probe.echo("new"))
         else:
             states = await _until(changes, Status.CONNECTED, after=Status.DISCONNECTED)

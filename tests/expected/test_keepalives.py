@@ -44,7 +44,7 @@ class Broken:
         self.is_on = False
         self.raised = False
 
-    def wrap(self, monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> None:
+    def wrap(self, monkeypatch: pytest.MonkeyPatch, kind: Any, name: str) -> None:
         original: Any = getattr(kind, name)
         if name == "unsent":
 

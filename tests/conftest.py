@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -77,6 +79,27 @@ def pytest_collection_finish() -> None:
     """Let no collection of garbage look at what stays until the end: it is most of the memory."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def logging_is_left_as_found() -> Iterator[None]:
+    """A test that turns the log on, and forgets it, changes what the tests behind it see."""
+    before = _logging()
+    yield
+    assert _logging() == before, "the test changes the set-up of logging for those behind it"
+
+
+def _logging() -> list[tuple[str, int, list[logging.Handler]]]:
+    loggers = [logging.getLogger(), logging.getLogger("rivet_anyio")]
+    kinds = "LogCaptureHandler", "_LiveLoggingNullHandler", "_FileHandler"  # pytest's own
+    return [
+        (
+            logger.name,
+            logger.level,
+            [handler for handler in logger.handlers if type(handler).__name__ not in kinds],
+        )
+        for logger in loggers
+    ]
 
 
 def _is_ordinary(item: pytest.Item) -> bool:

@@ -16,6 +16,7 @@ which the site shows; pages about JavaScript's own values have a real one.
 import ast
 import importlib
 import inspect
+import logging
 import itertools
 import os
 import re
@@ -183,8 +184,12 @@ async def endpoint_for(page: Path) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=name_of)
 async def test_code_runs(
-    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.NOTSET, "rivet_anyio")  # the end of the test undoes what a page sets
     for name in [name for name in os.environ if name.startswith("RIVET_")]:
         if name != "RIVET_ANYIO_SERVERS_CACHE":
             monkeypatch.delenv(name)

@@ -318,7 +318,7 @@ class Live(Generic[S]):
                 self._error = state.failure
             elif self._fold.number:
                 # What the user's own code raised may hold what it was to keep.
-                what = error if isinstance(error, RivetError) else type(error).__name__
+                what = str(error) if isinstance(error, RivetError) else type(error).__name__
                 logger.warning("live state of events %r ended: %s", self._stream.name, what)
         finally:
             self._stream.close()
@@ -337,7 +337,7 @@ class Live(Generic[S]):
             except anyio.EndOfStream:
                 return
             except ProtocolError as error:
-                logger.warning("live state: %s; a snapshot is fetched in its place", error)
+                logger.warning("live state: %s; a snapshot is fetched in its place", str(error))
                 fold.unreadable()
                 continue
             if isinstance(item, Gap):

@@ -320,7 +320,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             self._finished.set()
             self._wake()
             if not self._left and not self._closed:
-                logger.info("the raw WebSocket ended: %s", self._socket.end)
+                logger.info("the raw WebSocket ended: %s", str(self._socket.end))
             for message in self._unsettled:
                 message.settled.set()
             self._outbox.close()

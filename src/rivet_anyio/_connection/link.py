@@ -284,7 +284,7 @@ class Link:
                     self.state.attempt_begins()
         except Exception as failure:
             if self.state.init is not None:
-                logger.warning("connection failed for good: %s", failure)
+                logger.warning("connection failed for good: %s", str(failure))
             self.state.finish(failure)
         finally:
             self._supervised.set()
@@ -310,7 +310,7 @@ class Link:
             "%s: %s; next attempt in %.2f s",
             "connection lost" if ended.opened else "no connection",
             # What the user's own code raised may hold what it was to keep.
-            type(ended.cause).__name__ if ended.by_user else ended.cause,
+            type(ended.cause).__name__ if ended.by_user else str(ended.cause),
             delay,
         )
         state.retry_later(ended.cause)
@@ -325,7 +325,7 @@ class Link:
                 "actor %r cannot be reached at %s, and the connection waits until it can: %s",
                 self._target.name,
                 self.core.config.endpoint.url,
-                cause,
+                str(cause),
             )
 
     async def _observed_attempt(self) -> Ended:
@@ -395,7 +395,7 @@ class Link:
                 try:
                     return next(iter(await self.core.find_actors([init.actor_id])), None)
                 except Exception as error:
-                    logger.debug("the record of actor %s: %s", init.actor_id, error)
+                    logger.debug("the record of actor %s: %s", init.actor_id, str(error))
         return None
 
     def _check_no_more(self) -> None:
@@ -442,7 +442,7 @@ class Link:
             logger.warning(
                 "actor %r sent %s. Each such message ends the connection, and is lost",
                 self._target.name,
-                end,
+                str(end),
             )
         lasted = anyio.current_time() - began
         is_open = session.init is not None

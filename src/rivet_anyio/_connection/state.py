@@ -781,7 +781,7 @@ class ConnectionState:
         return self.subscribed > self._confirmed or bool(self._suspects)
 
     def _refuse(self, name: str, error: ActorError) -> None:
-        logger.warning("events %r: the actor refuses the subscription: %s", name, error)
+        logger.warning("events %r: the actor refuses the subscription: %s", name, str(error))
         self._refusal = None
         self.end_streams(name, error)
 

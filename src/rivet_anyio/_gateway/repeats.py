@@ -90,7 +90,7 @@ async def repeated(
                 raise error
             met = f"{type(error).__name__}: {error}"
             notes.append(f"attempt {count}, begun after {begins:.2f} s: {met}")
-            logger.info("action %r: %s; next attempt in %.2f s", name, error, delay)
+            logger.info("action %r: %s; next attempt in %.2f s", name, str(error), delay)
             await backoff.sleep(delay)
     finally:
         del error, cause  # they hold this frame, which would hold them

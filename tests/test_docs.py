@@ -16,8 +16,8 @@ which the site shows; pages about JavaScript's own values have a real one.
 import ast
 import importlib
 import inspect
-import logging
 import itertools
+import logging
 import os
 import re
 import subprocess

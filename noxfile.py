@@ -79,6 +79,18 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", *ignored, *(session.posargs or ("tests",)))
 
 
+@nox.session(python="3.12")
+def loops(session: nox.Session) -> None:
+    """The asynchronous tests on uvloop, on eager tasks, and where a loop cannot watch sockets."""
+    install(session, "test")
+    for options in (
+        ["--loop", "uvloop", "-k", "uvloop"],
+        ["--loop", "eager", "-k", "eager"],
+        ["--fallback-streams", "-k", "asyncio"],
+    ):
+        session.run("pytest", "-n", "3", "--dist", "loadfile", *options, *session.posargs)
+
+
 @nox.session
 def versions(session: nox.Session) -> None:
     """The tests that need a server, on every RivetKit that can be installed, in every encoding."""

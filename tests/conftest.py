@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rivet_anyio._io.asyncio import AsyncioBackend
+from tests.loops import LOOPS
 from tests.servers import CHECKED, VERSIONS
 
 # How long an example takes says something about the machine only.
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="asyncio by its transports, as where its loop cannot watch sockets",
     )
+    parser.addoption("--loop", choices=LOOPS, help="run on this event loop alone")
     parser.addoption("--crowd", type=int, help="how many sources of a feed, also on a real server")
     group = parser.getgroup("faults")
     group.addoption("--gap-losses", type=int, default=50, help="in the race of gaps")
@@ -64,6 +66,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _watches_no_sockets(backend: AsyncioBackend, sock: object, data: bytes) -> NoReturn:
     raise NotImplementedError
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what would run on asyncio and Trio on `--loop`; leave alone what names its backends."""
+    loop = metafunc.config.getoption("--loop")
+    if loop is None or "anyio_backend" not in metafunc.fixturenames:
+        return
+    marks = metafunc.definition.iter_markers("parametrize")
+    definitions = metafunc.definition._fixtureinfo.name2fixturedefs.get("anyio_backend", ())
+    if any("anyio_backend" in mark.args[0] for mark in marks) or len(definitions) != 1:
+        return
+    metafunc.parametrize("anyio_backend", [("asyncio", LOOPS[loop])], ids=[loop], scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

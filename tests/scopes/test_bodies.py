@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -23,30 +21,13 @@ from rivet_anyio import (
     Status,
 )
 from tests.faults.proxy import Proxy
+from tests.loops import BACKENDS
 
 from .injection import MEANS, PLACES, cancelled_at, live_tasks, undisturbed
 
 Scoped = Connection | ActorWebSocket
 KINDS = ["connection", "websocket"]
 _AT_ONCE = Retry(initial=0.001, maximum=0.01)
-
-
-def _eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
-    return loop
-
-
-BACKENDS = [
-    pytest.param(("asyncio", {}), id="asyncio"),
-    pytest.param(("trio", {}), id="trio"),
-    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-    pytest.param(
-        ("asyncio", {"loop_factory": _eager_loop}),
-        id="eager",
-        marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12"),
-    ),
-]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -86,7 +86,7 @@ async def test_a_crowd_in_memory(count: int, opening: int) -> None:
         await server.restart(downtime=5)
         Counted.most = 0
         await until_all_are_up(feed, count)
-        assert 1 < Counted.most <= opening
+        assert 0 < Counted.most <= opening  # by how many at once depends on the jitter
         times = [record.at for record in server.log.of(Connected)[count:]]
         assert len(set(times)) >= count / opening
         assert max(times) - min(times) > 0.1, "they came all at once"

@@ -471,6 +471,8 @@ class ActorServer:
 
         Cancellation: safe.
         """
+        if not callable(what):
+            raise TypeError(f"what is a type of record, or a function of a record, not {what!r}")
         check_function("where", where)
         check_size("count", count)
         check_size("since", since, least=0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import inspect
 import math
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -954,6 +956,8 @@ def check_refusal(target: str, error: BaseException, value: Any) -> None:
     assert 10 < len(text) < 300 and "\n" not in text, (value, text)
     assert "hush" not in text
     assert "object has no attribute" not in text and "not supported between" not in text, text
+    for module, named in re.findall(r"an instance of (?:([\w.]+)\.)?(\w+)", text):
+        assert hasattr(importlib.import_module(module or "builtins"), named), text
     if target in ("Client", "testing.ActorServer"):
         assert isinstance(error, ConfigError), (value, error)
 

@@ -131,8 +131,12 @@ async def test_a_plain_method_is_no_action_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Plain(Actor):
+        count = 0
+
         def increment(self) -> int:
             return 1
+
+        def _helper(self) -> None: ...
 
     for version in ("2.2", "2.3"):
         caplog.clear()
@@ -144,7 +148,7 @@ async def test_a_plain_method_is_no_action_and_the_log_says_so(
                 await client.plain.get_or_create().increment()
             assert "is no action: write 'async def increment'" in caplog.text
             caplog.clear()
-            for name in ("nosuch", "_make", "queues"):
+            for name in ("nosuch", "_helper", "count"):
                 with pytest.raises(ActorError, match="not found"):
                     await client.plain.get_or_create().action(name)
             assert "async def" not in caplog.text

@@ -24,7 +24,7 @@ class _Unregistered(Actor):
 
 
 def check_factories(factories: object) -> None:
-    """Raise `ConfigError` for what is no mapping of names to what can make an actor."""
+    """Raise `ConfigError` unless this maps names to classes of actors, or to functions for them."""
     if not isinstance(factories, Mapping):
         raise ConfigError(
             "actors is a mapping of names to classes derived from testing.Actor, not "

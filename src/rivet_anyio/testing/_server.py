@@ -478,7 +478,7 @@ class ActorServer:
         check_size("since", since, least=0)
         check_seconds("within", within, zero=True)
         kind: Any = what if isinstance(what, type) else Record
-        test = where if isinstance(what, type) else what
+        test: Any = where if isinstance(what, type) else what
         deadline = anyio.current_time() + within
         await anyio.lowlevel.checkpoint()
         while True:

@@ -1022,6 +1022,13 @@ def test_no_option_is_missing() -> None:
     assert not gone
 
 
+@pytest.mark.parametrize("option", ["params", "cookies"])
+async def test_what_httpx_cannot_use_is_named(option: str) -> None:
+    async with environment() as env:
+        with pytest.raises(TypeError, match=f"^httpx cannot use these {option}: "):
+            await env.handle.fetch("x", **{option: 5})
+
+
 @pytest.mark.parametrize("method", ["fetch", "stream"])
 async def test_the_timeout_of_a_request(method: str) -> None:
     async with ActorServer({"probe": Probe}) as server, server.client() as client:

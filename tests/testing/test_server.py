@@ -148,7 +148,7 @@ async def test_a_plain_method_is_no_action_and_the_log_says_so(
                 await client.plain.get_or_create().increment()
             assert "is no action: write 'async def increment'" in caplog.text
             caplog.clear()
-            for name in ("nosuch", "_helper", "count"):
+            for name in ("nosuch", "_helper", "count", "on_wake"):
                 with pytest.raises(ActorError, match="not found"):
                     await client.plain.get_or_create().action(name)
             assert "async def" not in caplog.text

@@ -794,11 +794,10 @@ class Instance:
         return ActorError("guard", "actor_wake_retries_exceeded", message)
 
     def _no_such_action(self, name: str) -> ActorError:
-        plain = inspect.getattr_static(type(self.actor), name, None)
-        if inspect.isfunction(plain) and not name.startswith("_"):
-            logger.error(
-                "%s: %s is no action: write 'async def %s'", self.ref, plain.__qualname__, name
-            )
+        method = inspect.getattr_static(type(self.actor), name, None)
+        is_plain = inspect.isfunction(method) and not inspect.iscoroutinefunction(method)
+        if is_plain and not name.startswith("_"):
+            logger.error("%s: %s is no action: write 'async def %s'", self.ref, name, name)
         if self._host.release.has_engine:
             return ActorError("actor", "action_not_found", f"Action `{name}` was not found.")
         hint = "Validate the action exists on your actor."

@@ -1024,9 +1024,10 @@ def test_no_option_is_missing() -> None:
 
 @pytest.mark.parametrize("option", ["params", "cookies"])
 async def test_what_httpx_cannot_use_is_named(option: str) -> None:
+    options: dict[str, Any] = {option: 5}
     async with environment() as env:
         with pytest.raises(TypeError, match=f"^httpx cannot use these {option}: "):
-            await env.handle.fetch("x", **{option: 5})
+            await env.handle.fetch("x", **options)
 
 
 @pytest.mark.parametrize("method", ["fetch", "stream"])

@@ -113,6 +113,13 @@ async def test_a_name_in_place_of_a_class_says_what_to_write(method: str) -> Non
             await use(given)
 
 
+def test_arguments_by_name_are_refused_in_the_call() -> None:
+    for owner in (handle, handle.connect()):
+        for call in (owner.increment, owner.math.add):
+            with pytest.raises(TypeError, match=r"takes arguments by position, not by=; a typed"):
+                call(1, by=5)
+
+
 def test_frameworks_see_that_a_call_is_awaited() -> None:
     async def task() -> None:
         # Starlette runs what is not async in a thread, and would drop the coroutine.

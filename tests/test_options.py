@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import inspect
 import math
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +31,7 @@ from rivet_anyio import (
     Connection,
     Management,
     Retry,
+    TypedActor,
     Versions,
     action,
     event,
@@ -48,6 +51,7 @@ from rivet_anyio.testing import (
     Connected,
     Network,
     assert_deterministic,
+    check_contract,
     collect,
     explore,
     explore_faults,
@@ -173,6 +177,8 @@ PARAMS = Values(
     [b"x", object(), {"a": {1, 2}}, math.nan, math.inf], [None, 0, "", {"a": [1, None]}]
 )
 INPUT = Values([object(), {"a": object()}], [None, 0, "", b"x", {"a": [1]}])
+ACTORS_OF_TESTS = Values([0, None, True, "x", [], object(), Actor, {"x": 5}, {5: Actor}], [])
+BACKENDS = Values([0, None, [], "trio", ["x"], [None]], [["asyncio"], ("trio",)])
 CLOSE_REASON = Values([None, 0, True, b"x", "x" * 124, "\udc80", []], ["", "bye", "ü" * 61])
 CLIENT_CODE = Values(
     [None, 0, -1, True, math.nan, "1000", 999, 1001, 2999, 5000, LARGE], [1000, 3000, 4999]
@@ -180,6 +186,13 @@ CLIENT_CODE = Values(
 SERVER_CODE = Values(
     [0, -1, True, math.nan, "1000", 999, 1005, 1006, 1015, 5000], [None, 1000, 4999]
 )
+
+
+async def nothing() -> None:
+    """A program."""
+
+
+ASYNC = {"x": nothing}
 
 
 async def fresh_token() -> str:
@@ -314,7 +327,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "conn": Values([None, 0, "x", math.nan, *WRONG], []),
         "snapshot": function(none=False),
         "on": Values(
-            [None, 0, "x", math.nan, {}, {"": len}, {"\udc80": len}, {5: len}, {"x": 5}, *WRONG],
+            [None, 0, "x", {}, {"": len}, {"\udc80": len}, {5: len}, {"x": 5}, ASYNC, *WRONG],
             [{"x": max}, {"x": max, Text("y"): max}],
         ),
         "versions": Values([None, 0, True, "x", math.nan, (len, len), *WRONG], []),
@@ -408,7 +421,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "timeout": Values(seconds(most=1e6).bad, []),
     },
     "testing.ActorServer": {
-        "actors": FREE,
+        "actors": ACTORS_OF_TESTS,
         "version": Values([None, 0, True, 2.3, "", "2.9", "9"], ["2.0", "2.3.19"]),
         "leaks": flag(),
         "epoch": Values(
@@ -446,7 +459,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "unsaved": choice("kept", "lost"),
     },
     "testing.ActorServer.wait_for": {
-        "what": FREE,
+        "what": Values([0, True, "x", None, *WRONG], []),
         "where": function(),
         "count": Values(size().bad, [1]),
         "since": Values(size(least=0).bad, [0]),
@@ -517,19 +530,24 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "testing.QueueMessage.complete": {"response": FREE},
     "testing.collect": {
-        "stream": FREE,
+        "stream": Values([0, None, "x", *WRONG], []),
         "count": Values(size(least=0).bad, [0]),
         "within": seconds(zero=True),
     },
     "testing.simulate": {
-        "main": FREE,
+        "main": function(none=False),
         "args": FREE,
         "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1, LARGE]),
         "backend": choice("asyncio", "trio"),
     },
-    "testing.explore": {"main": FREE, "args": FREE, "seeds": FREE, "backends": FREE},
+    "testing.explore": {
+        "main": function(none=False),
+        "args": FREE,
+        "seeds": Values([0, None, 5, [], ["x"], [None]], [[1], range(2)]),
+        "backends": BACKENDS,
+    },
     "testing.run_virtual": {
-        "main": FREE,
+        "main": function(none=False),
         "args": FREE,
         "backend": choice("asyncio", "trio"),
         "options": FREE,
@@ -540,17 +558,17 @@ TABLE: dict[str, dict[str, Any]] = {
         "seed": Values(["x", 1.5, math.nan, *WRONG], [None, 0, -1, LARGE]),
     },
     "testing.assert_deterministic": {
-        "main": FREE,
+        "main": function(none=False),
         "args": FREE,
         "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1]),
-        "backends": FREE,
+        "backends": BACKENDS,
     },
     "testing.explore_faults": {
         "main": function(none=False),
         "schedules": FREE,
         "examples": Values(size().bad, [1]),
         "seed": Values([None, "x", 1.5, math.nan, *WRONG], [0, -1]),
-        "backends": FREE,
+        "backends": BACKENDS,
     },
     "testing.fault_schedules": {
         "names": Values([["boom"], ["cut", 5]], [["cut"], ("cut", "crash")]),
@@ -558,7 +576,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "within": Values(seconds().bad, [0.01, 1000]),
     },
     "testing.play_faults": {"server": FREE, "schedule": FREE},
-    "testing.check_contract": {"actors": FREE, "contracts": FREE},
+    "testing.check_contract": {"actors": ACTORS_OF_TESTS, "contracts": FREE},
 }
 
 TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
@@ -703,10 +721,6 @@ async def listen(env: Env, **given: Any) -> None:
         pass
 
 
-async def nothing() -> None:
-    """A program."""
-
-
 async def nothing_with(schedule: object) -> None:
     """A program with a schedule."""
 
@@ -751,7 +765,7 @@ def stubs(env: Env, **given: Any) -> Any:
 async def collect_events(e: Env, **given: Any) -> Any:
     stream = e.conn.events("x")
     try:
-        return await collect(stream, **{"count": 0, **given})
+        return await collect(**{"stream": stream, "count": 0, **given})
     finally:
         stream.close()
 
@@ -810,7 +824,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "OpenTelemetry": lambda e, **g: OpenTelemetry(**g),
     "stubs_from_server": lambda e, **g: stubs_from_server(**g),
     "stubs_from_typescript": stubs,
-    "testing.ActorServer": lambda e, **g: ActorServer({"probe": Probe}, **g),
+    "testing.ActorServer": lambda e, **g: ActorServer(**{"actors": {"probe": Probe}, **g}),
     "testing.ActorServer.http_client": lambda e, **g: e.server.http_client(**g),
     "testing.ActorServer.listen": listen,
     "testing.ActorServer.actor": lambda e, key: e.server.actor("probe", key),
@@ -865,6 +879,10 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
+class OfProbe(TypedActor, name="probe"):
+    """A contract."""
+
+
 class Gone:
     """The line of a socket whose client is gone."""
 
@@ -876,11 +894,12 @@ class Gone:
 
 
 OUTSIDE: dict[str, Callable[..., Any]] = {
-    "testing.simulate": lambda **g: simulate(nothing, **{"seed": 1, **g}),
-    "testing.explore": lambda **g: explore(nothing, **g),
-    "testing.run_virtual": lambda **g: run_virtual(nothing, **g),
+    "testing.simulate": lambda **g: simulate(**{"main": nothing, "seed": 1, **g}),
+    "testing.explore": lambda **g: explore(**{"main": nothing, "seeds": [1], **g}),
+    "testing.run_virtual": lambda **g: run_virtual(**{"main": nothing, **g}),
     "testing.virtual_backend": lambda **g: virtual_backend(**{"backend": "asyncio", **g}),
-    "testing.assert_deterministic": lambda **g: assert_deterministic(nothing, **g),
+    "testing.assert_deterministic": lambda **g: assert_deterministic(**{"main": nothing, **g}),
+    "testing.check_contract": lambda actors: check_contract(actors, OfProbe),
     "testing.explore_faults": lambda **g: explore_faults(
         **{"main": nothing_with, "examples": 1, **g}
     ),
@@ -937,6 +956,8 @@ def check_refusal(target: str, error: BaseException, value: Any) -> None:
     assert 10 < len(text) < 300 and "\n" not in text, (value, text)
     assert "hush" not in text
     assert "object has no attribute" not in text and "not supported between" not in text, text
+    for module, named in re.findall(r"an instance of (?:([\w.]+)\.)?(\w+)", text):
+        assert hasattr(importlib.import_module(module or "builtins"), named), text
     if target in ("Client", "testing.ActorServer"):
         assert isinstance(error, ConfigError), (value, error)
 
@@ -999,6 +1020,14 @@ def test_no_option_is_missing() -> None:
     assert not missing
     gone = set(TABLE) - {qualified for qualified, _ in functions()}
     assert not gone
+
+
+@pytest.mark.parametrize("option", ["params", "cookies"])
+async def test_what_httpx_cannot_use_is_named(option: str) -> None:
+    options: dict[str, Any] = {option: 5}
+    async with environment() as env:
+        with pytest.raises(TypeError, match=f"^httpx cannot use these {option}: "):
+            await env.handle.fetch("x", **options)
 
 
 @pytest.mark.parametrize("method", ["fetch", "stream"])

@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry, TypedActor
+from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry, TypedActor, live
 from rivet_anyio.testing import Actor, ActorServer
 from rivet_anyio.testing._gateway import Gateway
 from rivet_anyio.testing._http import HttpRequest
@@ -182,6 +182,34 @@ async def test_what_is_no_token(bad: Any) -> None:
         with pytest.raises(ConfigError) as caught:
             await client.counter.get_or_create().increment()
         assert "hush" not in str(caught.value)
+
+
+async def test_functions_that_should_be_async() -> None:
+    def plain() -> Any:
+        return "hush"
+
+    class Typed(TypedActor, name="counter"):
+        pass
+
+    async with ActorServer({"counter": Counter}) as server, server.client() as client:
+        handle = client.counter.get_or_create(get_params=plain)
+        typed = client.get_or_create(Typed, get_params=plain)
+        for attempt in (
+            handle.increment(),
+            handle.connect().__aenter__(),
+            typed.action("increment"),
+            typed.connect().__aenter__(),
+        ):
+            with pytest.raises(TypeError, match=r"^get_params is an async function, .* str$"):
+                await attempt
+        async with client.counter.get_or_create().connect() as conn:
+            state = live(conn, plain, {"x": max}, atomic_snapshot=True)
+            with pytest.raises(TypeError, match=r"^snapshot is an async function, .* str$"):
+                async with state:
+                    pytest.fail("entered")
+        async with server.client(token=plain) as other:
+            with pytest.raises(TypeError, match=r"^token is an async function, .* str$"):
+                await other.counter.get_or_create().increment()
 
 
 async def test_a_failure_on_a_reconnect_is_a_failed_attempt(

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, Never, NoReturn, Protocol
 
 __all__ = [
     "CLIENT_ADVICE",
@@ -92,8 +92,13 @@ class ActionCall:
         self._actor = actor
         self._name = name
 
-    def __call__(self, *args: Any, type: Any = Any) -> Coroutine[Any, Any, Any]:
+    def __call__(self, *args: Any, type: Any = Any, **named: Never) -> Coroutine[Any, Any, Any]:
         """Call the action with positional arguments; `type` checks and converts the result."""
+        if named:
+            raise TypeError(
+                f"action {self._name!r} takes arguments by position, not {next(iter(named))}=; "
+                "a typed actor takes them by name"
+            )
         call: Any = self._caller.action(self._name, *args, type=type)
         # What Python's warning names when the await was forgotten.
         call.__qualname__ = f"{self._actor}.{self._name}"

@@ -10,15 +10,17 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, SupportsIndex
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, SupportsIndex, TypeVar
 from urllib.parse import unquote
 
 from ._errors import ConfigError
 
 __all__ = [
     "as_config_errors",
+    "awaitable_from",
     "check_choice",
     "check_flag",
     "check_function",
@@ -33,6 +35,8 @@ __all__ = [
     "is_header_value",
     "is_http_token",
 ]
+
+T = TypeVar("T")
 
 _HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
@@ -178,17 +182,26 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
 def check_instance(name: str, value: Any, kind: type[Any], *, none: bool = True) -> None:
     """An instance of a class, or None."""
     if not (isinstance(value, kind) or (none and value is None)):
-        module = kind.__module__.partition(".")[0]
+        module = kind.__module__.partition("._")[0]
+        place = kind.__name__ if module == "builtins" else f"{module}.{kind.__name__}"
         raise TypeError(
-            f"{name} is an instance of {module}.{kind.__name__}{' or None' if none else ''}, "
-            f"not {_shown(value)}"
+            f"{name} is an instance of {place}{' or None' if none else ''}, not {_shown(value)}"
         )
 
 
-def check_function(name: str, value: Any, *, none: bool = True) -> None:
-    """A function, or None."""
+def check_function(name: str, value: Any, *, none: bool = True, plain: bool = False) -> None:
+    """A function, or None; `plain` allows no async one."""
+    if plain and iscoroutinefunction(value):
+        raise TypeError(f"{name} is a function without 'async', not {_shown(value)}")
     if not (callable(value) or (none and value is None)):
         raise TypeError(f"{name} is a function{' or None' if none else ''}, not {_shown(value)}")
+
+
+def awaitable_from(name: str, value: Awaitable[T]) -> Awaitable[T]:
+    """What a user's async function returned; messages do not show it, it may be secret."""
+    if not isawaitable(value):
+        raise TypeError(f"{name} is an async function, not one that returns {type(value).__name__}")
+    return value
 
 
 # Headers

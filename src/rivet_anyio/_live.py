@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._checks import check_flag, check_function, check_instance, check_name
+from ._checks import awaitable_from, check_flag, check_function, check_instance, check_name
 from ._connection.connection import Connection
 from ._connection.events import EventStream, Gap
 from ._connection.link import Link
@@ -58,8 +58,8 @@ class Versions(Generic[S_contra]):
     of_event: Callable[[Any], int]
 
     def __post_init__(self) -> None:
-        check_function("of_state", self.of_state, none=False)
-        check_function("of_event", self.of_event, none=False)
+        check_function("of_state", self.of_state, none=False, plain=True)
+        check_function("of_event", self.of_event, none=False, plain=True)
 
 
 class Fold(Generic[S]):
@@ -361,7 +361,7 @@ class Live(Generic[S]):
         async def attempt(_: object) -> S:
             self._answers = 0
             with self._link.noting_answers(answered):
-                return await self._snapshot()
+                return await awaitable_from("snapshot", self._snapshot())
 
         state = await repeated(
             "snapshot",
@@ -524,7 +524,7 @@ def _checked(conn: Any, on: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             name, type_ = event.server_name, event.type
         else:
             name = check_name("event", event)
-        check_function(f"the value of on[{name!r}]", reducer, none=False)
+        check_function(f"the value of on[{name!r}]", reducer, none=False, plain=True)
         if name in types:
             raise ValueError(f"on has the event {name!r} twice")
         types[name] = type_

@@ -405,6 +405,8 @@ class Feed(
             RuntimeError: in another event loop or thread.
         """
         self._check_usable()
+        if key not in self._sources.by_key:
+            raise KeyError(f"the feed has no source {key!r}: it was not added, or has ended")
         self._sources.remove(key)
 
     async def receive(self) -> SourceEvent[T_co] | SourceGap | SourceFailed:

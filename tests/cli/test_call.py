@@ -43,6 +43,9 @@ def test_arguments_from_stdin_and_files(cli: Cli, key: str, tmp_path: Path) -> N
     (tmp_path / "args.json").write_text('["ä"]')
     assert cli("call", actor, "args", "--args-from", str(tmp_path / "args.json")).out == '["ä"]\n'
     assert "not an array" in cli("call", actor, "args", "--args-from", "-", input="{}", code=2).err
+    for missing in (str(tmp_path / "none.json"), str(tmp_path)):
+        result = cli("call", actor, "args", "--args-from", missing, code=2)
+        assert f"there is no file {missing}" in result.err
 
 
 def test_values_that_json_lacks(cli: Cli, key: str) -> None:

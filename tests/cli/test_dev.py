@@ -123,6 +123,13 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
     cli = Cli()
     (tmp_path / "empty.py").write_text("x = 1\n")
     assert "no class" in cli("dev", str(tmp_path / "empty.py"), "--no-reload", code=1).err
+    (tmp_path / "list.py").write_text("actors = [1]\n")
+    result = cli("dev", str(tmp_path / "list.py"), "--no-reload", code=1)
+    assert "its actors is [1]: write a mapping of names to classes" in result.err
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit('no server today')\n")
+    result = cli("dev", str(tmp_path / "exits.py"), "--no-reload", code=1)
+    assert "exits.py cannot be loaded: it ends the program" in result.err
+    assert "no server today" in result.err
     (tmp_path / "actors.py").write_text(ACTORS)
     actors = str(tmp_path / "actors.py")
     assert "2.2" in cli("dev", actors, "--no-reload", "--version", "1.0", code=2).err

@@ -81,6 +81,12 @@ def test_environment_comes_before_a_profile(config: Path, environ: dict[str, str
     assert (staging.endpoint, staging.namespace) == ("https://staging.example", "blue")
 
 
+def test_an_encoding_that_is_none_is_named(config: Path, environ: dict[str, str]) -> None:
+    config.write_text(TEXT.replace('"cbor"', '"xml"'))
+    result = Cli(**environ)("names", "-P", "staging", code=2)
+    assert "the profile's encoding is 'xml': write one of bare, cbor, json" in result.err
+
+
 @pytest.mark.parametrize("variable", ["RIVET_ENGINE", "RIVET_ENDPOINT", None])
 def test_a_token_goes_to_its_own_server_only(
     config: Path, environ: dict[str, str], variable: str | None

@@ -583,6 +583,14 @@ async def test_arguments_are_checked_in_the_call() -> None:
         class Other(rivet_anyio.TypedActor, name="other"):
             posted: Event[int]
 
+        async def asked(*_: Any) -> Any: ...
+
+        asks: Any = asked
+        with pytest.raises(TypeError, match=r"the value of on\['posted'\] is .* without 'async'"):
+            live(conn, read, {"posted": asks}, versions=VERSIONS)
+        with pytest.raises(TypeError, match="of_event is a function without 'async'"):
+            Versions(len, asks)
+
         typed = env.client.get_or_create(TypedBoard, "k")
         with pytest.raises(TypeError, match="is no event of TypedBoard"):
             live(typed.connect(), read, {Other.posted: add}, versions=VERSIONS)

@@ -127,7 +127,34 @@ def test_actions_that_cannot_be() -> None:
         ActorServer({"twice": Twice})
 
 
-async def test_an_actor_that_cannot_be_made() -> None:
+async def test_a_plain_method_is_no_action_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Plain(Actor):
+        count = 0
+
+        def increment(self) -> int:
+            return 1
+
+        def _helper(self) -> None: ...
+
+    for version in ("2.2", "2.3"):
+        caplog.clear()
+        async with (
+            ActorServer({"plain": Plain}, version=version) as server,
+            server.client() as client,
+        ):
+            with pytest.raises(ActorError, match="not found"):
+                await client.plain.get_or_create().increment()
+            assert "is no action: write 'async def increment'" in caplog.text
+            caplog.clear()
+            for name in ("nosuch", "_helper", "count", "on_wake"):
+                with pytest.raises(ActorError, match="not found"):
+                    await client.plain.get_or_create().action(name)
+            assert "async def" not in caplog.text
+
+
+async def test_an_actor_that_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
     def make() -> Actor:
         raise ZeroDivisionError("no actor today")
 
@@ -140,6 +167,8 @@ async def test_an_actor_that_cannot_be_made() -> None:
         async with ActorServer({"odd": make}) as server, server.client() as client:
             with pytest.raises(ActorError, match="internal_error"):
                 await client.odd.get_or_create().ping()
+            assert "the actor cannot be made" in caplog.text
+            assert "no actor today" in caplog.text
 
 
 async def test_user_errors(caplog: pytest.LogCaptureFixture) -> None:

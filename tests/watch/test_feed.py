@@ -199,7 +199,7 @@ async def test_a_refused_source_is_an_item_and_gone() -> None:
         feed.add(guard, key="g")
         await opened_beside_failure(feed, client)
         assert "g" not in feed.statistics().sources
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match="the feed has no source 'g'"):
             feed.remove("g")
         feed.add(client.guard.get("g", params="open"), key="g")
         assert isinstance(await feed.receive(), SourceGap)

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import anyio
 
+from .._checks import awaitable_from
 from .._config import ClientConfig, Options, checked_token
 from .._errors import (
     ActorError,
@@ -224,7 +225,7 @@ class Core:
                 with foreign_cancellation(
                     ConnectError("the function for the token was cancelled from outside")
                 ):
-                    return checked_token(await get_token())
+                    return checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
                 raise TokenFailed(error) from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from anyio import CancelScope
 
+from .._checks import awaitable_from
 from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
@@ -124,7 +125,7 @@ async def dial(
 async def ask_params(get_params: GetParams) -> Any:
     """What `get_params` returns; raises what it raises."""
     with foreign_cancellation(ConnectError("get_params was cancelled from outside")):
-        return await get_params()
+        return await awaitable_from("get_params", get_params())
 
 
 async def open_socket(

@@ -44,6 +44,8 @@ def build_request(
         return httpx.Request(method, place, headers=headers, **given)
     except httpx.InvalidURL as exc:
         raise ConfigError(f"the request cannot be sent: {exc}") from exc
+    except AttributeError as exc:  # httpx looks at some options without a check
+        raise TypeError(f"httpx cannot use these {', '.join(options)}: {exc}") from exc
 
 
 def content_of(

@@ -22,7 +22,7 @@ from typing import (
 )
 
 from .._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
-from .._checks import check_name
+from .._checks import awaitable_from, check_name
 from .._connection.events import EventStream, Gap, Gaps, NamedEvent, Overflow, only_event
 from .._connection.status import Status, StatusStream
 from .._convert import convert
@@ -180,7 +180,7 @@ class TypedActor(Generic[Params, Input]):
             return None
 
         async def get_plain_params() -> Any:
-            return cls._plain_params(await get_params())
+            return cls._plain_params(await awaitable_from("get_params", get_params()))
 
         return get_plain_params
 

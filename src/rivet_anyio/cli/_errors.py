@@ -6,6 +6,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
+
 from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
 from ._exit import Exit
 from ._json import json_text
@@ -85,7 +87,11 @@ def _describe(error: Exception) -> _Report:
 def _actor_error(error: ActorError) -> _Report:
     hint = None
     if (error.group, error.code) == ("actor", "not_found"):
-        hint = "Add --create to create it, where the command has that option."
+        command = click.get_current_context(silent=True)
+        if command is not None and any(
+            option.name == "create" for option in command.command.params
+        ):
+            hint = "Add --create to create it."
     return _Report(
         Exit.ACTOR,
         "actor",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import click
 
 if TYPE_CHECKING:
     from ._output import Output
@@ -82,9 +83,16 @@ def line_input(output: Output, *, enabled: bool) -> Generator[Lines]:
 
 
 async def read_bytes(name: str) -> bytes:
-    """The whole of a file; ``-`` is stdin."""
+    """The whole of a file; ``-`` is stdin.
+
+    Raises:
+        click.UsageError: there is no such file.
+    """
     if name != "-":
-        return await anyio.Path(name).read_bytes()
+        try:
+            return await anyio.Path(name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            raise click.UsageError(f"there is no file {name}") from None
     stdin, parts = Stdin(), list[bytes]()
     while part := await stdin.receive():
         parts.append(part)

@@ -109,7 +109,9 @@ def common_given(values: Mapping[str, Any]) -> Common:
         given[name] = given[name] or getattr(profile, name)
     given["encoding"] = given["encoding"] or profile.encoding or "bare"
     if given["encoding"] not in _ENCODINGS:
-        raise click.UsageError(f"the profile's encoding is none of {', '.join(_ENCODINGS)}")
+        raise click.UsageError(
+            f"the profile's encoding is {given['encoding']!r}: write one of {', '.join(_ENCODINGS)}"
+        )
     return Common(**given, pool=profile.pool, warnings=profile.warnings)
 
 

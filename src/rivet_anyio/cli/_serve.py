@@ -110,6 +110,8 @@ def load(name: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
+    except SystemExit as exc:
+        raise ModuleFailed(f"it ends the program when it is imported: {exc!r}") from exc
     except Exception as exc:
         raise ModuleFailed(_shown(exc)) from exc
 
@@ -141,5 +143,8 @@ def actors_of(module: ModuleType) -> dict[str, type[Actor]]:
             and not name.startswith("_")
         }
     if not found:
-        raise ModuleFailed("it defines no class derived from rivet_anyio.testing.Actor")
+        text = "it defines no class derived from rivet_anyio.testing.Actor"
+        if named is not None and not isinstance(named, Mapping):
+            text += f", and its actors is {named!r}: write a mapping of names to classes"
+        raise ModuleFailed(text)
     return found

@@ -53,6 +53,8 @@ async def collect(stream: Receiver[T_co], count: int, *, within: float = 5.0) ->
 
     Cancellation: the items taken so far are lost.
     """
+    if not hasattr(stream, "receive"):
+        raise TypeError(f"stream is an EventStream, or has a receive of its own, not {stream!r}")
     check_size("count", count, least=0)
     check_seconds("within", within, zero=True)
     items: list[T_co] = []

@@ -13,6 +13,7 @@ from typing import Any
 from .._errors import ConfigError
 from .._typed.actor import TypedActor
 from ._actors import Actor, actions_of
+from ._registry import check_factories
 
 __all__ = ["ContractError", "check_contract"]
 
@@ -33,14 +34,17 @@ def check_contract(
 
     Args:
         actors: The actors by name, as for `ActorServer`. A function is called for an actor.
-        contracts: Classes derived from `rivet_anyio.Actor`, or modules that have some. Those of
-            actors that are not in `actors` are left alone.
+        contracts: Classes derived from `rivet_anyio.TypedActor`, or modules that have some. Those
+            of actors that are not in `actors` are left alone.
 
     Raises:
         ContractError: there are differences, or an actor has no contract.
-        ConfigError: a contract is none, or two are of one actor.
+        ConfigError: an actor or a contract is none, no contract is given, or two are of one actor.
     """
+    check_factories(actors)
     known = _by_name(contracts)
+    if not known:
+        raise ConfigError("no contract is given: name a typed class, or a module of stubs")
     found: list[str] = []
     for name, factory in actors.items():
         contract = known.get(name)
@@ -52,7 +56,8 @@ def check_contract(
         ours, theirs = _of_test(actor), _of_contract(contract)
         found += [f"{name}: {text}" for text in _differences(ours, theirs)]
     if found:
-        raise ContractError("\n".join([f"{len(found)} differences from the contract:", *found]))
+        count = f"{len(found)} difference{'s' * (len(found) != 1)}"
+        raise ContractError("\n".join([f"{count} from the contract:", *found]))
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ def _by_name(contracts: tuple[Any, ...]) -> dict[str, type[TypedActor[Any, Any]]
         classes = list(_classes_in(contract))
         if not classes:
             raise ConfigError(
-                f"{contract!r} is no contract: give a class derived from rivet_anyio.Actor with "
-                "the name of its actor, or a module that has some"
+                f"{contract!r} is no contract: give a class derived from "
+                "rivet_anyio.TypedActor with the name of its actor, or a module that has some"
             )
         for cls in classes:
             name = cls._actor_name()

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import zip_longest
 from typing import Any
 
-from .._checks import check_instance
+from .._checks import check_function, check_instance
 from ._replay import replay_text
 from ._seeds import Step
-from ._simulate import simulate_watched
+from ._simulate import check_backends, simulate_watched
 from ._timeline import collecting
 
 __all__ = ["assert_deterministic"]
@@ -39,9 +39,11 @@ def assert_deterministic(
     Raises:
         AssertionError: the two runs are not the same; the message says where they part.
         Exception: what the program raised, the same both times.
+        TypeError, ValueError: an argument cannot be used; there is no backend.
     """
+    check_function("main", main, none=False)
     check_instance("seed", seed, int, none=False)
-    for backend in tuple(backends):
+    for backend in check_backends(backends):
         first, second = (_Run(main, args, seed, backend) for _ in range(2))
         difference = first.difference(second)
         if difference is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
+import inspect
 import logging
 import math
 from collections.abc import Callable, Generator
@@ -793,6 +794,10 @@ class Instance:
         return ActorError("guard", "actor_wake_retries_exceeded", message)
 
     def _no_such_action(self, name: str) -> ActorError:
+        method = inspect.getattr_static(type(self.actor), name, None)
+        is_plain = inspect.isfunction(method) and not inspect.iscoroutinefunction(method)
+        if is_plain and not name.startswith("_"):
+            logger.error("%s: %s is no action: write 'async def %s'", self.ref, name, name)
         if self._host.release.has_engine:
             return ActorError("actor", "action_not_found", f"Action `{name}` was not found.")
         hint = "Validate the action exists on your actor."

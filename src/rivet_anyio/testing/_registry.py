@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .._checks import check_name
+from .._checks import as_config_errors, check_name
 from .._errors import ConfigError
 from ._actors import Actor, actions_of
 from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
+from ._timeline import shown
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "check_factories"]
 
 
 class _Unregistered(Actor):
@@ -20,6 +21,18 @@ class _Unregistered(Actor):
     async def on_create(self, input: Any) -> None:
         name = self.context.name
         raise LookupError(f"not_registered: Actor factory '{name}' is not registered.")
+
+
+def check_factories(factories: object) -> None:
+    """Raise `ConfigError` unless this maps names to classes of actors, or to functions for them."""
+    if not isinstance(factories, Mapping):
+        raise ConfigError(
+            "actors is a mapping of names to classes derived from testing.Actor, not "
+            f"{shown(factories)}"
+        )
+    for name, factory in factories.items():
+        with as_config_errors():
+            _check_factory(check_name("actor", name), factory)
 
 
 def _check_factory(name: str, factory: object) -> None:
@@ -40,8 +53,7 @@ class Registry:
 
     def __init__(self, host: Host, factories: Mapping[str, Callable[[], Actor]]) -> None:
         self._host = host
-        for name, factory in factories.items():
-            _check_factory(check_name("actor", name), factory)
+        check_factories(factories)
         self._factories = dict(factories)
         self._by_id: dict[str, Instance] = {}
         self._by_key: dict[tuple[str, tuple[str, ...]], Instance] = {}
@@ -105,6 +117,7 @@ class Registry:
         try:
             instance = Instance(self._host, ref, factory, input)
         except Exception as exc:
+            logger.exception("%s: the actor cannot be made", ref)
             self._host.crashes.append((ref, exc))
             raise internal_error(self._host.release) from exc
         self._by_id[ref.id] = instance

@@ -15,7 +15,7 @@ from ._arming import armed
 from ._replay import replay_text
 from ._seeds import many_runs
 from ._server import ActorServer
-from ._simulate import simulate
+from ._simulate import check_backends, simulate
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -147,14 +147,16 @@ def explore_faults(
         BaseException: what the program raised with the smallest schedule, with a note that says
             how to run it again.
         RuntimeError: Hypothesis is not installed.
+        TypeError, ValueError: an argument cannot be used; there is no backend.
     """
     check_function("main", main, none=False)
     check_size("examples", examples)
     check_instance("seed", seed, int, none=False)
+    backends = check_backends(backends)
     if schedules is None:
         schedules = fault_schedules()
     with many_runs():
-        for backend in tuple(backends):
+        for backend in backends:
             _Search(main, seed, backend).run(schedules, examples)
 
 

@@ -471,12 +471,14 @@ class ActorServer:
 
         Cancellation: safe.
         """
+        if not callable(what):
+            raise TypeError(f"what is a type of record, or a function of a record, not {what!r}")
         check_function("where", where)
         check_size("count", count)
         check_size("since", since, least=0)
         check_seconds("within", within, zero=True)
         kind: Any = what if isinstance(what, type) else Record
-        test = where if isinstance(what, type) else what
+        test: Any = where if isinstance(what, type) else what
         deadline = anyio.current_time() + within
         await anyio.lowlevel.checkpoint()
         while True:

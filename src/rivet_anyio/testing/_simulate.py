@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from .._checks import check_instance
+from .._checks import check_function, check_instance
 from ._replay import replay_text
 from ._seeds import Step, many_runs, seeded, seeded_options
 from ._time import run_virtual, virtual_options
 
-__all__ = ["explore", "simulate", "simulate_watched"]
+__all__ = ["check_backends", "explore", "simulate", "simulate_watched"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,18 @@ def simulate_watched(
         return run_virtual(main, *args, backend=backend, options=options)
 
 
+def check_backends(backends: Iterable[str]) -> tuple[str, ...]:
+    """The names of backends, one at least."""
+    if isinstance(backends, str) or not isinstance(backends, Iterable):
+        raise TypeError(f"backends is a list of names of backends, not {backends!r}")
+    names = tuple(backends)
+    if not names:
+        raise ValueError("backends is empty: nothing would be run")
+    for name in names:
+        virtual_options(name)  # raises for another backend
+    return names
+
+
 def explore(
     main: Callable[..., Awaitable[object]],
     *args: Any,
@@ -79,8 +91,13 @@ def explore(
 
     Raises:
         BaseException: what the program raised, with a note that says how to run it again.
+        TypeError, ValueError: an argument cannot be used; there is no seed, or no backend.
     """
-    backends = tuple(backends)
+    check_function("main", main, none=False)
+    backends = check_backends(backends)
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds is an iterable of whole numbers, not {seeds!r}")
+    seed: int | None = None
     with many_runs():
         for seed in seeds:
             for backend in backends:
@@ -91,3 +108,5 @@ def explore(
                 except BaseException as exc:
                     exc.add_note(f"seed {seed} on {backend}; to see only this: {replay}")
                     raise
+    if seed is None:
+        raise ValueError("seeds is empty: nothing was run")

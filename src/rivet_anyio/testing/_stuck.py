@@ -83,7 +83,9 @@ def describe(tasks: Iterable[tuple[str, Any]]) -> str:
         lines.append(f"  {name} in {frame.f_code.co_qualname} ({path}:{line}): {source}")
     lines.sort()
     if hidden:
-        lines.append(f"  and {hidden} tasks of the client, the server and the event loop")
+        lines.append(
+            f"  and {hidden} task{'s' * (hidden != 1)} of the client, the server and the event loop"
+        )
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
 
-from .._checks import check_seconds
+from .._checks import check_function, check_seconds
 from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
@@ -258,6 +258,7 @@ def run_virtual(
         ValueError: for another backend.
         Exception: what it raised.
     """
+    check_function("main", main, none=False)
     check_seconds("limit", limit, none=True)
     guard = _Guard()
     if limit is not None:

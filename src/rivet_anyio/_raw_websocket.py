@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -27,6 +27,9 @@ from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
 from ._websocket.rfc6455 import RFC6455Framer
 from .protocol.addressing import user_subprotocols, websocket_path
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectStreamStatistics
 
 __all__ = ["ActorWebSocket"]
 
@@ -98,6 +101,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._closed = False
         self._messages: deque[str | bytes] = deque()
         self._bytes = 0
+        self._waiting = 0
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
 
@@ -235,26 +239,44 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         """
         self._check_entered()
         await checkpoint()
-        while not self._messages:
-            self._check_entered()
-            if self._closed:
-                raise ClosedError("the WebSocket is closed")
-            if self._finished.is_set():
-                assert self._socket is not None
-                end = self._socket.end
-                if isinstance(end, Close) and end.code in _GOOD_CLOSES:
-                    raise anyio.EndOfStream
-                raise self._end_error()
+        while True:
+            self._check_messages()
+            if self._messages:
+                return self._take()
             self._arrival = self._arrival or Signal()
-            await self._arrival.wait()
-        if self._left or self._closed:
-            raise ClosedError("the WebSocket is closed")
-        message = self._messages.popleft()
-        self._bytes -= len(message)
-        if self._departure is not None:
-            self._departure.set()
-            self._departure = None
-        return message
+            self._waiting += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self._waiting -= 1
+
+    def receive_nowait(self) -> str | bytes:
+        """As `receive`, without waiting.
+
+        Raises:
+            anyio.WouldBlock: when nothing is there.
+        """
+        self._check_messages()
+        if not self._messages:
+            raise anyio.WouldBlock
+        return self._take()
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.
+
+        The sender is the peer. It waits while the buffer is full.
+        """
+        from anyio.streams.memory import MemoryObjectStreamStatistics
+
+        is_open = self._socket is not None and self._socket.state is State.OPEN
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self._messages),
+            max_buffer_size=_MAX_BUFFERED_MESSAGES,
+            open_send_streams=int(is_open),
+            open_receive_streams=int(not self._left and not self._closed),
+            tasks_waiting_send=int(is_open and self.is_full()),
+            tasks_waiting_receive=self._waiting,
+        )
 
     async def send_eof(self) -> None:
         """Not possible on a WebSocket: use `aclose`."""
@@ -325,6 +347,26 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
                 message.settled.set()
             self._outbox.close()
             await self._opened.aclose()
+
+    def _check_messages(self) -> None:
+        """Raise when there is nothing to take any more."""
+        self._check_entered()
+        if self._closed:
+            raise ClosedError("the WebSocket is closed")
+        if self._finished.is_set() and not self._messages:
+            assert self._socket is not None
+            end = self._socket.end
+            if isinstance(end, Close) and end.code in _GOOD_CLOSES:
+                raise anyio.EndOfStream
+            raise self._end_error()
+
+    def _take(self) -> str | bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+        return message
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from ._checks import check_size, check_text
 from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
 from ._gateway.context import Core
-from ._gateway.errors import close_as_error, close_as_loss
+from ._gateway.errors import ERROR_CLOSE, close_as_error, close_as_loss
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
@@ -36,8 +36,6 @@ __all__ = ["ActorWebSocket"]
 _MAX_BUFFERED_MESSAGES = 256
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001, 1005)
-_GATEWAY_CLOSE = 1011
-"""With it, RivetKit and its gateway name an error in the reason; other codes are the actor's."""
 
 
 class _Message:
@@ -404,4 +402,4 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         end = self._socket.end
         if not isinstance(end, Close):
             return end
-        return close_as_error(end) if end.code == _GATEWAY_CLOSE else close_as_loss(end)
+        return close_as_error(end) if end.code == ERROR_CLOSE else close_as_loss(end)

@@ -521,8 +521,6 @@ class ActorHandle:
         """
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_size("max_message_size", max_message_size, none=True)
-        if max_message_size is None:
-            max_message_size = self._core.options.max_message_size
         return ActorWebSocket(
             self._core,
             self._target,

@@ -25,7 +25,6 @@ from ._types import GetParams
 from ._websocket.connection import State, WebSocketConnection
 from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
-from ._websocket.rfc6455 import RFC6455Framer
 from .protocol.addressing import user_subprotocols, websocket_path
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         params: Any,
         get_params: GetParams | None,
         skip_ready_wait: bool,
-        max_message_size: int,
+        max_message_size: int | None,
         subprotocols: Sequence[str] = (),
     ) -> None:
         self._core = core
@@ -157,13 +156,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise
         if observer is not None:
             observer.end(None)
-        self._socket = WebSocketConnection(
-            self._opened.stream,
-            RFC6455Framer(self._max_message_size),
-            self._outbox,
-            self,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
+        self._socket = self._opened.websocket(
+            self._outbox, self, options, max_message_size=self._max_message_size
         )
         self._socket.start_sending()
         await self._tasks.enter()

@@ -183,3 +183,19 @@ async def test_several_are_merged_by_a_task_group() -> None:
     assert sorted(merged) == ["one"] * 3 + ["two"] * 3
     send.close()
     receive.close()
+
+
+async def test_a_buffer_full_of_bytes_gets_capacity_back() -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.upgrade()
+        for _ in range(9):
+            await peer.send(frame(2, bytes(1024 * 1024)))
+        await peer.heard()
+
+    async with opened(talk) as ws:
+        await until_buffered(ws, 4)
+        assert ws.statistics() == MemoryObjectStreamStatistics(4, 256, 1, 1, 1, 0)
+        with anyio.fail_after(GUARD):
+            for _ in range(9):
+                assert len(await ws.receive()) == 1024 * 1024
+        assert ws.statistics() == MemoryObjectStreamStatistics(0, 256, 1, 1, 0, 0)

@@ -62,6 +62,7 @@ REACHING_DOWN = {
         "_watch",
         "protocol.addressing",
         "protocol.dialect",
+        "protocol.encodings",
         "protocol.management",
     },
     "stubs": {

@@ -17,7 +17,7 @@ from ._checks import check_size
 from ._connection.connection import Connection
 from ._connection.events import EventStream, Gap, check_event_names
 from ._connection.handshakes import HandshakeLimit
-from ._connection.status import Status
+from ._connection.status import Status, StatusChange
 from ._errors import ClosedError, ConnectionLostError, outside_block
 from ._handle import ActorHandle
 from ._io.stream import Backend, check_loop, current_backend
@@ -212,11 +212,16 @@ class Source:
         if self._scope is not None and not has_opened:
             self._scope.cancel()
 
+    @property
+    def change(self) -> StatusChange:
+        """The last status change of its connection."""
+        return self._connection._link.state.change
+
     def statistics(self) -> SourceStatistics:
         """What it is doing."""
         buffer = self._buffer
         return SourceStatistics(
-            self._connection.status, len(buffer.items), buffer.dropped, buffer.gap_count
+            self.change.status, len(buffer.items), buffer.dropped, buffer.gap_count
         )
 
     async def run(self) -> None:

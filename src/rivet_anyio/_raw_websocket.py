@@ -161,7 +161,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         )
         self._socket.start_sending()
         await self._tasks.enter()
-        self._tasks.start(self._run)
+        self._tasks.start_shielded(self._run)
         logger.info("raw WebSocket to actor %s is open", self._opened.actor_id)
         return self
 

@@ -241,12 +241,12 @@ class Link:
             self.state.observer = self.core.observer.connection(self.subject)
         await self._tasks.enter()
         try:
-            self._tasks.start(self._supervise)
+            self._tasks.start_shielded(self._supervise)
             await self.state.settled_first.wait()
             if self.state.failure is not None:
                 raise self.state.failure
-        except BaseException:
-            await self._leave(0.0)
+        except BaseException as exc:
+            await self._leave(close_seconds(self._close_timeout, type(exc)))
             raise
 
     async def leave(self, exc_type: type[BaseException] | None) -> None:

@@ -63,6 +63,7 @@ class SilentTasks:
 
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
+        self._shield: CancelScope | None = None
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""
@@ -74,6 +75,12 @@ class SilentTasks:
         assert self._group is not None
         self._group.start_soon(without_interrupts(task))
 
+    def start_shielded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """As `start`, but only `leave` cancels it: one task, which closes what the block opened."""
+        assert self._group is not None and self._shield is None
+        self._shield = CancelScope(shield=True)
+        self._group.start_soon(_run_in, self._shield, without_interrupts(task))
+
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
         group, self._group = self._group, None
@@ -83,9 +90,16 @@ class SilentTasks:
                 with CancelScope(shield=True, deadline=anyio.current_time() + seconds):
                     await finished.wait()
         finally:
+            if self._shield is not None:
+                self._shield.cancel()
             group.cancel_scope.shield = True
             group.cancel_scope.cancel()
             await _exit(group)
+
+
+async def _run_in(scope: CancelScope, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with scope:
+        await task()
 
 
 async def _exit(group: TaskGroup) -> None:

@@ -114,6 +114,16 @@ async def test_a_connection_whose_block_is_cancelled(answers: bool) -> None:
     assert server.closes == [DISPOSED]
 
 
+async def test_a_connection_whose_block_is_cancelled_while_it_closes() -> None:
+    server = Silent(answers=False)
+    async with server.client() as client:
+        with anyio.move_on_after(0.1) as scope:
+            async with client.room.get_for_id("a1").connect():
+                pass
+        assert scope.cancel_called
+    assert server.closes == [DISPOSED]
+
+
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_raw_websocket_whose_block_is_cancelled(answers: bool) -> None:
     server = Silent(says_init=False, answers=answers)

@@ -24,14 +24,18 @@ __all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "without_inte
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LEAVE_CANCELLED_SECONDS = 1.0
-"""How long a closing handshake may take when the scope is left by cancellation."""
+"""How long a closing handshake may take after the block was cancelled."""
 
 
 def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) -> float:
-    """Seconds that a closing handshake may take, given how the block ends."""
-    if exc_type is None or issubclass(exc_type, Exception):
-        return close_timeout
-    return min(close_timeout, _LEAVE_CANCELLED_SECONDS)
+    """Seconds that a closing handshake may take, given how the block ends.
+
+    The block may also be cancelled during the handshake, or have been without having noticed.
+    """
+    until_cancelled = anyio.current_effective_deadline() - anyio.current_time()
+    if exc_type is not None and not issubclass(exc_type, Exception):
+        until_cancelled = 0.0
+    return min(close_timeout, max(until_cancelled, 0.0) + _LEAVE_CANCELLED_SECONDS)
 
 
 @contextmanager

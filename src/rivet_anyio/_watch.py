@@ -240,7 +240,6 @@ class Source:
         except Exception as error:
             self._buffer.end(error)
         finally:
-            self._buffer.sinks.clear()  # a cycle, which only the garbage collector would free
             self._sources.task_ended()
 
 

@@ -83,7 +83,8 @@ class SilentTasks:
         """As `start`, but only `leave` cancels it: one task, which closes what the block opened."""
         assert self._group is not None and self._shield is None
         self._shield = CancelScope(shield=True)
-        self._group.start_soon(_run_in, self._shield, without_interrupts(task))
+        name = getattr(task, "__qualname__", None)
+        self._group.start_soon(_run_in, self._shield, without_interrupts(task), name=name)
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""

@@ -341,10 +341,11 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def wait_for_confirmation(self, index: int) -> None:
         """Somebody waits for the subscriptions of a stream; whoever does it again asks no more."""
-        buffer = self.streams[index % len(self.streams)].buffer
+        stream = self.streams[index % len(self.streams)]
+        buffer = stream.buffer
         if buffer.ended:
             return
-        assert self.state.has_subscriptions(buffer) == self.is_confirmed(buffer)
+        assert self.state.has_subscriptions(buffer) == self.is_confirmed(stream)
         before = self.state.issued
         self.state.has_subscriptions(buffer)
         assert self.state.issued == before

@@ -201,8 +201,8 @@ class ActorHandle:
             retry_for: The action may run more than once, also at the same time: it is called
                 again after a lost connection, or while its actor or server is away, until it is
                 answered or so many seconds are over. The last error has a note for each attempt
-                before it. The attempt under way at the end of the time is cancelled, which raises
-                `ConnectionLostError`.
+                before it. The attempt under way at the end of the time is cancelled, also the first
+                one, which raises `ConnectionLostError`.
 
         Returns:
             What the action returned; nothing (undefined) is None.

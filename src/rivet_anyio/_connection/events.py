@@ -578,7 +578,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         What anybody causes after that is delivered, counted as dropped, or lies in a gap. It waits
         through reconnects. Where nobody calls an action on this connection, one more message asks
         the server. RivetKit 2.1 and 2.2 handle the messages of a connection one after the other:
-        there it waits behind actions that run.
+        there it waits behind actions that run, however long they take. So there is no timeout but
+        yours: use `anyio.fail_after`.
 
         Raises:
             ActorError: when the actor refuses the subscription, and when the connection failed for

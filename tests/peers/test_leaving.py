@@ -16,6 +16,12 @@ GUARD = 60
 DISPOSED = (1000).to_bytes(2, "big") + b"Disposed"
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of feeds in virtual time say how long it really is."""
+    monkeypatch.setattr("rivet_anyio._io.tasks._LEAVE_CANCELLED_SECONDS", 0.1)
+
+
 class Silent:
     """A server that says Init and little more; it records the close frames it gets.
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import Connection, Health, TypedActor, health
+from rivet_anyio import Connection, Feed, Health, TypedActor, health, watch
 from rivet_anyio.testing import Actor, ActorServer
 
 
@@ -43,10 +43,47 @@ async def test_health() -> None:
         async with typed.connect() as typed_conn:
             assert health(typed_conn).ready
         for wrong in (handle, typed, None):
-            with pytest.raises(TypeError, match="health takes connections"):
+            with pytest.raises(TypeError, match="health takes connections and feeds"):
                 health(wrong)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="at least one"):
             health()
+
+
+async def test_health_of_feeds() -> None:
+    with anyio.fail_after(60):
+        await _health_of_feeds()
+
+
+async def _health_of_feeds() -> None:
+    async with ActorServer({"talker": Talker}) as server, server.client() as client:
+        feed = watch("said")
+        assert health(feed) == Health(False, 0, 1, None)
+        async with feed, client.talker.get_or_create("k").connect() as conn:
+            assert health(feed) == Health(True, 0, 0, None)
+            for key in ("a", "b"):
+                feed.add(client.talker.get_or_create(key))
+            assert health(feed) == Health(False, 0, 2, None)
+            await _until_ready(feed)
+            assert health(feed, conn) == health(conn, feed) == Health(True, 3, 3, None)
+            elsewhere = await anyio.to_thread.run_sync(lambda: health(feed))
+            assert elsewhere == Health(True, 2, 2, None)
+            server.network.refuse(1000)
+            server.drop_connections(actor="talker", key="a")
+            while (found := health(conn, feed)).error is None:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            assert (found.ready, found.connected, found.total) == (False, 2, 3)
+            server.network.clear()
+            await _until_ready(feed)
+            feed.remove(("b",))
+            assert health(feed) == Health(True, 1, 1, None)
+            await feed.aclose()
+            assert health(feed) == Health(False, 0, 1, None)
+            assert health(conn, feed) == Health(False, 1, 2, None)
+
+
+async def _until_ready(feed: Feed[Any]) -> None:
+    while not health(feed).ready:  # noqa: ASYNC110
+        await anyio.sleep(0.01)
 
 
 async def _until_lost(conn: Connection) -> None:

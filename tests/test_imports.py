@@ -30,8 +30,8 @@ STOREYS = (
     "_handle",
     "_typed",
     "_client",
-    "_health _live _management _forward _watch otel",
-    "types",
+    "_live _management _forward _watch otel",
+    "_health types",
     "__init__ testing stubs cli",
 )
 """Lowest first."""
@@ -62,6 +62,7 @@ REACHING_DOWN = {
         "_watch",
         "protocol.addressing",
         "protocol.dialect",
+        "protocol.encodings",
         "protocol.management",
     },
     "stubs": {

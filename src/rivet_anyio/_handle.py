@@ -201,8 +201,8 @@ class ActorHandle:
             retry_for: The action may run more than once, also at the same time: it is called
                 again after a lost connection, or while its actor or server is away, until it is
                 answered or so many seconds are over. The last error has a note for each attempt
-                before it. The attempt under way at the end of the time is cancelled, which raises
-                `ConnectionLostError`.
+                before it. The attempt under way at the end of the time is cancelled, also the first
+                one, which raises `ConnectionLostError`.
 
         Returns:
             What the action returned; nothing (undefined) is None.
@@ -521,8 +521,6 @@ class ActorHandle:
         """
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_size("max_message_size", max_message_size, none=True)
-        if max_message_size is None:
-            max_message_size = self._core.options.max_message_size
         return ActorWebSocket(
             self._core,
             self._target,

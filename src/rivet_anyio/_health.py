@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ._connection.connection import Connection
-from ._connection.status import Status
+from ._connection.status import Status, StatusChange
 from ._typed.actor import TypedActor
+from ._watch import Feed
 
 __all__ = ["Health", "health"]
 
@@ -29,7 +31,7 @@ class Health:
     error: BaseException | None
 
 
-def health(*connections: Connection | TypedActor[Any, Any]) -> Health:
+def health(*connections: Connection | TypedActor[Any, Any] | Feed[Any]) -> Health:
     """How connections are at this moment, for a readiness probe. Asks the server nothing.
 
     A connection that is not ready comes back by itself, unless its block has ended: answer a probe
@@ -37,25 +39,32 @@ def health(*connections: Connection | TypedActor[Any, Any]) -> Health:
 
     Args:
         connections: Connections from ``handle.connect()``, typed ones as well. One whose block is
-            not entered yet is not ready.
+            not entered yet is not ready. Or feeds from ``watch()``: the connection of each source
+            counts. A feed outside its block counts as one connection that is not ready.
 
     Raises:
-        TypeError: one is not a connection, or there is none.
+        TypeError: one is neither a connection nor a feed, or there is none.
     """
     if not connections:
-        raise TypeError("health takes at least one connection")
-    changes = [_connection_of(one)._link.state.change for one in connections]
+        raise TypeError("health takes at least one connection or feed")
+    changes = [change for one in connections for change in _changes_of(one)]
     away = [change for change in changes if change.status is not Status.CONNECTED]
     error = next((change.error for change in away if change.error is not None), None)
     return Health(not away, len(changes) - len(away), len(changes), error)
 
 
-def _connection_of(given: object) -> Connection:
-    found = given
-    if isinstance(given, TypedActor):
-        found = given._connection
+def _changes_of(given: object) -> Iterator[StatusChange]:
+    """The last status change of each connection."""
+    if isinstance(given, Feed):
+        if not given._is_entered or given._is_closed:
+            yield StatusChange(Status.CLOSED)
+        for source in tuple(given._sources.by_key.values()):  # another thread may add one
+            yield source.change
+        return
+    found = given._connection if isinstance(given, TypedActor) else given
     if not isinstance(found, Connection):
         raise TypeError(
-            f"health takes connections, as handle.connect() returns them, not {given!r:.100}"
+            "health takes connections and feeds, as handle.connect() and watch() return them, "
+            f"not {given!r:.100}"
         )
-    return found
+    yield found._link.state.change

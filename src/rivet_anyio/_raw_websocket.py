@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from ._checks import check_size, check_text
 from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
 from ._gateway.context import Core
-from ._gateway.errors import close_as_error, close_as_loss
+from ._gateway.errors import ERROR_CLOSE, close_as_error, close_as_loss
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
@@ -25,16 +25,16 @@ from ._types import GetParams
 from ._websocket.connection import State, WebSocketConnection
 from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
-from ._websocket.rfc6455 import RFC6455Framer
 from .protocol.addressing import user_subprotocols, websocket_path
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectStreamStatistics
 
 __all__ = ["ActorWebSocket"]
 
 _MAX_BUFFERED_MESSAGES = 256
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001, 1005)
-_GATEWAY_CLOSE = 1011
-"""With it, RivetKit and its gateway name an error in the reason; other codes are the actor's."""
 
 
 class _Message:
@@ -76,7 +76,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         params: Any,
         get_params: GetParams | None,
         skip_ready_wait: bool,
-        max_message_size: int,
+        max_message_size: int | None,
         subprotocols: Sequence[str] = (),
     ) -> None:
         self._core = core
@@ -98,6 +98,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._closed = False
         self._messages: deque[str | bytes] = deque()
         self._bytes = 0
+        self._waiting = 0
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
 
@@ -155,17 +156,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise
         if observer is not None:
             observer.end(None)
-        self._socket = WebSocketConnection(
-            self._opened.stream,
-            RFC6455Framer(self._max_message_size),
-            self._outbox,
-            self,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
+        self._socket = self._opened.websocket(
+            self._outbox, self, options, max_message_size=self._max_message_size
         )
         self._socket.start_sending()
         await self._tasks.enter()
-        self._tasks.start(self._run)
+        self._tasks.start_shielded(self._run)
         logger.info("raw WebSocket to actor %s is open", self._opened.actor_id)
         return self
 
@@ -235,26 +231,44 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         """
         self._check_entered()
         await checkpoint()
-        while not self._messages:
-            self._check_entered()
-            if self._closed:
-                raise ClosedError("the WebSocket is closed")
-            if self._finished.is_set():
-                assert self._socket is not None
-                end = self._socket.end
-                if isinstance(end, Close) and end.code in _GOOD_CLOSES:
-                    raise anyio.EndOfStream
-                raise self._end_error()
+        while True:
+            self._check_messages()
+            if self._messages:
+                return self._take()
             self._arrival = self._arrival or Signal()
-            await self._arrival.wait()
-        if self._left or self._closed:
-            raise ClosedError("the WebSocket is closed")
-        message = self._messages.popleft()
-        self._bytes -= len(message)
-        if self._departure is not None:
-            self._departure.set()
-            self._departure = None
-        return message
+            self._waiting += 1
+            try:
+                await self._arrival.wait()
+            finally:
+                self._waiting -= 1
+
+    def receive_nowait(self) -> str | bytes:
+        """As `receive`, without waiting.
+
+        Raises:
+            anyio.WouldBlock: when nothing is there.
+        """
+        self._check_messages()
+        if not self._messages:
+            raise anyio.WouldBlock
+        return self._take()
+
+    def statistics(self) -> MemoryObjectStreamStatistics:
+        """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.
+
+        The sender is the peer. It waits while the buffer is full.
+        """
+        from anyio.streams.memory import MemoryObjectStreamStatistics
+
+        is_open = self._socket is not None and self._socket.state is State.OPEN
+        return MemoryObjectStreamStatistics(
+            current_buffer_used=len(self._messages),
+            max_buffer_size=_MAX_BUFFERED_MESSAGES,
+            open_send_streams=int(is_open),
+            open_receive_streams=int(not self._left and not self._closed),
+            tasks_waiting_send=int(is_open and self.is_full()),
+            tasks_waiting_receive=self._waiting,
+        )
 
     async def send_eof(self) -> None:
         """Not possible on a WebSocket: use `aclose`."""
@@ -326,6 +340,26 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             self._outbox.close()
             await self._opened.aclose()
 
+    def _check_messages(self) -> None:
+        """Raise when there is nothing to take any more."""
+        self._check_entered()
+        if self._closed:
+            raise ClosedError("the WebSocket is closed")
+        if self._finished.is_set() and not self._messages:
+            assert self._socket is not None
+            end = self._socket.end
+            if isinstance(end, Close) and end.code in _GOOD_CLOSES:
+                raise anyio.EndOfStream
+            raise self._end_error()
+
+    def _take(self) -> str | bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+        return message
+
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer
         if observer is None:
@@ -362,4 +396,4 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         end = self._socket.end
         if not isinstance(end, Close):
             return end
-        return close_as_error(end) if end.code == _GATEWAY_CLOSE else close_as_loss(end)
+        return close_as_error(end) if end.code == ERROR_CLOSE else close_as_loss(end)

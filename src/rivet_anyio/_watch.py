@@ -17,7 +17,7 @@ from ._checks import check_size
 from ._connection.connection import Connection
 from ._connection.events import EventStream, Gap, check_event_names
 from ._connection.handshakes import HandshakeLimit
-from ._connection.status import Status
+from ._connection.status import Status, StatusChange
 from ._errors import ClosedError, ConnectionLostError, outside_block
 from ._handle import ActorHandle
 from ._io.stream import Backend, check_loop, current_backend
@@ -202,21 +202,31 @@ class Source:
         buffer.notify_of_arrival(self)
         return True
 
-    def end(self) -> None:
-        """Drop all items, and leave the connection in the background."""
+    def end(self, *, waits: bool) -> None:
+        """Drop all items, and leave the connection in the background.
+
+        Args:
+            waits: Whether its closing handshake may take `close_timeout`, rather than the time
+                after a cancellation.
+        """
         self._buffer.notify_of_arrival(None)
         self._buffer.end(None)
         self._buffer.clear()
         self._leave.set()
         has_opened = self._connection._link.state.settled_first.is_set()
-        if self._scope is not None and not has_opened:
+        if self._scope is not None and not (waits and has_opened):
             self._scope.cancel()
+
+    @property
+    def change(self) -> StatusChange:
+        """The last status change of its connection."""
+        return self._connection._link.state.change
 
     def statistics(self) -> SourceStatistics:
         """What it is doing."""
         buffer = self._buffer
         return SourceStatistics(
-            self._connection.status, len(buffer.items), buffer.dropped, buffer.gap_count
+            self.change.status, len(buffer.items), buffer.dropped, buffer.gap_count
         )
 
     async def run(self) -> None:
@@ -230,7 +240,6 @@ class Source:
         except Exception as error:
             self._buffer.end(error)
         finally:
-            self._buffer.sinks.clear()  # a cycle, which only the garbage collector would free
             self._sources.task_ended()
 
 
@@ -261,16 +270,16 @@ class Sources:
         self.by_key[source.key] = source
         self._tasks += 1
 
-    def remove(self, key: Hashable) -> None:
-        """End a source and forget its items; raises KeyError."""
+    def remove(self, key: Hashable, *, waits: bool = False) -> None:
+        """End a source, as `Source.end`, and forget its items; raises KeyError."""
         source = self.by_key.pop(key)
         self._ready.pop(source, None)
-        source.end()
+        source.end(waits=waits)
 
     def clear(self) -> None:
         """Remove all, once and for all."""
         for key in list(self.by_key):
-            self.remove(key)
+            self.remove(key, waits=True)
         self._notify()
         self.task_ended()
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rivet_anyio.cli._options import Format
+from rivet_anyio.cli._output import Output
+from rivet_anyio.cli._serve import _print
+from rivet_anyio.testing._records import ActorRef, Requested, SocketOpened
 from tests.servers._ports import reserve_port
 
 from .running import PATIENCE, Cli, Running
@@ -80,6 +84,18 @@ def test_server_ends_with_its_parent(file: Path) -> None:
         assert run.end().code == -signal.SIGKILL
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+async def test_secrets_in_queries_are_not_printed(
+    format: Format, capfd: pytest.CaptureFixture[str]
+) -> None:
+    actor, path = ActorRef("web", ("a",), "id"), "/chat?token=s3cr3t&page=2&params=s3cr3t"
+    for record in (Requested(0.0, actor, "GET", path, b""), SocketOpened(0.0, actor, "c", path)):
+        await _print(Output(format), record)
+        shown = capfd.readouterr().out
+        assert type(record).__name__ in shown and "/chat?token=***&page=2&params=***" in shown
+        assert "s3cr3t" not in shown
 
 
 def test_module_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

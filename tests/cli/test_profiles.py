@@ -135,6 +135,20 @@ def test_a_file_that_cannot_be_used(
     assert says in message and str(config) in message and SECRET not in message
 
 
+@pytest.mark.parametrize(
+    "other", ["[profiles.other]\ntokn = 1", "[profiles.other]\ntoken = 5", "[profiles]\nother = 5"]
+)
+def test_a_mistake_in_another_profile_refuses_nothing(
+    config: Path, environ: dict[str, str], other: str
+) -> None:
+    config.write_text(f'{other}\n[profiles.staging]\nnamespace = "blue"')
+    assert choose_profile("staging", None, environ).namespace == "blue"
+    assert choose_profile(None, None, environ) == choose_profile(None, None, {})
+    assert profile_names(environ) == ["other", "staging"]
+    with pytest.raises(click.UsageError):
+        choose_profile("other", None, environ)
+
+
 def test_bytes_that_are_no_text(config: Path, environ: dict[str, str]) -> None:
     config.write_bytes(b"\xff")
     with pytest.raises(click.UsageError, match="not UTF-8"):

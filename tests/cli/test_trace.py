@@ -39,6 +39,7 @@ def test_handshakes_are_shown(cli: Cli, key: str) -> None:
             "http://h/gateway/n/x?rvt-key=k&rvt-token=s3cr3t",
             "http://h/gateway/n/x?rvt-key=k&rvt-token=***",
         ),
+        ("/x?rvt-conn-params=%7B%22t%22%3A1%7D&b=2", "/x?rvt-conn-params=***&b=2"),
         ("http://h/x?access_token=s3cr3t&b=2", "http://h/x?access_token=***&b=2"),
         ("http://h/actors?key=a%2Fb", "http://h/actors?key=a%2Fb"),
     ],

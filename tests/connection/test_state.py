@@ -236,6 +236,9 @@ class Stream:
     sent: dict[int, float] = field(default_factory=dict)
     items: list[Any] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.names = set(self.buffer.sinks)
+
     def drain(self) -> None:
         while self.buffer.items:
             item = self.buffer.pop()
@@ -244,8 +247,8 @@ class Stream:
                 continue
             assert isinstance(item, tuple)
             value = item[0]
-            if len(self.buffer.sinks) > 1:
-                assert isinstance(value, NamedEvent) and value.name in self.buffer.sinks
+            if self.buffer.is_named:
+                assert isinstance(value, NamedEvent) and value.name in self.names
                 value = value.value
             self.items.append(value)
 
@@ -338,10 +341,11 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def wait_for_confirmation(self, index: int) -> None:
         """Somebody waits for the subscriptions of a stream; whoever does it again asks no more."""
-        buffer = self.streams[index % len(self.streams)].buffer
+        stream = self.streams[index % len(self.streams)]
+        buffer = stream.buffer
         if buffer.ended:
             return
-        assert self.state.has_subscriptions(buffer) == self.is_confirmed(buffer)
+        assert self.state.has_subscriptions(buffer) == self.is_confirmed(stream)
         before = self.state.issued
         self.state.has_subscriptions(buffer)
         assert self.state.issued == before
@@ -462,7 +466,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             assert not is_settled(call) and call in self.state.outbox.items
         assert self.state.phase is Phase.DISCONNECTED
         if opened:
-            assert not any(self.is_confirmed(stream.buffer) for stream in self.streams)
+            assert not any(self.is_confirmed(stream) for stream in self.streams)
 
     @precondition(lambda self: self.state.phase is not Phase.CLOSED and self.state.issued > 3)
     @rule()
@@ -662,7 +666,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.away_since = None
             for stream in self.streams:
                 is_new = not stream.is_promised or stream.buffer.ended
-                assert is_new or self.is_confirmed(stream.buffer)
+                assert is_new or self.is_confirmed(stream)
 
     @property
     def probes(self) -> int:
@@ -685,7 +689,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.events += 1
         reaches = self.is_live and name in self.server.subscribed
         for stream in self.streams:
-            is_wanted = name in stream.buffer.sinks and not stream.buffer.ended
+            is_wanted = name in stream.names and not stream.buffer.ended
             # Nothing is promised once the block is left.
             if is_wanted and stream.is_promised and self.state.is_open:
                 stream.sent[self.events] = self.now
@@ -706,9 +710,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         """Whether, in addition, the actor runs at the other end."""
         return self.is_read and self.server.is_running
 
-    def is_confirmed(self, buffer: EventBuffer) -> bool:
+    def is_confirmed(self, stream: Stream) -> bool:
         places, confirmed = self.state._places, self.state._confirmed
-        return all(0 < places.get(name, 0) <= confirmed for name in buffer.sinks)
+        return all(0 < places.get(name, 0) <= confirmed for name in stream.names)
 
     @precondition(lambda self: self.streams)
     @rule(index=INDEX)
@@ -762,9 +766,9 @@ class ConnectionMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_confirmed_is_subscribed(self) -> None:
         for stream in self.streams:
-            if self.is_confirmed(stream.buffer) and not stream.buffer.ended:
+            if self.is_confirmed(stream) and not stream.buffer.ended:
                 if self.is_read and not self.has_unseen_start:
-                    assert set(stream.buffer.sinks) <= self.server.subscribed
+                    assert stream.names <= self.server.subscribed
                 stream.is_promised = True
 
     @invariant()
@@ -772,7 +776,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         for stream in self.streams:
             if stream.buffer.ended and self.state.phase is not Phase.CLOSED:
                 assert stream.buffer.end_error is ERRORS["forbidden"]
-                assert not self.ever_refused.isdisjoint(stream.buffer.sinks)
+                assert not self.ever_refused.isdisjoint(stream.names)
 
     @invariant()
     def calls_wait_while_gaps_last(self) -> None:

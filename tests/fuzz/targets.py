@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import httpx
 import msgspec
@@ -22,8 +22,8 @@ from rivet_anyio._http.exchange import State
 from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
-from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
-from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.dialect import Dialect, ServerVersion
+from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
 from rivet_anyio.protocol.messages import (
     ActionResponse,
@@ -311,7 +311,7 @@ def http_errors(data: bytes) -> None:
         _judge(partial(error_of, answer, None))
 
 
-_ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
+_ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 
 def _judge(read: Callable[[], ActorError]) -> None:

@@ -84,7 +84,9 @@ async def test_any_answer_confirms(waits_first: bool) -> None:
 
     async with (
         serving(talk) as url,
-        Client(url, metadata_lookup=False, encoding="json", retry=RETRY) as client,
+        Client(
+            url, metadata_lookup=False, encoding="json", retry=RETRY, close_timeout=0.1
+        ) as client,
         client.thing.get_for_id("a1").connect() as conn,
         anyio.create_task_group() as tasks,
     ):
@@ -98,3 +100,39 @@ async def test_any_answer_confirms(waits_first: bool) -> None:
             await stream.subscribed()
             assert await stream.receive() == 1
     assert len(names) == (4 if waits_first else 3)
+
+
+async def test_a_first_confirmation_takes_as_long_as_actions_run() -> None:
+    """As on RivetKit 2.1 and 2.2, which confirm behind them: no timeout may end the connection."""
+    go_on = anyio.Event()
+
+    async def talk(peer: Peer) -> None:
+        await peer.open()
+        id, name = await peer.action()
+        await bodies(peer, 1)  # the subscription
+        await go_on.wait()
+        await peer.send(response(id, name))
+        await peer.serve_actions()
+
+    async with (
+        serving(talk) as url,
+        Client(
+            url, metadata_lookup=False, encoding="json", retry=RETRY, connect_timeout=0.1
+        ) as client,
+        client.thing.get_for_id("a1").connect() as conn,
+        anyio.create_task_group() as tasks,
+    ):
+        with anyio.fail_after(SECONDS):
+            tasks.start_soon(conn.action, "slow")
+            await anyio.wait_all_tasks_blocked()
+            stream = conn.events("e", gaps="raise")
+            with pytest.raises(TimeoutError), anyio.fail_after(0.3):
+                await stream.subscribed()
+            assert conn.status is Status.CONNECTED
+            go_on.set()
+            await stream.subscribed()
+            with pytest.raises(TimeoutError), anyio.fail_after(0):
+                async with conn.events("other"):
+                    pytest.fail("the body ran")
+            await stream.aclose()
+            assert conn.status is Status.CONNECTED

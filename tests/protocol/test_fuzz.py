@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rivet_anyio import Client, ConfigError, ProtocolError
 from rivet_anyio._websocket.framing import Close, Ping, Pong
 from rivet_anyio.protocol.addressing import parse_endpoint_url
-from rivet_anyio.protocol.dialect import Dialect, Encoding, ServerVersion
-from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.dialect import Dialect, ServerVersion
+from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
 from rivet_anyio.protocol.keys import unescape_key
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
 from rivet_anyio.protocol.messages import (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from rivet_anyio import ActorSpecifier, ProtocolError
-from rivet_anyio.protocol.dialect import Dialect, Encoding
-from rivet_anyio.protocol.encodings import codec_for, error_from_json
+from rivet_anyio.protocol.dialect import Dialect
+from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
 from rivet_anyio.protocol.messages import (
     ActionResponse,
     ErrorBody,
@@ -22,7 +22,7 @@ from rivet_anyio.protocol.session import Session
 
 from .vectors import SERVERS, Server
 
-ENCODINGS: list[Encoding] = ["bare", "cbor", "json"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 
 @pytest.fixture(params=SERVERS, ids=lambda s: f"{s.version}-{s.encoding}")

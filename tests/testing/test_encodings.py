@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from rivet_anyio import ActorError, ActorSpecifier, ConfigError, ProtocolError
-from rivet_anyio.protocol.dialect import Dialect, Encoding
-from rivet_anyio.protocol.encodings import Codec, codec_for
+from rivet_anyio.protocol.dialect import Dialect
+from rivet_anyio.protocol.encodings import Codec, Encoding, codec_for
 from rivet_anyio.protocol.messages import ActionResponse, Event, Init, ServerError
 from rivet_anyio.testing._encodings import (
     ActionRequest,
@@ -22,7 +22,7 @@ from rivet_anyio.testing._encodings import (
 from rivet_anyio.testing._release import Release, release_of
 
 VALUE: Any = [None, True, 5, 2**40, 2**60, 1.5, "ü ☃", b"\x00\xff", {"a": [[]]}, ["$x", 1]]
-ENCODINGS: list[Encoding] = ["bare", "cbor", "json"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 
 @pytest.fixture(params=["2.0", "2.2", "2.3"])

@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio.protocol.dialect import Encoding
+from rivet_anyio.protocol.encodings import Encoding
 from rivet_anyio.testing import ActorServer
 from tests.servers import CHECKED, Server, install, start_server
 from tests.servers._node import node
@@ -24,7 +24,7 @@ from tests.servers._node import node
 from .actors import ACTORS, LONG
 from .script import Transcript, play
 
-ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 PATIENCE = 90
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -178,13 +179,30 @@ async def test_the_attempt_under_way_at_the_end_is_cancelled(way: str) -> None:
         assert isinstance(caught.value.__cause__, ConnectionLostError)
 
 
-async def test_a_single_attempt_is_cancelled_too(way: str) -> None:
+@pytest.mark.parametrize("seconds", [1e-9, 0.001, 1])
+async def test_the_first_attempt_is_cancelled_too(way: str, seconds: float) -> None:
     async with calling(way) as (server, act):
         began = anyio.current_time()
         with pytest.raises(ConnectionLostError, match="it may have run"):
-            await act("slow", 60_000, 1, retry_for=0.001)
-        assert anyio.current_time() == pytest.approx(began + 0.001)
-        assert runs(server, "slow") == 1, "the first attempt is always made"
+            await act("slow", 60_000, 1, retry_for=seconds)
+        assert anyio.current_time() == pytest.approx(began + seconds)
+        assert runs(server, "slow") <= 1
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e300])
+async def test_a_time_without_an_end(way: str, seconds: float) -> None:
+    async with calling(way) as (server, act):
+        server.faults.lose_reply("echo", times=3)
+        assert await act("echo", 7, retry_for=seconds) == 7
+        assert runs(server) == 4
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
+async def test_what_is_no_time(way: str, seconds: float) -> None:
+    async with calling(way) as (server, act):
+        with pytest.raises(ValueError, match="retry_for is a finite number of seconds"):
+            await act("echo", 7, retry_for=seconds)
+        assert runs(server) == 0
 
 
 async def test_the_last_error_says_what_the_attempts_met(way: str) -> None:

@@ -399,9 +399,15 @@ async def test_raw_http_and_websocket() -> None:
         )
         async with raw.websocket("chat?x=1") as socket:
             assert await socket.receive() == "/chat?x=1 {'p': 1}"
+            with pytest.raises(anyio.WouldBlock):
+                socket.receive_nowait()
+            assert socket.statistics().open_send_streams == 1
             await socket.send(b"bytes")
             with pytest.raises(ConnectionLostError) as caught:
                 await socket.receive()
+            with pytest.raises(ConnectionLostError):
+                socket.receive_nowait()
+            assert socket.statistics().open_send_streams == 0
             assert (caught.value.code, caught.value.reason) == (4000, "enough")
         none = client.none.get_or_create()
         assert (await none.fetch("x")).status_code == 404

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, ConfigError, ConnectError, ConnectionLostError, Retry, action
+from rivet_anyio.protocol.verdicts import PROBE
 from rivet_anyio.testing import (
     ActionCalled,
     Actor,
@@ -608,3 +609,14 @@ async def test_the_timeline() -> None:
             "refuses the next 1 connections",
         ]
         server.network.clear()
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
+async def test_a_probe_is_no_failure_in_the_timeline(version: str) -> None:
+    async with ActorServer(ACTORS, version=version) as server, server.client() as client:
+        async with client.counter.get_or_create().connect() as conn, conn.events("x"):
+            pass
+        (line,) = [line for line in server.timeline().splitlines() if "probe" in line]
+        code = "actor.action_not_found" if version == "2.3" else "action.not_found"
+        assert line.endswith(f" counter[] answers a probe: {code}")
+        assert PROBE not in server.timeline() and "failed" not in server.timeline()

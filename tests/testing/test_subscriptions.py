@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.streams.buffered
 import anyio.streams.stapled
 import pytest
 
-from rivet_anyio import ActorError, Gap, NamedEvent, Retry, Status
+from rivet_anyio import (
+    ActorError,
+    Connection,
+    EventOverflowError,
+    Gap,
+    NamedEvent,
+    Retry,
+    Status,
+)
 from rivet_anyio.testing import ActorServer, Subscribed, run_virtual
 from tests.servers import CHECKED
 
@@ -210,3 +222,38 @@ async def test_generic_code_takes_the_streams() -> None:
                 changes.receive_nowait()
             await changes.aclose()
             assert changes.statistics().open_receive_streams == 0
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped at the end", "before the block", "overflow"])
+@pytest.mark.parametrize("names", ["e", ("e", "f")])
+async def test_a_connection_that_had_streams_is_freed_without_a_collection(
+    how: str, names: Any
+) -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        gate = client.gate.get_or_create()
+
+        async def use(connection: Connection) -> None:
+            stream = connection.events(names, buffer_size=1) if how == "before the block" else None
+            async with connection as conn:
+                stream = stream or conn.events(names, buffer_size=1)
+                await stream.subscribed()
+                if how == "closed":
+                    await stream.aclose()
+                elif how == "overflow":
+                    await conn.emit("e", 1)
+                    await conn.emit("e", 2)
+                    assert await stream.receive() == (1 if names == "e" else NamedEvent("e", 1))
+                    with pytest.raises(EventOverflowError):
+                        await stream.receive()
+
+        gc.collect()
+        gc.disable()
+        try:
+            connection = gate.connect()
+            link = weakref.ref(connection._link)
+            await use(connection)
+            del connection
+            await anyio.lowlevel.checkpoint()
+            assert link() is None
+        finally:
+            gc.enable()

@@ -455,7 +455,7 @@ async def test_leaving_while_nothing_moves_has_one_deadline(cancelled: bool) -> 
                 left_at = anyio.current_time()
                 if cancelled:
                     scope.cancel()
-        assert anyio.current_time() == pytest.approx(left_at + (0 if cancelled else 3))
+        assert anyio.current_time() == pytest.approx(left_at + (1 if cancelled else 3))
         stalled.__exit__(None, None, None)
 
 

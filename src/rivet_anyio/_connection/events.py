@@ -148,7 +148,7 @@ class EventBuffer:
     Attributes:
         name: The event's name; of several, all of them.
         is_named: Whether events come as `NamedEvent`.
-        sinks: Where events go, by their names.
+        sinks: Where events go, by their names; none after the end.
         since: When it was made.
         items: What waits to be taken, in order.
         gap_count: How many gaps there were.
@@ -220,6 +220,7 @@ class EventBuffer:
                     return
             elif self._overflow == "raise":
                 self._count_drop()
+                self._unsubscribe(self)
                 self.end(
                     EventOverflowError(
                         f"{self.name!r}: the buffer is full with {self.event_count} events "
@@ -228,7 +229,6 @@ class EventBuffer:
                     )
                 )
                 logger.warning("events %r: buffer overflow, the stream ends", self.name)
-                self._unsubscribe(self)
                 return
             elif self._overflow == "drop_newest":
                 self._count_drop()
@@ -271,6 +271,7 @@ class EventBuffer:
         """Nothing comes any more; what is buffered is still delivered, then `error` is raised."""
         if not self.ended:
             self._forget_newest()
+            self.sinks.clear()  # a cycle, which only the garbage collector would free
             self.ended = True
             self.end_error = error
             self._wake()
@@ -577,7 +578,8 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
         What anybody causes after that is delivered, counted as dropped, or lies in a gap. It waits
         through reconnects. Where nobody calls an action on this connection, one more message asks
         the server. RivetKit 2.1 and 2.2 handle the messages of a connection one after the other:
-        there it waits behind actions that run.
+        there it waits behind actions that run, however long they take. So there is no timeout but
+        yours: use `anyio.fail_after`.
 
         Raises:
             ActorError: when the actor refuses the subscription, and when the connection failed for

@@ -29,7 +29,6 @@ from .._retry import Retry
 from .._types import GetParams
 from .._websocket.connection import WebSocketConnection
 from .._websocket.framing import TOO_BIG, Close
-from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo
@@ -242,12 +241,12 @@ class Link:
             self.state.observer = self.core.observer.connection(self.subject)
         await self._tasks.enter()
         try:
-            self._tasks.start(self._supervise)
+            self._tasks.start_shielded(self._supervise)
             await self.state.settled_first.wait()
             if self.state.failure is not None:
                 raise self.state.failure
-        except BaseException:
-            await self._leave(0.0)
+        except BaseException as exc:
+            await self._leave(close_seconds(self._close_timeout, type(exc)))
             raise
 
     async def leave(self, exc_type: type[BaseException] | None) -> None:
@@ -410,17 +409,10 @@ class Link:
         deadline: float,
         observer: AttemptObserver | None,
     ) -> Ended:
-        options = self.core.options
         session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
         receiver = Receiver(self.state, session, observer)
-        socket = self.socket = WebSocketConnection(
-            opened.stream,
-            RFC6455Framer(options.max_message_size),
-            self.state.outbox,
-            receiver,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
-            opening_deadline=deadline,
+        socket = self.socket = opened.websocket(
+            self.state.outbox, receiver, self.core.options, opening_deadline=deadline
         )
         receiver.socket = socket
         version = opened.server.version

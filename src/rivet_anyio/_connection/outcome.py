@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from .._gateway.errors import close_as_error, is_not_trusted, refuses_for_good
+from .._gateway.errors import ERROR_CLOSE, close_as_error, is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
 from ..protocol.verdicts import Opening, code_error, is_refusal
@@ -56,7 +56,7 @@ def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
     if not isinstance(end, Close):
         return end
     error = close_as_error(end)
-    if not opened and end.code == 1011 and isinstance(error, TransportError):
+    if not opened and end.code == ERROR_CLOSE and isinstance(error, TransportError):
         return code_error(end.reason) or error
     return error
 

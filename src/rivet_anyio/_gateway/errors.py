@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +27,7 @@ from ..protocol.verdicts import close_error
 from .server import Server
 
 __all__ = [
+    "ERROR_CLOSE",
     "call_error",
     "close_as_error",
     "close_as_loss",
@@ -36,6 +38,8 @@ __all__ = [
     "signer",
 ]
 
+ERROR_CLOSE: Final = 1011
+"""With it, RivetKit and its gateway name an error in the reason; other codes are the actor's."""
 
 _PROXY_FAILED = (502, 503, 504)
 _RETRIED_STATUS = (408, 425, 429)

@@ -11,15 +11,19 @@ from typing import Any
 from anyio import CancelScope
 
 from .._checks import awaitable_from
+from .._config import Options
 from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
 from .._io.tasks import foreign_cancellation
 from .._observe import AttemptObserver, merged
 from .._types import GetParams
+from .._websocket.connection import Sink, WebSocketConnection
 from .._websocket.handshake import check_accepted, handshake_headers, new_key, refusal_text
+from .._websocket.outbox import Outbox
+from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
-from ..protocol.dialect import Encoding
+from ..protocol.encodings import Encoding
 from .context import Core, TokenFailed
 from .errors import error_of
 from .resolve import Target
@@ -60,6 +64,34 @@ class OpenSocket:
         self.actor_id = actor_id
         self._ended = ended
         self.subprotocol = subprotocol
+
+    def websocket(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        options: Options,
+        *,
+        max_message_size: int | None = None,
+        opening_deadline: float = math.inf,
+    ) -> WebSocketConnection:
+        """What moves messages on it, within the limits of a client's options.
+
+        Args:
+            outbox: As for `WebSocketConnection`.
+            sink: As for `WebSocketConnection`.
+            options: The client's.
+            max_message_size: The longest message accepted, in bytes; None takes the client's.
+            opening_deadline: As for `WebSocketConnection`.
+        """
+        return WebSocketConnection(
+            self.stream,
+            RFC6455Framer(max_message_size or options.max_message_size),
+            outbox,
+            sink,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+            opening_deadline=opening_deadline,
+        )
 
     async def aclose(self) -> None:
         """Drop the connection at once. Cancellation: does not stop it."""

@@ -24,14 +24,18 @@ __all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "without_inte
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LEAVE_CANCELLED_SECONDS = 1.0
-"""How long a closing handshake may take when the scope is left by cancellation."""
+"""How long a closing handshake may take after the block was cancelled."""
 
 
 def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) -> float:
-    """Seconds that a closing handshake may take, given how the block ends."""
-    if exc_type is None or issubclass(exc_type, Exception):
-        return close_timeout
-    return min(close_timeout, _LEAVE_CANCELLED_SECONDS)
+    """Seconds that a closing handshake may take, given how the block ends.
+
+    The block may also be cancelled during the handshake, or have been without having noticed.
+    """
+    until_cancelled = anyio.current_effective_deadline() - anyio.current_time()
+    if exc_type is not None and not issubclass(exc_type, Exception):
+        until_cancelled = 0.0
+    return min(close_timeout, max(until_cancelled, 0.0) + _LEAVE_CANCELLED_SECONDS)
 
 
 @contextmanager
@@ -63,6 +67,7 @@ class SilentTasks:
 
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
+        self._shield: CancelScope | None = None
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""
@@ -74,6 +79,13 @@ class SilentTasks:
         assert self._group is not None
         self._group.start_soon(without_interrupts(task))
 
+    def start_shielded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """As `start`, but only `leave` cancels it: one task, which closes what the block opened."""
+        assert self._group is not None and self._shield is None
+        self._shield = CancelScope(shield=True)
+        name = getattr(task, "__qualname__", None)
+        self._group.start_soon(_run_in, self._shield, without_interrupts(task), name=name)
+
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
         group, self._group = self._group, None
@@ -83,9 +95,16 @@ class SilentTasks:
                 with CancelScope(shield=True, deadline=anyio.current_time() + seconds):
                     await finished.wait()
         finally:
+            if self._shield is not None:
+                self._shield.cancel()
             group.cancel_scope.shield = True
             group.cancel_scope.cancel()
             await _exit(group)
+
+
+async def _run_in(scope: CancelScope, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with scope:
+        await task()
 
 
 async def _exit(group: TaskGroup) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import anyio
 
 from .._actions import ActionCaller
 from .._errors import ActorError, RivetError
-from ..protocol.dialect import Encoding
+from ..protocol.encodings import Encoding
 from ._advice import find_alike
 from ._findings import Findings
 from ._options import Common, Target
 
 __all__ = ["NO_ACTION", "UNKNOWN", "check_actor"]
 
-_ENCODINGS: tuple[Encoding, ...] = ("bare", "cbor", "json")
 UNKNOWN = (("actor", "action_not_found"), ("action", "not_found"))
 """What servers answer to `NO_ACTION`."""
 NO_ACTION = "rivet-anyio asks for an action that does not exist"
@@ -47,7 +48,7 @@ async def check_actor(
         )
     else:
         await findings.ok("actor", f"{target.place} is {actor_id}")
-    for encoding in _ENCODINGS:
+    for encoding in get_args(Encoding):
         await _check_encoding(findings, common, target, encoding, seconds)
 
 

@@ -23,7 +23,7 @@ from ._arguments import (
 if TYPE_CHECKING:
     from .._client import Client
     from .._handle import ActorHandle
-    from ..protocol.dialect import Encoding
+    from ..protocol.encodings import Encoding
 
 __all__ = [
     "Common",
@@ -40,7 +40,7 @@ __all__ = [
 
 Format = Literal["auto", "json", "text"]
 
-_ENCODINGS = ("bare", "cbor", "json")
+_ENCODINGS = ("bare", "cbor", "json")  # those of `Encoding`, whose module `--help` does not import
 _COMMON = (
     *("endpoint", "profile", "token", "namespace", "encoding", "connect_timeout"),
     *("wait_for_server", "no_metadata", "output", "verbose", "backend"),

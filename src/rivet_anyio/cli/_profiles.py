@@ -61,7 +61,7 @@ def choose_profile(
         environ: The environment.
 
     Raises:
-        click.UsageError: there is none of this name, or the file cannot be used.
+        click.UsageError: there is none of this name, or it or the file cannot be used.
     """
     path = config_path(environ)
     found, default = _read(path)
@@ -73,9 +73,10 @@ def choose_profile(
         if path is None or not path.exists():
             there = "there is no such file"
         raise click.UsageError(f"there is no profile {chosen!r} in {path}: {there}")
-    settings = found[chosen]
+    assert path is not None
+    settings = _checked(path, chosen, found[chosen])
     warnings = []
-    if _holds_secret(settings) and path is not None and _others_can_read(path):
+    if _holds_secret(settings) and _others_can_read(path):
         warnings.append(f"other users can read the token in {path}: chmod 600 {path}")
     variable = next((v for v in _ENDPOINT_VARIABLES if environ.get(v)), None)
     other = endpoint or (environ[variable] if variable else None)
@@ -100,8 +101,8 @@ def profile_names(environ: Mapping[str, str] = os.environ) -> list[str]:
     return list(_read(config_path(environ))[0])
 
 
-def _read(path: Path | None) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """All profiles, and the name of the default one.
+def _read(path: Path | None) -> tuple[dict[str, Any], str | None]:
+    """All profiles as they stand in the file, and the name of the default one.
 
     Raises:
         click.UsageError: the file cannot be used. No message repeats what stands in it.
@@ -125,15 +126,19 @@ def _read(path: Path | None) -> tuple[dict[str, dict[str, Any]], str | None]:
         raise click.UsageError(f"{path}: default is the name of a profile")
     if not isinstance(profiles, dict):
         raise click.UsageError(f"{path}: profiles are written as sections [profiles.NAME]")
-    for name, settings in profiles.items():
-        where = f"in profile {name!r}"
-        if not isinstance(settings, dict):
-            raise click.UsageError(f"{path}: profiles are written as sections [profiles.NAME]")
-        _check_names(path, where, settings, _SETTINGS)
-        for setting, value in settings.items():
-            if not isinstance(value, str):
-                raise click.UsageError(f"{path}: {setting} {where} is not a string")
     return profiles, default
+
+
+def _checked(path: Path, name: str, settings: Any) -> dict[str, str]:
+    """The settings of a profile; raises click.UsageError where they cannot be used."""
+    where = f"in profile {name!r}"
+    if not isinstance(settings, dict):
+        raise click.UsageError(f"{path}: profiles are written as sections [profiles.NAME]")
+    _check_names(path, where, settings, _SETTINGS)
+    for setting, value in settings.items():
+        if not isinstance(value, str):
+            raise click.UsageError(f"{path}: {setting} {where} is not a string")
+    return settings
 
 
 def _check_names(path: Path, where: str, found: Mapping[str, Any], known: tuple[str, ...]) -> None:

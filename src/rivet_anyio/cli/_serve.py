@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from ..testing import Actor, ActorServer
-from ..testing._records import Log, Record
+from ..testing._records import Log, Record, Requested, SocketOpened
 from ._arguments import Place
 from ._input import Stdin
 from ._json import json_text
 from ._output import Output
 from ._port import port_errors
 from ._run import until_first
+from ._trace import masked_url
 
 __all__ = ["ModuleFailed", "serve"]
 
@@ -86,6 +87,8 @@ async def _print(output: Output, record: Record) -> None:
         for field in dataclasses.fields(record)
         if field.name not in _HIDDEN
     }
+    if isinstance(record, (Requested, SocketOpened)):
+        fields["path"] = masked_url(record.path)
     if output.is_json:
         await output.json({"type": kind, "actor": place, **fields})
         return

@@ -16,7 +16,7 @@ __all__ = ["TracedClient", "masked_header", "masked_url"]
 _SECRET = re.compile(r"token|secret|password|passwd|auth|cookie|api-?key|params", re.IGNORECASE)
 _IN_PATH = re.compile(r"(/gateway/[^/?@]+)@[^/?]*")
 _IN_QUERY = re.compile(
-    r"([?&][^=&]*(?:token|secret|password|api-?key|auth)[^=&]*=)[^&]*", re.IGNORECASE
+    r"([?&][^=&]*(?:token|secret|password|api-?key|auth|params)[^=&]*=)[^&]*", re.IGNORECASE
 )
 _IN_SUBPROTOCOL = re.compile(r"\b(rivet_token|rivet_conn_params)\.[^\s,]*")
 
@@ -86,7 +86,7 @@ class _Traced:
 
 
 def masked_url(url: str) -> str:
-    """A URL without tokens."""
+    """A URL without tokens and params."""
     return _IN_QUERY.sub(r"\1***", _IN_PATH.sub(r"\1@***", url))
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import enum
 import re
 from functools import lru_cache
-from typing import Literal
 
 import msgspec
 
-__all__ = ["Dialect", "Encoding", "ServerVersion"]
-
-Encoding = Literal["bare", "cbor", "json"]
-"""How values and messages are written: ``bare`` carries every value, see `values`."""
+__all__ = ["Dialect", "ServerVersion"]
 
 
 class Dialect(enum.Enum):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Container
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from .._errors import ActorSpecifier, ProtocolError
 from . import bare
-from .dialect import Dialect, Encoding
+from .dialect import Dialect
 from .messages import (
     ActionResponse,
     Delivery,
@@ -45,7 +45,10 @@ from .values import (
     shown,
 )
 
-__all__ = ["Codec", "codec_for", "error_from_json"]
+__all__ = ["Codec", "Encoding", "codec_for", "error_from_json"]
+
+Encoding = Literal["bare", "cbor", "json"]
+"""How values and messages are written: ``bare`` carries every value, see `values`."""
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ import msgspec
 
 from .._errors import ActorError, ProtocolError
 from ..protocol import bare
-from ..protocol.dialect import Dialect, Encoding
+from ..protocol.dialect import Dialect
+from ..protocol.encodings import Encoding
 from ..protocol.values import (
     COMPAT_CBOR,
     COMPAT_JSON,

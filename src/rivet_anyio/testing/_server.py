@@ -31,7 +31,7 @@ from .._errors import ConfigError, outside_block
 from .._observe import Observer
 from .._retry import Retry
 from .._types import GetToken
-from ..protocol.dialect import Encoding
+from ..protocol.encodings import Encoding
 from ..protocol.keys import Key, parse_key
 from ._actors import Actor
 from ._faults import Faults

@@ -327,8 +327,12 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
     """What the client sees of an exception; one that was not meant for it is logged."""
     if not isinstance(error, ActorError):
         logger.error("%s: %s failed", instance.ref, what, exc_info=error)
-    instance.note(f"{what} failed: {shown(error)}")
-    return instance.signed(error)
+    seen = instance.signed(error)
+    if what == PROBE:
+        instance.note(f"answers a probe: {seen.group}.{seen.code}")
+    else:
+        instance.note(f"{what} failed: {shown(error)}")
+    return seen
 
 
 async def _run(step: _FirstStep) -> None:

@@ -52,6 +52,8 @@ from rivet_anyio.testing import (
     explore,
     explore_faults,
     fault_schedules,
+    record,
+    replay,
     run_virtual,
     simulate,
     virtual_backend,
@@ -256,6 +258,11 @@ CLIENT: dict[str, Any] = {
     "retry": RETRY,
     "skip_ready_wait": flag(),
     "observer": kind(OpenTelemetry()),
+}
+
+CASSETTE: Mapping[str, Any] = {
+    "path": Values([None, 0, True, math.nan, "", ".", *WRONG], ["x.json", Path("x.json")]),
+    "secrets": Values([None, 0, "hush", b"hush", {}, [5], ["hush", ""]], [(), ["hush"]]),
 }
 
 TABLE: dict[str, dict[str, Any]] = {
@@ -559,6 +566,15 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "testing.play_faults": {"server": FREE, "schedule": FREE},
     "testing.check_contract": {"actors": FREE, "contracts": FREE},
+    "testing.record": {
+        "endpoint": Values(
+            [None, 0, True, math.nan, "", "localhost", "http://h?x", *WRONG],
+            ["http://localhost:6420", ActorServer({})],
+        ),
+        **CASSETTE,
+    },
+    "testing.replay": CASSETTE,
+    "testing.Cassette.client": {"options": "those of Client"},
 }
 
 TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
@@ -569,7 +585,7 @@ MADE_BY_THE_LIBRARY = {
     "Event", "EventStream", "Feed", "Live", "Queue", "Status", "StatusStream", "TypedActor",
     "TypedEvent", "TypedQueue",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
-    "testing.ActorSchedule", "testing.ActorSocket",
+    "testing.ActorSchedule", "testing.ActorSocket", "testing.Cassette",
     "testing.Direction", "testing.Faults", "testing.Log", "testing.NetworkFault",
     "testing.QueueMessage",
     "testing.VirtualTimeLoop",
@@ -885,6 +901,10 @@ OUTSIDE: dict[str, Callable[..., Any]] = {
         **{"main": nothing_with, "examples": 1, **g}
     ),
     "testing.fault_schedules": lambda **g: fault_schedules(**g),
+    "testing.record": lambda **g: record(
+        **{"endpoint": "http://localhost:6420", "path": "x.json", **g}
+    ),
+    "testing.replay": lambda **g: replay(**{"path": "x.json", **g}),
 }
 """What starts an event loop of its own, or needs none."""
 
@@ -937,7 +957,7 @@ def check_refusal(target: str, error: BaseException, value: Any) -> None:
     assert 10 < len(text) < 300 and "\n" not in text, (value, text)
     assert "hush" not in text
     assert "object has no attribute" not in text and "not supported between" not in text, text
-    if target in ("Client", "testing.ActorServer"):
+    if target in ("Client", "testing.ActorServer", "testing.record", "testing.replay"):
         assert isinstance(error, ConfigError), (value, error)
 
 

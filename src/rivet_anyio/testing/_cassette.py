@@ -8,10 +8,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Unpack
 
-from .._checks import as_config_errors, check_name
+from .._checks import as_config_errors
 from .._client import Client
 from .._errors import outside_block
 from .._http.transport import HttpTransport
+from ..protocol.addressing import parse_endpoint_url
 from ._cassette_file import CassetteError, Names, read_tape, write_tape
 from ._memory import MemoryConnector
 from ._player import Player, Playing
@@ -87,8 +88,7 @@ def record(
     """
     file, names = _checked(path, secrets)
     if not isinstance(endpoint, ActorServer):
-        with as_config_errors():
-            check_name("endpoint", endpoint)
+        parse_endpoint_url(endpoint)
     return _record(endpoint, file, names)
 
 
@@ -167,11 +167,14 @@ async def _replay(path: Path, names: Names) -> AsyncGenerator[Cassette]:
 
 def _checked(path: str | os.PathLike[str], secrets: Sequence[str]) -> tuple[Path, Names]:
     with as_config_errors():
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"path is a path, not {path!r}")
-        if isinstance(secrets, str) or not isinstance(secrets, Sequence):
+        if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
+            raise TypeError(f"path is the path of a file, not {path!r}")
+        if isinstance(secrets, (str, bytes)) or not isinstance(secrets, Sequence):
             raise TypeError(f"secrets is a sequence of strings, not a {type(secrets).__name__}")
-        return Path(path), Names(tuple(check_name("secret", secret) for secret in secrets))
+        for secret in secrets:
+            if not isinstance(secret, str) or not secret:
+                raise TypeError("secrets has something that is not a string, or is empty")
+        return Path(path), Names(tuple(secrets))
 
 
 class _RecordedClient(Client):

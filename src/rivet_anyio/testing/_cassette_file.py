@@ -277,7 +277,7 @@ def write_tape(tape: Tape, names: Names, path: Path) -> None:
 
 
 def _laid_out(tree: Any, indent: str, *, whole: bool = False, taken: int = 0) -> str:
-    """JSON in which each item that fits is on one line of text."""
+    """JSON that is broken up where it does not fit."""
     text = json.dumps(tree, ensure_ascii=False)
     fits = len(indent) + taken + len(text) < _WIDTH and not whole
     if fits or not tree or not isinstance(tree, (list, dict)):

@@ -196,6 +196,7 @@ class Names:
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._names: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
+        self._cursors: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         for secret in secrets:
             self._add(self._secrets, "secret", secret)
@@ -207,6 +208,15 @@ class Names:
     def keep_id(self, id: str) -> None:
         """The client has named something: an id that did not come from the server stays."""
         self._names.setdefault(id, id)
+
+    def cursor(self, cursor: str) -> str:
+        """The name of a cursor of the server's, which may be any short text."""
+        self._add(self._cursors, "cursor", cursor)
+        return self._cursors[cursor]
+
+    def known_cursor(self, cursor: str) -> str:
+        """The name of a cursor that the client repeats."""
+        return self._cursors.get(cursor, cursor)
 
     def add_secrets(self, kind: str, value: Any) -> None:
         """All texts in a value are secrets; short ones, which may mean anything, are not."""
@@ -230,7 +240,10 @@ class Names:
         found = [rf"(?<![\w-]){re.escape(id)}(?![\w-])" for id in _longest_first(self._names)]
         secrets = []
         for secret in _longest_first(self._secrets):
-            for form in (secret, quote(secret, safe="")):
+            in_json = {
+                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)
+            }
+            for form in {secret, quote(secret, safe=""), *in_json}:
                 known[form] = self._secrets[secret]
                 secrets.append(re.escape(form))
         return _replaced(tree, "|".join(secrets + found), known)
@@ -238,7 +251,7 @@ class Names:
     def show(self, tree: Any) -> Any:
         """A JSON tree with the secrets for their names."""
         secrets = {name: secret for secret, name in self._secrets.items()}
-        return _replaced(tree, "|".join(rf"(?<![\w-]){name}(?![\w-])" for name in secrets), secrets)
+        return _replaced(tree, "|".join(rf"{name}(?!\d)" for name in secrets), secrets)
 
 
 def _replaced(tree: Any, pattern: str, known: dict[str, str]) -> Any:
@@ -267,7 +280,9 @@ def _longest_first(texts: dict[str, str]) -> list[str]:
 
 def write_tape(tape: Tape, names: Names, path: Path) -> None:
     """Write a cassette, whole or not at all."""
-    tree = names.hide(json.loads(msgspec.json.encode(tape)))
+    tree = json.loads(msgspec.json.encode(tape))
+    for part in ("exchanges", "connections"):
+        tree[part] = names.hide(tree[part])
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(_laid_out(tree, "", whole=True) + "\n", encoding="utf-8")

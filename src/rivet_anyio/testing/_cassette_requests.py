@@ -120,6 +120,8 @@ def exchange_of(request: HttpRequest, release: Release, names: Names) -> Exchang
 def _management(request: HttpRequest, release: Release, names: Names) -> Exchange:
     query: dict[str, Any] = request.parameters
     query.pop("namespace", None)
+    if "cursor" in query:
+        query["cursor"] = names.known_cursor(query["cursor"])
     rest = request.path.removeprefix("/actors").strip("/").split("/")
     for id in (*query.get("actor_ids", "").split(","), rest[0] if rest[0] != "names" else ""):
         if id:

@@ -253,9 +253,9 @@ def _reduced(tree: Any, names: Names) -> Any:
         tree["actor"] = _reduced_actor(tree["actor"], names)
     if "actors" in tree:
         tree["actors"] = [_reduced_actor(actor, names) for actor in tree["actors"]]
-    cursor = (tree.get("pagination") or {}).get("cursor")
-    if cursor:
-        names.add_id("cursor", cursor)
+    pagination = tree.get("pagination") or {}
+    if pagination.get("cursor"):
+        pagination["cursor"] = names.cursor(pagination["cursor"])
     return tree
 
 

@@ -25,6 +25,7 @@ class Script:
         self._at = 0
         self._said: set[int] = set()  # the places of what the client has said
         self._made: set[int | None] = {None}  # the numbers of its calls
+        self._passed: set[int] = set()  # the places of calls that were due before and not made
         self._late: dict[int, Message] = {}  # answers that came before their calls were made
 
     def begin(self) -> list[Message]:
@@ -43,10 +44,10 @@ class Script:
         number = self._messages[place].call
         assert number is not None
         self._made.add(number)
-        if number in self._late:
-            return number, [self._late.pop(number)]
+        self._passed.discard(place)
+        late = [self._late.pop(number)] if number in self._late else []
         answers = (at for at, message in enumerate(self._messages) if message.to == number)
-        return number, [*self._go_on(to=next(answers, place)), *self._go_on()]
+        return number, [*late, *self._go_on(to=next(answers, place)), *self._go_on()]
 
     def subscribe(self, name: str) -> list[Message] | None:
         """The client subscribes: what comes then; None: it never did."""
@@ -64,11 +65,14 @@ class Script:
         return None
 
     def _go_on(self, *, to: int = -1) -> Iterator[Message]:
-        """What the server says next, up to a place, and until the client has to say something."""
+        """What the server says next: up to a place, or until the client has to say something."""
         while self._at < len(self._messages):
             message = self._messages[self._at]
-            if self._at > to and (to >= 0 or not self._is_due(message)):
+            is_unsaid = message.is_from_client and self._at not in self._said
+            if self._at > to and (to >= 0 or is_unsaid or self._passed):
                 return
+            if is_unsaid and message.call is not None:
+                self._passed.add(self._at)
             self._at += 1
             if message.is_from_client:
                 continue
@@ -77,6 +81,3 @@ class Script:
             else:
                 assert message.to is not None
                 self._late[message.to] = message
-
-    def _is_due(self, message: Message) -> bool:
-        return not message.is_from_client or self._at in self._said

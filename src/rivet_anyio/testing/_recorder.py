@@ -291,7 +291,7 @@ class _ObservedAnswer:
     def _note(self) -> None:
         headers = {
             name: "ray" if name == HEADER_RAY else value
-            for name, value in self.headers.items()
+            for name, value in sorted(self.headers.items())
             if not _LEFT_OUT.fullmatch(name)
         }
         body = to_json(text_or_bytes(bytes(self._body)))

@@ -285,7 +285,8 @@ def write_tape(tape: Tape, names: Names, path: Path) -> None:
         tree[part] = names.hide(tree[part])
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(_laid_out(tree, "", whole=True) + "\n", encoding="utf-8")
+        text = _laid_out(tree, "", whole=True) + "\n"
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

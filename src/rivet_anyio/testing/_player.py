@@ -429,7 +429,11 @@ class _PlayedStream:
             self._state.end_streams(message.name, error)
 
     def _call(self, request: ActionRequest) -> None:
-        args = [to_json(arg) for arg in request.args]
+        try:
+            args = [to_json(arg) for arg in request.args]
+        except TypeError as exc:
+            self._fail(request.id, CassetteError(str(exc)))
+            return
         question = self._playing.text(Message(action=request.name, args=args).question)
         found = self._script.call(lambda message: json_text(message.question) == question)
         if found is None:

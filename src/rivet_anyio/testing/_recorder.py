@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -108,6 +109,15 @@ class Recording:
         self.tape.exchanges.append(exchange)
         return exchange
 
+    @contextmanager
+    def noting_loss(self, entry: Exchange | RecordedConnection) -> Generator[None]:
+        """Note that there is no answer when sending the request raises."""
+        try:
+            yield
+        except RivetError as exc:
+            self.fail(entry, exc)
+            raise
+
     def fail(self, entry: Exchange | RecordedConnection, error: Exception) -> None:
         """Note that the answer cannot be recorded."""
         if isinstance(entry, Exchange):
@@ -146,21 +156,21 @@ class Recorder:
     ) -> HttpAnswer:
         recording = self._recording
         asked = request_of(method, url, self._endpoints, headers, content, recording.names)
-        is_metadata = asked.path == "/metadata"
-        exchange = Exchange() if is_metadata else recording.begin(asked)
-        try:
+        if asked.path == "/metadata":
             answer = await self._transport.request(
                 method, url, headers=headers, content=content, **options
             )
-            if is_metadata:
-                recording.learn_version(answer)
-            else:
-                codec = self._codec(encoding_of(asked))
-                _note_answer(exchange, answer, codec, recording.names)
-        except (RivetError, TypeError) as exc:
-            if not is_metadata:
-                recording.fail(exchange, exc)
-            raise
+            recording.learn_version(answer)
+            return answer
+        exchange = recording.begin(asked)
+        with recording.noting_loss(exchange):
+            answer = await self._transport.request(
+                method, url, headers=headers, content=content, **options
+            )
+        try:
+            _note_answer(exchange, answer, self._codec(encoding_of(asked)), recording.names)
+        except (ProtocolError, TypeError) as exc:
+            recording.fail(exchange, exc)
         return answer
 
     async def open(
@@ -175,13 +185,10 @@ class Recorder:
         recording = self._recording
         asked = request_of(method, url, self._endpoints, headers, content, recording.names)
         exchange = recording.begin(asked)
-        try:
+        with recording.noting_loss(exchange):
             answer = await self._transport.open(
                 method, url, headers=headers, content=content, timeouts=timeouts
             )
-        except RivetError as exc:
-            recording.fail(exchange, exc)
-            raise
         return _ObservedAnswer(answer, exchange)
 
     async def upgrade(self, url: str, *, headers: Mapping[str, str], **options: Any) -> Upgraded:
@@ -190,16 +197,16 @@ class Recorder:
         connection = RecordedConnection(connection_of(asked, recording.names), messages=[])
         codec = self._codec(encoding_of(asked))
         recording.tape.connections.append(connection)
-        try:
+        with recording.noting_loss(connection):
             answer = await self._transport.upgrade(url, headers=headers, **options)
-            if answer.stream is None:
-                refusal = HttpAnswer(answer.status, answer.headers, answer.body)
+        if answer.stream is None:
+            refusal = HttpAnswer(answer.status, answer.headers, answer.body)
+            try:
                 connection.error = error_entry(error_of(refusal, codec))
                 connection.status = answer.status
-                return answer
-        except (RivetError, TypeError) as exc:
-            recording.fail(connection, exc)
-            raise
+            except (ProtocolError, TypeError) as exc:
+                recording.fail(connection, exc)
+            return answer
         written_by_client = server_codec(codec.encoding, recording.release)
         notes = _ConnectionNotes(connection, codec, written_by_client, recording)
         return msgspec.structs.replace(answer, stream=_ObservedStream(answer.stream, notes))

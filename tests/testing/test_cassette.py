@@ -392,6 +392,71 @@ async def test_a_connection_that_is_not_on_it(tmp_path: Path) -> None:
         await replayed(path, program)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("wait_for_server", [False, True])
+def test_a_connection_is_not_opened_again_and_again(
+    tmp_path: Path, backend: str, wait_for_server: bool
+) -> None:
+    path = tmp_path / "c.json"
+
+    async def leaves(client: Client, *, waits: bool = False) -> None:
+        handle = client.counter.get_or_create("k")
+        async with handle.connect(wait_for_server=waits) as conn, conn.events("news") as news:
+            with pytest.raises(ConnectionLostError):
+                await conn.leave()
+            if waits:
+                await news.receive()
+
+    async def program(client: Client) -> None:
+        if wait_for_server:
+            await leaves(client)  # and leaves no connection to wait for
+        await leaves(client, waits=True)
+
+    run_virtual(recorded, path, leaves, backend=backend)
+    with pytest.raises(CassetteError, match="no other connection to actor-1"):
+        run_virtual(replayed, path, program, backend=backend, limit=60)
+
+
+async def test_what_finds_actors_may_be_asked_more_often(tmp_path: Path) -> None:
+    async def program(client: Client, times: int = 1) -> list[Any]:
+        seen: list[Any] = []
+        for _ in range(times):
+            seen.append(await client.counter.get_or_create("k").resolve())
+            seen.append(await client.counter.get("k").resolve())
+        await client.counter.create("new")
+        return seen
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    assert await replayed(path, lambda client: program(client, 3)) == ["actor-1"] * 6
+
+    async def twice(client: Client) -> None:
+        await client.counter.create("new")
+        await client.counter.create("new")
+
+    with pytest.raises(CassetteError, match='"request": "POST /actors"} again: it has it once'):
+        await replayed(path, twice)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_the_client_repeats_by_itself(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "c.json"
+
+    async def record_it() -> Any:
+        async with (
+            ActorServer({"counter": Counter}) as server,
+            record(server, path) as cassette,
+            cassette.client() as client,
+        ):
+            away = ActorError("guard", "actor_ready_timeout", "wait")
+            server.faults.fail_action("increment", away, times=3)
+            return await one_increment(client)
+
+    assert run_virtual(record_it, backend=backend) == 2
+    assert path.read_text().count("actor_ready_timeout") == 3
+    assert run_virtual(replayed, path, one_increment, backend=backend) == 2
+
+
 async def test_a_subscription_that_is_not_on_it(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 

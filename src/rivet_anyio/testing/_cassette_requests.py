@@ -22,13 +22,10 @@ from ._http import HttpRequest
 from ._release import Release
 from ._websocket import offers_of
 
-__all__ = ["Asked", "connection_of", "encoding_of", "exchange_of", "request_of", "text_or_bytes"]
+__all__ = ["connection_of", "encoding_of", "exchange_of", "request_of", "text_or_bytes"]
 
 _USUAL = {"runner_name_selector": None, "crash_policy": "sleep"}
 """What clients always send along, and what of it says nothing; None: whatever it is."""
-
-Asked = tuple[str, str]
-"""The id of an actor, and the path below it."""
 
 
 def request_of(
@@ -139,8 +136,8 @@ def _management(request: HttpRequest, release: Release, names: Names) -> Exchang
     )
 
 
-def _asked(request: HttpRequest) -> Asked | None:
-    """Which actor is asked for what; None for the management API."""
+def _asked(request: HttpRequest) -> tuple[str, str] | None:
+    """The id of an actor and the path below it; None for the management API."""
     if request.path.startswith("/gateway/"):
         segment, _, rest = request.target.removeprefix("/gateway/").partition("/")
         return unquote(segment.partition("@")[0]), f"/{rest}"

@@ -108,7 +108,7 @@ class Playing:
         for index, connection in enumerate(self._connections):
             if connection.actor == actor:
                 return self._connections.pop(index)
-        raise CassetteError(
+        raise _NoConnection(
             f"the cassette {self._path} has no other connection to {actor}. Record it anew with "
             "record()"
         )
@@ -144,6 +144,10 @@ class Playing:
         """Remember an error that the program may suppress."""
         self.missing.append(error)
         return error
+
+
+class _NoConnection(CassetteError, TypeError):
+    """A connection takes a `TypeError` for final, and makes no other attempt."""
 
 
 def _likeness(one: str, other: str) -> float:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -29,8 +30,9 @@ from rivet_anyio.testing import (
     replay,
     run_virtual,
 )
-from rivet_anyio.testing._cassette_file import Message, read_tape
+from rivet_anyio.testing._cassette_file import Message, Names, read_tape
 from rivet_anyio.testing._cassette_values import from_json, to_json
+from rivet_anyio.testing._recorder import _ObservedStream
 from rivet_anyio.testing._script import Script
 
 Program = Callable[[Client], Awaitable[Any]]
@@ -161,6 +163,8 @@ async def test_recordings_of_a_program_are_equal(tmp_path: Path) -> None:
     assert max(len(part) for part in text.splitlines()) <= 100
     assert '    {"action": "increment", "actor": "actor-1", "args": [2], "answer": 2},\n' in text
     assert '        {"call": 1, "action": "increment", "args": [5]},\n' in text
+    assert "created" not in text and "namespace" not in text
+    assert '"body": {"name": "counter", "key": ["a", "b/c"], "input": {"start": 1}},\n' in text
     for secret in (TOKEN, PARAMS["pass"], "key-1234567890", "cookie-12345", "actor0001"):
         assert secret not in text
 
@@ -204,6 +208,35 @@ async def test_secrets_are_left_out_wherever_they_occur(tmp_path: Path) -> None:
     assert len(first) == len(second)
 
 
+def test_the_longest_secret_is_hidden() -> None:
+    names = Names(("abc", "abcdef"))
+    names.add_id("actor", "id-1")
+    hidden = names.hide({"abcdef": ["abcabcdef", "id-1", "id-12"], "answer": "id-1"})
+    assert hidden == {"secret-2": ["secret-1secret-2", "actor-1", "id-12"], "answer": "actor-1"}
+    assert names.show("secret-1 secret-12") == "abc secret-12"
+
+
+@pytest.mark.parametrize("connects", [False, True])
+async def test_an_id_that_the_program_has_stays(tmp_path: Path, connects: bool) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> list[Any]:
+        handle = client.counter.get_for_id("actor0001")
+        if connects:
+            async with handle.connect() as conn:
+                seen = [await conn.increment()]
+        else:
+            seen = [await handle.increment()]
+        return [*seen, [actor.actor_id async for actor in client.counter.list()]]
+
+    async with ActorServer({"counter": Counter}) as server:
+        async with server.client() as client:
+            await client.counter.create("k")
+        async with record(server, path) as cassette, cassette.client() as client:
+            first = await program(client)
+    assert await replayed(path, program) == first == [1, ["actor0001"]]
+
+
 VALUES: list[Any] = [
     None,
     True,
@@ -235,7 +268,7 @@ def test_values_survive_the_file() -> None:
         read = from_json(json.loads(json.dumps(to_json(value), allow_nan=False)))
         assert read == value and type(read) is type(value)
     assert math.isnan(from_json(to_json(math.nan)))
-    assert to_json({"b", "a", "c"}) == ["$Set", ["a", "b", "c"]]
+    assert to_json(set("hgfedcba")) == ["$Set", list("abcdefgh")]
     with pytest.raises(TypeError, match="no form for object"):
         to_json([object()])
 
@@ -307,6 +340,7 @@ async def test_management(tmp_path: Path) -> None:
     first = await recorded(path, program)
     assert await replayed(path, program) == first
     assert "actor9999" in path.read_text()
+    assert '"cursor": "cursor-1"' in path.read_text()
     assert first[2] == [("0",), ("1",), ("2",)]
 
 
@@ -562,16 +596,61 @@ async def test_a_connection_that_was_refused(tmp_path: Path, version: str) -> No
     assert first[1] == "away"
 
 
-async def test_a_handshake_that_was_answered_by_http(tmp_path: Path) -> None:
+async def test_a_handshake_that_leads_nowhere(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 
     async def program(client: Client) -> Any:
         handle = client.counter.get_for_id("actor0777")
         return await caught(handle.connect().__aenter__())
 
-    first = await recorded(path, program, version="2.2")
+    for version in ("2.2", "2.3"):
+        first = await recorded(path, program, version=version)
+        again = await replayed(path, program)
+        assert again[:2] == first[:2] == ("actor", "not_found")
+    assert '{"close": [1011, "actor.not_found#ray"]}' in path.read_text()
+
+
+async def test_long_messages(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        text = "x" * 50_000  # more than leaves at once
+        async with client.counter.get_or_create("k").connect() as conn, conn.events("news") as news:
+            await conn.announce(text)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(conn.echo, text + "1")
+                tasks.start_soon(conn.echo, text + "2")
+            return [await news.receive(), await conn.echo("short")]
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
     assert await replayed(path, program) == first
-    assert first[:2] == ("actor", "not_found")
+    assert path.read_text().count("x" * 50_000) == 6
+
+
+async def test_a_connection_that_broke_with_an_error() -> None:
+    async def read(max_bytes: int) -> bytes:
+        raise ConnectionLostError("reset by peer")
+
+    noted: list[bool] = []
+    stream: Any = SimpleNamespace(read=read)
+    notes: Any = SimpleNamespace(lost=lambda: noted.append(True))
+    with pytest.raises(ConnectionLostError):
+        await _ObservedStream(stream, notes).read(1)
+    assert noted == [True]
+
+
+async def test_a_body_that_was_edited(tmp_path: Path) -> None:
+    async def program(client: Client) -> httpx.Response:
+        return await client.counter.get_or_create("k").fetch("/x")
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    path.write_text(path.read_text().replace("GET", "GOT", 2).replace("GOT", "GET", 1))
+    response = await replayed(path, program)
+    assert response.json() == ["GOT", "/x", ""]
+    path.write_text(path.read_text().replace("GOT", "GOT IT"))
+    response = await replayed(path, program)
+    assert response.json() == ["GOT IT", "/x", ""]
+    assert response.headers["content-length"] == str(len(response.content))
 
 
 async def test_a_call_that_was_given_up(tmp_path: Path) -> None:

@@ -367,10 +367,6 @@ class _ConnectionNotes:
             self._is_over = True
             self._note(Message(lost=True))
 
-    def dropped(self) -> None:
-        """The client has broken it off."""
-        self._is_over = True
-
     def _fail(self, exc: Exception) -> None:
         self._is_over = True
         self._recording.fail(self._connection, exc)
@@ -451,9 +447,7 @@ class _ObservedStream:
         return self._stream.unsent()
 
     def drop(self) -> None:
-        self._notes.dropped()
         self._stream.drop()
 
     async def aclose(self) -> None:
-        self._notes.dropped()
         await self._stream.aclose()

@@ -260,7 +260,7 @@ CLIENT: dict[str, Any] = {
     "observer": kind(OpenTelemetry()),
 }
 
-CASSETTE: Mapping[str, Any] = {
+CASSETTE: dict[str, Any] = {
     "path": Values([None, 0, True, math.nan, "", ".", *WRONG], ["x.json", Path("x.json")]),
     "secrets": Values([None, 0, "hush", b"hush", {}, [5], ["hush", ""]], [(), ["hush"]]),
 }

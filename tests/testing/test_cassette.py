@@ -304,6 +304,20 @@ async def test_a_value_that_the_encoding_does_not_have_is_an_error(tmp_path: Pat
         await replayed(path, program, encoding="json")
 
 
+async def test_options_that_have_no_effect(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"metadata_lookup": False, "actor_check_interval": 0.001}
+
+    async def program(client: Client) -> Any:
+        async with client.counter.get_or_create("k").connect() as conn:
+            await anyio.sleep(0.05)
+            return await conn.increment()
+
+    path = tmp_path / "c.json"
+    assert await recorded(path, program, **options) == 1
+    assert await replayed(path, program, ping_interval=0.001, ping_timeout=0.001, **options) == 1
+    assert "GET /actors" not in path.read_text()
+
+
 async def test_queues(tmp_path: Path) -> None:
     async def program(client: Client) -> Any:
         handle = client.counter.get_or_create("k")

@@ -214,6 +214,7 @@ def test_the_longest_secret_is_hidden() -> None:
     hidden = names.hide({"abcdef": ["abcabcdef", "id-1", "id-12"], "answer": "id-1"})
     assert hidden == {"secret-2": ["secret-1secret-2", "actor-1", "id-12"], "answer": "actor-1"}
     assert names.show("secret-1 secret-12") == "abc secret-12"
+    assert Names(("a\\",)).hide(["a\\", "a\\\\"]) == ["secret-1", "secret-1"]  # as JSON, too
 
 
 @pytest.mark.parametrize("connects", [False, True])

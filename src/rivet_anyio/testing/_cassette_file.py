@@ -236,17 +236,15 @@ class Names:
 
     def hide(self, tree: Any) -> Any:
         """A JSON tree with names for ids and secrets."""
-        known = dict(self._names)
-        found = [rf"(?<![\w-]){re.escape(id)}(?![\w-])" for id in _longest_first(self._names)]
-        secrets = []
-        for secret in _longest_first(self._secrets):
-            in_json = {
-                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)
-            }
-            for form in {secret, quote(secret, safe=""), *in_json}:
-                known[form] = self._secrets[secret]
-                secrets.append(re.escape(form))
-        return _replaced(tree, "|".join(secrets + found), known)
+        forms: dict[str, str] = {}
+        for secret, name in self._secrets.items():
+            as_json = (
+                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)
+            )
+            forms |= dict.fromkeys((secret, quote(secret, safe=""), *as_json), name)
+        pattern = [re.escape(form) for form in _longest_first(forms)]
+        pattern += [rf"(?<![\w-]){re.escape(id)}(?![\w-])" for id in _longest_first(self._names)]
+        return _replaced(tree, "|".join(pattern), self._names | forms)
 
     def show(self, tree: Any) -> Any:
         """A JSON tree with the secrets for their names."""

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
@@ -753,7 +753,7 @@ async def test_a_real_port(tmp_path: Path) -> None:
 async def test_what_cannot_be_recorded_is_said_in_the_call(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 
-    async def pieces() -> Any:
+    async def pieces() -> AsyncGenerator[bytes]:
         yield b"x"
 
     async def program(client: Client) -> None:

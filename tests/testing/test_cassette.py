@@ -594,7 +594,7 @@ async def test_a_connection_that_broke(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["2.0", "2.2", "2.3"])
 async def test_a_connection_that_was_refused(tmp_path: Path, version: str) -> None:
     class Refusing(Actor):
-        async def on_before_connect(self, params: Any) -> None:
+        async def on_before_connect(self, connection: ActorConnection) -> None:
             raise UserError("Go away.", code="away")
 
     async def program(client: Client) -> Any:

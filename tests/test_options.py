@@ -56,6 +56,8 @@ from rivet_anyio.testing import (
     explore,
     explore_faults,
     fault_schedules,
+    record,
+    replay,
     run_virtual,
     simulate,
     virtual_backend,
@@ -269,6 +271,11 @@ CLIENT: dict[str, Any] = {
     "retry": RETRY,
     "skip_ready_wait": flag(),
     "observer": kind(OpenTelemetry()),
+}
+
+CASSETTE: dict[str, Any] = {
+    "path": Values([None, 0, True, math.nan, "", ".", *WRONG], ["x.json", Path("x.json")]),
+    "secrets": Values([None, 0, "hush", b"hush", {}, [5], ["hush", ""]], [(), ["hush"]]),
 }
 
 TABLE: dict[str, dict[str, Any]] = {
@@ -577,6 +584,15 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "testing.play_faults": {"server": FREE, "schedule": FREE},
     "testing.check_contract": {"actors": ACTORS_OF_TESTS, "contracts": FREE},
+    "testing.record": {
+        "endpoint": Values(
+            [None, 0, True, math.nan, "", "localhost", "http://h?x", *WRONG],
+            ["http://localhost:6420", ActorServer({})],
+        ),
+        **CASSETTE,
+    },
+    "testing.replay": CASSETTE,
+    "testing.Cassette.client": {"options": "those of Client"},
 }
 
 TYPED = ("get", "get_or_create", "create", "get_for_id", "list")
@@ -587,7 +603,7 @@ MADE_BY_THE_LIBRARY = {
     "Event", "EventStream", "Feed", "Live", "Queue", "Status", "StatusStream", "TypedActor",
     "TypedEvent", "TypedQueue",
     "testing.ActorConnection", "testing.ActorContext", "testing.ActorQueue",
-    "testing.ActorSchedule", "testing.ActorSocket",
+    "testing.ActorSchedule", "testing.ActorSocket", "testing.Cassette",
     "testing.Direction", "testing.Faults", "testing.Log", "testing.NetworkFault",
     "testing.QueueMessage",
     "testing.VirtualTimeLoop",
@@ -904,6 +920,10 @@ OUTSIDE: dict[str, Callable[..., Any]] = {
         **{"main": nothing_with, "examples": 1, **g}
     ),
     "testing.fault_schedules": lambda **g: fault_schedules(**g),
+    "testing.record": lambda **g: record(
+        **{"endpoint": "http://localhost:6420", "path": "x.json", **g}
+    ),
+    "testing.replay": lambda **g: replay(**{"path": "x.json", **g}),
 }
 """What starts an event loop of its own, or needs none."""
 
@@ -958,7 +978,7 @@ def check_refusal(target: str, error: BaseException, value: Any) -> None:
     assert "object has no attribute" not in text and "not supported between" not in text, text
     for module, named in re.findall(r"an instance of (?:([\w.]+)\.)?(\w+)", text):
         assert hasattr(importlib.import_module(module or "builtins"), named), text
-    if target in ("Client", "testing.ActorServer"):
+    if target in ("Client", "testing.ActorServer", "testing.record", "testing.replay"):
         assert isinstance(error, ConfigError), (value, error)
 
 

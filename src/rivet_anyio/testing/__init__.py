@@ -1,6 +1,7 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
 from ._actors import Actor, UserError
+from ._cassette import Cassette, CassetteError, record, replay
 from ._collect import CollectError, Receiver, collect
 from ._context import ActorContext, ActorSchedule
 from ._contract import ContractError, check_contract
@@ -52,6 +53,8 @@ __all__ = [
     "ActorSchedule",
     "ActorServer",
     "ActorSocket",
+    "Cassette",
+    "CassetteError",
     "ClientOptions",
     "CollectError",
     "Connected",
@@ -89,6 +92,8 @@ __all__ = [
     "explore_faults",
     "fault_schedules",
     "play_faults",
+    "record",
+    "replay",
     "run_virtual",
     "simulate",
     "virtual_backend",

@@ -29,7 +29,7 @@ from ._registry import Registry
 from ._session import ReplyLost, Session, failure, perform, plan_action
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
 
 
 class Gateway:
@@ -76,7 +76,7 @@ class Gateway:
         path = request.path
         if path.startswith("/gateway/"):
             return await self._gateway(request)
-        id = _addressed(request)
+        id = addressed_actor(request)
         if id is not None:
             return await self._actor(request, self._management.known(id), request.target)
         if path in ("/", "/health"):
@@ -296,7 +296,7 @@ class Gateway:
 
         async def connect(wire: Wire, early: bytes) -> None:
             channel = ServerWebSocket(wire, early)
-            codec = self._codec(_after(offers_of(request), "rivet_encoding."))
+            codec = self._codec(offer_after(offers_of(request), "rivet_encoding."))
             session = Session(self._host, instance, codec, id, params, channel, fault)
             await self._while_open(id, instance, channel, session.run)
 
@@ -362,12 +362,12 @@ class Gateway:
         if header is not None and not header.isascii() and self._host.release.has_engine:
             header = None
         return _Caller(
-            self._host, instance, ActorConnection(id, instance.ref, _params(header), None)
+            self._host, instance, ActorConnection(id, instance.ref, params_of(header), None)
         )
 
     def _params_offered(self, request: HttpRequest) -> Any:
-        text = _after(offers_of(request), "rivet_conn_params.")
-        return _params(None if text is None else unquote_plus(text))
+        text = offer_after(offers_of(request), "rivet_conn_params.")
+        return params_of(None if text is None else unquote_plus(text))
 
     def _codec(self, encoding: str | None) -> ServerCodec:
         for known in get_args(Encoding):
@@ -529,22 +529,23 @@ def _status(status: int, retry_after: int | None) -> Answer:
     return Answer(status, headers, b"refused by the test")
 
 
-def _addressed(request: HttpRequest) -> str | None:
+def addressed_actor(request: HttpRequest) -> str | None:
     """The id of an actor that is named in headers or subprotocols instead of the path."""
     if request.headers.get("x-rivet-target") == "actor":
         id: str | None = request.headers.get("x-rivet-actor")
         return id
     offers = offers_of(request)
     if "rivet_target.actor" in offers:
-        return unquote(_after(offers, "rivet_actor.") or "")
+        return unquote(offer_after(offers, "rivet_actor.") or "")
     return None
 
 
-def _after(offers: list[str], prefix: str) -> str | None:
+def offer_after(offers: list[str], prefix: str) -> str | None:
+    """What follows the prefix in the subprotocol that has it."""
     return next((offer[len(prefix) :] for offer in offers if offer.startswith(prefix)), None)
 
 
-def _params(text: str | None) -> Any:
+def params_of(text: str | None) -> Any:
     """Connection params; text that is not JSON counts as absent."""
     if not text:
         return None

@@ -1,0 +1,965 @@
+"""Cassettes: what `record` wrote is what `replay` answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+
+from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Management
+from rivet_anyio.protocol.dialect import Encoding
+from rivet_anyio.testing import (
+    Actor,
+    ActorConnection,
+    ActorServer,
+    CassetteError,
+    DeadlockError,
+    UserError,
+    record,
+    replay,
+    run_virtual,
+)
+from rivet_anyio.testing._cassette_file import Message, Names, read_tape
+from rivet_anyio.testing._cassette_values import from_json, to_json
+from rivet_anyio.testing._recorder import _ObservedStream
+from rivet_anyio.testing._script import Script
+
+Program = Callable[[Client], Awaitable[Any]]
+
+TOKEN = "tok-1234567890"
+PARAMS = {"user": "ada", "pass": "params-1234567890"}
+
+
+class Counter(Actor):
+    queues = ("jobs",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def increment(self, by: int = 1) -> int:
+        self.count += by
+        self.context.broadcast("changed", self.count)
+        return self.count
+
+    async def echo(self, *values: Any) -> Any:
+        return values[0] if len(values) == 1 else list(values)
+
+    async def fail(self, code: str) -> None:
+        raise UserError("It failed.", code=code, metadata={"limit": 3, "since": [1, None]})
+
+    async def announce(self, *values: Any) -> None:
+        self.context.broadcast("news", *values)
+
+    async def leave(self) -> None:
+        for connection in self.context.connections:
+            connection.drop(4001, "moved")
+
+    async def hang(self) -> None:
+        await anyio.sleep_forever()
+
+    async def who(self) -> Any:
+        connections = [(c.id, c.params) for c in self.context.connections]
+        return {"actor": self.context.actor_id, "connections": connections}
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/bytes":
+            return httpx.Response(
+                200, content=b"\x00\xff", headers={"set-cookie": "c=cookie-12345"}
+            )
+        if request.url.path == "/missing":
+            return httpx.Response(404, json={"group": "a", "code": "b", "message": "c"})
+        return httpx.Response(
+            201,
+            json=[request.method, request.url.path, request.content.decode()],
+            headers={"x-own": "1", "x-api-key": "key-1234567890"},
+        )
+
+    async def run(self) -> None:
+        async for message in self.context.queue("jobs"):
+            await message.complete({"done": message.body})
+
+
+async def recorded(path: Path, program: Program, *, version: str = "2.3", **options: Any) -> Any:
+    async with (
+        ActorServer({"counter": Counter}, version=version) as server,
+        record(server, path) as cassette,
+        cassette.client(**options) as client,
+    ):
+        return await program(client)
+
+
+async def replayed(path: Path, program: Program, **options: Any) -> Any:
+    async with replay(path) as cassette, cassette.client(**options) as client:
+        return await program(client)
+
+
+async def caught(awaitable: Awaitable[Any]) -> tuple[Any, ...]:
+    """All that an actor's error says."""
+    with pytest.raises(ActorError) as raised:
+        await awaitable
+    error = raised.value
+    generation = error.actor and error.actor.generation
+    return error.group, error.code, error.message, error.metadata, generation
+
+
+async def whole_program(client: Client) -> list[Any]:
+    """Everything that cassettes have."""
+    seen: list[Any] = []
+    handle = client.counter.get_or_create(["a", "b/c"], input={"start": 1}, params=PARAMS)
+    seen += [await handle.increment(2), await handle.increment(by := 2), await handle.increment(by)]
+    seen.append(await caught(handle.fail("bad")))
+    seen.append(await caught(handle.nothing()))
+    seen.append(await caught(client.counter.get("unknown").increment()))
+    by_id = client.counter.get_for_id(await handle.resolve())
+    seen.append(await by_id.echo({"a": [1, 2.5, None, "ü", True]}))
+    response = await handle.fetch("/x?y=1", method="POST", content=b"body")
+    seen.append((response.status_code, response.json(), response.headers["x-own"]))
+    seen.append((await handle.fetch("/bytes")).content)
+    seen.append((await handle.fetch("/missing")).status_code)
+    seen.append([actor.key async for actor in client.counter.list()])
+    seen.append([actor.created_at is not None async for actor in client.counter.list()])
+    async with handle.connect() as conn, conn.events("changed") as events:
+        seen.append(await conn.increment(5))
+        seen.append(await events.receive())
+        seen.append(await caught(conn.fail("worse")))
+        seen.append(await caught(conn.nothing()))
+        async with by_id.connect() as other:
+            seen.append(await other.increment(10))
+            seen.append(await events.receive())
+    return seen
+
+
+@pytest.mark.parametrize(
+    "version, encoding",
+    [("2.0", "bare"), ("2.1", "cbor"), ("2.2", "json"), ("2.3", "bare"), ("2.3", "cbor")],
+)
+async def test_a_replay_is_the_recording(tmp_path: Path, version: str, encoding: Encoding) -> None:
+    path = tmp_path / "new" / "cassette.json"
+    first = await recorded(path, whole_program, version=version, encoding=encoding)
+    assert await replayed(path, whole_program, encoding=encoding) == first
+    assert first[0] == 2
+    other: Encoding = "json" if encoding == "bare" else "bare"
+    assert await replayed(path, whole_program, encoding=other) == first
+
+
+async def test_recordings_of_a_program_are_equal(tmp_path: Path) -> None:
+    texts = set()
+    for number, encoding in enumerate(["bare", "bare", "json"]):
+        path = tmp_path / f"{number}.json"
+        await recorded(path, whole_program, encoding=encoding, token=TOKEN)
+        texts.add(path.read_text())
+    (text,) = texts
+    assert max(len(part) for part in text.splitlines()) <= 100
+    assert '    {"action": "increment", "actor": "actor-1", "args": [2], "answer": 2},\n' in text
+    assert '        {"call": 1, "action": "increment", "args": [5]},\n' in text
+    assert "created" not in text and "namespace" not in text
+    assert '"body": {"name": "counter", "key": ["a", "b/c"], "input": {"start": 1}},\n' in text
+    for secret in (TOKEN, PARAMS["pass"], "key-1234567890", "cookie-12345", "actor0001"):
+        assert secret not in text
+
+
+async def test_secrets_are_left_out_wherever_they_occur(tmp_path: Path) -> None:
+    path = tmp_path / "cassette.json"
+    named = 'my "pässword"'
+
+    async def program(client: Client, secret: str, passed: str) -> Any:
+        handle = client.counter.get_or_create("k", params={"pass": passed})
+        seen: list[Any] = [await handle.echo(secret, f"pre{secret}post"), await handle.echo(TOKEN)]
+        seen.append((await handle.fetch(f"/{secret}")).json())
+        async with handle.connect() as conn:
+            seen.append(await conn.who())
+            seen.append(await conn.echo({"it": secret, secret: passed}))
+        return seen
+
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        record(server, path, secrets=[named]) as cassette,
+        cassette.client(token=TOKEN, headers={"x-mine": "header-1234567890"}) as client,
+    ):
+        first = await program(client, named, "params-1234567890")
+    text = path.read_text()
+    for secret in (TOKEN, named, json.dumps(named)[1:-1], "params-1234567890", "header-123"):
+        assert secret not in text
+    assert "my%20%22p%C3%A4ssword%22" not in text
+    assert '"args": ["secret-1", "presecret-1post"]' in text
+    assert '"answer": "token-1"' in text
+    async with (
+        replay(path, secrets=["another one"]) as cassette,
+        cassette.client(token=TOKEN) as client,
+    ):
+        second = await program(client, "another one", "other params")
+    assert second[0] == ["another one", "preanother onepost"]
+    assert second[1] == TOKEN
+    assert second[2] == ["GET", "/another one", ""]
+    assert second[3]["connections"] == [["connection-1", {"pass": "other params"}]]
+    assert second[3]["actor"] == "actor-1"
+    assert second[4] == {"it": "another one", "another one": "other params"}
+    assert len(first) == len(second)
+
+
+def test_the_longest_secret_is_hidden() -> None:
+    names = Names(("abc", "abcdef"))
+    names.add_id("actor", "id-1")
+    hidden = names.hide({"abcdef": ["abcabcdef", "id-1", "id-12"], "answer": "id-1"})
+    assert hidden == {"secret-2": ["secret-1secret-2", "actor-1", "id-12"], "answer": "actor-1"}
+    assert names.show("secret-1 secret-12") == "abc secret-12"
+    assert Names(("a\\",)).hide(["a\\", "a\\\\"]) == ["secret-1", "secret-1"]  # as JSON, too
+
+
+@pytest.mark.parametrize("connects", [False, True])
+async def test_an_id_that_the_program_has_stays(tmp_path: Path, connects: bool) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> list[Any]:
+        handle = client.counter.get_for_id("actor0001")
+        if connects:
+            async with handle.connect() as conn:
+                seen = [await conn.increment()]
+        else:
+            seen = [await handle.increment()]
+        return [*seen, [actor.actor_id async for actor in client.counter.list()]]
+
+    async with ActorServer({"counter": Counter}) as server:
+        async with server.client() as client:
+            await client.counter.create("k")
+        async with record(server, path) as cassette, cassette.client() as client:
+            first = await program(client)
+    assert await replayed(path, program) == first == [1, ["actor0001"]]
+
+
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1.5,
+    1e300,
+    -0.0,
+    2**53,
+    2**80,
+    -(2**80),
+    math.inf,
+    -math.inf,
+    "ü\n\u2028",
+    b"\x00\xff",
+    dt.datetime(2024, 2, 29, 12, 30, 0, 123000, tzinfo=dt.UTC),
+    {"b", "a", "c"},
+    {1: "x", "y": {(1, 2): {3}}},
+    {frozenset({1}): 1},
+    ["$Set", [1]],
+    ["$$Unknown", 5],
+    ["$", {"$Map": 1}],
+    {"$BigInt": ["$BigInt", "7"]},
+    [[[]], {}],
+]
+
+
+def test_values_survive_the_file() -> None:
+    for value in VALUES:
+        read = from_json(json.loads(json.dumps(to_json(value), allow_nan=False)))
+        assert read == value and type(read) is type(value)
+    assert math.isnan(from_json(to_json(math.nan)))
+    assert to_json(set("hgfedcba")) == ["$Set", list("abcdefgh")]
+    with pytest.raises(TypeError, match="no form for object"):
+        to_json([object()])
+
+
+async def test_values_of_actions_and_events(tmp_path: Path) -> None:
+    async def program(client: Client) -> Any:
+        handle = client.counter.get_or_create("k")
+        seen = [await handle.echo(VALUES)]
+        async with handle.connect() as conn, conn.events("news") as news:
+            seen.append(await conn.echo(VALUES))
+            for args in ((VALUES,), (), (1, {2: b"3"})):
+                await conn.announce(*args)
+                seen.append(await news.receive())
+        return seen
+
+    first = await recorded(tmp_path / "c.json", program)
+    second = await replayed(tmp_path / "c.json", program)
+    assert second == first
+    assert first[0][11] == VALUES[11]
+
+
+async def test_a_value_that_the_encoding_does_not_have_is_an_error(tmp_path: Path) -> None:
+    async def program(client: Client) -> Any:
+        handle = client.counter.get_or_create("k")
+        async with handle.connect() as conn:
+            return await conn.echo(1)
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    path.write_text(path.read_text().replace('"answer": 1}', '"answer": ["$Map", [[1, 2]]]}'))
+    assert await replayed(path, program) == {1: 2}
+    with pytest.raises(CassetteError, match=r"c\.json has cannot travel: .*string"):
+        await replayed(path, program, encoding="json")
+
+
+async def test_options_that_have_no_effect(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"metadata_lookup": False, "actor_check_interval": 0.001}
+
+    async def program(client: Client) -> Any:
+        async with client.counter.get_or_create("k").connect() as conn:
+            await anyio.sleep(0.05)
+            return await conn.increment()
+
+    path = tmp_path / "c.json"
+    assert await recorded(path, program, **options) == 1
+    assert await replayed(path, program, ping_interval=0.001, ping_timeout=0.001, **options) == 1
+    assert "GET /actors" not in path.read_text()
+
+
+async def test_queues(tmp_path: Path) -> None:
+    async def program(client: Client) -> Any:
+        handle = client.counter.get_or_create("k")
+        await handle.send("jobs", {"n": 1})
+        first = await handle.send_and_wait("jobs", b"2")
+        second = await handle.send_and_wait("nowhere", 3, timeout=5)
+        async with handle.connect() as conn:
+            third = await conn.send_and_wait("jobs", "4")
+        return [first, second, third]
+
+    for version in ("2.1", "2.3"):
+        first = await recorded(tmp_path / "c.json", program, version=version)
+        assert await replayed(tmp_path / "c.json", program) == first
+        assert first[0].response == {"done": b"2"}
+
+
+async def test_management(tmp_path: Path) -> None:
+    async def program(client: Client) -> Any:
+        management = Management(client)
+        handles = [await client.counter.create(str(n)) for n in range(3)]
+        seen: list[Any] = [(await caught(client.counter.create("1")))[:2]]
+        seen.append(await handles[0].increment())
+        seen.append([actor.key async for actor in client.counter.list(page_size=2)])
+        seen.append(await management.names())
+        id = await handles[0].resolve()
+        await management.destroy(id)
+        seen.append(await management.get(id))
+        seen.append([actor.key async for actor in client.counter.list()])
+        seen.append(await caught(handles[0].increment()))
+        seen.append(await management.get("actor9999"))
+        return seen
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert await replayed(path, program) == first
+    assert "actor9999" in path.read_text()
+    assert '"cursor": "cursor-1"' in path.read_text()
+    assert first[2] == [("0",), ("1",), ("2",)]
+
+
+async def test_equal_calls_get_their_answers_in_order(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        seen = []
+        for key in ("a", "b"):
+            handle = client.counter.get_or_create(key)
+            seen += [await handle.increment() for _ in range(3)]
+            async with handle.connect() as conn:
+                seen += [await conn.increment() for _ in range(3)]
+        return seen
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert await replayed(path, program) == first == [1, 2, 3, 4, 5, 6] * 2
+
+    async def other_way_round(client: Client) -> list[Any]:
+        one, other = (client.counter.get_or_create(key) for key in ("b", "a"))
+        return [await one.increment(), await other.increment(), await one.increment()]
+
+    assert await replayed(path, other_way_round) == [1, 1, 2]
+
+
+async def test_concurrent_calls(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        answers: dict[int, Any] = {}
+
+        async def call(of: Any, number: int) -> None:
+            answers[number] = await of.echo(number)
+
+        handle = client.counter.get_or_create("k")
+        async with handle.connect() as conn, anyio.create_task_group() as tasks:
+            for number in range(10):
+                tasks.start_soon(call, conn if number % 2 else handle, number)
+        return sorted(answers.items())
+
+    first = await recorded(tmp_path / "c.json", program)
+    assert await replayed(tmp_path / "c.json", program) == first == [(n, n) for n in range(10)]
+
+
+async def one_increment(client: Client) -> int:
+    return int(await client.counter.get_or_create("k").increment(2))
+
+
+@pytest.mark.parametrize("over_connection", [False, True])
+async def test_a_call_that_is_not_on_it(tmp_path: Path, over_connection: bool) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, by: int = 2, times: int = 1) -> None:
+        handle = client.counter.get_or_create("k")
+        await handle.echo("no sibling")
+        if not over_connection:
+            for _ in range(times):
+                await handle.increment(by)
+            return
+        async with handle.connect() as conn:
+            for _ in range(times):
+                await conn.increment(by)
+
+    await recorded(path, program)
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, 3))
+    text = str(raised.value)
+    nearest = '"args": [2]}. Record it anew with record()'
+    assert text.startswith(f'the cassette {path} does not have {{"action": "increment", ')
+    assert 'The nearest that it has is {"action": "increment", ' in text
+    assert text.endswith(nearest) and '"args": [3]}' in text
+    assert ("on this connection to actor-1" in text) is over_connection
+    with pytest.raises(CassetteError, match=r"again: it has it once\. Record"):
+        await replayed(path, lambda client: program(client, 2, 2))
+
+
+async def test_a_connection_that_is_not_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    await recorded(path, one_increment)
+
+    async def program(client: Client) -> None:
+        async with client.counter.get_or_create("k").connect():
+            pass
+
+    with pytest.raises(CassetteError, match="no other connection to actor-1"):
+        await replayed(path, program)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("wait_for_server", [False, True])
+def test_a_connection_is_not_opened_again_and_again(
+    tmp_path: Path, backend: str, wait_for_server: bool
+) -> None:
+    path = tmp_path / "c.json"
+
+    async def leaves(client: Client, *, waits: bool = False) -> None:
+        handle = client.counter.get_or_create("k")
+        async with handle.connect(wait_for_server=waits) as conn, conn.events("news") as news:
+            with pytest.raises(ConnectionLostError):
+                await conn.leave()
+            if waits:
+                await news.receive()
+
+    async def program(client: Client) -> None:
+        if wait_for_server:
+            await leaves(client)  # and leaves no connection to wait for
+        await leaves(client, waits=True)
+
+    run_virtual(recorded, path, leaves, backend=backend)
+    with pytest.raises(CassetteError, match="no other connection to actor-1"):
+        run_virtual(replayed, path, program, backend=backend, limit=60)
+
+
+async def test_what_finds_actors_may_be_asked_more_often(tmp_path: Path) -> None:
+    async def program(client: Client, times: int = 1) -> list[Any]:
+        seen: list[Any] = []
+        for _ in range(times):
+            seen.append(await client.counter.get_or_create("k").resolve())
+            seen.append(await client.counter.get("k").resolve())
+        await client.counter.create("new")
+        return seen
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    assert await replayed(path, lambda client: program(client, 3)) == ["actor-1"] * 6
+
+    async def twice(client: Client) -> None:
+        await client.counter.create("new")
+        await client.counter.create("new")
+
+    with pytest.raises(CassetteError, match='"request": "POST /actors"} again: it has it once'):
+        await replayed(path, twice)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_the_client_repeats_by_itself(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "c.json"
+
+    async def record_it() -> Any:
+        async with (
+            ActorServer({"counter": Counter}) as server,
+            record(server, path) as cassette,
+            cassette.client() as client,
+        ):
+            away = ActorError("guard", "actor_ready_timeout", "wait")
+            server.faults.fail_action("increment", away, times=3)
+            return await one_increment(client)
+
+    assert run_virtual(record_it, backend=backend) == 2
+    assert path.read_text().count("actor_ready_timeout") == 3
+    assert run_virtual(replayed, path, one_increment, backend=backend) == 2
+
+
+async def test_a_subscription_that_is_not_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, name: str = "news") -> None:
+        handle = client.counter.get_or_create("k")
+        async with handle.connect() as conn, conn.events(name) as events:
+            await conn.announce("x")
+            assert await events.receive() == "x"
+
+    await recorded(path, program)
+    await replayed(path, program)
+    with pytest.raises(CassetteError, match=r'not have {"subscribe": "old"} on the connection'):
+        await replayed(path, lambda client: program(client, "old"))
+
+
+async def test_an_error_that_is_suppressed_comes_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    await recorded(path, one_increment)
+
+    async def program(client: Client, error: Exception | None = None) -> None:
+        with pytest.raises(CassetteError):
+            await client.counter.get_or_create("k").increment(3)
+        if error is not None:
+            raise error
+
+    with pytest.raises(CassetteError, match="nearest"):
+        await replayed(path, program)
+    with pytest.raises(LookupError) as raised:
+        await replayed(path, lambda client: program(client, LookupError()))
+    assert "nearest" in raised.value.__notes__[0]
+
+
+async def test_a_call_is_not_repeated_for_what_is_not_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    await recorded(path, one_increment)
+
+    async def program(client: Client) -> None:
+        await client.counter.get_or_create("k").action("increment", 3, retry_for=3600)
+
+    with anyio.fail_after(60), pytest.raises(CassetteError) as raised:
+        await replayed(path, program)
+    assert str(raised.value).count("nearest") == 1
+
+
+async def test_a_connection_that_the_server_closed(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        seen: list[Any] = []
+        async with client.counter.get_or_create("k").connect() as conn, conn.events("news") as news:
+            with pytest.raises(ConnectionLostError) as raised:
+                await conn.leave()
+            seen += [raised.value.code, raised.value.reason]
+            seen.append(await conn.increment())
+            await conn.announce("again")
+            seen.append(await news.receive())
+        return seen
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert await replayed(path, program) == first == [4001, "moved", 1, "again"]
+    assert '{"close": [4001, "moved"]}' in path.read_text()
+
+
+async def test_a_connection_that_broke(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, lose: Callable[[], object]) -> Any:
+        async with client.counter.get_or_create("k").connect() as conn:
+            await conn.increment()
+            lose()
+            while True:
+                try:
+                    return await conn.increment()
+                except ConnectionLostError:
+                    await anyio.lowlevel.checkpoint()
+
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        record(server, path) as cassette,
+        cassette.client() as client,
+    ):
+        first = await program(client, server.drop_connections)
+    assert '{"lost": true}' in path.read_text()
+    assert await replayed(path, lambda client: program(client, int)) == first
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.2", "2.3"])
+async def test_a_connection_that_was_refused(tmp_path: Path, version: str) -> None:
+    class Refusing(Actor):
+        async def on_before_connect(self, connection: ActorConnection) -> None:
+            raise UserError("Go away.", code="away")
+
+    async def program(client: Client) -> Any:
+        return await caught(client.counter.get_or_create("k").connect().__aenter__())
+
+    path = tmp_path / "c.json"
+    async with (
+        ActorServer({"counter": Refusing}, version=version) as server,
+        record(server, path) as cassette,
+        cassette.client() as client,
+    ):
+        first = await program(client)
+    assert await replayed(path, program) == first
+    assert first[1] == "away"
+
+
+async def test_a_handshake_that_leads_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> Any:
+        handle = client.counter.get_for_id("actor0777")
+        return await caught(handle.connect().__aenter__())
+
+    for version in ("2.2", "2.3"):
+        first = await recorded(path, program, version=version)
+        again = await replayed(path, program)
+        assert again[:2] == first[:2] == ("actor", "not_found")
+    assert '{"close": [1011, "actor.not_found#ray"]}' in path.read_text()
+
+
+async def test_long_messages(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        text = "x" * 50_000  # more than leaves at once
+        async with client.counter.get_or_create("k").connect() as conn, conn.events("news") as news:
+            await conn.announce(text)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(conn.echo, text + "1")
+                tasks.start_soon(conn.echo, text + "2")
+            return [await news.receive(), await conn.echo("short")]
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert await replayed(path, program) == first
+    assert path.read_text().count("x" * 50_000) == 6
+
+
+async def test_a_connection_that_broke_with_an_error() -> None:
+    async def read(max_bytes: int) -> bytes:
+        raise ConnectionLostError("reset by peer")
+
+    noted: list[bool] = []
+    stream: Any = SimpleNamespace(read=read)
+    notes: Any = SimpleNamespace(lost=lambda: noted.append(True))
+    with pytest.raises(ConnectionLostError):
+        await _ObservedStream(stream, notes).read(1)
+    assert noted == [True]
+
+
+async def test_a_body_that_was_edited(tmp_path: Path) -> None:
+    async def program(client: Client) -> httpx.Response:
+        return await client.counter.get_or_create("k").fetch("/x")
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    path.write_text(path.read_text().replace("GET", "GOT", 2).replace("GOT", "GET", 1))
+    response = await replayed(path, program)
+    assert response.json() == ["GOT", "/x", ""]
+    path.write_text(path.read_text().replace("GOT", "GOT IT"))
+    response = await replayed(path, program)
+    assert response.json() == ["GOT IT", "/x", ""]
+    assert response.headers["content-length"] == str(len(response.content))
+
+
+async def test_a_call_that_was_given_up(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        seen: list[Any] = []
+        handle = client.counter.get_or_create("k")
+        async with handle.connect() as conn:
+            for of in (handle, conn):
+                with anyio.move_on_after(0.05) as scope:
+                    await of.hang()
+                seen += [scope.cancelled_caught, await of.increment()]
+        return seen
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert await replayed(path, program) == first == [True, 1, True, 2]
+
+
+async def test_a_cancelled_call_uses_up_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    await recorded(path, one_increment)
+
+    async def program(client: Client) -> Any:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await one_increment(client)
+        return await one_increment(client)
+
+    assert await replayed(path, program) == 2
+
+
+async def test_events_from_before_the_connection_is_open(tmp_path: Path) -> None:
+    class Greeting(Actor):
+        async def on_connect(self, connection: ActorConnection) -> None:
+            connection.send("hello", "early")
+
+    async def program(client: Client) -> Any:
+        conn = client.counter.get_or_create("k").connect()
+        async with aclosing(conn.events("hello")) as hello, conn:
+            return await hello.receive()
+
+    path = tmp_path / "c.json"
+    async with (
+        ActorServer({"counter": Greeting}) as server,
+        record(server, path) as cassette,
+        cassette.client() as client,
+    ):
+        assert await program(client) == "early"
+    assert await replayed(path, program) == "early"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_virtual_time(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> Any:
+        async with client.counter.get_or_create("k").connect() as conn, conn.events("news") as news:
+            await anyio.sleep(3600)
+            await conn.announce(1)
+            return await news.receive()
+
+    async def waits_for_ever(client: Client) -> Any:
+        async with client.counter.get_or_create("k").connect() as conn, conn.events("news") as news:
+            return await news.receive()
+
+    assert run_virtual(recorded, path, program, backend=backend) == 1
+    assert run_virtual(replayed, path, program, backend=backend) == 1
+    with pytest.raises(DeadlockError):
+        run_virtual(replayed, path, waits_for_ever, backend=backend)
+
+
+async def test_a_real_port(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        server.listen() as endpoint,
+        record(endpoint, path) as cassette,
+        cassette.client() as client,
+    ):
+        first = await whole_program(client)
+    assert await replayed(path, whole_program) == first
+    assert endpoint.rpartition(":")[2] not in path.read_text()
+
+
+async def test_what_cannot_be_recorded_is_said_in_the_call(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"x"
+
+    async def program(client: Client) -> None:
+        handle = client.counter.get_or_create("k")
+        with pytest.raises(CassetteError, match="raw WebSockets"):
+            await handle.websocket().__aenter__()
+        body = pieces()
+        with pytest.raises(CassetteError, match="piece by piece"):
+            await handle.fetch("/", method="POST", content=body)
+        await body.aclose()
+
+    await recorded(path, program)
+    await replayed(path, program)
+
+
+async def test_a_request_that_failed_on_its_way_is_not_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> None:
+        with pytest.raises(ConnectionLostError):
+            await one_increment(client)
+
+    async with ActorServer({"counter": Counter}) as server:
+        server.faults.lose_reply("increment")
+        with pytest.raises(CassetteError, match=r'c\.json was not recorded:\n{"action": "incr'):
+            async with record(server, path) as cassette, cassette.client() as client:
+                await program(client)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("of", ["action", "management"])
+async def test_an_answer_that_is_not_of_rivetkit_is_not_recorded(tmp_path: Path, of: str) -> None:
+    path = tmp_path / "c.json"
+    async with ActorServer({"counter": Counter}) as server:
+        if of == "action":
+            server.faults.refuse_request(502, "increment")
+        else:
+            server.faults.refuse_request(502, management="get_or_create")
+        with pytest.raises(CassetteError, match=r"c\.json was not recorded:\n{.*HTTP 502"):
+            async with record(server, path) as cassette, cassette.client() as client:
+                with pytest.raises((ConnectionLostError, ConnectError)):  # as without a recording
+                    await one_increment(client)
+    assert not path.exists()
+
+
+async def test_a_block_that_raises_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text("before")
+
+    async def program(client: Client) -> None:
+        await one_increment(client)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await recorded(path, program)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["c.json"]
+
+
+async def test_a_server_of_an_unknown_version(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "c.json"
+    async with ActorServer({"counter": Counter}) as server:
+        old = server._host.release
+        server._host.release = type(old)("9.9.9", old.minor, old.bare_version, old.dialect)
+        async with record(server, path) as cassette, cassette.client() as client:
+            with pytest.raises(CassetteError, match=r"cannot be recorded: .*'9\.9\.9'"):
+                await one_increment(client)
+
+
+async def test_a_cassette_that_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    await recorded(path, one_increment)
+    async with replay(path) as cassette:
+        assert repr(cassette) == f"<Cassette {str(path)!r}>"
+    with pytest.raises(anyio.ClosedResourceError, match="after its block was left"):
+        cassette.client()
+
+
+async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, one_increment)
+    assert str(raised.value) == f"there is no cassette {path}: make it with record()"
+
+
+EDITS: list[tuple[str, str, str]] = [
+    ("{", "[", "is not JSON: .*line 2"),
+    ('"cassette": 1', '"cassette": 2', "has the format 2, .* reads 1: make it anew with record()"),
+    ('"cassette": 1,', "", "has the format None"),
+    ('"rivetkit": "2.3.19"', '"rivetkit": "9"', "cannot be read: version is"),
+    ('"action"', '"acton"', r"unknown field `acton` - at `\$\.exchanges\[1\]`"),
+    ('"args": [2], ', "", r"it has args, if it is an action - at `\$\.exchanges\[1\]`"),
+    ('"args": [2]', '"args": 2', r"Expected `array.*at `\$\.exchanges\[1\]\.args`"),
+    ('"answer": 2', '"answer": ["$Odd", 2]', r"'\$Odd' is unknown: .* at `\$\.exchanges\[1\]`"),
+    ('"answer": 2', '"answer": ["$Set", 2]', r"content of \$Set is 2: .* at `\$\.exchanges\[1\]`"),
+    ('"answer": 2', '"status": 400', r"an error has a status - at `\$\.exchanges\[1\]`"),
+    ('"actor": "actor-1", "args": [2', '"args": [2', r"it has an actor, if .*exchanges\[1\]`"),
+    ('"action": "increment", "actor"', '"actor"', "one of request, action, send and fetch"),
+    (
+        '"status": "completed"',
+        '"state": "completed"',
+        r"answer is wrong: .*`state`.*exchanges\[2\]",
+    ),
+    ('"status": 201', '"status": "201"', r"answer is wrong: Expected `int`.*exchanges\[3\]`"),
+    ('"to": 1', '"to": 9', r"no call 9 before it - at `\$\.connections\[0\]\.messages\[2\]`"),
+    ('"to": 1, "answer": 5', '"to": 1', r"no message has to - .*connections\[0\]\.messages\[2\]`"),
+    ('"init": "connection-1"', "", r"no message has nothing - at `\$\.connections\[0\]\.messages"),
+    ('"init": "connection-1"', '"close": [7, ""]', "no close frame has the code 7"),
+    ('"messages"', '"status": 404, "messages"', r"an error has a status - at `\$\.connections\[0"),
+]
+
+
+@pytest.fixture(scope="module")
+def good_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    async def program(client: Client) -> None:
+        handle = client.counter.get_or_create("k")
+        await handle.increment(2)
+        await handle.send("jobs", 1)
+        await handle.fetch("/x")
+        async with handle.connect() as conn:
+            await conn.increment(3)
+
+    path = tmp_path_factory.mktemp("good") / "c.json"
+    anyio.run(recorded, path, program)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("old, new, match", EDITS)
+def test_a_file_that_is_wrong(
+    tmp_path: Path, good_file: str, old: str, new: str, match: str
+) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(good_file)
+    assert read_tape(path).cassette == 1
+    assert old in good_file
+    path.write_text(good_file.replace(old, new, 1))
+    with pytest.raises(CassetteError, match=match) as raised:
+        read_tape(path)
+    assert str(path) in str(raised.value)
+
+
+def script(*messages: dict[str, Any]) -> tuple[Script, Callable[[str], Any]]:
+    made = Script([msgspec.convert(message, Message) for message in messages])
+
+    def call(name: str) -> Any:
+        found = made.call(lambda message: message.action == name)
+        return None if found is None else shown(found[1])
+
+    return made, call
+
+
+def shown(messages: list[Message]) -> list[Any]:
+    return [m.init or m.event or m.answer or m.lost for m in messages]
+
+
+def called(number: int, name: str) -> dict[str, Any]:
+    return {"call": number, "action": name, "args": []}
+
+
+def event(name: str) -> dict[str, Any]:
+    return {"event": name, "args": []}
+
+
+def test_events_keep_their_place_between_answers() -> None:
+    made, call = script(
+        {"init": "c"},
+        event("before"),
+        {"subscribe": "x"},
+        event("subscribed"),
+        called(1, "a"),
+        event("during"),
+        {"to": 1, "answer": "A"},
+        event("after"),
+        called(2, "b"),
+        {"to": 2, "answer": "B"},
+        {"lost": True},
+    )
+    assert shown(made.begin()) == ["c", "before"]
+    said = made.subscribe("x")
+    assert said is not None and shown(said) == ["subscribed"]
+    assert call("a") == ["during", "A", "after"]
+    assert call("a") is None
+    assert call("b") == ["B", True]
+    assert made.subscribe("x") == []
+    assert made.subscribe("y") is None
+
+
+def test_calls_that_were_made_side_by_side_can_be_made_one_by_one() -> None:
+    messages = (
+        called(1, "a"),
+        called(2, "b"),
+        event("e"),
+        {"to": 2, "answer": "B"},
+        event("f"),
+        {"to": 1, "answer": "A"},
+        event("g"),
+    )
+    _, call = script(*messages)
+    assert call("a") == ["e", "f", "A"]
+    assert call("b") == ["B", "g"]
+    _, call = script(*messages)
+    assert call("b") == ["e", "B"]
+    assert call("a") == ["f", "A", "g"]
+
+
+def test_a_call_without_an_answer() -> None:
+    _, call = script(called(1, "a"), event("e"), called(2, "b"), {"to": 2, "answer": "B"})
+    assert call("a") == ["e"]
+    assert call("b") == ["B"]

@@ -1,0 +1,199 @@
+"""What looks for bugs without knowing them: state machines, simulations, random input.
+
+    python -m tests.mutations.finders NAME SECONDS
+
+This goes on with other seeds until something fails or the seconds are over. In place of a name,
+pytest's ids of tests with commas between may be given: then these run once. The exit code says
+what came of it: `FOUND` or `NOT_FOUND`. Any other means that something else went wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+__all__ = ["COPY", "FINDERS", "FOUND", "NOT_FOUND", "is_example"]
+
+FOUND, NOT_FOUND = 10, 0
+COPY = "RIVET_ANYIO_COPY"
+"""The environment variable with the directory that the package must come from."""
+
+Step = Callable[[int], None]
+"""One part of the search, by its seed; it raises what it finds."""
+
+_EXAMPLES = 25
+"""How many examples of Hypothesis one step has."""
+
+
+def is_example(finder: str) -> bool:
+    """Whether this is pytest's id of a test, which knows what it looks for."""
+    return "/" in finder
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _machine(place: str, steps: int | None = None) -> Callable[[], Step]:
+    """A state machine, with as many steps as in its own tests."""
+
+    def load() -> Step:
+        machine: Any = _load(place)
+        options = settings(
+            max_examples=_EXAMPLES,
+            stateful_step_count=steps or machine.TestCase.settings.stateful_step_count,
+        )
+        return lambda seed: run_state_machine_as_test(
+            hypothesis.seed(seed)(machine), settings=options
+        )
+
+    return load
+
+
+def _property(place: str, **arguments: Any) -> Callable[[], Step]:
+    """A test by Hypothesis that is no machine."""
+
+    def load() -> Step:
+        test = _load(place)
+        return lambda seed: hypothesis.seed(seed)(test)(**arguments)
+
+    return load
+
+
+def _differ(place: str, examples: int = 500) -> Callable[[], Step]:
+    """Two readers of the same random input."""
+
+    def load() -> Step:
+        differences = _load(place)
+
+        def step(seed: int) -> None:
+            found: Any = differences(examples, seed * examples)
+            found = found[0] if isinstance(found, tuple) else found
+            assert not found, found[0]
+
+        return step
+
+    return load
+
+
+def _program(place: str) -> Callable[[], Step]:
+    """A program that draws everything from a `Random`, in virtual time, on both backends in turn."""
+
+    def load() -> Step:
+        from rivet_anyio.testing import run_virtual
+
+        program = _load(place)
+
+        def step(seed: int) -> None:
+            run_virtual(program, Random(seed), backend=("asyncio", "trio")[seed % 2])
+
+        return step
+
+    return load
+
+
+def _simulation(play: str, wrong: str) -> Callable[[], Step]:
+    """A simulation by seeds, on both backends in turn."""
+
+    def load() -> Step:
+        from rivet_anyio.testing import simulate
+
+        run, judge = _load(play), _load(wrong)
+
+        def step(seed: int) -> None:
+            backend = ("asyncio", "trio")[seed % 2]
+            broken = judge(simulate(run, seed, seed=seed, backend=backend))
+            assert not broken, "\n".join(map(str, broken))
+
+        return step
+
+    return load
+
+
+FINDERS: dict[str, Callable[[], Step]] = {
+    "connection": _machine("tests.connection.test_state:ConnectionMachine"),
+    "client": _machine("tests.simulation.test_machine:Machine", steps=50),
+    "live": _machine("tests.live.test_fold:Machine"),
+    "feed": _machine("tests.watch.test_sources:Feeding"),
+    "exchange": _machine("tests.http.test_exchange:Machine"),
+    "pool": _machine("tests.http.test_pool:PoolMachine"),
+    "simulation": _simulation("tests.simulation.model:play", "tests.simulation.invariants:broken"),
+    "deaths": _simulation(
+        "tests.simulation.deaths:play_deaths", "tests.simulation.deaths:missing_outside_gaps"
+    ),
+    "outbox": _program("tests.connection.test_capacity:crowd"),
+    "checks": _program("tests.connection.test_checks:watch"),
+    "handshakes": _program("tests.watch.test_handshakes:crowd"),
+    "keys": _property("tests.protocol.test_keys:test_there_and_back"),
+    "readings of bare": _property("tests.protocol.test_reading:test_bare"),
+    "readings of trees": _property("tests.protocol.test_reading:test_trees"),
+    "shared requests": _property("tests.test_shared:test_schedules", backend="asyncio"),
+    "frames": _differ("tests.conformance.differ:differences"),
+    "answers": _differ("tests.http.differ:differences"),
+}
+
+
+def _search(name: str, seconds: float) -> int:
+    ends = time.monotonic() + seconds
+    if is_example(name):
+        if _run_tests(name.split(",")):
+            return FOUND
+        return NOT_FOUND
+    step = FINDERS[name]()
+    for seed in count():
+        if time.monotonic() > ends:
+            break
+        try:
+            step(seed)
+        except BaseException:
+            traceback.print_exc()
+            print(f"found with seed {seed}")
+            return FOUND
+    return NOT_FOUND
+
+
+def _run_tests(ids: list[str]) -> bool:
+    """Whether one of them fails; `SystemExit` where that is not known."""
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *ids])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(code)
+    return code == pytest.ExitCode.TESTS_FAILED
+
+
+def main() -> int:
+    name, seconds = sys.argv[1], float(sys.argv[2])
+    import rivet_anyio
+
+    place, copy = Path(rivet_anyio.__file__), os.environ.get(COPY)
+    assert copy is None or place.is_relative_to(copy), f"the package comes from {place}"
+    settings.register_profile(
+        "mutations",
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    if not is_example(name):
+        settings.load_profile("mutations")
+        logging.disable(logging.CRITICAL)
+    return _search(name, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

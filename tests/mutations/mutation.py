@@ -1,0 +1,140 @@
+"""One bug: a change of the package's text, what finds it, and whether it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from .finders import COPY, FOUND, NOT_FOUND
+
+__all__ = ["SECONDS", "Mutation", "Outcome", "run_finder"]
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = ROOT / "src"
+SECONDS = 60.0
+"""How long a finder may look for one bug."""
+_LATE_SECONDS = 30.0
+"""How long after its time a finder counts as hung: it looks at the time between two seeds."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug.
+
+    Attributes:
+        name: What goes wrong, in few words.
+        file: Where, below the package.
+        before: What the file says, which occurs once.
+        after: What it says in place of that.
+        finder: A name of `finders.FINDERS`; or pytest's ids of tests with commas between, where
+            nothing but an example finds the bug.
+    """
+
+    name: str
+    file: str
+    before: str
+    after: str
+    finder: str
+
+    @property
+    def path(self) -> Path:
+        return SOURCE / "rivet_anyio" / self.file
+
+    def mutated(self) -> str:
+        """The file's text with the bug.
+
+        Raises:
+            ValueError: the file does not have the text, or has it more than once.
+        """
+        text = self.path.read_text("utf-8")
+        times = text.count(self.before)
+        if times != 1:
+            raise ValueError(f"{self.name}: {self.file} has the text {times} times, not once")
+        return text.replace(self.before, self.after)
+
+    @contextmanager
+    def planted(self) -> Iterator[Path]:
+        """A copy of the source that has the bug."""
+        with _copy() as copy:
+            (copy / "rivet_anyio" / self.file).write_text(self.mutated(), "utf-8")
+            yield copy
+
+    def look(self, seconds: float = SECONDS) -> Outcome:
+        """Let the finder look for the bug."""
+        with self.planted() as copy:
+            return run_finder(self.finder, copy, seconds)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one search.
+
+    Attributes:
+        kind: "hung": the finder did not end, although it ends with the sound package.
+        seconds: How long it took.
+        output: What the finder wrote.
+    """
+
+    kind: Literal["found", "not found", "hung", "failed"]
+    seconds: float
+    output: str
+
+    @property
+    def is_found(self) -> bool:
+        return self.kind in ("found", "hung")
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="mutation-") as name:
+        directory = Path(name).resolve()
+        ignored = shutil.ignore_patterns("__pycache__")
+        copy = shutil.copytree(SOURCE, directory / "src", ignore=ignored)
+        yield copy
+
+
+def look_at_sound_code(finder: str, seconds: float) -> Outcome:
+    """Let a finder look at a copy without a bug."""
+    with _copy() as copy:
+        return run_finder(finder, copy, seconds)
+
+
+def run_finder(finder: str, copy: Path, seconds: float) -> Outcome:
+    """Run a finder in a process of its own, on the package in this directory."""
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(copy),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONHASHSEED": "0",
+                COPY: str(copy),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=seconds + _LATE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout or b""
+        text = output if isinstance(output, str) else output.decode(errors="replace")
+        return Outcome("hung", time.monotonic() - began, text)
+    kinds: dict[int, Literal["found", "not found"]] = {FOUND: "found", NOT_FOUND: "not found"}
+    return Outcome(
+        kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout
+    )

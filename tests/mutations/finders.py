@@ -75,6 +75,16 @@ def _property(place: str, **arguments: Any) -> Callable[[], Step]:
     return load
 
 
+def _values() -> Step:
+    """Values as they travel, in one form after another."""
+    test, forms = (
+        _load("tests.protocol.test_values:test_there_and_back"),
+        _load("tests.protocol.test_values:CARRIED"),
+    )
+    names = list(forms)
+    return lambda seed: hypothesis.seed(seed)(test)(names[seed % len(names)])
+
+
 def _differ(place: str, examples: int = 500) -> Callable[[], Step]:
     """Two readers of the same random input."""
 
@@ -92,7 +102,7 @@ def _differ(place: str, examples: int = 500) -> Callable[[], Step]:
 
 
 def _program(place: str) -> Callable[[], Step]:
-    """A program that draws everything from a `Random`, in virtual time, on both backends in turn."""
+    """A program that draws everything from a `Random`, in virtual time on either backend."""
 
     def load() -> Step:
         from rivet_anyio.testing import run_virtual
@@ -139,6 +149,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "outbox": _program("tests.connection.test_capacity:crowd"),
     "checks": _program("tests.connection.test_checks:watch"),
     "handshakes": _program("tests.watch.test_handshakes:crowd"),
+    "values": _values,
     "keys": _property("tests.protocol.test_keys:test_there_and_back"),
     "readings of bare": _property("tests.protocol.test_reading:test_bare"),
     "readings of trees": _property("tests.protocol.test_reading:test_trees"),
@@ -160,11 +171,18 @@ def _search(name: str, seconds: float) -> int:
             break
         try:
             step(seed)
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
-            print(f"found with seed {seed}")
+            print(f"found with seed {seed}: {_first_line(error)}")
             return FOUND
     return NOT_FOUND
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]:.100}" if text else type(error).__name__
 
 
 def _run_tests(ids: list[str]) -> bool:

@@ -92,6 +92,11 @@ class Outcome:
     def is_found(self) -> bool:
         return self.kind in ("found", "hung")
 
+    @property
+    def last_line(self) -> str:
+        lines = self.output.strip().splitlines()
+        return lines[-1] if lines else ""
+
 
 @contextmanager
 def _copy() -> Iterator[Path]:
@@ -135,6 +140,4 @@ def run_finder(finder: str, copy: Path, seconds: float) -> Outcome:
         text = output if isinstance(output, str) else output.decode(errors="replace")
         return Outcome("hung", time.monotonic() - began, text)
     kinds: dict[int, Literal["found", "not found"]] = {FOUND: "found", NOT_FOUND: "not found"}
-    return Outcome(
-        kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout
-    )
+    return Outcome(kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout)

@@ -101,7 +101,7 @@ _PROTOCOL = (
         "an empty part of a key vanishes",
         "protocol/keys.py",
         'parts.append("" if empty else part)\n            part, empty',
-        'parts.append(char if empty else part)\n            part, empty',
+        "parts.append(char if empty else part)\n            part, empty",
         "keys",
     ),
     Mutation(

@@ -2,9 +2,10 @@
 
     python -m tests.mutations.finders NAME SECONDS
 
-This goes on with other seeds until something fails or the seconds are over. In place of a name,
-pytest's ids of tests with commas between may be given: then these run once. The exit code says
-what came of it: `FOUND` or `NOT_FOUND`. Any other means that something else went wrong.
+This goes on with other seeds until something fails or the seconds are over, which count what the
+processor does. In place of a name, pytest's ids of tests with commas between may be given: then
+these run once. The exit code says what came of it: `FOUND` or `NOT_FOUND`. Any other means that
+something else went wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -26,11 +28,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-__all__ = ["COPY", "FINDERS", "FOUND", "NOT_FOUND", "is_example"]
+__all__ = ["COPY", "FINDERS", "FOUND", "LATE_SECONDS", "NOT_FOUND", "is_example"]
 
 FOUND, NOT_FOUND = 10, 0
 COPY = "RIVET_ANYIO_COPY"
 """The environment variable with the directory that the package must come from."""
+
+LATE_SECONDS = 20
+"""How long after its time a finder is hung: it looks at the time between two seeds."""
 
 Step = Callable[[int], None]
 """One part of the search, by its seed; it raises what it finds."""
@@ -117,13 +122,14 @@ def _program(place: str) -> Callable[[], Step]:
     return load
 
 
-def _simulation(play: str, wrong: str) -> Callable[[], Step]:
+def _simulation(play: str, wrong: str, **arguments: Any) -> Callable[[], Step]:
     """A simulation by seeds, on both backends in turn."""
 
     def load() -> Step:
         from rivet_anyio.testing import simulate
 
         run, judge = _load(play), _load(wrong)
+        run = partial(run, **arguments)
 
         def step(seed: int) -> None:
             backend = ("asyncio", "trio")[seed % 2]
@@ -142,7 +148,9 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "feed": _machine("tests.watch.test_sources:Feeding"),
     "exchange": _machine("tests.http.test_exchange:Machine"),
     "pool": _machine("tests.http.test_pool:PoolMachine"),
-    "simulation": _simulation("tests.simulation.model:play", "tests.simulation.invariants:broken"),
+    "simulation": _simulation(
+        "tests.simulation.model:play", "tests.simulation.invariants:broken", hours=1.0
+    ),
     "deaths": _simulation(
         "tests.simulation.deaths:play_deaths", "tests.simulation.deaths:missing_outside_gaps"
     ),
@@ -160,20 +168,20 @@ FINDERS: dict[str, Callable[[], Step]] = {
 
 
 def _search(name: str, seconds: float) -> int:
-    ends = time.monotonic() + seconds
     if is_example(name):
         if _run_tests(name.split(",")):
             return FOUND
         return NOT_FOUND
     step = FINDERS[name]()
     for seed in count():
-        if time.monotonic() > ends:
+        if time.process_time() > seconds:
             break
         try:
             step(seed)
         except BaseException as error:
             traceback.print_exc()
-            print(f"found with seed {seed}: {_first_line(error)}")
+            took = time.process_time()
+            print(f"seed {seed}, {took:.1f} s of the processor: {_first_line(error)}")
             return FOUND
     return NOT_FOUND
 
@@ -210,6 +218,11 @@ def main() -> int:
     if not is_example(name):
         settings.load_profile("mutations")
         logging.disable(logging.CRITICAL)
+        if sys.platform != "win32":
+            import resource
+
+            most = int(seconds + LATE_SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
     return _search(name, seconds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,16 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from .finders import COPY, FOUND, NOT_FOUND
+from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND
 
 __all__ = ["SECONDS", "Mutation", "Outcome", "run_finder"]
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src"
 SECONDS = 60.0
-"""How long a finder may look for one bug."""
-_LATE_SECONDS = 30.0
-"""How long after its time a finder counts as hung: it looks at the time between two seeds."""
+"""How long a finder may look for one bug, in seconds of the processor."""
+_OTHERS = 8
+"""How many times as long that may take where the processor has other work."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,14 @@ def run_finder(finder: str, copy: Path, seconds: float) -> Outcome:
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            timeout=seconds + _LATE_SECONDS,
+            timeout=_OTHERS * (seconds + LATE_SECONDS),
             check=False,
         )
     except subprocess.TimeoutExpired as late:
         output = late.stdout or b""
         text = output if isinstance(output, str) else output.decode(errors="replace")
         return Outcome("hung", time.monotonic() - began, text)
-    kinds: dict[int, Literal["found", "not found"]] = {FOUND: "found", NOT_FOUND: "not found"}
+    kinds: dict[int, Literal["found", "not found", "hung"]]
+    hung = -getattr(signal, "SIGXCPU", 24)
+    kinds = {FOUND: "found", NOT_FOUND: "not found", hung: "hung"}
     return Outcome(kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout)

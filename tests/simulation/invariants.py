@@ -20,6 +20,8 @@ __all__ = ["INVARIANTS", "broken"]
 Invariant = Callable[[Run], Iterator[str]]
 
 _ROUNDING = 1e-6
+_FIRST_DELAY = 0.25
+"""`Retry.initial`: the model draws every delay from its upper half."""
 
 
 def broken(run: Run) -> list[str]:
@@ -191,6 +193,36 @@ def live_states_are_true(run: Run) -> Iterator[str]:
                 yield f"a live state ({mirror.name}) stays behind at {before}"
 
 
+def every_stream_hears_of_calls(run: Run) -> Iterator[str]:
+    """A stream that was open before a call gets its event before the answer, or tells a gap."""
+    for visit in run.visits:
+        yield from visit.deaf
+
+
+def nothing_is_kept_of_calls(run: Run) -> Iterator[str]:
+    """A connection keeps no call for which nobody waits."""
+    for visit in run.visits:
+        yield from visit.kept
+
+
+def delays_are_bounded(run: Run) -> Iterator[str]:
+    """The next attempt begins in time, but not at once: the delays double up to the longest."""
+    for visit in run.visits:
+        failures = 0
+        for (since, before), (until, change) in pairwise(visit.states):
+            if before.status is Status.CONNECTED:
+                failures = 0
+            if before.status is not Status.DISCONNECTED or change.status is not Status.CONNECTING:
+                continue
+            shortest = min(_FIRST_DELAY * 2.0**failures, visit.longest_delay - 1.0) / 2
+            failures += 1
+            if not shortest - _ROUNDING <= until - since <= visit.longest_delay + _ROUNDING:
+                yield (
+                    f"the delay after {failures} failures was {until - since} s, "
+                    f"not from {shortest} to {visit.longest_delay} s"
+                )
+
+
 def exits_are_in_time(run: Run) -> Iterator[str]:
     """Leaving a block takes `close_timeout` at most, and a second after a cancellation."""
     for visit in run.visits:
@@ -218,6 +250,9 @@ INVARIANTS: list[Invariant] = [
     every_drop_is_counted,
     subscriptions_go_before_calls,
     buffers_stay_within_bounds,
+    every_stream_hears_of_calls,
+    nothing_is_kept_of_calls,
+    delays_are_bounded,
     live_states_are_true,
     exits_are_in_time,
     nothing_is_left,

@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         assert held.conn is not None
         with scope:
             try:
-                await self.group.call(held.conn, held.visit.history.calls, seconds=seconds)
+                await self.group.call(held.conn, held.visit, seconds=seconds)
             except RivetError as error:
                 held.visit.history.calls[-1].error = error
 
@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
         except RivetError:
             return
         now = anyio.current_time()
-        consumer = Consumer(name, overflow, gaps, size, begin, first_call, now)
+        consumer = Consumer(name, overflow, gaps, size, begin, first_call, now, stream=stream)
         held.visit.consumers.append(consumer)
         held.consumers.append((stream, consumer))
 
@@ -306,6 +306,9 @@ class Machine(RuleBasedStateMachine):
                 assert held.conn.status in (Status.CONNECTED, Status.CLOSED)
                 for stream, consumer in held.consumers:
                     await self._take(stream, consumer, 1000)  # A full one may hold up answers.
+                if held.conn.status is Status.CONNECTED:
+                    await self._call(held, 0.0, anyio.CancelScope())
+                    assert held.visit.history.calls[-1].fate is not Fate.PENDING
             held.leave.set()
         await anyio.sleep(10)
         self.end.set()

@@ -13,13 +13,19 @@ from .table import MUTATIONS
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutations", description=__doc__)
-    parser.add_argument("--only", metavar="TEXT", help="bugs that have this in their names")
+    parser.add_argument(
+        "--only", metavar="TEXT", help="bugs that have this in name, file or finder"
+    )
     parser.add_argument("--finder", help="let this finder look, not those of the table")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each bug")
     parser.add_argument("--skip-sound", action="store_true", help="do not look at sound code first")
     parser.add_argument("--show", action="store_true", help="what the finders write")
     asked = parser.parse_args()
-    chosen = [one for one in MUTATIONS if asked.only is None or asked.only in one.name]
+    chosen = [
+        one
+        for one in MUTATIONS
+        if asked.only is None or asked.only in f"{one.name} {one.file} {one.finder}"
+    ]
     if asked.finder is not None:
         chosen = [Mutation(m.name, m.file, m.before, m.after, asked.finder) for m in chosen]
     wrong: list[str] = []

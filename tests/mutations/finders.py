@@ -1,17 +1,18 @@
 """What looks for bugs without knowing them: state machines, simulations, random input.
 
-    python -m tests.mutations.finders NAME SECONDS
+    python -m tests.mutations.finders NAME SECONDS MODULE
 
 This goes on with other seeds until something fails or the seconds are over, which count what the
 processor does. In place of a name, pytest's ids of tests with commas between may be given: then
 these run once. The exit code says what came of it: `FOUND` or `NOT_FOUND`. Any other means that
-something else went wrong.
+something else went wrong, as where the module cannot be imported.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -169,9 +170,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
 
 def _search(name: str, seconds: float) -> int:
     if is_example(name):
-        if _run_tests(name.split(",")):
-            return FOUND
-        return NOT_FOUND
+        return _run_tests(name.split(","))
     step = FINDERS[name]()
     for seed in count():
         if time.process_time() > seconds:
@@ -181,32 +180,33 @@ def _search(name: str, seconds: float) -> int:
         except BaseException as error:
             traceback.print_exc()
             took = time.process_time()
-            print(f"seed {seed}, {took:.1f} s of the processor: {_first_line(error)}")
+            print(f"seed {seed}, {took:.1f} s of the processor: {_shown(error)}")
             return FOUND
     return NOT_FOUND
 
 
-def _first_line(error: BaseException) -> str:
+def _shown(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]:.100}" if text else type(error).__name__
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = (str(error).strip() or str(where.line)).splitlines()[0]
+    return f"{type(error).__name__} in {where.name}: {text:.150}"
 
 
-def _run_tests(ids: list[str]) -> bool:
-    """Whether one of them fails; `SystemExit` where that is not known."""
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *ids])
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        sys.exit(code)
-    return code == pytest.ExitCode.TESTS_FAILED
+def _run_tests(ids: list[str]) -> int:
+    """`FOUND` if one of them fails."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ids]
+    code = subprocess.run(command, check=False).returncode
+    return {pytest.ExitCode.OK: NOT_FOUND, pytest.ExitCode.TESTS_FAILED: FOUND}.get(code, code)
 
 
 def main() -> int:
-    name, seconds = sys.argv[1], float(sys.argv[2])
+    name, seconds, module = sys.argv[1], float(sys.argv[2]), sys.argv[3]
     import rivet_anyio
 
     place, copy = Path(rivet_anyio.__file__), os.environ.get(COPY)
     assert copy is None or place.is_relative_to(copy), f"the package comes from {place}"
+    import_module(module)
     settings.register_profile(
         "mutations",
         deadline=None,

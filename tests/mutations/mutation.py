@@ -17,7 +17,7 @@ from typing import Literal
 
 from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND
 
-__all__ = ["SECONDS", "Mutation", "Outcome", "run_finder"]
+__all__ = ["ROOT", "SECONDS", "SOURCE", "Mutation", "Outcome", "look_at_sound_code"]
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src"
@@ -50,6 +50,10 @@ class Mutation:
     def path(self) -> Path:
         return SOURCE / "rivet_anyio" / self.file
 
+    @property
+    def module(self) -> str:
+        return ".".join(("rivet_anyio", *Path(self.file).with_suffix("").parts))
+
     def mutated(self) -> str:
         """The file's text with the bug.
 
@@ -72,7 +76,7 @@ class Mutation:
     def look(self, seconds: float = SECONDS) -> Outcome:
         """Let the finder look for the bug."""
         with self.planted() as copy:
-            return run_finder(self.finder, copy, seconds)
+            return _run(self.finder, copy, seconds, self.module)
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,15 @@ def _copy() -> Iterator[Path]:
 def look_at_sound_code(finder: str, seconds: float) -> Outcome:
     """Let a finder look at a copy without a bug."""
     with _copy() as copy:
-        return run_finder(finder, copy, seconds)
+        return _run(finder, copy, seconds)
 
 
-def run_finder(finder: str, copy: Path, seconds: float) -> Outcome:
+def _run(finder: str, copy: Path, seconds: float, module: str = "rivet_anyio") -> Outcome:
     """Run a finder in a process of its own, on the package in this directory."""
     began = time.monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds)],
+            [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds), module],
             cwd=ROOT,
             env={
                 **os.environ,

@@ -56,11 +56,11 @@ _PROTOCOL = (
         "simulation",
     ),
     Mutation(
-        "a long name ends the short way to read a cbor event",
+        "an event does not say which dialect the server speaks",
         _ENCODINGS,
-        "size = data[at + 1] + 1",
-        "size = data[at + 1]",
-        "readings of trees",
+        "                self.dialect = dialect\n                return name, value",
+        "                return name, value",
+        "readings of bare",
     ),
     Mutation(
         "the short way reads lengths of one byte only",

@@ -2,9 +2,10 @@
 
 The machine plays the user's tasks, the supervisor, the socket and the server. The server keeps its
 own account: which calls reached it, which names are subscribed, which events it sent. It handles
-messages in order and takes its time, and it may refuse subscriptions, by an error or by closing.
-Its host may die and be started anew behind the socket, and the actor may sleep; checks ask for the
-record of that, and their answers take their time, too.
+messages in order and takes its time. It may refuse subscriptions: by closing where an engine stands
+before it, otherwise by an error.
+Where an engine stands before it, its host may die and be started anew behind the socket, and the
+actor may sleep; checks ask for the record of that, and their answers take their time, too.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ class FakeServer:
     """What reached the server, what it has handled, and what it has to send."""
 
     def __init__(self) -> None:
+        self.has_engine = True
         self.ran: list[int] = []
         self.inbox: list[tuple[str, Any]] = []
         self.sent: list[int | None] = []  # the answers that it can send, and errors without a call
         self.subscribed: set[str] = set()
         self.kinds: list[str] = []
         self.refused: set[str] = set()
-        self.closes = False
         self.has_closed = False
         self.start = 1
         self.state = StartState.RUNNING  # ASLEEP, or DEAD, which its record may not say yet
@@ -144,7 +145,7 @@ class FakeServer:
             self.subscribed.discard(what)
         elif what not in self.refused:
             self.subscribed.add(what)
-        elif self.closes:
+        elif self.has_engine:
             self.has_closed = True
             self.inbox.clear()
         else:
@@ -265,7 +266,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.streams: list[Stream] = []
         self.received_at = self.now
         self.away_since: float | None = None
-        self.sessions = 0
+        self.sessions = self.failures = 0
         self.events = 0
         self.ever_refused: set[str] = set()
         self.seen_start = 0  # the start that the state knows of, and when it was the present one
@@ -275,8 +276,9 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The user
 
-    @initialize(misses_events=st.booleans())
-    def enter(self, misses_events: bool) -> None:
+    @initialize(misses_events=st.booleans(), has_engine=st.booleans())
+    def enter(self, misses_events: bool, has_engine: bool) -> None:
+        self.server.has_engine = has_engine
         with pytest.raises(ClosedError):
             raise self.state.closed_error()
         if misses_events:
@@ -346,10 +348,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.state.has_subscriptions(buffer)
         assert self.state.issued == before
 
-    @rule(name=st.sampled_from(NAMES), is_refused=st.booleans(), closes=st.booleans())
-    def refuse(self, name: str, is_refused: bool, closes: bool) -> None:
+    @rule(name=st.sampled_from(NAMES), is_refused=st.booleans())
+    def refuse(self, name: str, is_refused: bool) -> None:
         """The actor allows or forbids a name from now on."""
-        self.server.closes = closes
         if is_refused:
             self.server.refused.add(name)
             self.ever_refused.add(name)
@@ -376,6 +377,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(is_moved=st.booleans())
     def say_init(self, is_moved: bool) -> None:
         assert self.socket is not None
+        is_moved = is_moved and self.server.has_engine
         if self.socket.has_ended or (self.socket.is_open and not is_moved):
             return
         self.open(is_moved)
@@ -431,13 +433,13 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.socket.notify()
 
     @precondition(lambda self: self.socket is not None)
-    @rule()
-    def lose(self) -> None:
+    @rule(is_healthy=st.booleans())
+    def lose(self, is_healthy: bool = True) -> None:
         """The socket ends, for whatever reason."""
         assert self.socket is not None
-        self.lose_by(self.socket.error or LOST)
+        self.lose_by(self.socket.error or LOST, is_healthy)
 
-    def lose_by(self, cause: Exception) -> None:
+    def lose_by(self, cause: Exception, is_healthy: bool = True) -> None:
         assert self.socket is not None
         opened = self.socket.is_open
         in_flight = list(self.state.in_flight.values())
@@ -449,12 +451,14 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.state.phase is Phase.LEAVING:
             self.state.finish(None)
             return
-        ended = Ended(cause, opened, last_message=self.received_at, healthy=opened)
+        ended = Ended(cause, opened, last_message=self.received_at, healthy=is_healthy)
         if not self.state.attempt_ended(ended):
             assert not opened and self.sessions == 0
             self.state.finish(cause)
             return
         self.state.retry_later(cause)
+        self.failures = 1 if opened and is_healthy else self.failures + 1
+        assert self.state.failures == self.failures
         for call in in_flight:
             if isinstance(call, Call):
                 assert isinstance(call.error, ConnectionLostError) or not opened
@@ -479,7 +483,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The server
 
-    @precondition(lambda self: self.sessions)
+    @precondition(lambda self: self.sessions and self.server.has_engine)
     @rule(how=st.sampled_from(["die", "notice", "wake", "wake without subscriptions", "sleep"]))
     def change_start(self, how: str) -> None:
         """Something becomes of the actor behind its gateway."""
@@ -495,7 +499,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             server.is_noticed = True
             server.wake(keeps_subscriptions=how == "wake")
 
-    @precondition(lambda self: self.is_live and not self.has_slept)
+    @precondition(lambda self: self.is_live and self.server.has_engine and not self.has_slept)
     @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
     def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
         """The host dies, what it sends is lost, and the actor is started anew."""

@@ -172,14 +172,18 @@ def _of_gaps(log: list[int], history: History) -> Iterator[str]:
         (i for i, change in enumerate(history.changes) if change.status is Status.CONNECTED),
         default=0,
     )
-    attempts = _count(history.changes[:last], Status.CONNECTING)
+    attempts = sum(
+        (before.status, change.status) == (Status.DISCONNECTED, Status.CONNECTING)
+        for before, change in pairwise(history.changes[:last])
+    )
     told = sum(gap.attempts for gap in gaps)
     if told != attempts:
         yield f"the gaps tell of {told} attempts, and there were {attempts}"
 
 
 _FOLLOWING = {
-    Status.CONNECTED: (Status.DISCONNECTED, Status.CONNECTED, Status.CLOSED),
+    # Connecting, without an attempt: the actor was started anew behind its gateway.
+    Status.CONNECTED: (Status.DISCONNECTED, Status.CONNECTED, Status.CONNECTING, Status.CLOSED),
     Status.DISCONNECTED: (Status.CONNECTING, Status.CLOSED),
     Status.CONNECTING: (Status.CONNECTED, Status.DISCONNECTED, Status.CLOSED),
     Status.CLOSED: (),

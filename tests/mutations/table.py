@@ -193,7 +193,7 @@ _CONNECTION = (
         _STATE,
         "            if ended.healthy:\n                self.failures = 0",
         "            self.failures = 0",
-        "simulation",
+        "connection",
     ),
     Mutation(
         "failures in a row are not counted",

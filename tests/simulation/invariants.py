@@ -280,11 +280,14 @@ def _name(consumer: Consumer) -> str:
 
 
 def _absences(visit: Visit) -> list[tuple[float, float]]:
-    """From when to when the connection was away, of those times that it came back."""
+    """From when to when the connection was away, of those times that it came back.
+
+    Where it stayed, and the actor was started anew behind it, it was away as well.
+    """
     found: list[tuple[float, float]] = []
     lost: float | None = None
     for at, change in visit.states:
-        if change.status is Status.DISCONNECTED and lost is None:
+        if change.status in (Status.DISCONNECTED, Status.CONNECTING) and lost is None:
             lost = at
         elif change.status is Status.CONNECTED and lost is not None:
             found.append((lost, at))

@@ -85,6 +85,7 @@ class FakeServer:
         self.kinds: list[str] = []
         self.refused: set[str] = set()
         self.has_closed = False
+        self.has_stopped = False  # its actor has, and the socket stays
         self.start = 1
         self.state = StartState.RUNNING  # ASLEEP, or DEAD, which its record may not say yet
         self.is_noticed = False
@@ -122,7 +123,7 @@ class FakeServer:
         self.sent.clear()
         self.subscribed.clear()
         self.kinds.clear()
-        self.has_closed = False
+        self.has_closed = self.has_stopped = False
 
     def take(self, payload: str | bytes) -> None:
         body = json.loads(payload)["body"]
@@ -141,6 +142,8 @@ class FakeServer:
         kind, what = self.inbox.pop(0)
         if kind == "call":
             self.sent.append(what)
+        elif self.has_stopped:
+            pass  # Nobody handles it.
         elif kind == "unsubscribe":
             self.subscribed.discard(what)
         elif what not in self.refused:
@@ -444,6 +447,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         opened = self.socket.is_open
         in_flight = list(self.state.in_flight.values())
         waiting = [item for item in self.state.outbox.items if isinstance(item, Call)]
+        suspects = set(self.state._suspects)
+        if self.state._tested is not None and cause is not ERRORS["forbidden"]:
+            suspects.add(self.state._tested)
         self.tick()
         self.note_away(opened)
         self.socket = None
@@ -459,6 +465,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.state.retry_later(cause)
         self.failures = 1 if opened and is_healthy else self.failures + 1
         assert self.state.failures == self.failures
+        suspects &= self.state.sinks.keys()
+        assert suspects <= self.state._suspects.keys(), "a suspect is forgotten"
         for call in in_flight:
             if isinstance(call, Call):
                 assert isinstance(call.error, ConnectionLostError) or not opened
@@ -596,10 +604,18 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.server.has_closed:
             self.lose_by(ERRORS["forbidden"])
 
+    @precondition(lambda self: self.is_live and not self.server.has_engine)
+    @rule()
+    def stop(self) -> None:
+        """The actor stops, and its socket stays open, as up to RivetKit 2.2."""
+        self.server.has_stopped = True
+
     @precondition(lambda self: self.is_live and self.server.sent)
     @rule(index=INDEX, how=st.sampled_from(["output", "error", "stopped", "masked"]))
     def answer(self, index: int, how: str) -> None:
         """Send an answer. Errors that belong to no call come before the answers after them."""
+        if self.server.has_stopped and how != "stopped":
+            how = "masked"
         place = index % len(self.server.sent)
         while None in self.server.sent[: place + 1]:
             self.report()
@@ -685,6 +701,8 @@ class ConnectionMachine(RuleBasedStateMachine):
 
         A host that dies goes on for a while, and nothing of that arrives.
         """
+        if self.server.has_stopped:
+            return
         self.tick()
         self.events += 1
         reaches = self.is_live and name in self.server.subscribed
@@ -752,7 +770,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @invariant()
     def the_server_knows_what_is_wanted(self) -> None:
         settled = self.is_read and self.socket is not None and self.socket.writes
-        if self.has_unseen_start:
+        if self.has_unseen_start or self.server.has_stopped:
             return
         if settled and self.state.phase is Phase.CONNECTED and not self.is_testing:
             refused = self.server.sent.count(None)
@@ -785,6 +803,12 @@ class ConnectionMachine(RuleBasedStateMachine):
                 isinstance(call, Probe) or call.id in self.waits_on
                 for call in self.state.in_flight.values()
             )
+
+    @invariant()
+    def the_reader_goes_on_while_gaps_last(self) -> None:
+        """It waits for the confirmation, whatever stream is full."""
+        if self.state.phase is Phase.RESUBSCRIBING:
+            assert not any(stream.buffer.is_full for stream in self.streams)
 
     @invariant()
     def subscriptions_that_wait_are_bounded(self) -> None:
@@ -839,6 +863,8 @@ class ConnectionMachine(RuleBasedStateMachine):
                 if self.server.state is StartState.ASLEEP:
                     self.server.wake()
                 self.keep_up()
+            if self.server.has_stopped and self.socket is not None:
+                self.lose()
         assert not self.has_unseen_start or self.server.record == self.state._start
         assert self.is_read and self.state.phase is Phase.CONNECTED
         assert not self.state.in_flight and not self.state.outbox.items and not self.is_testing

@@ -166,13 +166,6 @@ _CONNECTION = (
         "connection",
     ),
     Mutation(
-        "the start from before the socket is kept at a second Init",
-        _STATE,
-        "            self._next_start = None\n            if self._is_stopped:",
-        "            if self._is_stopped:",
-        "connection",
-    ),
-    Mutation(
         "an answer that may hide a stop confirms subscriptions",
         _STATE,
         "        elif is_masking:\n            self._ask_whether_stopped()\n",
@@ -203,7 +196,7 @@ _CONNECTION = (
         "simulation",
     ),
     Mutation(
-        "a stream that was opened during a gap misses its end",
+        "a full stream that was opened during a gap stops the reader",
         _STATE,
         "            buffer.begin_gap(buffer.since)\n",
         "            pass\n",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from rivet_anyio import EventOverflowError, Gap, Status
+from rivet_anyio import ActorError, ConnectError, EventOverflowError, Gap, Status
 from tests.faults.accounting import Appended, violations
 
 from .told import Consumer, Run, Visit
@@ -20,6 +20,7 @@ __all__ = ["INVARIANTS", "broken"]
 Invariant = Callable[[Run], Iterator[str]]
 
 _ROUNDING = 1e-6
+_WHILE_DESTROYED = 3
 _FIRST_DELAY = 0.25
 """`Retry.initial`: the model draws every delay from its upper half."""
 
@@ -210,7 +211,7 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
     for visit in run.visits:
         failures = 0
         for (since, before), (until, change) in pairwise(visit.states):
-            if before.status is Status.CONNECTED:
+            if not isinstance(before.error, ConnectError):  # it was open
                 failures = 0
             if before.status is not Status.DISCONNECTED or change.status is not Status.CONNECTING:
                 continue
@@ -221,6 +222,16 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
                     f"the delay after {failures} failures was {until - since} s, "
                     f"not from {shortest} to {visit.longest_delay} s"
                 )
+
+
+def an_actor_that_is_gone_is_created_anew(run: Run) -> Iterator[str]:
+    """Who gets or creates an actor meets that there is none while it is destroyed, at most."""
+    gone = 0
+    for call in run.posted:
+        error = call.error
+        gone = gone + 1 if isinstance(error, ActorError) and error.code == "not_found" else 0
+        if gone > _WHILE_DESTROYED:
+            yield f"{gone} actions in a row met {error}"
 
 
 def exits_are_in_time(run: Run) -> Iterator[str]:
@@ -253,6 +264,7 @@ INVARIANTS: list[Invariant] = [
     every_stream_hears_of_calls,
     nothing_is_kept_of_calls,
     delays_are_bounded,
+    an_actor_that_is_gone_is_created_anew,
     live_states_are_true,
     exits_are_in_time,
     nothing_is_left,

@@ -14,7 +14,7 @@ from .table import MUTATIONS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutations", description=__doc__)
     parser.add_argument(
-        "--only", metavar="TEXT", help="bugs that have this in name, file or finder"
+        "--only", metavar="TEXT", nargs="+", default=[""], help="part of a name, file or finder"
     )
     parser.add_argument("--finder", help="let this finder look, not those of the table")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each bug")
@@ -24,7 +24,7 @@ def main() -> int:
     chosen = [
         one
         for one in MUTATIONS
-        if asked.only is None or asked.only in f"{one.name} {one.file} {one.finder}"
+        if any(text in f"{one.name} {one.file} {one.finder}" for text in asked.only)
     ]
     if asked.finder is not None:
         chosen = [Mutation(m.name, m.file, m.before, m.after, asked.finder) for m in chosen]

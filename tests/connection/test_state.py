@@ -525,14 +525,16 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.event(name)
 
     @precondition(lambda self: self.state.is_open and len(self.streams) < 5)
-    @rule(names=st.sampled_from(NAMES) | st.just(NAMES))
-    def listen(self, names: str | tuple[str, ...]) -> None:
+    @rule(names=st.sampled_from(NAMES) | st.just(NAMES), calls=st.booleans())
+    def listen(self, names: str | tuple[str, ...], calls: bool) -> None:
         """A stream is opened and confirmed, and gets an event."""
         if not self.is_live:
             self.come_back()
         if not self.is_live:
             return
         self.subscribe(names)
+        if calls:
+            self.call()
         self.wait_for_confirmation(-1)
         self.keep_up()
         self.what_is_confirmed_is_subscribed()

@@ -41,6 +41,7 @@ LATE_SECONDS = 20
 Step = Callable[[int], None]
 """One part of the search, by its seed; it raises what it finds."""
 
+_PASSED, _FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 _EXAMPLES = 25
 """How many examples of Hypothesis one step has."""
 
@@ -89,6 +90,13 @@ def _values() -> Step:
     )
     names = list(forms)
     return lambda seed: hypothesis.seed(seed)(test)(names[seed % len(names)])
+
+
+def _writings() -> Step:
+    """What is written, as another implementation reads it."""
+    test = _load("tests.conformance.test_differential:test_what_is_written")
+    ours = _load("tests.conformance.framers:OURS")
+    return lambda seed: hypothesis.seed(seed)(test)(ours)
 
 
 def _differ(place: str, examples: int = 500) -> Callable[[], Step]:
@@ -163,6 +171,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "readings of bare": _property("tests.protocol.test_reading:test_bare"),
     "readings of trees": _property("tests.protocol.test_reading:test_trees"),
     "shared requests": _property("tests.test_shared:test_schedules", backend="asyncio"),
+    "writings": _writings,
     "frames": _differ("tests.conformance.differ:differences"),
     "answers": _differ("tests.http.differ:differences"),
 }
@@ -197,7 +206,7 @@ def _run_tests(ids: list[str]) -> int:
     """`FOUND` if one of them fails."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ids]
     code = subprocess.run(command, check=False).returncode
-    return {pytest.ExitCode.OK: NOT_FOUND, pytest.ExitCode.TESTS_FAILED: FOUND}.get(code, code)
+    return {_PASSED: NOT_FOUND, _FAILED: FOUND}.get(code, code)
 
 
 def main() -> int:

@@ -40,13 +40,11 @@ from .faults import Weather
 from .ledger import Digest, Ledger, add
 from .told import Consumer, Exit, Mirror, Run, Visit
 
-__all__ = ["Group", "play", "pushed"]
+__all__ = ["Group", "jitter", "play", "pushed"]
 
 _CLOSE_SECONDS = 3.0
 """Less than the server's own patience, which would end a goodbye as well."""
 _CANCELLED_SECONDS = 1.0
-_RESTART_SECONDS = 1.0
-"""How much longer the delay after a close frame may be that says that the server restarts."""
 _LONG = 40_000
 """Bytes of which a few are more than waits to be written before callers have to wait."""
 _BACK_SECONDS = 3600.0
@@ -103,11 +101,11 @@ def _client(server: ActorServer, chance: random.Random, every: float) -> Client:
         encoding=chance.choice(("bare", "cbor", "json")),
         close_timeout=_CLOSE_SECONDS,
         ping_interval=max(20.0, every / chance.choice((3.0, 60.0))),
-        retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0)), random=partial(_jitter, chance)),
+        retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0)), random=partial(jitter, chance)),
     )
 
 
-def _jitter(chance: random.Random) -> float:
+def jitter(chance: random.Random) -> float:
     """Never less than half, so that there is a shortest delay, too."""
     return chance.uniform(0.5, 1.0)
 
@@ -235,7 +233,7 @@ class Group:
     ) -> EventStream[Any]:
         """Begin to write down what a connection tells; its first stream, which misses nothing."""
         visit.opened_at = anyio.current_time()
-        visit.longest_delay = conn._link.retry.maximum + _RESTART_SECONDS
+        visit.longest_delay = conn._link.retry.maximum
         self._run.visits.append(visit)
         self.note(index, f"connected as {conn.connection_id}")
         stream = conn.events("appended", gaps="mark", buffer_size=1_000_000)

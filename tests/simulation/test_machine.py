@@ -41,7 +41,7 @@ from .invariants import (
     exits_are_in_time,
 )
 from .ledger import Ledger
-from .model import Group, pushed
+from .model import Group, jitter, pushed
 from .told import Consumer, Exit, Run, Visit
 
 PICK = st.integers(0, 7)
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
         """The one task that owns all scopes."""
         actors = {"ledger": partial(Ledger, self.run.store)}
         async with ActorServer(actors, version=version, unused_faults="ignore") as self.server:
-            retry = Retry(random=chance.random)
+            retry = Retry(random=partial(jitter, chance))
             async with (
                 self.server.client(retry=retry, encoding=encoding, ping_interval=120) as client,
                 anyio.create_task_group() as self.tasks,

@@ -66,8 +66,8 @@ class Exit:
 class Visit:
     """One connection: its history, its other consumers, its states in time.
 
-    `longest_delay` is what may lie between two attempts, `pending` how many calls are not settled.
-    `deaf` has the streams that did not get an event, `kept` what was left of cancelled calls.
+    `longest_delay` is the maximum of its backoff, `pending` how many calls are not settled, `deaf`
+    which streams did not get an event, `kept` what was left of cancelled calls.
     """
 
     history: History = field(default_factory=History)

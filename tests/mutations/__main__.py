@@ -24,7 +24,7 @@ def main() -> int:
     chosen = [
         one
         for one in MUTATIONS
-        if any(text in f"{one.name} {one.file} {one.finder}" for text in asked.only)
+        if any(text in f"{one.name} {one.file} by {one.finder}." for text in asked.only)
     ]
     if asked.finder is not None:
         chosen = [Mutation(m.name, m.file, m.before, m.after, asked.finder) for m in chosen]

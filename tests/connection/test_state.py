@@ -685,6 +685,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             for stream in self.streams:
                 is_new = not stream.is_promised or stream.buffer.ended
                 assert is_new or self.is_confirmed(stream.buffer)
+        self.what_is_confirmed_is_subscribed()
 
     @property
     def probes(self) -> int:

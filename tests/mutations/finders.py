@@ -231,7 +231,7 @@ def main() -> int:
             import resource
 
             most = int(seconds + LATE_SECONDS)
-            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most + 10))
     return _search(name, seconds)
 
 

@@ -53,7 +53,7 @@ _PROTOCOL = (
         _VERDICTS,
         '        ("actor", "starting"),\n',
         '        ("actor", "starting"),\n        ("actor", "stopping"),\n',
-        "simulation",
+        "tests/protocol/test_management.py",
     ),
     Mutation(
         "an event does not say which dialect the server speaks",
@@ -279,7 +279,7 @@ _CONNECTION = (
         _EVENTS,
         "        self.event_count -= 1\n        self.byte_count -= size\n\n    def _free_in_gap",
         "        self.byte_count -= size\n\n    def _free_in_gap",
-        "connection",
+        "live",
     ),
     Mutation(
         "the leader of the checks hands over to nobody",

@@ -70,6 +70,7 @@ class World:
         self.chance = chance
         self.seconds = chance.choice((0.0, REQUEST_SECONDS))
         self.fails = chance.random() < 0.1
+        self.pause = chance.choice((20.0, 2000.0))  # until a connection is opened again
         self.asked_at: list[float] = []
         self.sessions: list[Session] = []
         self.most = 0
@@ -102,8 +103,8 @@ class World:
     async def live(self, number: int) -> None:
         """One connection after another, each with a background of its own."""
         chance = random.Random(self.chance.getrandbits(32))
+        await anyio.sleep(chance.uniform(0.0, 20.0))
         while True:
-            await anyio.sleep(chance.uniform(0.0, 20.0))
             async with anyio.create_task_group() as tasks:
                 session = Session(self, number, tasks)
                 self.sessions.append(session)
@@ -114,6 +115,7 @@ class World:
                 finally:
                     self.checks.remove(session)
                     tasks.cancel_scope.cancel()
+            await anyio.sleep(chance.uniform(0.0, self.pause))
 
     async def use(self, session: Session, chance: random.Random) -> None:
         await anyio.sleep(chance.uniform(0.0, 2.0))

@@ -226,9 +226,10 @@ _CONNECTION = (
     Mutation(
         "the first message after Init is dropped",
         "_connection/receiving.py",
-        "        if state.abandoned:\n            state.reap()\n        message = self",
-        "        if state.abandoned or not self.received:\n            self.received = True\n"
-        "            if self._session.init is not None:\n                return\n"
+        "            state.reap()\n        message = self",
+        "            state.reap()\n"
+        "        if self._session.init is not None and not self.received:\n"
+        "            self.received = True\n            return\n"
         "        message = self",
         "client",
     ),

@@ -136,8 +136,8 @@ class World:
         if self.fails:
             return
         now = anyio.current_time()
-        batches = 3  # requests of a look come one after another
-        slack = 2 * LOOK + batches * self.seconds + 0.1
+        batches = 3  # one after another, and a look begins when the last one's have ended
+        slack = 2 * (LOOK + batches * self.seconds) + 0.1
         last = session.checked_at[-1] if session.checked_at else None
         if last is None:
             assert now <= session.opened_at + slack, "it was never asked for"

@@ -230,6 +230,13 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def mutations(session: nox.Session) -> None:
+    """Put bugs into copies of the package, and look whether they are found: ``-- --only pool``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutations", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Events and actions through random faults: ``nox -s soak -- --minutes 60 --backend trio``."""
     install(session, "test")

@@ -182,12 +182,17 @@ closings = st.builds(
 
 @framers
 @settings(deadline=None)
-@given(said=sayings, closing=closings)
-def test_what_is_written(tested: FramerUnderTest, said: list[Frame], closing: Close) -> None:
+@given(said=sayings, closing=closings, size=st.none() | st.integers(4, 2000))
+def test_what_is_written(
+    tested: FramerUnderTest, said: list[Frame], closing: Close, size: int | None
+) -> None:
     framer = tested.make(LIMIT)
     server = Protocol(Side.SERVER, state=State.OPEN, max_size=None)
     for frame in [*said, closing]:
-        server.receive_data(framer.encode(frame))
+        if size is not None and isinstance(frame, (str, bytes)):
+            server.receive_data(b"".join(framer.encode_in_pieces(frame, size)))
+        else:
+            server.receive_data(framer.encode(frame))
         assert server.parser_exc is None
         (read,) = server.events_received()
         assert isinstance(read, TheirFrame)

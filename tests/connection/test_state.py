@@ -2,9 +2,10 @@
 
 The machine plays the user's tasks, the supervisor, the socket and the server. The server keeps its
 own account: which calls reached it, which names are subscribed, which events it sent. It handles
-messages in order and takes its time, and it may refuse subscriptions, by an error or by closing.
-Its host may die and be started anew behind the socket, and the actor may sleep; checks ask for the
-record of that, and their answers take their time, too.
+messages in order and takes its time. It may refuse subscriptions: by closing where an engine stands
+before it, otherwise by an error.
+Where an engine stands before it, its host may die and be started anew behind the socket, and the
+actor may sleep; checks ask for the record of that, and their answers take their time, too.
 """
 
 from __future__ import annotations
@@ -76,14 +77,15 @@ class FakeServer:
     """What reached the server, what it has handled, and what it has to send."""
 
     def __init__(self) -> None:
+        self.has_engine = True
         self.ran: list[int] = []
         self.inbox: list[tuple[str, Any]] = []
         self.sent: list[int | None] = []  # the answers that it can send, and errors without a call
         self.subscribed: set[str] = set()
         self.kinds: list[str] = []
         self.refused: set[str] = set()
-        self.closes = False
         self.has_closed = False
+        self.has_stopped = False  # its actor has, and the socket stays
         self.start = 1
         self.state = StartState.RUNNING  # ASLEEP, or DEAD, which its record may not say yet
         self.is_noticed = False
@@ -121,7 +123,7 @@ class FakeServer:
         self.sent.clear()
         self.subscribed.clear()
         self.kinds.clear()
-        self.has_closed = False
+        self.has_closed = self.has_stopped = False
 
     def take(self, payload: str | bytes) -> None:
         body = json.loads(payload)["body"]
@@ -140,11 +142,13 @@ class FakeServer:
         kind, what = self.inbox.pop(0)
         if kind == "call":
             self.sent.append(what)
+        elif self.has_stopped:
+            pass  # Nobody handles it.
         elif kind == "unsubscribe":
             self.subscribed.discard(what)
         elif what not in self.refused:
             self.subscribed.add(what)
-        elif self.closes:
+        elif self.has_engine:
             self.has_closed = True
             self.inbox.clear()
         else:
@@ -268,7 +272,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.streams: list[Stream] = []
         self.received_at = self.now
         self.away_since: float | None = None
-        self.sessions = 0
+        self.sessions = self.failures = 0
         self.events = 0
         self.ever_refused: set[str] = set()
         self.seen_start = 0  # the start that the state knows of, and when it was the present one
@@ -278,8 +282,9 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The user
 
-    @initialize(misses_events=st.booleans())
-    def enter(self, misses_events: bool) -> None:
+    @initialize(misses_events=st.booleans(), has_engine=st.booleans())
+    def enter(self, misses_events: bool, has_engine: bool) -> None:
+        self.server.has_engine = has_engine
         with pytest.raises(ClosedError):
             raise self.state.closed_error()
         if misses_events:
@@ -350,10 +355,9 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.state.has_subscriptions(buffer)
         assert self.state.issued == before
 
-    @rule(name=st.sampled_from(NAMES), is_refused=st.booleans(), closes=st.booleans())
-    def refuse(self, name: str, is_refused: bool, closes: bool) -> None:
+    @rule(name=st.sampled_from(NAMES), is_refused=st.booleans())
+    def refuse(self, name: str, is_refused: bool) -> None:
         """The actor allows or forbids a name from now on."""
-        self.server.closes = closes
         if is_refused:
             self.server.refused.add(name)
             self.ever_refused.add(name)
@@ -380,6 +384,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(is_moved=st.booleans())
     def say_init(self, is_moved: bool) -> None:
         assert self.socket is not None
+        is_moved = is_moved and self.server.has_engine
         if self.socket.has_ended or (self.socket.is_open and not is_moved):
             return
         self.open(is_moved)
@@ -435,17 +440,20 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.socket.notify()
 
     @precondition(lambda self: self.socket is not None)
-    @rule()
-    def lose(self) -> None:
+    @rule(is_healthy=st.booleans())
+    def lose(self, is_healthy: bool = True) -> None:
         """The socket ends, for whatever reason."""
         assert self.socket is not None
-        self.lose_by(self.socket.error or LOST)
+        self.lose_by(self.socket.error or LOST, is_healthy)
 
-    def lose_by(self, cause: Exception) -> None:
+    def lose_by(self, cause: Exception, is_healthy: bool = True) -> None:
         assert self.socket is not None
         opened = self.socket.is_open
         in_flight = list(self.state.in_flight.values())
         waiting = [item for item in self.state.outbox.items if isinstance(item, Call)]
+        suspects = set(self.state._suspects)
+        if self.state._tested is not None and cause is not ERRORS["forbidden"]:
+            suspects.add(self.state._tested)
         self.tick()
         self.note_away(opened)
         self.socket = None
@@ -453,12 +461,16 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.state.phase is Phase.LEAVING:
             self.state.finish(None)
             return
-        ended = Ended(cause, opened, last_message=self.received_at, healthy=opened)
+        ended = Ended(cause, opened, last_message=self.received_at, healthy=is_healthy)
         if not self.state.attempt_ended(ended):
             assert not opened and self.sessions == 0
             self.state.finish(cause)
             return
         self.state.retry_later(cause)
+        self.failures = 1 if opened and is_healthy else self.failures + 1
+        assert self.state.failures == self.failures
+        suspects &= self.state.sinks.keys()
+        assert suspects <= self.state._suspects.keys(), "a suspect is forgotten"
         for call in in_flight:
             if isinstance(call, Call):
                 assert isinstance(call.error, ConnectionLostError) or not opened
@@ -483,7 +495,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The server
 
-    @precondition(lambda self: self.sessions)
+    @precondition(lambda self: self.sessions and self.server.has_engine)
     @rule(how=st.sampled_from(["die", "notice", "wake", "wake without subscriptions", "sleep"]))
     def change_start(self, how: str) -> None:
         """Something becomes of the actor behind its gateway."""
@@ -499,7 +511,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             server.is_noticed = True
             server.wake(keeps_subscriptions=how == "wake")
 
-    @precondition(lambda self: self.is_live and not self.has_slept)
+    @precondition(lambda self: self.is_live and self.server.has_engine and not self.has_slept)
     @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
     def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
         """The host dies, what it sends is lost, and the actor is started anew."""
@@ -517,14 +529,16 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.event(name)
 
     @precondition(lambda self: self.state.is_open and len(self.streams) < 5)
-    @rule(names=st.sampled_from(NAMES) | st.just(NAMES))
-    def listen(self, names: str | tuple[str, ...]) -> None:
+    @rule(names=st.sampled_from(NAMES) | st.just(NAMES), calls=st.booleans())
+    def listen(self, names: str | tuple[str, ...], calls: bool) -> None:
         """A stream is opened and confirmed, and gets an event."""
         if not self.is_live:
             self.come_back()
         if not self.is_live:
             return
         self.subscribe(names)
+        if calls:
+            self.call()
         self.wait_for_confirmation(-1)
         self.keep_up()
         self.what_is_confirmed_is_subscribed()
@@ -596,10 +610,18 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.server.has_closed:
             self.lose_by(ERRORS["forbidden"])
 
+    @precondition(lambda self: self.is_live and not self.server.has_engine)
+    @rule()
+    def stop(self) -> None:
+        """The actor stops, and its socket stays open, as up to RivetKit 2.2."""
+        self.server.has_stopped = True
+
     @precondition(lambda self: self.is_live and self.server.sent)
     @rule(index=INDEX, how=st.sampled_from(["output", "error", "stopped", "masked"]))
     def answer(self, index: int, how: str) -> None:
         """Send an answer. Errors that belong to no call come before the answers after them."""
+        if self.server.has_stopped and how != "stopped":
+            how = "masked"
         place = index % len(self.server.sent)
         while None in self.server.sent[: place + 1]:
             self.report()
@@ -667,6 +689,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             for stream in self.streams:
                 is_new = not stream.is_promised or stream.buffer.ended
                 assert is_new or self.is_confirmed(stream)
+        self.what_is_confirmed_is_subscribed()
 
     @property
     def probes(self) -> int:
@@ -685,6 +708,8 @@ class ConnectionMachine(RuleBasedStateMachine):
 
         A host that dies goes on for a while, and nothing of that arrives.
         """
+        if self.server.has_stopped:
+            return
         self.tick()
         self.events += 1
         reaches = self.is_live and name in self.server.subscribed
@@ -752,7 +777,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @invariant()
     def the_server_knows_what_is_wanted(self) -> None:
         settled = self.is_read and self.socket is not None and self.socket.writes
-        if self.has_unseen_start:
+        if self.has_unseen_start or self.server.has_stopped:
             return
         if settled and self.state.phase is Phase.CONNECTED and not self.is_testing:
             refused = self.server.sent.count(None)
@@ -785,6 +810,12 @@ class ConnectionMachine(RuleBasedStateMachine):
                 isinstance(call, Probe) or call.id in self.waits_on
                 for call in self.state.in_flight.values()
             )
+
+    @invariant()
+    def the_reader_goes_on_while_gaps_last(self) -> None:
+        """It waits for the confirmation, whatever stream is full."""
+        if self.state.phase is Phase.RESUBSCRIBING:
+            assert not any(stream.buffer.is_full for stream in self.streams)
 
     @invariant()
     def subscriptions_that_wait_are_bounded(self) -> None:
@@ -839,6 +870,8 @@ class ConnectionMachine(RuleBasedStateMachine):
                 if self.server.state is StartState.ASLEEP:
                     self.server.wake()
                 self.keep_up()
+            if self.server.has_stopped and self.socket is not None:
+                self.lose()
         assert not self.has_unseen_start or self.server.record == self.state._start
         assert self.is_read and self.state.phase is Phase.CONNECTED
         assert not self.state.in_flight and not self.state.outbox.items and not self.is_testing

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from rivet_anyio import ActorError, ConnectError, Gap, Status, StatusChange
 
-__all__ = ["Call", "Fate", "History", "violations"]
+__all__ = ["Call", "Fate", "History", "violations", "was_restarted"]
 
 
 class Fate(enum.Enum):
@@ -150,11 +150,34 @@ def _of_events(log: list[int], history: History) -> Iterator[str]:
         before, may_miss = item[1], False
     seen = {seq for _, seq in events}
     for call in history.calls:
-        # The subscription was there before the action, and the event left before the answer.
-        if call.seq is not None and call.seq not in seen:
+        # The subscription was there before the action, and the event left before the answer;
+        # unless the actor was started anew behind its gateway, which repeated the call.
+        if call.seq is None or call.seq in seen:
+            continue
+        if not (was_restarted(history.changes) and _is_in_gap(call.seq, history.items)):
             yield f"action {call.number} returned {call.seq}, but that event never came"
     if history.dropped:
         yield f"{history.dropped} events were dropped"
+
+
+def was_restarted(changes: list[StatusChange]) -> bool:
+    """Whether the actor was started anew behind its gateway, while the connection stayed."""
+    return any(
+        (before.status, change.status) == (Status.CONNECTED, Status.CONNECTING)
+        for before, change in pairwise(changes)
+    )
+
+
+def _is_in_gap(seq: int, items: list[Appended | Gap]) -> bool:
+    before, is_gap = 0, False
+    for item in items:
+        if isinstance(item, Gap):
+            is_gap = True
+        elif is_gap and before < seq < item[1]:
+            return True
+        else:
+            before, is_gap = item[1], False
+    return is_gap and seq > before
 
 
 def _of_gaps(log: list[int], history: History) -> Iterator[str]:
@@ -172,14 +195,18 @@ def _of_gaps(log: list[int], history: History) -> Iterator[str]:
         (i for i, change in enumerate(history.changes) if change.status is Status.CONNECTED),
         default=0,
     )
-    attempts = _count(history.changes[:last], Status.CONNECTING)
+    attempts = sum(
+        (before.status, change.status) == (Status.DISCONNECTED, Status.CONNECTING)
+        for before, change in pairwise(history.changes[:last])
+    )
     told = sum(gap.attempts for gap in gaps)
     if told != attempts:
         yield f"the gaps tell of {told} attempts, and there were {attempts}"
 
 
 _FOLLOWING = {
-    Status.CONNECTED: (Status.DISCONNECTED, Status.CONNECTED, Status.CLOSED),
+    # Connecting, without an attempt: the actor was started anew behind its gateway.
+    Status.CONNECTED: (Status.DISCONNECTED, Status.CONNECTED, Status.CONNECTING, Status.CLOSED),
     Status.DISCONNECTED: (Status.CONNECTING, Status.CLOSED),
     Status.CONNECTING: (Status.CONNECTED, Status.DISCONNECTED, Status.CLOSED),
     Status.CLOSED: (),

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from rivet_anyio import EventOverflowError, Gap, Status
-from tests.faults.accounting import Appended, violations
+from rivet_anyio import ActorError, ConnectError, EventOverflowError, Gap, Status
+from tests.faults.accounting import Appended, violations, was_restarted
 
 from .told import Consumer, Run, Visit
 
@@ -20,6 +20,12 @@ __all__ = ["INVARIANTS", "broken"]
 Invariant = Callable[[Run], Iterator[str]]
 
 _ROUNDING = 1e-6
+_WHILE_DESTROYED = 3
+"""How many actions one program may call while it is being destroyed."""
+_FIRST_DELAY = 0.25
+"""`Retry.initial`: the model draws every delay from its upper half."""
+_RESTART_SECONDS = 1.0
+"""How much longer the delay may be after a close frame that says that the server restarts."""
 
 
 def broken(run: Run) -> list[str]:
@@ -155,8 +161,13 @@ def every_drop_is_counted(run: Run) -> Iterator[str]:
 
 
 def subscriptions_go_before_calls(run: Run) -> Iterator[str]:
-    """A stream that was open from before a call until after its answer has the call's event."""
+    """A stream that was open from before a call until after its answer has the call's event.
+
+    Where the actor was started anew behind its gateway, that may lie in a gap.
+    """
     for visit in run.visits:
+        if was_restarted(visit.history.changes):
+            continue
         for consumer in visit.consumers:
             if consumer.dropped or consumer.left or consumer.ended_by is not None:
                 continue
@@ -191,6 +202,44 @@ def live_states_are_true(run: Run) -> Iterator[str]:
                 yield f"a live state ({mirror.name}) stays behind at {before}"
 
 
+def every_stream_hears_of_calls(run: Run) -> Iterator[str]:
+    """A stream that was open before a call gets its event before the answer, or tells a gap."""
+    for visit in run.visits:
+        yield from visit.deaf
+
+
+def nothing_is_kept_of_calls(run: Run) -> Iterator[str]:
+    """A connection keeps no call for which nobody waits."""
+    for visit in run.visits:
+        yield from visit.kept
+
+
+def delays_are_bounded(run: Run) -> Iterator[str]:
+    """The next attempt begins in time, but not at once: the delays double up to the longest."""
+    for visit in run.visits:
+        failures = 0
+        for (since, before), (until, change) in pairwise(visit.states):
+            if not isinstance(before.error, ConnectError):  # it was open
+                failures = 0
+            if before.status is not Status.DISCONNECTED or change.status is not Status.CONNECTING:
+                continue
+            least = min(_FIRST_DELAY * 2.0**failures, visit.longest_delay) / 2
+            most = visit.longest_delay + _RESTART_SECONDS
+            failures += 1
+            if not least - _ROUNDING <= until - since <= most + _ROUNDING:
+                yield f"after {failures} failures {until - since} s, not {least} to {most} s"
+
+
+def an_actor_that_is_gone_is_created_anew(run: Run) -> Iterator[str]:
+    """Who gets or creates an actor meets that there is none while it is destroyed, at most."""
+    gone = 0
+    for call in run.posted:
+        error = call.error
+        gone = gone + 1 if isinstance(error, ActorError) and error.code == "not_found" else 0
+        if gone > _WHILE_DESTROYED:
+            yield f"{gone} actions in a row met {error}"
+
+
 def exits_are_in_time(run: Run) -> Iterator[str]:
     """Leaving a block takes `close_timeout` at most, and a second after a cancellation."""
     for visit in run.visits:
@@ -218,6 +267,10 @@ INVARIANTS: list[Invariant] = [
     every_drop_is_counted,
     subscriptions_go_before_calls,
     buffers_stay_within_bounds,
+    every_stream_hears_of_calls,
+    nothing_is_kept_of_calls,
+    delays_are_bounded,
+    an_actor_that_is_gone_is_created_anew,
     live_states_are_true,
     exits_are_in_time,
     nothing_is_left,
@@ -245,11 +298,14 @@ def _name(consumer: Consumer) -> str:
 
 
 def _absences(visit: Visit) -> list[tuple[float, float]]:
-    """From when to when the connection was away, of those times that it came back."""
+    """From when to when the connection was away, of those times that it came back.
+
+    Where it stayed, and the actor was started anew behind it, it was away as well.
+    """
     found: list[tuple[float, float]] = []
     lost: float | None = None
     for at, change in visit.states:
-        if change.status is Status.DISCONNECTED and lost is None:
+        if change.status in (Status.DISCONNECTED, Status.CONNECTING) and lost is None:
             lost = at
         elif change.status is Status.CONNECTED and lost is not None:
             found.append((lost, at))

@@ -41,7 +41,7 @@ class Ledger(Actor):
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def append(self, number: int, seconds: float = 0.0) -> int:
+    async def append(self, number: int, seconds: float = 0.0, _: str = "") -> int:
         seq = self._store.append(number)
         self.context.broadcast("appended", number, seq)
         self.context.broadcast("ticked", number, seq)

@@ -31,6 +31,7 @@ from rivet_anyio import (
     live,
 )
 from rivet_anyio._connection.events import Gaps, Overflow
+from rivet_anyio._connection.state import Call as PendingCall
 from rivet_anyio.testing import ActorServer, Network
 from tests.faults.accounting import Call, Fate
 from tests.scopes.injection import live_tasks
@@ -39,11 +40,13 @@ from .faults import Weather
 from .ledger import Digest, Ledger, add
 from .told import Consumer, Exit, Mirror, Run, Visit
 
-__all__ = ["Group", "play", "pushed"]
+__all__ = ["Group", "jitter", "play", "pushed"]
 
 _CLOSE_SECONDS = 3.0
 """Less than the server's own patience, which would end a goodbye as well."""
 _CANCELLED_SECONDS = 1.0
+_LONG = 40_000
+"""Bytes of which a few are more than waits to be written before callers have to wait."""
 _BACK_SECONDS = 3600.0
 """More than a pending Retry-After, a connect, a keepalive and a slow action together."""
 
@@ -55,13 +58,13 @@ _GAPS: tuple[Gaps, ...] = ("ignore", "raise", "mark")
 
 
 async def play(seed: int, *, hours: float | None = None) -> Run:
-    """One run: drawn from the seed, as long as that says or for so many hours."""
+    """One run: drawn from the seed, as long as that says, and for so many hours at most."""
     chance = random.Random(seed)
     run = Run(seed)
     before = len(live_tasks())
     version = chance.choice(("2.0", "2.2", "2.3"))
     every, length = chance.choice(_LENGTHS)
-    seconds = 3600 * (hours or length)
+    seconds = 3600 * (length if hours is None else min(hours, length))
     async with ActorServer(
         {"ledger": partial(Ledger, run.store)}, version=version, unused_faults="ignore"
     ) as server:
@@ -98,8 +101,13 @@ def _client(server: ActorServer, chance: random.Random, every: float) -> Client:
         encoding=chance.choice(("bare", "cbor", "json")),
         close_timeout=_CLOSE_SECONDS,
         ping_interval=max(20.0, every / chance.choice((3.0, 60.0))),
-        retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0))),
+        retry=Retry(maximum=chance.choice((5.0, 30.0, 300.0)), random=partial(jitter, chance)),
     )
+
+
+def jitter(chance: random.Random) -> float:
+    """Never less than half, so that there is a shortest delay, too."""
+    return chance.uniform(0.5, 1.0)
 
 
 class Group:
@@ -211,7 +219,7 @@ class Group:
         await self._live(conn, visit, stream, listeners, chance, index, seconds)
         if not _is_closed(conn) and (is_last or chance.random() < 0.5):
             while not _is_closed(conn):
-                await self.call(conn, visit.history.calls)
+                await self.call(conn, visit)
                 if visit.history.calls[-1].fate is Fate.RETURNED:
                     if is_last:
                         await self.catch_up(visit)
@@ -225,6 +233,7 @@ class Group:
     ) -> EventStream[Any]:
         """Begin to write down what a connection tells; its first stream, which misses nothing."""
         visit.opened_at = anyio.current_time()
+        visit.longest_delay = conn._link.retry.maximum
         self._run.visits.append(visit)
         self.note(index, f"connected as {conn.connection_id}")
         stream = conn.events("appended", gaps="mark", buffer_size=1_000_000)
@@ -258,7 +267,6 @@ class Group:
     ) -> None:
         """Call and listen for so long, or until all shall end or the connection has failed."""
         slots = anyio.Semaphore(chance.randrange(1, 5))
-        calls = visit.history.calls
         with anyio.move_on_after(seconds):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._stop_with, tasks.cancel_scope, conn)
@@ -267,7 +275,7 @@ class Group:
                         consumer = partial(self._consume, conn, visit, stream, _part(chance), index)
                         listeners.start_soon(consumer)
                     await slots.acquire()
-                    tasks.start_soon(self._call_in_slot, conn, calls, _part(chance), slots)
+                    tasks.start_soon(self._call_in_slot, conn, visit, _part(chance), slots)
                     await anyio.sleep(self._pause(chance))
 
     async def _stop_with(self, scope: anyio.CancelScope, conn: Connection) -> None:
@@ -291,26 +299,50 @@ class Group:
     async def _call_in_slot(
         self,
         conn: Connection,
-        calls: list[Call],
+        visit: Visit,
         chance: random.Random,
         slots: anyio.Semaphore,
     ) -> None:
         patience = chance.choice((0.0, 0.01, 2.0, 50.0)) if chance.random() < 0.3 else None
         seconds = chance.choice((0.1, 5.0, 61.0)) if chance.random() < 0.05 else 0.0
         try:
-            await self.call(conn, calls, seconds=seconds, patience=patience)
+            size = _LONG if chance.random() < 0.1 else 0
+            await self.call(conn, visit, seconds=seconds, patience=patience, size=size)
         finally:
             slots.release()
 
     async def call(
         self,
-        at: Connection | ActorHandle,
-        calls: list[Call],
+        conn: Connection,
+        visit: Visit,
         *,
         seconds: float = 0.0,
         patience: float | None = None,
+        size: int = 0,
     ) -> None:
-        """One action, slow by so many seconds, and what became of it.
+        """As `_call`, over a connection, whose streams have its event when it returns."""
+        before = [(one, _heard(one)) for one in visit.consumers if one.ended_at == 0]
+        visit.pending += 1
+        try:
+            call = await self._call(conn, visit.history.calls, seconds, patience, size)
+        finally:
+            visit.pending -= 1
+            _look_for_leftovers(conn, visit)
+        if call.fate is Fate.RETURNED and conn.status is Status.CONNECTED:
+            for one, (events, gaps) in before:
+                has_ended = one.ended_at or one.stream is None or one.stream._buffer.ended
+                if not has_ended and _heard(one) == (events, gaps):
+                    visit.deaf.append(f"{one.name!r} of {one.opened_at} did not get {call}")
+
+    async def _call(
+        self,
+        at: Connection | ActorHandle,
+        calls: list[Call],
+        seconds: float,
+        patience: float | None,
+        size: int = 0,
+    ) -> Call:
+        """One action, slow by so many seconds and with so many bytes, and what became of it.
 
         It is cancelled from outside, or after `patience`.
         """
@@ -323,7 +355,7 @@ class Group:
             call.called_away, away_since = True, conn.connection_id
         try:
             with anyio.move_on_after(patience):
-                call.seq = await at.action("append", call.number, seconds)
+                call.seq = await at.action("append", call.number, seconds, "-" * size)
                 call.fate = Fate.RETURNED
                 self._floor = max(self._floor, call.seq or 0)
         except ConnectionLostError as error:
@@ -344,6 +376,7 @@ class Group:
                 call.fate = Fate.CANCELLED_WAITING if is_away else Fate.CANCELLED
             self._run.counts[call.fate.value] += 1
             self.note(call.number, f"{call.fate.value} {call.seq} {_told(call.error)}")
+        return call
 
     # Listening
 
@@ -441,6 +474,7 @@ class Group:
             )
         except RivetError:
             return  # The connection ended before this began.
+        consumer.stream = stream
         visit.consumers.append(consumer)
         pace = chance.choice((0.0, 0.0, 0.1, 3.0, 20.0))
         with anyio.move_on_after(chance.choice((None, 1.0, 100.0, 3600.0))):
@@ -493,7 +527,7 @@ class Group:
                     patience: float | None = chance.choice((0.0, 0.01, 2.0, 50.0))
                     if chance.random() < 0.7:
                         patience = None
-                    await self.call(handle, self._run.posted, patience=patience)
+                    await self._call(handle, self._run.posted, 0.0, patience)
                     with anyio.move_on_after(10 * self._pause(chance)):
                         await self._stopping.wait()
                     await anyio.sleep(0.01)
@@ -516,6 +550,23 @@ def pushed(visit: Visit, first: EventStream[Any]) -> int:
     """How many events the connection's first stream was given until now."""
     taken = sum(not isinstance(item, Gap) for item in visit.history.items)
     return taken + first._buffer.event_count
+
+
+def _heard(consumer: Consumer) -> tuple[int, int]:
+    """How many events and how many gaps a stream was given until now."""
+    assert consumer.stream is not None
+    taken = sum(not isinstance(item, Gap) for item in consumer.items)
+    buffer = consumer.stream._buffer
+    return taken + buffer.event_count + buffer.dropped, buffer.gap_count
+
+
+def _look_for_leftovers(conn: Connection, visit: Visit) -> None:
+    """Nothing is kept but the calls that somebody waits for; each live state has one at most."""
+    state = conn._link.state
+    items = (*state.in_flight.values(), *state.outbox.items)
+    kept = sum(isinstance(item, PendingCall) for item in items) + len(state.outbox.waiters)
+    if kept > visit.pending + len(visit.mirrors):
+        visit.kept.append(f"{kept} calls are kept, {visit.pending} are waited for")
 
 
 def _is_closed(conn: Connection) -> bool:

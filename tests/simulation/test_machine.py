@@ -41,7 +41,7 @@ from .invariants import (
     exits_are_in_time,
 )
 from .ledger import Ledger
-from .model import Group, pushed
+from .model import Group, jitter, pushed
 from .told import Consumer, Exit, Run, Visit
 
 PICK = st.integers(0, 7)
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
         """The one task that owns all scopes."""
         actors = {"ledger": partial(Ledger, self.run.store)}
         async with ActorServer(actors, version=version, unused_faults="ignore") as self.server:
-            retry = Retry(random=chance.random)
+            retry = Retry(random=partial(jitter, chance))
             async with (
                 self.server.client(retry=retry, encoding=encoding, ping_interval=120) as client,
                 anyio.create_task_group() as self.tasks,
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         assert held.conn is not None
         with scope:
             try:
-                await self.group.call(held.conn, held.visit.history.calls, seconds=seconds)
+                await self.group.call(held.conn, held.visit, seconds=seconds)
             except RivetError as error:
                 held.visit.history.calls[-1].error = error
 
@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
         except RivetError:
             return
         now = anyio.current_time()
-        consumer = Consumer(name, overflow, gaps, size, begin, first_call, now)
+        consumer = Consumer(name, overflow, gaps, size, begin, first_call, now, stream=stream)
         held.visit.consumers.append(consumer)
         held.consumers.append((stream, consumer))
 
@@ -306,6 +306,9 @@ class Machine(RuleBasedStateMachine):
                 assert held.conn.status in (Status.CONNECTED, Status.CLOSED)
                 for stream, consumer in held.consumers:
                     await self._take(stream, consumer, 1000)  # A full one may hold up answers.
+                if held.conn.status is Status.CONNECTED:
+                    await self._call(held, 0.0, anyio.CancelScope())
+                    assert held.visit.history.calls[-1].fate is not Fate.PENDING
             held.leave.set()
         await anyio.sleep(10)
         self.end.set()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
-from rivet_anyio import Gap, Live, StatusChange
+from rivet_anyio import EventStream, Gap, Live, StatusChange
 from rivet_anyio._connection.events import Gaps, Overflow
 from tests.faults.accounting import Appended, Call, History
 
@@ -39,6 +40,7 @@ class Consumer:
     dropped: int = 0
     gap_count: int = 0
     ended_by: BaseException | None = None
+    stream: EventStream[Any] | None = None
 
 
 @dataclass
@@ -62,7 +64,11 @@ class Exit:
 
 @dataclass
 class Visit:
-    """One connection: its history, its other consumers, its states in time."""
+    """One connection: its history, its other consumers, its states in time.
+
+    `longest_delay` is the maximum of its backoff, `pending` how many calls are not settled, `deaf`
+    which streams did not get an event, `kept` what was left of cancelled calls.
+    """
 
     history: History = field(default_factory=History)
     consumers: list[Consumer] = field(default_factory=list)
@@ -71,6 +77,10 @@ class Visit:
     mirrors: list[Mirror] = field(default_factory=list)
     opened_at: float = 0.0
     exit: Exit | None = None
+    longest_delay: float = 0.0
+    pending: int = 0
+    deaf: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 @dataclass

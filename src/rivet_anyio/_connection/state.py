@@ -536,7 +536,6 @@ class ConnectionState:
             # the actor before is never answered.
             moved = ConnectionLostError("the actor was moved and began the connection anew")
             self._lose(moved, last_message)
-            self._next_start = None
             if self._is_stopped:
                 self._leave_stopped()
                 return

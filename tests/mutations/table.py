@@ -1,0 +1,615 @@
+"""The bugs, by the layer that they are in."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+
+__all__ = ["MUTATIONS", "QUICK"]
+
+QUICK = ("a call that is cancelled stays in flight", "control bits of a frame are not checked")
+"""Two that are found in a moment: the ordinary tests look for them."""
+
+_STARTS = "protocol/starts.py"
+_VERDICTS = "protocol/verdicts.py"
+_ENCODINGS = "protocol/encodings.py"
+_STATE = "_connection/state.py"
+_EVENTS = "_connection/events.py"
+_WEBSOCKET = "_websocket/connection.py"
+_FRAMER = "_websocket/rfc6455.py"
+_POOL = "_http/pool.py"
+_EXCHANGE = "_http/exchange.py"
+
+_PROTOCOL = (
+    Mutation(
+        "a new start of the actor is not noticed",
+        _STARTS,
+        "return Change.RESTART if now.state",
+        "return Change.NONE if now.state",
+        "connection",
+    ),
+    Mutation(
+        "the death of a host is not noticed",
+        _STARTS,
+        "return Change.DEATH",
+        "return Change.NONE",
+        "connection",
+    ),
+    Mutation(
+        "an actor that stopped counts as one that failed",
+        _VERDICTS,
+        "return is_stopping(error) and error.actor is None",
+        "return False",
+        "connection",
+    ),
+    Mutation(
+        "what an actor that is gone answers is final",
+        _VERDICTS,
+        '_GONE: Final = frozenset({"not_found"})',
+        "_GONE: Final = frozenset()",
+        "simulation",
+    ),
+    Mutation(
+        "the answer of a stopping actor counts as not run",
+        _VERDICTS,
+        '        ("actor", "starting"),\n',
+        '        ("actor", "starting"),\n        ("actor", "stopping"),\n',
+        "tests/protocol/test_management.py",
+    ),
+    Mutation(
+        "an event does not say which dialect the server speaks",
+        _ENCODINGS,
+        "                self.dialect = dialect\n                return name, value",
+        "                return name, value",
+        "readings of bare",
+    ),
+    Mutation(
+        "the short way reads lengths of one byte only",
+        _ENCODINGS,
+        "for shift in (7, 14, 21):",
+        "for shift in (7, 7, 14):",
+        "readings of bare",
+    ),
+    Mutation(
+        "json to RivetKit 2.2 has another id",
+        _ENCODINGS,
+        '"id": ["$BigInt", str(id)],',
+        '"id": ["$BigInt", str(id % 8)],',
+        "client",
+    ),
+    Mutation(
+        "a subscription in bare encoding is its opposite",
+        _ENCODINGS,
+        "bare.text(name) + bare.boolean(subscribe)",
+        "bare.text(name) + bare.boolean(not subscribe)",
+        "client",
+    ),
+    Mutation(
+        "large integers lose their marker",
+        "protocol/values.py",
+        'return ["$BigInt", str(value)]',
+        "return str(value)",
+        "values",
+    ),
+    Mutation(
+        "lists that look like markers are not escaped",
+        "protocol/values.py",
+        'items[0] = "$" + first',
+        "items[0] = first",
+        "values",
+    ),
+    Mutation(
+        "an empty part of a key vanishes",
+        "protocol/keys.py",
+        'parts.append("" if empty else part)\n            part, empty',
+        "parts.append(char if empty else part)\n            part, empty",
+        "keys",
+    ),
+    Mutation(
+        "an event from before Init is lost",
+        "protocol/session.py",
+        "        self.early.append(data)",
+        "        pass",
+        "tests/peers/test_greetings.py",
+    ),
+)
+
+_CONNECTION = (
+    Mutation(
+        "only the first event name is subscribed again after a loss",
+        _STATE,
+        "        for name in self.sinks:\n            if name not in self._suspects:",
+        "        for name in list(self.sinks)[:1]:\n            if name not in self._suspects:",
+        "simulation",
+    ),
+    Mutation(
+        "a call that is cancelled stays in flight",
+        _STATE,
+        "            self.in_flight.pop(call.id, None)\n            self._leave_stopped()",
+        "            self._leave_stopped()",
+        "connection",
+    ),
+    Mutation(
+        "a call that is cancelled while it waits is sent",
+        _STATE,
+        "if not self.outbox.discard(call):",
+        "if call in self.outbox.items or not self.outbox.discard(call):",
+        "connection",
+    ),
+    Mutation(
+        "calls leave before the subscriptions are confirmed",
+        _STATE,
+        "            self.outbox.is_paused = True\n",
+        "",
+        "connection",
+    ),
+    Mutation(
+        "a gap begins when the connection is back",
+        _STATE,
+        "            self._lost_at = max(last_message, self._opened_at)",
+        "            self._lost_at = max(last_message, self._opened_at) + 0.5",
+        "simulation",
+    ),
+    Mutation(
+        "the suspect under test is forgotten at a loss",
+        _STATE,
+        "            self._suspects[self._tested] = None\n            self._tested = None\n\n"
+        "    def _lose_probe",
+        "            self._tested = None\n\n    def _lose_probe",
+        "connection",
+    ),
+    Mutation(
+        "suspects are forgotten at a loss",
+        _STATE,
+        "        self._refusal = None\n        if self._tested is not None:",
+        "        self._refusal = None\n        self._suspects.clear()\n"
+        "        if self._tested is not None:",
+        "connection",
+    ),
+    Mutation(
+        "an answer that may hide a stop confirms subscriptions",
+        _STATE,
+        "        elif is_masking:\n            self._ask_whether_stopped()\n",
+        "        elif is_masking:\n            self._ask_whether_stopped()\n"
+        "            if call is not None and call.place > self._confirmed:\n"
+        "                self._confirm(call.place)\n",
+        "connection",
+    ),
+    Mutation(
+        "probes of before a restart confirm what came after it",
+        _STATE,
+        "id: call for id, call in self.in_flight.items() if not isinstance(call, Probe)",
+        "id: call for id, call in self.in_flight.items()",
+        "connection",
+    ),
+    Mutation(
+        "backoff starts over at each loss",
+        _STATE,
+        "            if ended.healthy:\n                self.failures = 0",
+        "            self.failures = 0",
+        "connection",
+    ),
+    Mutation(
+        "failures in a row are not counted",
+        _STATE,
+        "        self.failures += 1\n",
+        "",
+        "simulation",
+    ),
+    Mutation(
+        "a full stream that was opened during a gap stops the reader",
+        _STATE,
+        "            buffer.begin_gap(buffer.since)\n",
+        "            pass\n",
+        "connection",
+    ),
+    Mutation(
+        "the last waiter of the status is not woken",
+        _STATE,
+        "        changed, self.changed = self.changed, Signal()\n        changed.set()",
+        "        self.changed = Signal()",
+        "client",
+    ),
+    Mutation(
+        "backoff has no bound",
+        "_retry.py",
+        "min(self.initial * 2.0 ** min(attempt, 60), self.maximum)",
+        "self.initial * 2.0 ** min(attempt, 60)",
+        "simulation",
+    ),
+    Mutation(
+        "Retry-After has no bound",
+        "_connection/outcome.py",
+        "delay = max(delay, min(ended.retry_after, retry.maximum))",
+        "delay = max(delay, 100 * ended.retry_after)",
+        "simulation",
+    ),
+    Mutation(
+        "the first message after Init is dropped",
+        "_connection/receiving.py",
+        "            state.reap()\n        message = self",
+        "            state.reap()\n"
+        "        if self._session.init is not None and not self.received:\n"
+        "            self.received = True\n            return\n"
+        "        message = self",
+        "client",
+    ),
+    Mutation(
+        "an event goes to the first of two streams",
+        "_connection/receiving.py",
+        "            for sink in tuple(sinks):  # one that overflows leaves them",
+        "            for sink in tuple(sinks)[:1]:",
+        "client",
+    ),
+    Mutation(
+        "a place for a handshake is lost with its waiter",
+        "_connection/handshakes.py",
+        "                handshake.end(None)\n            else:",
+        "                pass\n            else:",
+        "handshakes",
+    ),
+    Mutation(
+        "slow handshakes take all places",
+        "_connection/handshakes.py",
+        "elif self._slow_waiting and self._slow < self._slow_limit:",
+        "elif self._slow_waiting:",
+        "handshakes",
+    ),
+    Mutation(
+        "a gap is not merged with the gap before it",
+        _EVENTS,
+        "gap = _merged(self.items.pop(), gap)",
+        "pass",
+        "feed",
+    ),
+    Mutation(
+        "dropping the oldest event drops its gap",
+        _EVENTS,
+        "            else:\n                _keep(kept, item)\n",
+        "",
+        "client",
+    ),
+    Mutation(
+        "a full stream drops without counting",
+        _EVENTS,
+        '            elif self._overflow == "drop_newest":\n                self._count_drop()\n',
+        '            elif self._overflow == "drop_newest":\n',
+        "client",
+    ),
+    Mutation(
+        "what is dropped in a gap stays counted as buffered",
+        _EVENTS,
+        "        self.event_count -= 1\n        self.byte_count -= size\n\n    def _free_in_gap",
+        "        self.byte_count -= size\n\n    def _free_in_gap",
+        "live",
+    ),
+    Mutation(
+        "the leader of the checks hands over to nobody",
+        "_gateway/checks.py",
+        "        if self._asked:\n            self._lead_by(next(iter(self._asked)))",
+        "        pass",
+        "checks",
+    ),
+    Mutation(
+        "a check says that messages came before it which came after",
+        "_gateway/checks.py",
+        "session.checked(actor, last_message)",
+        "session.checked(actor, session.last_message)",
+        "checks",
+    ),
+)
+
+_SOCKETS = (
+    Mutation(
+        "a cancelled caller passes its turn on to nobody",
+        "_websocket/outbox.py",
+        "        outbox.waiters.remove(waiter)\n        outbox.notify()\n        raise",
+        "        outbox.waiters.remove(waiter)\n        raise",
+        "outbox",
+    ),
+    Mutation(
+        "a message that is taken back counts as waiting",
+        "_websocket/outbox.py",
+        "        del self._items[item]\n        self._bytes -= item.size\n",
+        "        del self._items[item]\n",
+        "outbox",
+    ),
+    Mutation(
+        "a caller overtakes those who wait",
+        "_websocket/outbox.py",
+        "return self._bytes >= HIGH_WATER or bool(self._waiters)",
+        "return self._bytes >= HIGH_WATER",
+        "outbox",
+    ),
+    Mutation(
+        "control bits of a frame are not checked",
+        _FRAMER,
+        "if first & 0x70:",
+        "if first & 0x60:",
+        "frames",
+    ),
+    Mutation(
+        "text that is not UTF-8 is found at its end only",
+        _FRAMER,
+        "                self._text.decode(piece)\n",
+        "                pass\n",
+        "frames",
+    ),
+    Mutation(
+        "a message of several frames loses its last byte",
+        _FRAMER,
+        "        pieces.write(piece)\n\n    def _put_together",
+        "        pieces.write(piece[:-1] if self._is_last else piece)\n\n    def _put_together",
+        "frames",
+    ),
+    Mutation(
+        "pieces of a long message are masked from the wrong byte",
+        _FRAMER,
+        "size -= size % 4",
+        "size -= size % 4 - 1",
+        "writings",
+    ),
+    Mutation(
+        "one ping is answered of two",
+        _WEBSOCKET,
+        "            self._control = [f for f in self._control if not isinstance(f, Pong)]\n"
+        "            self._control.append(Pong(frame.payload))\n",
+        "            if not self._control:\n"
+        "                self._control.append(Pong(frame.payload))\n",
+        "tests/conformance/test_connection.py",
+    ),
+    Mutation(
+        "closing has no deadline",
+        _WEBSOCKET,
+        "        self._deadline = min(self._deadline, self._time() + seconds)\n",
+        "        pass\n",
+        "simulation",
+    ),
+    Mutation(
+        "a silent peer is never gone",
+        "_websocket/keepalive.py",
+        "return Due.YIELD if self._late <= _LATE_CHECKS else Due.GONE",
+        "return Due.YIELD if self._late <= _LATE_CHECKS else self.timeout",
+        "tests/scopes/test_keepalive.py",
+    ),
+    Mutation(
+        "pings stop after the first",
+        "_websocket/keepalive.py",
+        "        self._queued -= count\n",
+        "",
+        "tests/scopes/test_keepalive.py",
+    ),
+    Mutation(
+        "the rest of a write is written twice",
+        _WEBSOCKET,
+        "self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))",
+        "self._leave_to_writer(_Batch([frame], [item], 0, False))",
+        "tests/peers/test_direct_writes.py",
+    ),
+)
+
+_GATEWAY = (
+    Mutation(
+        "a request that failed is shared with those who come later",
+        "_gateway/shared.py",
+        "            del self._under_way[key]\n",
+        "            if request.succeeded:\n                del self._under_way[key]\n",
+        "shared requests",
+    ),
+    Mutation(
+        "who waited for a cancelled request is given nothing",
+        "_gateway/shared.py",
+        "        while (request := self._under_way.get(key)) is not None:",
+        "        if (request := self._under_way.get(key)) is not None:",
+        "shared requests",
+    ),
+    Mutation(
+        "a stale id is kept",
+        "_gateway/resolve.py",
+        "        if not self.is_fixed and self._id == actor_id:\n            self._id = None",
+        "        pass",
+        "simulation",
+    ),
+    Mutation(
+        "another attempt follows an answer that is final",
+        "_gateway/call.py",
+        "        if verdict is Verdict.FINAL:\n",
+        "        if verdict is Verdict.FINAL and error.code == 'none':\n",
+        "simulation",
+    ),
+    Mutation(
+        "repeats go on after their time",
+        "_gateway/repeats.py",
+        "if is_late or is_over() or not may_repeat(error):",
+        "if is_over() or not may_repeat(error):",
+        "tests/testing/test_idempotent_calls.py",
+    ),
+    Mutation(
+        "one request for the hosts asks for one actor",
+        "_gateway/checks.py",
+        "requests = -(-len(due) // _BATCH)",
+        "requests = len(due) // _BATCH",
+        "checks",
+    ),
+)
+
+_HTTP = (
+    Mutation(
+        "a cancelled caller passes its socket on to nobody",
+        _POOL,
+        "            self._give_back(waiter.pooled, reusable=True)\n",
+        "            pass\n",
+        "pool",
+    ),
+    Mutation(
+        "a cancelled dial is counted for ever",
+        _POOL,
+        "        elif waiter.dials:\n            self._dialling -= 1\n",
+        "        elif waiter.dials:\n            pass\n",
+        "pool",
+    ),
+    Mutation(
+        "sockets from before a loss are used again",
+        _POOL,
+        "        for pooled in self._idle.pop(origin, ()):\n            self._drop(pooled)\n",
+        "",
+        "pool",
+    ),
+    Mutation(
+        "an upgraded socket that ended is counted for ever",
+        _POOL,
+        "            self._detached.discard(pooled)\n            self._open -= 1\n",
+        "            self._detached.discard(pooled)\n",
+        "pool",
+    ),
+    Mutation(
+        "a socket is reused although bytes came behind the answer",
+        _EXCHANGE,
+        "            is_framed\n            and is_last\n",
+        "            is_framed\n",
+        "exchange",
+    ),
+    Mutation(
+        "a body that ends early is complete",
+        _EXCHANGE,
+        "        elif len(data) < self._to_read:\n            self._to_read -= len(data)\n",
+        "        elif len(data) < self._to_read - 1:\n            self._to_read -= len(data)\n",
+        "answers",
+    ),
+    Mutation(
+        "a socket is reused before its request has left",
+        _EXCHANGE,
+        "            and self._is_complete\n            and self.head",
+        "            and self.head",
+        "exchange",
+    ),
+    Mutation(
+        "chunks are counted in decimal",
+        "_http/chunks.py",
+        "size = int(line[1], 16)",
+        "size = int(line[1], 16) if line[1].isalpha() else int(line[1], 16) & 0xFF",
+        "answers",
+    ),
+    Mutation(
+        "the plain reader takes two lengths",
+        "_http/plain.py",
+        'if name == b"content-length" and not length and _LENGTH',
+        'if name == b"content-length" and _LENGTH',
+        "answers",
+    ),
+    Mutation(
+        "the plain reader takes a 101 with a length",
+        "_http/plain.py",
+        "        if _FRAMING.search(block.lower()):\n            return None\n",
+        "",
+        "answers",
+    ),
+)
+
+_ABOVE = (
+    Mutation(
+        "old events are kept after their snapshot",
+        "_live.py",
+        "            if dropped != self._dropped:\n                self.wants_snapshot = True\n"
+        "            else:\n                self._apply(name, value, None)\n            return",
+        "            self._apply(name, value, None)\n            return",
+        "live",
+    ),
+    Mutation(
+        "what came before a snapshot is applied once more",
+        "_live.py",
+        "                stream._buffer.clear()\n",
+        "",
+        "simulation",
+    ),
+    Mutation(
+        "a live state ignores gaps",
+        "_live.py",
+        '        """Events may be missing here."""\n        self.wants_snapshot = True\n',
+        '        """Events may be missing here."""\n',
+        "live",
+    ),
+    Mutation(
+        "a live state keeps an early event over a gap",
+        "_live.py",
+        "        self._last = self._early = None\n",
+        "        self._last = None\n",
+        "live",
+    ),
+    Mutation(
+        "a live state applies an event that it has",
+        "_live.py",
+        "if rises and version == self._version + 1:",
+        "if rises and version >= self._version:",
+        "live",
+    ),
+    Mutation(
+        "a feed takes from one source until it is empty",
+        "_watch.py",
+        "                self._ready[source] = None\n            if item",
+        "                self._ready[source] = None\n"
+        "                self._ready.move_to_end(source, last=False)\n            if item",
+        "feed",
+    ),
+    Mutation(
+        "a source that has more is not asked again",
+        "_watch.py",
+        "            elif not source.waits():\n                self._ready[source] = None\n",
+        "            else:\n                source._buffer.notify_of_arrival(source)\n",
+        "feed",
+    ),
+    Mutation(
+        "what a feed drops is reported once",
+        "_watch.py",
+        "            self._reported = buffer.dropped\n",
+        "            self._reported = 1 << 30\n",
+        "feed",
+    ),
+)
+
+_TESTING = (
+    Mutation(
+        "the server in memory knows one subscription of a connection",
+        "testing/_session.py",
+        "self._subscriptions.add(message.name)",
+        "self._subscriptions = {message.name}",
+        "client",
+    ),
+    Mutation(
+        "the server in memory handles the newest message first",
+        "testing/_session.py",
+        "self._waiting.append(message)",
+        "self._waiting.appendleft(message)",
+        "client",
+    ),
+    Mutation(
+        "a lost answer leaves its connection open",
+        "testing/_session.py",
+        "                except ReplyLost:\n                    self._channel.drop()\n",
+        "                except ReplyLost:\n",
+        "simulation",
+    ),
+    Mutation(
+        "virtual time goes past the next deadline",
+        "testing/_time.py",
+        "            self.now = target\n",
+        "            self.now = target + 0.25\n",
+        "simulation",
+    ),
+    Mutation(
+        "a message of a queue that needs no completion comes twice",
+        "testing/_queue.py",
+        "            else:\n                self._messages.remove(found)\n",
+        "            else:\n",
+        "tests/testing/test_strict.py",
+    ),
+)
+
+MUTATIONS = (
+    *_PROTOCOL,
+    *_CONNECTION,
+    *_SOCKETS,
+    *_GATEWAY,
+    *_HTTP,
+    *_ABOVE,
+    *_TESTING,
+)

@@ -1,0 +1,57 @@
+"""The table of bugs fits the source, and two of them are found for real."""
+
+from __future__ import annotations
+
+import pytest
+
+from .finders import FINDERS, is_example
+from .mutation import ROOT, SOURCE, Mutation, look_at_sound_code
+from .table import MUTATIONS, QUICK
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
+def test_the_bug_can_be_planted(mutation: Mutation) -> None:
+    compile(mutation.mutated(), mutation.file, "exec")
+
+
+def test_finders_exist() -> None:
+    for mutation in MUTATIONS:
+        if is_example(mutation.finder):
+            for test in mutation.finder.split(","):
+                assert (ROOT / test.partition("::")[0]).exists(), test
+        else:
+            assert mutation.finder in FINDERS
+
+
+def test_every_name_is_used_once() -> None:
+    names = [mutation.name for mutation in MUTATIONS]
+    assert len(set(names)) == len(names) >= 30
+    assert set(QUICK) <= set(names)
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_text_that_is_not_there_once(times: int) -> None:
+    before = "nowhere to be found" if not times else "import"
+    with pytest.raises(ValueError, match="not once"):
+        Mutation("a bug", "_retry.py", before, "", "connection").mutated()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_bugs_that_are_found(name: str) -> None:
+    (mutation,) = [one for one in MUTATIONS if one.name == name]
+    before = mutation.path.read_bytes()
+    outcome = mutation.look(20.0)
+    assert outcome.kind == "found", outcome.output
+    assert mutation.path.read_bytes() == before
+
+
+def test_nothing_is_found_in_sound_code() -> None:
+    outcome = look_at_sound_code("frames", 0.5)
+    assert outcome.kind == "not found", outcome.output
+
+
+def test_a_package_that_cannot_be_imported_is_not_found() -> None:
+    before = (SOURCE / "rivet_anyio" / "_retry.py").read_text("utf-8").splitlines()[0]
+    broken = Mutation("no package", "_retry.py", before, f"{before}\nraise ImportError", "frames")
+    outcome = broken.look(5.0)
+    assert outcome.kind == "failed", outcome.output

@@ -73,8 +73,8 @@ _PROTOCOL = (
         "json to RivetKit 2.2 has another id",
         _ENCODINGS,
         '"id": ["$BigInt", str(id)],',
-        '"id": ["$BigInt", str(id % 8)],',
-        "client",
+        '"id": ["$BigInt", str(id + 1)],',
+        "simulation",
     ),
     Mutation(
         "a subscription in bare encoding is its opposite",
@@ -415,13 +415,6 @@ _GATEWAY = (
         "        if verdict is Verdict.FINAL:\n",
         "        if verdict is Verdict.FINAL and error.code == 'none':\n",
         "simulation",
-    ),
-    Mutation(
-        "repeats go on after their time",
-        "_gateway/repeats.py",
-        "if is_late or is_over() or not may_repeat(error):",
-        "if is_over() or not may_repeat(error):",
-        "tests/testing/test_idempotent_calls.py",
     ),
     Mutation(
         "one request for the hosts asks for one actor",

@@ -362,7 +362,7 @@ _SOCKETS = (
         _WEBSOCKET,
         "        self._deadline = min(self._deadline, self._time() + seconds)\n",
         "        pass\n",
-        "simulation",
+        "tests/conformance/test_connection.py",
     ),
     Mutation(
         "a silent peer is never gone",

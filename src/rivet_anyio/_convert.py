@@ -271,7 +271,7 @@ def _field_types(cls: type[Any]) -> list[Any]:
 _WITH_FIELDS = (
     *("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__"),
     *("__total__", "_fields"),  # TypedDict, NamedTuple
-    "__pydantic_fields__",
+    "__pydantic_validator__",
 )
 
 
@@ -307,7 +307,14 @@ class _ByMsgspec:
         # Only types that are no plain ones need it.
         import msgspec.inspect as inspect
 
-        whole = inspect.type_info(self._type)
+        try:
+            whole = inspect.type_info(self._type)
+        except TypeError as exc:
+            if "'<' not supported" not in str(exc):
+                raise
+            # Before 0.22, msgspec cannot describe a Literal of numbers and texts, but converts it.
+            self._keeps_value = True
+            return
         pending: list[Any] = [whole]
         seen: set[int] = set()
         while pending:

@@ -204,7 +204,17 @@ def _shown(error: BaseException) -> str:
 
 def _run_tests(ids: list[str]) -> int:
     """`FOUND` if one of them fails."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ids]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--timeout=50",
+        "-p",
+        "no:cacheprovider",
+        *ids,
+    ]
     code = subprocess.run(command, check=False).returncode
     return {_PASSED: NOT_FOUND, _FAILED: FOUND}.get(code, code)
 

@@ -362,7 +362,7 @@ _SOCKETS = (
         _WEBSOCKET,
         "        self._deadline = min(self._deadline, self._time() + seconds)\n",
         "        pass\n",
-        "tests/conformance/test_connection.py",
+        "tests/scopes/test_outboxes.py",
     ),
     Mutation(
         "a silent peer is never gone",

@@ -130,6 +130,24 @@ async def test_the_caller_behind_one_that_gave_up_waits_until_a_batch_is_taken()
     assert not outbox.must_wait
 
 
+async def test_a_peer_that_answers_no_close_frame_is_left_in_time() -> None:
+    stream, ends = Stream(), list[object]()
+    socket = WebSocketConnection(
+        stream, RFC6455Framer(1000), Outbox(), Sink(), ping_interval=None, ping_timeout=None
+    )
+
+    async def run() -> None:
+        ends.append(await socket.run())
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await anyio.wait_all_tasks_blocked()
+            socket.start_sending()
+            socket.close(seconds=0.01)
+    assert stream.written and "not closed in time" in str(ends)
+
+
 async def all_leave(messages: list[Message]) -> None:
     outbox, stream = Outbox(), Stream()
     socket = WebSocketConnection(

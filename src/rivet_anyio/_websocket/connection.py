@@ -251,6 +251,8 @@ class WebSocketConnection:
                 await self._write()
                 if self.end is not None:
                     self._stop()
+                elif self._watcher is None:
+                    await self._watch()  # the peer has until the deadline to answer
         except BaseException:
             self._finish(ConnectionLostError("the connection's task was cancelled"))
             raise

@@ -177,7 +177,7 @@ def _is_in_gap(seq: int, items: list[Appended | Gap]) -> bool:
             return True
         else:
             before, is_gap = item[1], False
-    return is_gap and seq > before
+    return seq > before  # it may have ended in a gap
 
 
 def _of_gaps(log: list[int], history: History) -> Iterator[str]:

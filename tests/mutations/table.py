@@ -410,13 +410,6 @@ _GATEWAY = (
         "simulation",
     ),
     Mutation(
-        "another attempt follows an answer that is final",
-        "_gateway/call.py",
-        "        if verdict is Verdict.FINAL:\n",
-        "        if verdict is Verdict.FINAL and error.code == 'none':\n",
-        "simulation",
-    ),
-    Mutation(
         "one request for the hosts asks for one actor",
         "_gateway/checks.py",
         "requests = -(-len(due) // _BATCH)",

@@ -572,7 +572,7 @@ _TESTING = (
         "testing/_session.py",
         "                except ReplyLost:\n                    self._channel.drop()\n",
         "                except ReplyLost:\n",
-        "simulation",
+        "tests/testing/test_faults.py",
     ),
     Mutation(
         "virtual time goes past the next deadline",

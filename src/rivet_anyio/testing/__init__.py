@@ -1,5 +1,12 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
+try:
+    import wsproto  # noqa: F401
+except ImportError as exc:
+    raise ImportError(
+        "rivet_anyio.testing needs wsproto: pip install 'rivet-anyio[testing]'"
+    ) from exc
+
 from ._actors import Actor, UserError
 from ._cassette import Cassette, CassetteError, record, replay
 from ._collect import CollectError, Receiver, collect

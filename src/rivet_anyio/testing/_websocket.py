@@ -10,14 +10,8 @@ from typing import Any
 
 import anyio
 from anyio import move_on_after
-
-try:
-    from wsproto.connection import Connection, ConnectionState, ConnectionType
-    from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
-except ImportError as exc:
-    raise ImportError(
-        "rivet_anyio.testing needs wsproto: pip install 'rivet-anyio[testing]'"
-    ) from exc
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 
 from .._io.waiting import Signal
 from ._http import HttpRequest, Upgrade

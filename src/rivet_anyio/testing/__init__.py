@@ -1,7 +1,9 @@
 """Tests of programs that use actors: an actor server in memory, faults, virtual time."""
 
+from importlib import import_module
+
 try:
-    import wsproto  # noqa: F401
+    import_module("wsproto")
 except ImportError as exc:
     raise ImportError(
         "rivet_anyio.testing needs wsproto: pip install 'rivet-anyio[testing]'"

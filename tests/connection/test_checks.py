@@ -143,8 +143,6 @@ class World:
             assert now <= session.opened_at + slack, "it was never asked for"
         else:
             assert now <= last + INTERVAL + slack, f"not asked for since {last}"
-        if session.called_at is not None and now > session.called_at + SLOW + INTERVAL / 5 + slack:
-            assert last is not None and last > session.called_at, "a slow call is not asked about"
 
 
 def actor(id: str) -> ActorInfo:

@@ -223,10 +223,10 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
     for visit in run.visits:
         failures = 0
         for (since, before), (until, change) in pairwise(visit.states):
-            if not isinstance(before.error, ConnectError):  # it was open
-                failures = 0
             if before.status is not Status.DISCONNECTED or change.status is not Status.CONNECTING:
                 continue
+            if not isinstance(before.error, ConnectError):  # it was open, or refused
+                failures = 0
             least = min(_FIRST_DELAY * 2.0**failures, visit.longest_delay) / 2
             most = visit.longest_delay + _RESTART_SECONDS
             failures += 1

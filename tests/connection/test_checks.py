@@ -14,8 +14,9 @@ from anyio.abc import TaskGroup
 
 from rivet_anyio import ConnectionLostError
 from rivet_anyio._gateway.checks import ActorChecks
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio.protocol.management import ActorInfo
-from rivet_anyio.testing import run_virtual
+from rivet_anyio.testing import _idle, run_virtual
 
 INTERVAL = 100.0
 LOOK = 2.5
@@ -143,6 +144,8 @@ class World:
             assert now <= session.opened_at + slack, "it was never asked for"
         else:
             assert now <= last + INTERVAL + slack, f"not asked for since {last}"
+        if session.called_at is not None and now > session.called_at + SLOW + INTERVAL / 5 + slack:
+            assert last is not None and last > session.called_at, "a slow call is not asked about"
 
 
 def actor(id: str) -> ActorInfo:
@@ -159,3 +162,24 @@ async def watch(chance: random.Random) -> None:
 def test_connections_that_come_and_go(backend: str) -> None:
     for seed in range(2):
         run_virtual(watch, random.Random(seed), backend=backend)
+
+
+class _Host:
+    """A server's, where nothing ever happened."""
+
+    news_at = -math.inf
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_server_that_an_earlier_run_never_left(backend: str) -> None:
+    """It says nothing of the hosts that run now."""
+    host = _Host()
+
+    async def enter() -> None:
+        _idle.hosts[host] = current_backend()
+
+    run_virtual(enter, backend=backend)
+    try:
+        run_virtual(watch, random.Random(0), backend=backend)
+    finally:
+        del _idle.hosts[host]

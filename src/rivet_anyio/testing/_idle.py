@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from .._gateway.checks import ActorChecks
+from .._io.stream import Backend
 from .._websocket.connection import State, WebSocketConnection
 from ._stuck import frames_of
 
@@ -38,9 +39,9 @@ class ActorHost(Protocol):
         ...
 
 
-paths: WeakSet[Any] = WeakSet()
-hosts: WeakSet[Any] = WeakSet()
-"""Those of all servers that run."""
+paths: WeakKeyDictionary[Path, Backend] = WeakKeyDictionary()
+hosts: WeakKeyDictionary[ActorHost, Backend] = WeakKeyDictionary()
+"""Those of all servers that run, and where; one whose block was never left stays."""
 
 _KEEPERS = (WebSocketConnection._write.__code__, WebSocketConnection._watch.__code__)
 """Where connections wait for their deadlines."""
@@ -87,7 +88,8 @@ def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:
     for frame in frames_of(coroutine):
         if frame.f_code is _REST:
             checks: ActorChecks = frame.f_locals["self"]
-            changed_at = max((host.news_at for host in hosts), default=math.inf)
+            news = [host.news_at for host, backend in hosts.items() if backend.runs_here()]
+            changed_at = max(news, default=math.inf)
             knows_all = all(at > changed_at for at in checks._asked.values())
             return checks if knows_all and not checks._has_failed else None
         if frame.f_code in _KEEPERS:
@@ -103,12 +105,13 @@ def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:
 def _is_resting(connection: WebSocketConnection) -> bool:
     keepalive = connection.keepalive
     asked = keepalive._asked
+    here = [path for path, backend in paths.items() if backend.runs_here()]
     return (
         connection.state is State.OPEN
         and connection._deadline == math.inf
         and connection._paused is None
         and not keepalive._queued
         and (asked is None or keepalive.last_received >= asked)
-        and len(paths) > 0
-        and all(path._answers_within(keepalive.timeout) for path in paths)
+        and len(here) > 0
+        and all(path._answers_within(keepalive.timeout) for path in here)
     )

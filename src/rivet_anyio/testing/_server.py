@@ -28,6 +28,7 @@ from .._checks import (
 )
 from .._client import Client
 from .._errors import ConfigError, outside_block
+from .._io.stream import current_backend
 from .._observe import Observer
 from .._retry import Retry
 from .._types import GetToken
@@ -504,8 +505,8 @@ class ActorServer:
         await tasks.__aenter__()
         self._tasks = tasks
         self._host.enter(tasks)
-        paths.update(self._networks)
-        hosts.add(self._host)
+        hosts[self._host] = backend = current_backend()
+        paths.update(dict.fromkeys(self._networks, backend))
         return self
 
     async def __aexit__(
@@ -516,8 +517,9 @@ class ActorServer:
     ) -> None:
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
-        paths.difference_update(self._networks)
-        hosts.discard(self._host)
+        for network in self._networks:
+            paths.pop(network, None)
+        hosts.pop(self._host, None)
         left_open: list[str] = []
         try:
             if exc is None and self._leaks:
@@ -596,7 +598,8 @@ class ActorServer:
             return self.network
         if network not in self._networks:
             self._bind(network, self.network)
-            paths.add(network)
+            if self._tasks is not None:
+                paths[network] = current_backend()
         return network
 
     def _bind(self, network: Network, parent: Network | None) -> None:

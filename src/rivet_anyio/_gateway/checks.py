@@ -203,7 +203,9 @@ class ActorChecks:
             if not self._has_failed:
                 self._has_failed = True
                 level = logger.warning if isinstance(error, ActorError) else logger.info
-                level("the actors' hosts cannot be checked, see actor_check_interval: %s", error)
+                level(
+                    "the actors' hosts cannot be checked, see actor_check_interval: %s", str(error)
+                )
         for session, last_message in last.items():
             if session in self._asked:
                 self._asked[session] = now

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_REFUSAL",
     "HttpAnswer",
     "HttpTransport",
+    "ObservedTransport",
     "OpenAnswer",
     "Timeouts",
     "Upgraded",
@@ -215,6 +216,27 @@ class HttpTransport(Protocol):
     def close(self) -> None:
         """End what is open, at once."""
         ...
+
+
+class ObservedTransport:
+    """What transports share that look at the requests of another one.
+
+    Args:
+        transport: The other one.
+    """
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self._transport = transport
+
+    @property
+    def failed_dials(self) -> int:
+        return self._transport.failed_dials
+
+    def lost(self, url: str) -> None:
+        self._transport.lost(url)
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:

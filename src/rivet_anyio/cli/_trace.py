@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from .._client import Client
-from .._http.transport import HttpAnswer, HttpTransport, OpenAnswer, Timeouts, Upgraded
+from .._http.transport import HttpAnswer, ObservedTransport, OpenAnswer, Timeouts, Upgraded
 from ._stderr import to_stderr
 
 __all__ = ["TracedClient", "masked_header", "masked_url"]
@@ -30,15 +30,8 @@ class TracedClient(Client):
         return self
 
 
-class _Traced:
+class _Traced(ObservedTransport):
     """A transport that shows what goes through it."""
-
-    def __init__(self, transport: HttpTransport) -> None:
-        self._transport = transport
-
-    @property
-    def failed_dials(self) -> int:
-        return self._transport.failed_dials
 
     async def request(
         self,
@@ -77,12 +70,6 @@ class _Traced:
         answer = await self._transport.upgrade(url, headers=headers, **options)
         _show_answer(answer.status, answer.headers, began)
         return answer
-
-    def lost(self, url: str) -> None:
-        self._transport.lost(url)
-
-    def close(self) -> None:
-        self._transport.close()
 
 
 def masked_url(url: str) -> str:

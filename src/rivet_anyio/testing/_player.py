@@ -13,7 +13,6 @@ from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
-from wsproto.events import Message as Data
 
 from .._connection.receiving import Receiver
 from .._connection.state import ConnectionState
@@ -41,7 +40,7 @@ from ._encodings import ActionRequest, ServerCodec, server_codec
 from ._http import HttpRequest
 from ._release import release_of
 from ._script import Script
-from ._websocket import upgrade_answer
+from ._websocket import upgrade_answer, whole_messages
 
 __all__ = ["Player", "Playing"]
 
@@ -401,19 +400,15 @@ class _PlayedStream:
         if self._is_ended:
             return
         self._server.receive_data(data)
-        for event in self._server.events():
+        for event in whole_messages(self._server.events(), self._parts):
             if isinstance(event, CloseConnection):
                 if not self._is_ended:
                     self._send(self._server.send(event.response()))
                 self._is_ended = True
             elif isinstance(event, Ping):
                 self._send(self._server.send(event.response()))
-            elif isinstance(event, Data):
-                self._parts.append(event.data)
-                if event.message_finished:
-                    whole = type(event.data)().join(self._parts)
-                    self._parts = []
-                    self._receive(whole)
+            elif isinstance(event, (str, bytes)):
+                self._receive(event)
         self._notify()
 
     def _receive(self, data: str | bytes) -> None:

@@ -11,12 +11,18 @@ from typing import Any
 import msgspec
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection
-from wsproto.events import Message as Data
 
 from .._errors import ConfigError, ConnectionLostError, ProtocolError, RivetError
 from .._gateway.context import Core
 from .._gateway.errors import error_of
-from .._http.transport import HttpAnswer, HttpTransport, OpenAnswer, Timeouts, Upgraded
+from .._http.transport import (
+    HttpAnswer,
+    HttpTransport,
+    ObservedTransport,
+    OpenAnswer,
+    Timeouts,
+    Upgraded,
+)
 from .._io.stream import ByteStream
 from .._websocket.framing import Close
 from .._websocket.rfc6455 import RFC6455Framer
@@ -45,6 +51,7 @@ from ._cassette_values import json_text, to_json
 from ._encodings import ActionRequest, ServerCodec, server_codec
 from ._http import HttpRequest
 from ._release import Release, release_of
+from ._websocket import whole_messages
 
 __all__ = ["Recorder", "Recording"]
 
@@ -126,7 +133,7 @@ class Recording:
         self.problems.append(f"{what}: {error}")
 
 
-class Recorder:
+class Recorder(ObservedTransport):
     """The transport of one client.
 
     Args:
@@ -136,13 +143,9 @@ class Recorder:
     """
 
     def __init__(self, transport: HttpTransport, core: Core, recording: Recording) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._core = core
         self._recording = recording
-
-    @property
-    def failed_dials(self) -> int:
-        return self._transport.failed_dials
 
     async def request(
         self,
@@ -209,12 +212,6 @@ class Recorder:
         written_by_client = server_codec(codec.encoding, recording.release)
         notes = _ConnectionNotes(connection, codec, written_by_client, recording)
         return msgspec.structs.replace(answer, stream=_ObservedStream(answer.stream, notes))
-
-    def lost(self, url: str) -> None:
-        self._transport.lost(url)
-
-    def close(self) -> None:
-        self._transport.close()
 
     @property
     def _endpoints(self) -> tuple[str, ...]:
@@ -348,15 +345,11 @@ class _ConnectionNotes:
             return
         self._server.receive_data(data)
         try:
-            for event in self._server.events():
+            for event in whole_messages(self._server.events(), self._parts):
                 if isinstance(event, CloseConnection):
                     self._is_over = True
-                elif isinstance(event, Data):
-                    self._parts.append(event.data)
-                    if event.message_finished:
-                        whole = type(event.data)().join(self._parts)
-                        self._parts = []
-                        self._read_sent(whole)
+                elif isinstance(event, (str, bytes)):
+                    self._read_sent(event)
         except (ProtocolError, TypeError) as exc:
             self._fail(exc)
 

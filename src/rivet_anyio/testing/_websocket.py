@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import anyio
 from anyio import move_on_after
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
 
 from .._io.waiting import Signal
 from ._http import HttpRequest, Upgrade
 from ._network import Wire
 from ._records import ActorRef
 
-__all__ = ["OpenWebSockets", "ServerWebSocket", "offers_of", "upgrade_answer"]
+__all__ = ["OpenWebSockets", "ServerWebSocket", "offers_of", "upgrade_answer", "whole_messages"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_SECONDS = 5.0
@@ -43,6 +43,24 @@ def upgrade_answer(request: HttpRequest, run: Callable[[Wire, bytes], Awaitable[
     if "rivet" in offers_of(request):
         own.append(("Sec-WebSocket-Protocol", "rivet"))
     return Upgrade(own, run)
+
+
+def whole_messages(events: Iterable[Event], parts: list[Any]) -> Iterator[str | bytes | Event]:
+    """The events of a WebSocket, with whole messages in place of those that have parts of one.
+
+    Args:
+        events: What wsproto has read.
+        parts: Those of a message that is not whole yet; kept from one call to the next.
+    """
+    for event in events:
+        if not isinstance(event, Message):
+            yield event
+            continue
+        parts.append(event.data)
+        if event.message_finished:
+            whole = "".join(parts) if isinstance(event.data, str) else b"".join(parts)
+            parts.clear()
+            yield whole
 
 
 class ServerWebSocket:
@@ -145,13 +163,9 @@ class ServerWebSocket:
         self._wake.set()
 
     def _parse(self) -> None:
-        for event in self._connection.events():
-            if isinstance(event, Message):
-                self._parts.append(event.data)
-                if event.message_finished:
-                    parts, self._parts = self._parts, []
-                    whole = "".join(parts) if isinstance(event.data, str) else b"".join(parts)
-                    self._messages.append(whole)
+        for event in whole_messages(self._connection.events(), self._parts):
+            if isinstance(event, (str, bytes)):
+                self._messages.append(event)
             elif isinstance(event, Ping):
                 self.send_bytes(self._connection.send(event.response()))
             elif isinstance(event, CloseConnection):

@@ -275,7 +275,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         raise NotImplementedError("a WebSocket has no half-close: use aclose()")
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """Close with a code and a reason, and wait for the answer at most `close_timeout`.
+        """Close with a code and a reason, and wait for the answer at most `close_timeout` seconds.
 
         Args:
             code: 1000, or an application's own from 3000 to 4999.

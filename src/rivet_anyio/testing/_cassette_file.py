@@ -187,7 +187,7 @@ def error_entry(error: ActorError) -> ErrorEntry:
 
 
 class Names:
-    """Names that stand for ids, which are others in each recording, and for secrets.
+    """Names that stand for ids, which differ in each recording, and for secrets.
 
     Args:
         secrets: What is not to be in the file.

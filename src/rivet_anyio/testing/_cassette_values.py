@@ -44,7 +44,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return ["$Date", value.isoformat()]
     if isinstance(value, (set, frozenset)):
-        # Python's order is another one in each process.
+        # Python's order differs in each process.
         return ["$Set", sorted((to_json(item) for item in value), key=json_text)]
     raise TypeError(f"a cassette has no form for {type(value).__name__} {value!r:.60}")
 

@@ -66,7 +66,7 @@ _LEFT_OUT = re.compile(
     r"|.*(token|secret|password|auth|cookie|api-?key).*",
     re.IGNORECASE,
 )
-"""Headers of answers that are others each time, or secret."""
+"""Headers of answers that differ each time, or are secret."""
 
 
 class Recording:
@@ -250,7 +250,7 @@ def _note_answer(exchange: Exchange, answer: HttpAnswer, codec: Codec, names: Na
 
 
 def _reduced(tree: Any, names: Names) -> Any:
-    """An answer of the management API without what is another one each time."""
+    """An answer of the management API without what differs each time."""
     tree.pop("created", None)
     if "actor" in tree:
         tree["actor"] = _reduced_actor(tree["actor"], names)

@@ -97,8 +97,8 @@ class AsyncioDeadline:
 
     def _fire(self) -> None:
         self._timer = None
-        due, self._timer_at = self._timer_at, math.inf
-        if self._at > due:
+        self._timer_at = math.inf
+        if self._at > self._loop.time():  # put off, or uvloop's timer is a part of a ms early
             self.at = self._at
         else:
             self.expired = True

@@ -6,6 +6,7 @@ import copy
 import inspect
 import multiprocessing
 import pickle
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -40,7 +41,7 @@ ERRORS = sorted(
     {
         thing
         for module in (rivet_anyio, rivet_anyio.stubs, rivet_anyio.testing)
-        for thing in map(vars(module).get, module.__all__)
+        for thing in (getattr(module, name) for name in module.__all__)
         if inspect.isclass(thing) and issubclass(thing, BaseException)
     },
     key=lambda error: error.__name__,
@@ -79,6 +80,12 @@ def check_same(one: BaseException, other: BaseException) -> None:
 def test_the_errors_were_found() -> None:
     names = {error.__name__ for error in ERRORS}
     assert set(ARGUMENTS) | {"ClosedError", "ActorCrashError", "EventOverflowError"} <= names
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_a_traceback_shows_the_name_that_programs_import(kind: type[BaseException]) -> None:
+    assert kind.__module__ in ("rivet_anyio", "rivet_anyio.testing")
+    assert getattr(sys.modules[kind.__module__], kind.__name__) is kind
 
 
 @pytest.mark.parametrize("way", COPIES)

@@ -180,3 +180,7 @@ def outside_block(what: str, *, entered: bool) -> ClosedError:
     """The error for something that was used before or after its ``async with`` block."""
     when = "after its block was left" if entered else "before 'async with' entered it"
     return ClosedError(f"{what} was used {when}")
+
+
+for _name in __all__:  # tracebacks show the name that programs import
+    globals()[_name].__module__ = __package__

@@ -62,7 +62,7 @@ Examples:
   rivet-anyio create counter/visits
   rivet-anyio create counter/visits --input '{"initial": 10}'""",
 )
-@target_options(creates=False, params=False)
+@target_options(creates=False, ids=False, params=False)
 @click.option("--input", type=VALUE, metavar="VALUE", help="What the actor is given.")
 @click.option("--string", "-s", is_flag=True, help="Take the input for a string.")
 @click.option("--region", metavar="NAME", help="The datacenter it lives in.")
@@ -78,8 +78,6 @@ def create_command(
 ) -> None:
     """Create an actor, which must not exist, and print its id."""
     place = target.place
-    if place.id is not None:
-        raise click.UsageError("an id is given by the server: leave out --id")
     values = read_values(() if input is None else (input,), strings=string, strict=False)
     given: dict[str, Any] = {"input": values[0]} if values else {}
 

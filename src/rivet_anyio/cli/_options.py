@@ -219,12 +219,13 @@ def output_options(function: _Function) -> _Function:
 
 
 def target_options(
-    *, creates: bool = True, params: bool = True, required: bool = True
+    *, creates: bool = True, ids: bool = True, params: bool = True, required: bool = True
 ) -> Callable[[_Function], _Function]:
     """Give a command the argument ACTOR and its options, as a `Target` by the name `target`.
 
     Args:
         creates: Whether the actor may be created on the way.
+        ids: Whether an id may name the actor.
         params: Whether connection params play a part.
         required: Whether ACTOR must be given; else `target` may be None.
     """
@@ -235,7 +236,7 @@ def target_options(
             *args: Any,
             actor: str | None,
             key: tuple[str, ...],
-            id: str | None,
+            id: str | None = None,
             params: Any = None,
             create: bool = False,
             **rest: Any,
@@ -258,8 +259,11 @@ def target_options(
                 metavar="PART",
                 help="A part of the key, as it stands; ACTOR is the name then. Repeatable.",
             ),
-            click.option("--id", metavar="ID", help="The actor's id; ACTOR is the name then."),
         ]
+        if ids:
+            options.append(
+                click.option("--id", metavar="ID", help="The actor's id; ACTOR is the name then.")
+            )
         if params:
             options.append(
                 click.option(

@@ -107,3 +107,7 @@ __all__ = [
     "simulate",
     "virtual_backend",
 ]
+
+for _name in __all__:
+    if _name.endswith("Error"):  # tracebacks show the name that programs import
+        globals()[_name].__module__ = __name__

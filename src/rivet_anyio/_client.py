@@ -254,6 +254,7 @@ class Client:
             get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given, of the type that the class names.
             region: The datacenter a new actor lives in.
+            pool: Where a new actor runs; None takes the client's.
             crash_policy: What the server does with a new actor whose host fails; None:
                 ``"sleep"``. Given to RivetKit up to 2.2, it is ``feature.unsupported``.
         """
@@ -457,6 +458,7 @@ class ActorAccessor:
             get_params: Awaited for the params before every request and attempt to connect.
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
+            pool: Where a new actor runs; None takes the client's.
             crash_policy: What the server does with a new actor whose host fails; None:
                 ``"sleep"``. Given to RivetKit up to 2.2, it is ``feature.unsupported``.
 

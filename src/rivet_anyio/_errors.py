@@ -95,10 +95,10 @@ class TransportError(RivetError):
 
 
 class ConnectError(TransportError):
-    """No connection could be made: nothing was sent, so nothing ran.
+    """Nothing ran: no connection could be made, or a request was refused before the actor.
 
     Attributes:
-        status: The HTTP status of an answer that refused the WebSocket upgrade, or None.
+        status: The HTTP status of an answer that refused it, or None.
         retry_after: Seconds that the server asked to wait before the next attempt, or None.
     """
 

@@ -111,8 +111,11 @@ class ActorHandle:
         """The actor's id; ``get_or_create`` handles create it when it does not exist.
 
         Raises:
-            ActorError: ``actor.not_found`` when there is no such actor.
-            ConnectError: when the server cannot be asked.
+            ActorError: ``actor.not_found`` when there is no such actor, or what the server answers.
+            ConnectError: when the server cannot be asked, or does not answer in time.
+            ProtocolError: when the answer cannot be read.
+            ClosedError: outside the client's block.
+            Exception: what the function for the token raised.
 
         Cancellation: safe; the actor may have been created.
         """
@@ -136,6 +139,8 @@ class ActorHandle:
             TypeError: an argument has a wrong type.
             ValueError: the path cannot be sent; or, for ``by="key"``, the handle has no key, or
                 one that a gateway reads as another: with a comma or an empty part.
+
+        Cancellation: as `resolve`.
         """
         below = below_path(path)
         path = f"/{below}" if path else ""
@@ -284,8 +289,11 @@ class ActorHandle:
                 queues.
             ConnectError: nothing was sent.
             ConnectionLostError: the message may have been stored.
+            ProtocolError: the answer cannot be read; the message may have been stored.
             TypeError: the body cannot travel.
             ValueError: the queue's name is empty, or no URL can carry it.
+            ClosedError: outside the client's block.
+            Exception: what `get_params` or the function for the token raised.
 
         Cancellation: the message may have been stored.
         """

@@ -37,7 +37,7 @@ CrashPolicy = Literal["restart", "sleep", "destroy"]
 """What becomes of an actor whose host fails."""
 
 GetParams = Callable[[], Awaitable[Any]]
-"""Returns connection params; awaited before every attempt to connect."""
+"""Returns connection params; awaited before every request and every attempt to connect."""
 
 
 GetToken = Callable[[], Awaitable[str]]

@@ -116,9 +116,13 @@ class Connection:
         Raises:
             ActorError: what the actor or the server answered.
             ConnectionLostError: the connection broke after the call had left: it may have run.
+            TransportError: the connection has failed for good; a later call did not run.
             ProtocolError: the answer cannot be read, or is not of `type`.
-            TypeError: an argument cannot travel; the message names the path to it.
+            TypeError: an argument cannot travel (the message names the path to it), or one has a
+                wrong type.
+            ValueError: the name is empty, or `retry_for` is not a finite number more than 0.
             ClosedError: outside the block; the action did not run.
+            RuntimeError: in another event loop or thread.
 
         Cancellation: a call that has not left is never sent; one that has may run.
         """
@@ -278,8 +282,11 @@ class Connection:
             As `EventStream.receive`.
 
         Raises:
-            ActorError, TransportError: the connection failed for good.
+            ActorError: the actor refused the subscription, or the connection failed for good.
+            TransportError: the connection failed for good.
+            ProtocolError: the event cannot be read, or is not of `type`.
             ClosedError: outside the block, or it was left meanwhile.
+            TypeError, ValueError: the name or `type` cannot be used.
 
         Cancellation: safe.
         """

@@ -531,9 +531,11 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
             EventGapError: where events may be missing (``gaps="raise"``); the stream goes on.
             ProtocolError: when this event cannot be read or is not of ``type=``; the stream
                 goes on.
-            ActorError, TransportError: when the connection failed for good.
+            ActorError: when the actor refuses the subscription, or the connection failed for good.
+            TransportError: when the connection failed for good.
             ClosedError: when this stream was closed, also by another task meanwhile; and before
                 the connection's block was entered.
+            RuntimeError: in another event loop or thread.
 
         Cancellation: safe, no event is lost.
         """

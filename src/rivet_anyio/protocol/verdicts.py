@@ -201,8 +201,8 @@ def judge_opening(error: ActorError, *, has_engine: bool, in_message: bool = Fal
 def is_stopped(error: ActorError) -> bool:
     """Whether an action's error says that nobody is behind its connection any more.
 
-    RivetKit 2.1 and 2.2 keep the connections of an actor that went to sleep or was destroyed, and
-    answer like this from then on. 2.3 closes them or moves them to the actor's next start.
+    RivetKit 2.2 keeps the connections of an actor that went to sleep or was destroyed, and
+    answers like this from then on; for 2.1 see `is_masked`. 2.3 closes them or moves them to the actor's next start.
     """
     return is_stopping(error) and error.actor is None
 

@@ -38,7 +38,7 @@ import rivet_anyio
 import rivet_anyio.testing
 import rivet_anyio.types
 from examples import actors
-from rivet_anyio.cli._serve import actors_of
+from rivet_anyio.cli._dev.serve import actors_of
 from rivet_anyio.protocol import verdicts
 from rivet_anyio.testing import ActorServer
 from tests.servers import start_server

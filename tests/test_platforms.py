@@ -76,7 +76,7 @@ def test_every_module_can_be_imported() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert {"rivet_anyio.cli._dev", "rivet_anyio.testing"} <= set(done.stdout.split())
+    assert {"rivet_anyio.cli._commands.dev", "rivet_anyio.testing"} <= set(done.stdout.split())
 
 
 def imports_of_posix(path: Path) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rivet_anyio.cli._bench import summary
+from rivet_anyio.cli._commands.bench import summary
 
 from .running import Cli
 

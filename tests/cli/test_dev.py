@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rivet_anyio.cli._dev.serve import _print
 from rivet_anyio.cli._options import Format
 from rivet_anyio.cli._output import Output
-from rivet_anyio.cli._serve import _print
 from rivet_anyio.testing._records import ActorRef, Requested, SocketOpened
 from tests.servers._ports import reserve_port
 

@@ -12,7 +12,7 @@ import anyio
 from click.testing import CliRunner
 
 from rivet_anyio import Gap, SourceGap
-from rivet_anyio.cli._events import _print_feed, _Printer, events_command
+from rivet_anyio.cli._commands.events import _print_feed, _Printer, events_command
 from rivet_anyio.cli._output import Output
 from tests.faults.proxy import running_proxy
 from tests.servers import Server, call

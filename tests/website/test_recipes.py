@@ -20,7 +20,7 @@ from anyio.from_thread import start_blocking_portal
 
 from examples import actors
 from rivet_anyio import Status
-from rivet_anyio.cli._serve import actors_of
+from rivet_anyio.cli._dev.serve import actors_of
 from rivet_anyio.testing import ActorServer
 from tests.test_docs import ROOT, blocks_of
 

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["execute", "need", "reported", "run_app", "run_command"]
 
 _COMMANDS = {
-    "call": "_call",
-    "events": "_events",
-    "send": "_send",
-    "fetch": "_fetch",
-    "websocket": "_websocket",
-    "resolve": "_actors",
-    "list": "_actors",
-    "names": "_actors",
-    "create": "_actors",
-    "sleep": "_actors",
-    "destroy": "_actors",
-    "bench": "_bench",
-    "doctor": "_doctor",
-    "dev": "_dev",
-    "stubs": "_stubs",
-    "completion": "_complete",
+    "call": "call",
+    "events": "events",
+    "send": "send",
+    "fetch": "fetch",
+    "websocket": "websocket",
+    "resolve": "actors",
+    "list": "actors",
+    "names": "actors",
+    "create": "actors",
+    "sleep": "actors",
+    "destroy": "actors",
+    "bench": "bench",
+    "doctor": "doctor",
+    "dev": "dev",
+    "stubs": "stubs",
+    "completion": "completion",
 }
 """Commands, in the order of the help, and the modules they are in."""
 
@@ -55,7 +55,7 @@ class _Commands(click.Group):
         """The command of this name."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f".{_COMMANDS[cmd_name]}", __package__)
+        module = import_module(f"._commands.{_COMMANDS[cmd_name]}", __package__)
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

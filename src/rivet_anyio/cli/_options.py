@@ -314,7 +314,7 @@ def _with(function: _Function, *decorators: Callable[[_Function], _Function]) ->
 def _complete_actor(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    from ._complete import actors
+    from ._commands.completion import actors
 
     return actors(lambda: common_given(ctx.params).client(), incomplete)
 
@@ -323,7 +323,7 @@ def complete_name(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete an actor's name."""
-    from ._complete import actors
+    from ._commands.completion import actors
 
     return actors(lambda: common_given(ctx.params).client(), incomplete, names=True)
 

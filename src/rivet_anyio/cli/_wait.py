@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
-from ._check_server import get_metadata
+from ._doctor.server import get_metadata
 from ._options import Common
 from ._output import Output
 

@@ -202,7 +202,8 @@ def is_stopped(error: ActorError) -> bool:
     """Whether an action's error says that nobody is behind its connection any more.
 
     RivetKit 2.2 keeps the connections of an actor that went to sleep or was destroyed, and
-    answers like this from then on; for 2.1 see `is_masked`. 2.3 closes them or moves them to the actor's next start.
+    answers like this from then on; for 2.1 see `is_masked`. 2.3 closes them or moves them to the
+    actor's next start.
     """
     return is_stopping(error) and error.actor is None
 

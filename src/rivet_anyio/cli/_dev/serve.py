@@ -14,15 +14,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..testing import Actor, ActorServer
-from ..testing._records import Log, Record, Requested, SocketOpened
-from ._arguments import Place
-from ._input import Stdin
-from ._json import json_text
-from ._output import Output
-from ._port import port_errors
-from ._run import until_first
-from ._trace import masked_url
+from ...testing import Actor, ActorServer
+from ...testing._records import Log, Record, Requested, SocketOpened
+from .._arguments import Place
+from .._input import Stdin
+from .._json import json_text
+from .._output import Output
+from .._run import until_first
+from .._trace import masked_url
+from .port import port_errors
 
 __all__ = ["ModuleFailed", "serve"]
 

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from .._errors import ConfigError, ConnectError
-from .._http.pool import Origin, address
-from .._http.proxy import Proxies, Proxy, open_tunnel
-from .._io.connect import DialError, TcpConnector
-from .._io.stream import ByteStream
-from .._io.tls import default_tls_context, start_tls
-from ._findings import Findings
+from ..._errors import ConfigError, ConnectError
+from ..._http.pool import Origin, address
+from ..._http.proxy import Proxies, Proxy, open_tunnel
+from ..._io.connect import DialError, TcpConnector
+from ..._io.stream import ByteStream
+from ..._io.tls import default_tls_context, start_tls
+from .findings import Findings
 
 __all__ = ["DEFAULT_PORT", "check_network", "is_reachable"]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, parse_place
-from ._json import json_text
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand, parse_place
+from .._json import json_text
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
 
 if TYPE_CHECKING:
-    from .._connection.connection import Connection
-    from .._connection.events import EventStream, Gap
-    from .._watch import Feed
+    from ..._connection.connection import Connection
+    from ..._connection.events import EventStream, Gap
+    from ..._watch import Feed
 
 __all__ = ["events_command"]
 
@@ -94,7 +94,7 @@ async def _follow_one(
     count: int | None,
     timeout: float | None,
 ) -> None:
-    from ._run import until_first
+    from .._run import until_first
 
     async with common.client() as client, target.handle(client).connect() as connection:
         printer = _Printer(output, count)
@@ -123,8 +123,8 @@ async def _follow_several(
     timeout: float | None,
 ) -> None:
     """Print the events of several actors; raises the last one's error when all have failed."""
-    from .._watch import watch
-    from ._run import until_first
+    from ..._watch import watch
+    from .._run import until_first
 
     async with common.client() as client, watch(*names, buffer_size=_BUFFER_SIZE) as feed:
         # Sources wait for a server that is away; who types a wrong URL should not.
@@ -141,7 +141,7 @@ async def _follow_several(
 
 
 async def _print_feed(feed: Feed[Any], printer: _Printer) -> None:
-    from .._watch import SourceEvent, SourceGap
+    from ..._watch import SourceEvent, SourceGap
 
     connected = set()
     async for item in feed:
@@ -164,9 +164,9 @@ async def _print_feed(feed: Feed[Any], printer: _Printer) -> None:
 
 async def _follow(connection: Connection, stream: EventStream[Any], printer: _Printer) -> None:
     """Print events until there were enough, or the connection failed for good."""
-    from .._connection.events import Gap
-    from .._connection.status import Status
-    from .._errors import ProtocolError
+    from ..._connection.events import Gap
+    from ..._connection.status import Status
+    from ..._errors import ProtocolError
 
     while True:
         try:
@@ -184,7 +184,7 @@ async def _follow(connection: Connection, stream: EventStream[Any], printer: _Pr
 
 async def _report_status(connection: Connection, output: Output) -> None:
     """Report that the connection was lost or came back, once for each loss."""
-    from .._connection.status import Status
+    from ..._connection.status import Status
 
     lost = False
     async for change in connection.status_changes():
@@ -234,7 +234,7 @@ class _Printer:
 
     def check_complete(self, timeout: float | None) -> None:
         """Raise `ConnectionLostError` when time was over before all events that were wanted."""
-        from .._errors import ConnectionLostError
+        from ..._errors import ConnectionLostError
 
         if self._count is not None and self._left:
             came = self._count - self._left
@@ -258,7 +258,7 @@ class _Printer:
 
     async def failed(self, error: BaseException, actor: str) -> None:
         """Print that an actor has failed for good."""
-        from .._errors import ActorError
+        from ..._errors import ActorError
 
         details: dict[str, Any] = {"message": str(error)}
         if isinstance(error, ActorError):

@@ -11,13 +11,13 @@ import anyio
 import anyio.abc
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, read_values
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand, read_values
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
 
 if TYPE_CHECKING:
-    from .._actions import ActionCaller
+    from ..._actions import ActionCaller
 
 __all__ = ["bench_command", "summary"]
 
@@ -95,8 +95,8 @@ def bench_command(
 def _call(
     caller: ActionCaller, action: str | None, values: list[Any]
 ) -> Callable[[], Awaitable[object]]:
-    from .._errors import ActorError
-    from ._check_actor import NO_ACTION, UNKNOWN
+    from ..._errors import ActorError
+    from .._doctor.actor import NO_ACTION, UNKNOWN
 
     async def call_nothing() -> None:
         try:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from ._app import execute
-from ._arguments import ArgumentsCommand
-from ._fetch import parse_headers
-from ._input import Lines, line_input
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
-from ._stderr import printable
+from .._app import execute
+from .._arguments import ArgumentsCommand
+from .._input import Lines, line_input
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
+from .._stderr import printable
+from .fetch import parse_headers
 
 if TYPE_CHECKING:
-    from .._raw_websocket import ActorWebSocket
+    from ..._raw_websocket import ActorWebSocket
 
 __all__ = ["websocket_command"]
 
@@ -79,7 +79,7 @@ def websocket_command(
         linger = 0.0 if sys.stdin is not None and sys.stdin.isatty() else _LINGER_SECONDS
 
     async def main(output: Output) -> None:
-        from ._run import until_first
+        from .._run import until_first
 
         async with (
             common.client(headers=sent) as client,

@@ -13,10 +13,10 @@ import anyio.abc
 import anyio.to_thread
 from anyio import CancelScope
 
-from ._exit import Exit, Quit
-from ._output import Output
-from ._port import port_errors
-from ._run import until_first
+from .._exit import Exit, Quit
+from .._output import Output
+from .._run import until_first
+from .port import port_errors
 
 __all__ = ["supervise"]
 

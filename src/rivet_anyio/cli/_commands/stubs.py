@@ -5,10 +5,10 @@ from __future__ import annotations
 import anyio
 import click
 
-from ._app import execute, reported
-from ._arguments import ArgumentsCommand
-from ._options import Common, common_options
-from ._output import Output
+from .._app import execute, reported
+from .._arguments import ArgumentsCommand
+from .._options import Common, common_options
+from .._output import Output
 
 __all__ = ["stubs_command"]
 
@@ -37,14 +37,14 @@ def stubs_command(
         raise click.UsageError("--export and --node need REGISTRY.TS")
     text = None
     if registry is not None:
-        from ..stubs import stubs_from_typescript
+        from ...stubs import stubs_from_typescript
 
         # Outside of the event loop, where Ctrl-C ends TypeScript, too.
         with reported(common.output, verbose=common.verbose):
             text = stubs_from_typescript(registry, export=export, node=node)
 
     async def main(output: Output) -> None:
-        from ..stubs import stubs_from_server
+        from ...stubs import stubs_from_server
 
         source = text
         if source is None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand
-from ._exit import Exit, Quit
-from ._input import read_bytes
-from ._limits import limit
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand
+from .._exit import Exit, Quit
+from .._input import read_bytes
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
+from .._timeout import limit
 
 if TYPE_CHECKING:
     import httpx

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._app import execute
-from ._arguments import ArgumentsCommand
-from ._exit import Exit, Quit
-from ._options import Common, Target, common_options, target_options
-from ._output import Output
-from ._stderr import printable
+from .._app import execute
+from .._arguments import ArgumentsCommand
+from .._exit import Exit, Quit
+from .._options import Common, Target, common_options, target_options
+from .._output import Output
+from .._stderr import printable
 
 if TYPE_CHECKING:
-    from ._findings import Finding, Findings
+    from .._doctor.findings import Finding, Findings
 
 __all__ = ["doctor_command"]
 
@@ -42,7 +42,7 @@ def doctor_command(common: Common, target: Target | None) -> None:
     """
 
     async def main(output: Output) -> None:
-        from ._findings import Findings, Stop
+        from .._doctor.findings import Findings, Stop
 
         async def report(finding: Finding) -> None:
             await _print(output, finding)
@@ -59,10 +59,10 @@ def doctor_command(common: Common, target: Target | None) -> None:
 
 
 async def _examine(findings: Findings, common: Common, target: Target | None) -> None:
-    from .._errors import ConfigError
-    from ._check_actor import check_actor
-    from ._check_network import check_network
-    from ._check_server import check_access, check_server, check_websocket
+    from ..._errors import ConfigError
+    from .._doctor.actor import check_actor
+    from .._doctor.network import check_network
+    from .._doctor.server import check_access, check_server, check_websocket
 
     seconds = min(common.connect_timeout, _MAX_SECONDS)
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, json_fault, read_values
-from ._exit import Exit, Quit
-from ._input import read_text
-from ._json import parse_json
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand, json_fault, read_values
+from .._exit import Exit, Quit
+from .._input import read_text
+from .._json import parse_json
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
 
 __all__ = ["send_command"]
 

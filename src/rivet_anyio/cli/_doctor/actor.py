@@ -6,12 +6,12 @@ from typing import get_args
 
 import anyio
 
-from .._actions import ActionCaller
-from .._errors import ActorError, RivetError
-from ..protocol.encodings import Encoding
-from ._advice import find_alike
-from ._findings import Findings
-from ._options import Common, Target
+from ..._actions import ActionCaller
+from ..._errors import ActorError, RivetError
+from ...protocol.encodings import Encoding
+from .._advice import find_alike
+from .._options import Common, Target
+from .findings import Findings
 
 __all__ = ["NO_ACTION", "UNKNOWN", "check_actor"]
 

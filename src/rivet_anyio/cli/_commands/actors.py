@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, Place, read_values
-from ._exit import Exit, Quit
-from ._options import Common, Target, common_options, complete_name, target_options
-from ._output import Output
-from ._stderr import printable
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand, Place, read_values
+from .._exit import Exit, Quit
+from .._options import Common, Target, common_options, complete_name, target_options
+from .._output import Output
+from .._stderr import printable
 
 if TYPE_CHECKING:
-    from .._management import Management
-    from ..protocol.management import ActorInfo
+    from ..._management import Management
+    from ...protocol.management import ActorInfo
 
 __all__ = [
     "create_command",
@@ -112,7 +112,7 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
     """
 
     async def main(output: Output) -> None:
-        from .._gateway.management import actor_names
+        from ..._gateway.management import actor_names
 
         found: list[ActorInfo] = []
         async with common.client() as client:
@@ -145,7 +145,7 @@ def names_command(common: Common) -> None:
     """Print the names of actors that the server knows, sorted."""
 
     async def main(output: Output) -> None:
-        from .._management import Management
+        from ..._management import Management
 
         async with common.client() as client:
             await _print_names(output, await Management(client).names())
@@ -201,7 +201,7 @@ def _change(
     """Make one change to an actor, and print its id."""
 
     async def main(output: Output) -> None:
-        from .._management import Management
+        from ..._management import Management
 
         async with common.client() as client:
             actor_id = await target.handle(client).resolve()

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from ._app import execute
-from ._arguments import VALUE, ArgumentsCommand, json_fault, read_values
-from ._input import read_text
-from ._limits import limit
-from ._options import Common, Target, common_options, seconds_option, target_options
-from ._output import Output
+from .._app import execute
+from .._arguments import VALUE, ArgumentsCommand, json_fault, read_values
+from .._input import read_text
+from .._options import Common, Target, common_options, seconds_option, target_options
+from .._output import Output
+from .._timeout import limit
 
 __all__ = ["call_command"]
 
@@ -70,7 +70,7 @@ def call_command(
 
 
 async def _read_array(name: str) -> list[Any]:
-    from ._json import parse_json
+    from .._json import parse_json
 
     text = await read_text(name)
     try:

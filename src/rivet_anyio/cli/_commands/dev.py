@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from ._app import need, run_command
-from ._exit import Exit, Quit
-from ._options import Format, output_options
-from ._output import Output
+from .._app import need, run_command
+from .._exit import Exit, Quit
+from .._options import Format, output_options
+from .._output import Output
 
 __all__ = ["dev_command"]
 
@@ -70,11 +70,11 @@ def dev_command(
 
     async def main(out: Output) -> None:
         if reload:
-            from ._reload import supervise
+            from .._dev.reload import supervise
 
             await supervise(out, module, port=port, host=host, version=version, backend=backend)
             return
-        from ._serve import ModuleFailed, serve
+        from .._dev.serve import ModuleFailed, serve
 
         try:
             await serve(out, module, port=port, host=host, version=version, lifeline=lifeline)

@@ -9,18 +9,18 @@ from urllib.parse import urljoin, urlsplit
 
 import anyio
 
-from .._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._gateway.context import Core
-from .._gateway.errors import error_of
-from .._gateway.open import open_socket
-from .._gateway.server import Server
-from .._http.transport import HttpAnswer
-from ..protocol.addressing import join_url, same_host
-from ..protocol.dialect import ServerVersion
-from ..protocol.management import Metadata, parse_metadata
-from ._check_network import DEFAULT_PORT, is_reachable
-from ._findings import Findings, Stop
-from ._json import parse_json
+from ..._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ..._gateway.context import Core
+from ..._gateway.errors import error_of
+from ..._gateway.open import open_socket
+from ..._gateway.server import Server
+from ..._http.transport import HttpAnswer
+from ...protocol.addressing import join_url, same_host
+from ...protocol.dialect import ServerVersion
+from ...protocol.management import Metadata, parse_metadata
+from .._json import parse_json
+from .findings import Findings, Stop
+from .network import DEFAULT_PORT, is_reachable
 
 __all__ = ["check_access", "check_server", "check_websocket", "get_metadata", "is_token_error"]
 

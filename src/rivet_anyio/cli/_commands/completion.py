@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from ._arguments import Place
+from .._arguments import Place
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from ..._client import Client
 
 __all__ = ["actors", "completion_command"]
 
@@ -63,7 +63,7 @@ def actors(
 def _ask(make_client: Callable[[], Client], incomplete: str, names: bool) -> list[str]:
     import anyio
 
-    from .._gateway.management import actor_names
+    from ..._gateway.management import actor_names
 
     found: list[str] = []
 

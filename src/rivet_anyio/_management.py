@@ -13,6 +13,7 @@ from ._gateway.resolve import find_by_id
 from ._typed.actor import Interface, TypedActor
 from .protocol.keys import Key
 from .protocol.management import ActorInfo
+from .protocol.verdicts import is_impossible_id
 
 __all__ = ["Management"]
 
@@ -55,8 +56,8 @@ class Management:
         try:
             found = await find_by_id(core, server, actor_id)
         except ActorError as error:
-            # An engine leaves out ids that it cannot have given, and then misses the id.
-            if (error.group, error.code) != ("validation", "invalid_input"):
+            # It left the id out, and then misses it.
+            if not is_impossible_id(error):
                 raise
             return None
         return found if found is not None and found.destroyed_at is None else None

@@ -13,7 +13,6 @@ from anyio.lowlevel import checkpoint
 from ._checks import check_size, check_text
 from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
 from ._gateway.context import Core
-from ._gateway.errors import ERROR_CLOSE, close_as_error, close_as_loss
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
@@ -26,6 +25,7 @@ from ._websocket.connection import State, WebSocketConnection
 from ._websocket.framing import Close
 from ._websocket.outbox import Outbox, capacity
 from .protocol.addressing import user_subprotocols, websocket_path
+from .protocol.closes import ERROR_CLOSE, FINISHED, NO_CODE, close_as_error, close_as_loss
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectStreamStatistics
@@ -34,7 +34,6 @@ __all__ = ["ActorWebSocket"]
 
 _MAX_BUFFERED_MESSAGES = 256
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
-_GOOD_CLOSES = (1000, 1001, 1005)
 
 
 class _Message:
@@ -115,7 +114,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     def close_code(self) -> int | None:
         """The close code the peer sent, None while it has sent none (or a close without one)."""
         end = self._socket.end if self._socket else None
-        return end.code if isinstance(end, Close) and end.code != 1005 else None
+        return end.code if isinstance(end, Close) and end.code != NO_CODE else None
 
     @property
     def close_reason(self) -> str:
@@ -348,7 +347,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._finished.is_set() and not self._messages:
             assert self._socket is not None
             end = self._socket.end
-            if isinstance(end, Close) and end.code in _GOOD_CLOSES:
+            if isinstance(end, Close) and end.code in FINISHED:
                 raise anyio.EndOfStream
             raise self._end_error()
 
@@ -396,4 +395,5 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         end = self._socket.end
         if not isinstance(end, Close):
             return end
-        return close_as_error(end) if end.code == ERROR_CLOSE else close_as_loss(end)
+        meaning = close_as_error if end.code == ERROR_CLOSE else close_as_loss
+        return meaning(end.code, end.reason)

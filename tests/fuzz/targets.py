@@ -17,11 +17,12 @@ from trio.testing import MockClock
 from rivet_anyio import ActorError, Client, ProtocolError, RivetError
 from rivet_anyio._convert import convert
 from rivet_anyio._errors import again
-from rivet_anyio._gateway.errors import close_as_error, error_of
+from rivet_anyio._gateway.errors import error_of
 from rivet_anyio._http.exchange import State
 from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
+from rivet_anyio.protocol.closes import close_as_error, close_error
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
 from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
@@ -37,7 +38,6 @@ from rivet_anyio.protocol.messages import (
 )
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.verdicts import (
-    close_error,
     is_refusal,
     is_scheduling,
     is_transient,
@@ -388,7 +388,7 @@ def close_reasons(data: bytes) -> None:
     error = close_error(reason)
     assert error is None or reason.startswith(f"{error.group}.{error.code}")
     for code in (int.from_bytes(data[:2], "big"), 1000, 1005, 1011):
-        meaning = close_as_error(Close(code, reason))
+        meaning = close_as_error(code, reason)
         assert isinstance(meaning, RivetError) and str(meaning)
         if isinstance(meaning, ActorError):
             judge(meaning)

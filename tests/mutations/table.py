@@ -44,8 +44,8 @@ _PROTOCOL = (
     Mutation(
         "what an actor that is gone answers is final",
         _VERDICTS,
-        '_GONE: Final = frozenset({"not_found"})',
-        "_GONE: Final = frozenset()",
+        '    if (group, code) == ("actor", "not_found") or is_destroyed(error):',
+        "    if is_destroyed(error):",
         "simulation",
     ),
     Mutation(

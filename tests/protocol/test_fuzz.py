@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rivet_anyio import Client, ConfigError, ProtocolError
 from rivet_anyio._websocket.framing import Close, Ping, Pong
 from rivet_anyio.protocol.addressing import parse_endpoint_url
+from rivet_anyio.protocol.closes import close_error
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
 from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
 from rivet_anyio.protocol.keys import unescape_key
@@ -32,7 +33,6 @@ from rivet_anyio.protocol.messages import (
 )
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
-from rivet_anyio.protocol.verdicts import close_error
 
 from ..conformance.framers import FRAMERS, FramerUnderTest
 from ..fuzz.hostile import HOSTILE

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
-from .._gateway.errors import ERROR_CLOSE, close_as_error, is_not_trusted, refuses_for_good
+from .._gateway.errors import is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
-from ..protocol.verdicts import Opening, code_error, is_refusal
+from ..protocol.closes import ERROR_CLOSE, RESTARTING, close_as_error, code_error
+from ..protocol.verdicts import Opening, is_refusal
 
 __all__ = ["Ended", "cause_of", "delay_after", "is_final"]
 
-_RESTARTING_CODES = (1012, 1013)
 _RESTART_SECONDS = 1.0
 
 
@@ -55,7 +55,7 @@ def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:
     """The error that the end of a socket stands for."""
     if not isinstance(end, Close):
         return end
-    error = close_as_error(end)
+    error = close_as_error(end.code, end.reason)
     if not opened and end.code == ERROR_CLOSE and isinstance(error, TransportError):
         return code_error(end.reason) or error
     return error
@@ -98,6 +98,6 @@ def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
     delay = retry.delay(failures)
     if ended.retry_after is not None:
         delay = max(delay, min(ended.retry_after, retry.maximum))
-    if ended.close_code in _RESTARTING_CODES:
+    if ended.close_code in RESTARTING:
         delay += min(_RESTART_SECONDS, retry.maximum) * retry.random()
     return delay

@@ -1,10 +1,9 @@
-"""What answers and close frames that are errors raise."""
+"""What answers that are errors raise."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,31 +14,22 @@ from .._errors import (
     ConnectError,
     ConnectionLostError,
     ProtocolError,
-    RivetError,
 )
 from .._http.transport import HttpAnswer
-from .._websocket.framing import Close
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
 from ..protocol.encodings import Codec, error_from_json
 from ..protocol.messages import actor_error
 from ..protocol.values import quote
-from ..protocol.verdicts import close_error
 from .server import Server
 
 __all__ = [
-    "ERROR_CLOSE",
     "call_error",
-    "close_as_error",
-    "close_as_loss",
     "error_of",
     "is_from_gateway",
     "is_not_trusted",
     "refuses_for_good",
     "signer",
 ]
-
-ERROR_CLOSE: Final = 1011
-"""With it, RivetKit and its gateway name an error in the reason; other codes are the actor's."""
 
 _PROXY_FAILED = (502, 503, 504)
 _RETRIED_STATUS = (408, 425, 429)
@@ -163,20 +153,3 @@ def is_not_trusted(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def close_as_error(close: Close) -> RivetError:
-    """What a close frame means: an error of the server, or a loss with code and reason."""
-    error = close_error(close.reason) if close.code != 1000 else None
-    return error or close_as_loss(close)
-
-
-def close_as_loss(close: Close) -> ConnectionLostError:
-    """What a close frame means whose reason is the actor's own."""
-    reason = f": {close.reason}" if close.reason else ""
-    code = None if close.code == 1005 else close.code
-    return ConnectionLostError(
-        f"the server closed the connection with {close.code}{reason}",
-        code=code,
-        reason=close.reason,
-    )

@@ -12,7 +12,7 @@ import anyio
 from .._errors import ActorError, ConnectError, ConnectionLostError, TransportError
 from .._log import logger
 from .._retry import Retry
-from ..protocol.verdicts import is_transient, is_unplaced
+from ..protocol.verdicts import is_destroyed, is_transient, is_unplaced
 from .attempts import OneAttempt
 from .errors import is_not_trusted, refuses_for_good
 
@@ -27,11 +27,10 @@ _NOTES = 20
 def may_repeat(error: BaseException) -> bool:
     """Whether a call that may run more than once is worth another attempt after this error."""
     if isinstance(error, ActorError):
-        is_replaced = error.group == "actor" and error.code.startswith("destroyed_")
         # The engine of 2.3 says so too when the actor's host died under a request. What the
         # actor's code causes is signed, or comes over a connection and has no ray id.
         is_of_engine = error.ray_id is not None and is_unplaced(error)
-        return is_replaced or is_of_engine or is_transient(error)
+        return is_destroyed(error) or is_of_engine or is_transient(error)
     if isinstance(error, ConnectError):
         return not (refuses_for_good(error) or is_not_trusted(error))
     return isinstance(error, TransportError)

@@ -16,6 +16,7 @@ from ..protocol.management import (
     parse_actor,
     parse_actors,
 )
+from ..protocol.verdicts import is_reserved_elsewhere
 from .context import Core
 from .management import check_engine
 from .server import Server
@@ -124,7 +125,7 @@ class Target:
         try:
             return await create_actor(core, server, "PUT", self.name, key, creation)
         except ActorError as error:
-            if (error.group, error.code) != ("actor", "key_reserved_in_different_datacenter"):
+            if not is_reserved_elsewhere(error):
                 raise
             found = await _find_by_key(core, server, self.name, key)
             if found is None:

@@ -15,11 +15,14 @@ __all__ = [
     "PROBE",
     "Opening",
     "Verdict",
-    "close_error",
-    "code_error",
+    "is_destroyed",
+    "is_impossible_id",
     "is_masked",
     "is_refusal",
+    "is_reserved_elsewhere",
     "is_scheduling",
+    "is_stopped",
+    "is_stopping",
     "is_transient",
     "is_unplaced",
     "judge",
@@ -63,7 +66,6 @@ class Opening(enum.Enum):
     """It does not say."""
 
 
-_GONE: Final = frozenset({"not_found"})
 _STOPPING: Final = ("actor", "stopping")
 _NOT_READY: Final = frozenset(
     {
@@ -106,16 +108,6 @@ _MOVING: Final = frozenset(
 """Codes of the group ``actor`` that may come after an action began, but end sooner or later."""
 
 
-_GROUPS_OF_CODES: Final = {
-    "internal_error": "internal",
-    "stopping": "actor",
-    "not_found": "actor",
-    "incoming_too_long": "message",
-    "malformed": "message",
-}
-"""Where RivetKit 2.0 raises the codes of its own that can end a connection."""
-
-
 def judge(error: ActorError, *, from_gateway: bool = True) -> Verdict:
     """Whether a call that met this error may be repeated.
 
@@ -134,7 +126,7 @@ def judge(error: ActorError, *, from_gateway: bool = True) -> Verdict:
         return Verdict.FINAL
     if not from_gateway and (group, code) != ("actor", "not_found"):
         return Verdict.FINAL
-    if group == "actor" and (code in _GONE or code.startswith("destroyed_")):
+    if (group, code) == ("actor", "not_found") or is_destroyed(error):
         return Verdict.STALE
     if (group, code) == ("guard", "actor_stopped_while_waiting"):
         metadata = error.metadata if isinstance(error.metadata, dict) else {}
@@ -149,8 +141,23 @@ def may_ask_again(error: ActorError) -> bool:
     actor first, whose own code can fail with any error.
     """
     if error.ray_id is None:
-        return error.group == "actor" and error.code.startswith("destroyed_")
+        return is_destroyed(error)
     return judge(error) is not Verdict.FINAL
+
+
+def is_destroyed(error: ActorError) -> bool:
+    """Whether the actor was destroyed while the request waited for it."""
+    return error.group == "actor" and error.code.startswith("destroyed_")
+
+
+def is_reserved_elsewhere(error: ActorError) -> bool:
+    """Whether an actor of this key lives in another datacenter than the one that was asked for."""
+    return (error.group, error.code) == ("actor", "key_reserved_in_different_datacenter")
+
+
+def is_impossible_id(error: ActorError) -> bool:
+    """Whether an engine was asked for an id that it cannot have given."""
+    return (error.group, error.code) == ("validation", "invalid_input")
 
 
 def is_unplaced(error: ActorError) -> bool:
@@ -225,26 +232,3 @@ def is_masked(error: ActorError) -> bool:
 def is_refusal(error: ActorError) -> bool:
     """Whether an open connection was closed by the actor's decision."""
     return error.group in _REFUSING_GROUPS
-
-
-def close_error(reason: str) -> ActorError | None:
-    """The error in a close reason of the form ``group.code#ray``, None for any other reason."""
-    main, _, ray_id = reason.partition("#")
-    group, dot, rest = main.partition(".")
-    code = rest.partition(".")[0]
-    if not dot or not group or not code:
-        return None
-    if not (group.replace("_", "").isalnum() and code.replace("_", "").isalnum()):
-        return None
-    return ActorError(group, code, f"connection closed: {reason}", ray_id=ray_id or None)
-
-
-def code_error(reason: str) -> ActorError | None:
-    """The error in a close reason that is a code alone, None for any other reason.
-
-    RivetKit 2.0 refuses connections so. A code that is none of its own is the actor's.
-    """
-    if not reason.replace("_", "").replace("-", "").isalnum():
-        return None
-    group = _GROUPS_OF_CODES.get(reason, "user")
-    return ActorError(group, reason, f"connection refused: {reason}")

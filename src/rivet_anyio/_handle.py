@@ -214,12 +214,13 @@ class ActorHandle:
 
         Raises:
             ActorError: what the actor or the server answered.
-            ConnectError: nothing was sent.
+            ConnectError: the action did not run.
             ConnectionLostError: the action may have run.
             ProtocolError: the answer cannot be read, or is not of `type`.
             TypeError: an argument cannot travel; the message names the path to it.
             ValueError: the name is empty, or no URL can carry it.
             ClosedError: outside the client's block.
+            Exception: what `get_params` or the function for the token raised.
 
         Cancellation: the action may have run.
         """
@@ -287,7 +288,7 @@ class ActorHandle:
         Raises:
             ActorError: ``queue.full`` and others; ``feature.unsupported`` when the server has no
                 queues.
-            ConnectError: nothing was sent.
+            ConnectError: the message was not stored.
             ConnectionLostError: the message may have been stored.
             ProtocolError: the answer cannot be read; the message may have been stored.
             TypeError: the body cannot travel.
@@ -405,13 +406,15 @@ class ActorHandle:
 
         Raises:
             ActorError: the actor cannot be found or started.
-            ConnectError: nothing was sent.
+            ConnectError: the actor did not get the request.
             ConnectionLostError: the request may have arrived.
             ProtocolError: the body is longer than `max_message_size`, decoded or not, or the answer
                 cannot be read.
             TypeError: an argument has a wrong type.
             ValueError: the path, the method or a header cannot be sent, or `timeout` is not more
                 than 0.
+            ClosedError: outside the client's block.
+            Exception: what `get_params` or the function for the token raised.
 
         Cancellation: the request may have arrived.
         """

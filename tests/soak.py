@@ -21,7 +21,7 @@ from functools import partial
 
 import anyio
 
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.faults.leftovers import Held, held, held_memory, nothing_left_since
 from tests.faults.schedule import disturb_for
 from tests.faults.stage import stage

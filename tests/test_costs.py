@@ -17,9 +17,10 @@ from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import Outbox
 from rivet_anyio._websocket.rfc6455 import RFC6455Framer
-from rivet_anyio.protocol import bare, encodings
+from rivet_anyio.protocol import bare, cbor_codec, trees
+from rivet_anyio.protocol.codec import Codec
 from rivet_anyio.protocol.dialect import Dialect
-from rivet_anyio.protocol.encodings import Codec, codec_for
+from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.values import dump_cbor, dump_json, revive_arguments
 
 from .peers.raw import Peer, frame, serving, text
@@ -152,7 +153,7 @@ async def test_an_event_is_read_once_for_all_its_streams(monkeypatch: pytest.Mon
         Client(url, encoding="json", metadata_lookup=False) as client,
         client.probe.get_for_id("a1").connect() as conn,
     ):
-        monkeypatch.setattr(encodings, "revive_arguments", counting)
+        monkeypatch.setattr(trees, "revive_arguments", counting)
         streams = [conn.events("e") for _ in range(64)]
         for stream in streams:
             assert await stream.receive() == ["once"]
@@ -309,7 +310,7 @@ def test_an_event_is_a_tuple_known_by_its_prefix(
         raise AssertionError("all of the message was decoded")
 
     monkeypatch.setattr(type(codec), "server_message", too_long)
-    monkeypatch.setattr(encodings, "_read_tree", too_long)
+    monkeypatch.setattr(cbor_codec, "read_tree", too_long)
     read = codec.read(second, {"counted"})
     assert type(read) is tuple
     assert read == ("counted", 2)

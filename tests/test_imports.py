@@ -62,7 +62,7 @@ REACHING_DOWN = {
         "_watch",
         "protocol.addressing",
         "protocol.dialect",
-        "protocol.encodings",
+        "protocol.codec",
         "protocol.management",
     },
     "stubs": {

@@ -41,7 +41,7 @@ from ._retry import Retry
 from ._typed.actor import Interface, TypedActor
 from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
-from .protocol.encodings import Encoding
+from .protocol.codec import Encoding
 from .protocol.keys import Key, escape_key, parse_key
 from .protocol.management import ActorInfo, parse_actors
 from .protocol.values import COMPAT_CBOR, prepare

@@ -22,7 +22,7 @@ from ._errors import ConfigError
 from ._retry import Retry
 from ._types import GetToken
 from .protocol.addressing import Endpoint, parse_endpoint_url
-from .protocol.encodings import Encoding
+from .protocol.codec import Encoding
 
 __all__ = ["ClientConfig", "Options", "checked_token", "resolve_config"]
 

@@ -6,7 +6,7 @@ from ._observe import AttemptObserver, Call, ConnectionObserver, Observer, PoolF
 from ._typed.actor import Interface
 from ._typed.members import Rename
 from ._types import CrashPolicy, GetParams, GetToken
-from .protocol.encodings import Encoding
+from .protocol.codec import Encoding
 from .protocol.keys import Key
 
 __all__ = [

@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.server import ServerConnection
 
 from rivet_anyio import Client, Connection, Retry
-from rivet_anyio.protocol.encodings import JsonCodec
+from rivet_anyio.protocol.json_codec import JsonCodec
 from tests.peers.gateway import init, message, requests, running
 
 PATIENCE = 10

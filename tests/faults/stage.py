@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from rivet_anyio import Client, Retry
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.servers import Server
 
 from .accounting import violations

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.servers import Server
 
 from .leftovers import held, held_memory, nothing_left_since

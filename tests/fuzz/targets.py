@@ -23,8 +23,10 @@ from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.closes import close_as_error, close_error
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
-from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
+from rivet_anyio.protocol.encodings import codec_for
+from rivet_anyio.protocol.json_codec import error_from_json
 from rivet_anyio.protocol.management import parse_actor, parse_actors, parse_metadata
 from rivet_anyio.protocol.messages import (
     ActionResponse,

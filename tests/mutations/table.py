@@ -11,7 +11,7 @@ QUICK = ("a call that is cancelled stays in flight", "control bits of a frame ar
 
 _STARTS = "protocol/starts.py"
 _VERDICTS = "protocol/verdicts.py"
-_ENCODINGS = "protocol/encodings.py"
+_BARE = "protocol/bare_codec.py"
 _STATE = "_connection/state.py"
 _EVENTS = "_connection/events.py"
 _WEBSOCKET = "_websocket/connection.py"
@@ -57,28 +57,28 @@ _PROTOCOL = (
     ),
     Mutation(
         "an event does not say which dialect the server speaks",
-        _ENCODINGS,
+        _BARE,
         "                self.dialect = dialect\n                return name, value",
         "                return name, value",
         "readings of bare",
     ),
     Mutation(
         "the short way reads lengths of one byte only",
-        _ENCODINGS,
+        _BARE,
         "for shift in (7, 14, 21):",
         "for shift in (7, 7, 14):",
         "readings of bare",
     ),
     Mutation(
         "json to RivetKit 2.2 has another id",
-        _ENCODINGS,
+        "protocol/json_codec.py",
         '"id": ["$BigInt", str(id)],',
         '"id": ["$BigInt", str(id + 1)],',
         "simulation",
     ),
     Mutation(
         "a subscription in bare encoding is its opposite",
-        _ENCODINGS,
+        _BARE,
         "bare.text(name) + bare.boolean(subscribe)",
         "bare.text(name) + bare.boolean(not subscribe)",
         "client",

@@ -8,8 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from rivet_anyio import ActorSpecifier, ProtocolError
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.protocol.dialect import Dialect
-from rivet_anyio.protocol.encodings import Encoding, codec_for, error_from_json
+from rivet_anyio.protocol.encodings import codec_for
+from rivet_anyio.protocol.json_codec import error_from_json
 from rivet_anyio.protocol.messages import (
     ActionResponse,
     ErrorBody,

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from rivet_anyio import ProtocolError
 from rivet_anyio.protocol import bare
+from rivet_anyio.protocol.cbor_codec import CborCodec
+from rivet_anyio.protocol.codec import Codec, Encoding
 from rivet_anyio.protocol.dialect import Dialect
-from rivet_anyio.protocol.encodings import CborCodec, Codec, Encoding, codec_for
+from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.messages import Event
 from rivet_anyio.protocol.values import MAX_DEPTH, dump_cbor, dump_json
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.protocol.dialect import Dialect
-from rivet_anyio.protocol.encodings import Encoding
 
 
 class Server(NamedTuple):

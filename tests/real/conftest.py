@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.servers import VERSIONS, Server, start_server
 
 ENCODINGS = ("bare", "cbor", "json")

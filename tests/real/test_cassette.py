@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rivet_anyio import ActorError, Client, ConnectionLostError
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import record, replay
 from tests.servers import Server
 

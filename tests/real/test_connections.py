@@ -15,7 +15,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.servers import Server
 
 QUICK = Retry(initial=0.05, maximum=0.3)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import ActorCrashError, ActorServer, virtual_backend
 from tests.servers import CHECKED, Server, start_server
 from tests.testing.actors import ACTORS, LONG

@@ -23,7 +23,7 @@ from rivet_anyio import (
     Status,
     live,
 )
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from tests.faults.proxy import running_proxy
 from tests.servers import Server
 

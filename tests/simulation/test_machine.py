@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from rivet_anyio import Connection, EventStream, Retry, RivetError, Status
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import ActorServer, UserError
 from rivet_anyio.testing._seeds import _ShuffledLoop
 from tests.faults.accounting import Fate

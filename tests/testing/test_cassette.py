@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Management
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import (
     Actor,
     ActorConnection,

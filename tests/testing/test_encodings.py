@@ -9,8 +9,9 @@ from typing import Any, get_args
 import pytest
 
 from rivet_anyio import ActorError, ActorSpecifier, ConfigError, ProtocolError
+from rivet_anyio.protocol.codec import Codec, Encoding
 from rivet_anyio.protocol.dialect import Dialect
-from rivet_anyio.protocol.encodings import Codec, Encoding, codec_for
+from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.messages import ActionResponse, Event, Init, ServerError
 from rivet_anyio.testing._encodings import (
     ActionRequest,

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import ActorServer
 from tests.servers import CHECKED, Server, install, start_server
 from tests.servers._node import node

@@ -23,7 +23,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import (
     ActionCalled,
     Actor,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Status
-from rivet_anyio.protocol.encodings import Encoding
+from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import Actor, ActorServer
 
 SECONDS = 60

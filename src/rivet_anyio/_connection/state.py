@@ -71,8 +71,8 @@ from .._io.waiting import Signal
 from .._log import logger
 from .._observe import ConnectionObserver
 from .._websocket.outbox import Outbox, Outgoing
+from ..protocol.codec import Codec
 from ..protocol.dialect import Dialect
-from ..protocol.encodings import Codec
 from ..protocol.messages import Init, Raw
 from ..protocol.starts import Change, Start, StartState, change_between
 from ..protocol.verdicts import (

@@ -17,7 +17,8 @@ from .._errors import (
 )
 from .._http.transport import HttpAnswer
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
-from ..protocol.encodings import Codec, error_from_json
+from ..protocol.codec import Codec
+from ..protocol.json_codec import error_from_json
 from ..protocol.messages import actor_error
 from ..protocol.values import quote
 from .server import Server

@@ -23,7 +23,7 @@ from .._websocket.handshake import check_accepted, handshake_headers, new_key, r
 from .._websocket.outbox import Outbox
 from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
-from ..protocol.encodings import Encoding
+from ..protocol.codec import Encoding
 from .context import Core, TokenFailed
 from .errors import error_of
 from .resolve import Target

@@ -7,8 +7,8 @@ import msgspec
 from .._http.transport import HttpAnswer
 from .._version import __version__
 from ..protocol.addressing import HEADER_RAY, HEADER_TOKEN, Endpoint
+from ..protocol.codec import Codec
 from ..protocol.dialect import Dialect, ServerVersion
-from ..protocol.encodings import Codec
 
 __all__ = ["Server"]
 
@@ -77,7 +77,7 @@ class Server:
 
     def learn(self, answer: HttpAnswer) -> None:
         """Without metadata, the management API's answers say: only 2.3 has ray ids."""
-        if self.version is None and self.codec.encoding != "bare":
+        if self.version is None and not self.codec.names_version:
             ray = HEADER_RAY in answer.headers
             self.codec.dialect = Dialect.COMPAT if ray else Dialect.PLAIN
         elif self.version is None and HEADER_RAY not in answer.headers:

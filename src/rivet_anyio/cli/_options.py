@@ -23,7 +23,7 @@ from ._arguments import (
 if TYPE_CHECKING:
     from .._client import Client
     from .._handle import ActorHandle
-    from ..protocol.encodings import Encoding
+    from ..protocol.codec import Encoding
 
 __all__ = [
     "Common",

@@ -7,11 +7,13 @@ imported but its errors. Each module holds one part of the protocol:
 - `values`: what Python values become on the way to JavaScript and back;
 - `objects`: what objects become, dataclasses and models among them;
 - `dialect`: what differs between server versions;
-- `bare`: the binary encoding's primitives;
+- `bare`: the primitives of BARE;
 - `messages`: what client and server say to each other;
-- `encodings`: those messages as bytes, in bare, CBOR and JSON;
+- `codec`, `encodings`: those messages as bytes; `bare_codec`, `cbor_codec`, `json_codec` and, for
+  what the last two share, `trees`;
 - `addressing`: URLs, headers and subprotocols;
 - `management`: the API that finds and creates actors;
 - `verdicts`: which errors mean "not now", and whether the action can have run;
+- `closes`: what close frames mean;
 - `session`: the state of one WebSocket connection.
 """

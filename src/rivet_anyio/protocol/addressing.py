@@ -15,7 +15,7 @@ import msgspec
 
 from .._checks import check_name, check_route, check_text, is_http_token
 from .._errors import ConfigError
-from .encodings import Encoding
+from .codec import Encoding
 from .values import PARAMS_JSON, dump_ascii_json, prepare
 
 __all__ = [

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Container
 
 from .._errors import ProtocolError
-from .encodings import Codec
+from .codec import Codec
 from .messages import ActionResponse, Delivery, Event, Init, ServerError, ServerMessage
 from .values import shown
 

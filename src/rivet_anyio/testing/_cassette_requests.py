@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from ..protocol.addressing import HEADER_ENCODING, HEADER_PARAMS, HEADER_TOKEN
-from ..protocol.encodings import Encoding
+from ..protocol.codec import Encoding
 from ..protocol.keys import unescape_key
 from ..protocol.values import COMPAT_CBOR, PLAIN_CBOR, load_cbor, revive
 from ._cassette_file import CassetteError, Exchange, Names

@@ -16,8 +16,8 @@ import msgspec
 
 from .._errors import ActorError, ProtocolError
 from ..protocol import bare
+from ..protocol.codec import Encoding
 from ..protocol.dialect import Dialect
-from ..protocol.encodings import Encoding
 from ..protocol.values import (
     COMPAT_CBOR,
     COMPAT_JSON,

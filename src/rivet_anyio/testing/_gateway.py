@@ -13,7 +13,7 @@ from anyio import move_on_after
 
 from .._checks import is_header_value
 from .._errors import ActorError, ProtocolError
-from ..protocol.encodings import Encoding
+from ..protocol.codec import Encoding
 from ..protocol.values import dump_json
 from ._actors import Actor
 from ._encodings import QueueRequest, ServerCodec, server_codec

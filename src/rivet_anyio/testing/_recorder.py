@@ -27,7 +27,8 @@ from .._io.stream import ByteStream
 from .._websocket.framing import Close
 from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import HEADER_RAY
-from ..protocol.encodings import Codec, Encoding, codec_for
+from ..protocol.codec import Codec, Encoding
+from ..protocol.encodings import codec_for
 from ..protocol.management import parse_metadata
 from ..protocol.messages import ActionResponse, Event, Init, ServerMessage, actor_error
 from ..protocol.verdicts import PROBE

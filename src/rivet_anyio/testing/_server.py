@@ -32,7 +32,7 @@ from .._io.stream import current_backend
 from .._observe import Observer
 from .._retry import Retry
 from .._types import GetToken
-from ..protocol.encodings import Encoding
+from ..protocol.codec import Encoding
 from ..protocol.keys import Key, parse_key
 from ._actors import Actor
 from ._faults import Faults

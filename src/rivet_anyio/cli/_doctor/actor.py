@@ -8,7 +8,7 @@ import anyio
 
 from ..._actions import ActionCaller
 from ..._errors import ActorError, RivetError
-from ...protocol.encodings import Encoding
+from ...protocol.codec import Encoding
 from .._advice import find_alike
 from .._options import Common, Target
 from .findings import Findings

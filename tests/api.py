@@ -125,7 +125,9 @@ def _is_ours(function: Any) -> bool:
 
 
 def _function(name: str, function: Any) -> Iterator[str]:
-    word = "async def" if inspect.iscoroutinefunction(inspect.unwrap(function)) else "def"
+    code = getattr(inspect.unwrap(function), "__code__", None)  # marks count since Python 3.12 only
+    is_async = code is not None and code.co_flags & inspect.CO_COROUTINE
+    word = "async def" if is_async else "def"
     variants = typing.get_overloads(function) if inspect.isfunction(function) else []
     for variant in variants or [function]:
         yield f"{word} {name}{_signature(variant)}"

@@ -68,6 +68,7 @@ def _watches_no_sockets(backend: AsyncioBackend, sock: object, data: bytes) -> N
     raise NotImplementedError
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks for marks
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what would run on asyncio and Trio on `--loop`; leave alone what names its backends."""
     loop = metafunc.config.getoption("--loop")
@@ -77,7 +78,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     definitions = metafunc.definition._fixtureinfo.name2fixturedefs.get("anyio_backend", ())
     if any("anyio_backend" in mark.args[0] for mark in marks) or len(definitions) != 1:
         return
-    metafunc.parametrize("anyio_backend", [("asyncio", LOOPS[loop])], ids=[loop], scope="module")
+    backend = ("asyncio", LOOPS[loop])
+    mark = pytest.mark.parametrize("anyio_backend", [backend], ids=[loop], scope="module")
+    metafunc.definition.add_marker(mark)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

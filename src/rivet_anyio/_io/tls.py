@@ -22,8 +22,8 @@ from .waiting import Signal
 
 __all__ = ["TLSStream", "default_tls_context", "start_tls"]
 
-_READ_SIZE = 64 * 1024
-_WRITE_SIZE = 64 * 1024
+_READ_SIZE = 256 * 1024
+_BUFFER_SIZE = 128 * 1024
 """How much goes through OpenSSL's buffers at a time. They keep the largest size they ever had."""
 
 _RECORD_SIZE = 16 * 1024
@@ -135,6 +135,7 @@ class TLSStream:
         "_is_writing",
         "_loss",
         "_outgoing",
+        "_raw",
         "_reading_ended",
         "_tls",
         "_written_ahead",
@@ -153,6 +154,7 @@ class TLSStream:
         self._incoming = incoming
         self._outgoing = outgoing
         self.writes_now = below.writes_now
+        self._raw = memoryview(b"")  # read from below, and not in `_incoming`
         self._data = b""  # decrypted, and not read
         self._is_over = False  # the reading direction
         self._loss = ""  # why, unless by close_notify
@@ -210,7 +212,10 @@ class TLSStream:
 
     def _has_input(self) -> bool:
         """Whether a read may end without bytes from below."""
-        return bool(self._data or self._is_over or self._incoming.pending or self._tls.pending())
+        return bool(self._data or self._is_over or self._has_encrypted())
+
+    def _has_encrypted(self) -> bool:
+        return bool(self._incoming.pending or self._raw or self._tls.pending())
 
     async def _fetch(self) -> None:
         """Let more bytes come from below; where another task does so, wait until it has."""
@@ -230,10 +235,16 @@ class TLSStream:
 
     def _feed(self, raw: bytes) -> None:
         if raw:
-            self._incoming.write(raw)
+            self._raw = memoryview(raw)
+            self._fill()
         elif not self._is_over:
             self._is_over = True
             self._loss = "the connection ended without TLS's close_notify: bytes may be missing"
+
+    def _fill(self) -> bool:
+        """Give OpenSSL some more of what was read; whether there was any."""
+        piece, self._raw = self._raw[:_BUFFER_SIZE], self._raw[_BUFFER_SIZE:]
+        return self._incoming.write(piece) > 0
 
     def _decrypt(self, max_bytes: int) -> bytes | None:
         """Some bytes; none at the end; None where more must come from below first."""
@@ -241,10 +252,12 @@ class TLSStream:
             data, self._data = self._data[:max_bytes], self._data[max_bytes:]
             return data
         parts = []
-        while max_bytes and not self._is_over and (self._incoming.pending or self._tls.pending()):
+        while max_bytes and not self._is_over and self._has_encrypted():
             try:
                 part = self._tls.read(min(max_bytes, _RECORD_SIZE))
             except ssl.SSLWantReadError:
+                if self._fill():
+                    continue
                 break
             except ssl.SSLError as exc:
                 self._is_over = True
@@ -275,12 +288,13 @@ class TLSStream:
         self._written_ahead = 0
         await self._flush()
         while rest:
-            piece = rest[:_WRITE_SIZE]
+            piece = rest[:_BUFFER_SIZE]
             try:
                 self._tls.write(piece)
             except ssl.SSLWantReadError:  # the server renegotiates
                 await self._flush()
-                await self._fetch()
+                if not self._fill():
+                    await self._fetch()
                 continue
             except ssl.SSLError as exc:
                 raise broke(exc) from exc
@@ -302,7 +316,7 @@ class TLSStream:
         while written < len(data):
             if len(data) == 1:  # see below: it could only be reported when all of it left
                 return 0
-            piece = data[written : written + _WRITE_SIZE]
+            piece = data[written : written + _BUFFER_SIZE]
             try:
                 self._tls.write(piece)
             except ssl.SSLError:  # `write` waits, or raises
@@ -348,6 +362,7 @@ class TLSStream:
 
     def _forget(self) -> None:
         self._data = b""
+        self._raw = memoryview(b"")
         self._is_over = self._is_writing = True
         self._loss = str(dropped())
 

@@ -234,9 +234,11 @@ class TLSStream:
                 self._reading_ended = None
 
     def _feed(self, raw: bytes) -> None:
-        if raw:
+        if len(raw) > _BUFFER_SIZE:
             self._raw = memoryview(raw)
             self._fill()
+        elif raw:
+            self._incoming.write(raw)
         elif not self._is_over:
             self._is_over = True
             self._loss = "the connection ended without TLS's close_notify: bytes may be missing"
@@ -244,7 +246,8 @@ class TLSStream:
     def _fill(self) -> bool:
         """Give OpenSSL some more of what was read; whether there was any."""
         piece, self._raw = self._raw[:_BUFFER_SIZE], self._raw[_BUFFER_SIZE:]
-        return self._incoming.write(piece) > 0
+        self._incoming.write(piece)
+        return bool(piece)
 
     def _decrypt(self, max_bytes: int) -> bytes | None:
         """Some bytes; none at the end; None where more must come from below first."""

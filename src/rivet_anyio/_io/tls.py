@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
@@ -20,7 +21,7 @@ from .stream import ByteStream
 from .tasks import without_interrupts
 from .waiting import Signal
 
-__all__ = ["TLSStream", "default_tls_context", "start_tls"]
+__all__ = ["Sessions", "TLSStream", "default_tls_context", "start_tls"]
 
 _READ_SIZE = 256 * 1024
 _BUFFER_SIZE = 128 * 1024
@@ -30,14 +31,66 @@ _RECORD_SIZE = 16 * 1024
 
 _ALERT, _HANDSHAKE = 21, 22
 
+_RESUMED_SECONDS = 600.0
+"""How long after a server's certificate was verified its session may be resumed."""
 
-async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) -> TLSStream:
+
+class _Verified:
+    """A full handshake, and its session once somebody asked for that."""
+
+    __slots__ = ("session", "tls", "until")
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self.tls: ssl.SSLObject | None = tls
+        self.session: ssl.SSLSession | None = None
+        self.until = time.monotonic() + _RESUMED_SECONDS
+
+
+class Sessions:
+    """TLS sessions to resume (RFC 8446, section 2.2), all of one context, by the server's name.
+
+    A resumed handshake takes half the time, since no certificate is verified: the server shows by
+    its ticket that it is the one whose certificate was. So each session has its time.
+    """
+
+    def __init__(self) -> None:
+        self._verified: dict[str, _Verified] = {}
+
+    def find(self, name: str) -> ssl.SSLSession | None:
+        """What to resume with a server of this name, if there is anything."""
+        verified = self._verified.get(name)
+        if verified is None or time.monotonic() >= verified.until:
+            return None
+        if verified.tls is not None:
+            # Not before: a ticket comes after the handshake, and to ask takes a quarter of one.
+            session, verified.tls = verified.tls.session, None
+            if session is not None and session.has_ticket:
+                verified.session = session
+        return verified.session
+
+    def ended(self, name: str, tls: ssl.SSLObject, session: ssl.SSLSession | None) -> None:
+        """A handshake, which was to resume `session`, has succeeded."""
+        if tls.session_reused:
+            return
+        verified = self._verified.get(name)
+        if verified is None or session is not None or time.monotonic() >= verified.until:
+            self._verified[name] = _Verified(tls)
+
+    def failed(self, name: str) -> None:
+        """A handshake has failed: begin anew."""
+        self._verified.pop(name, None)
+
+
+async def start_tls(
+    stream: ByteStream, context: ssl.SSLContext, hostname: str, sessions: Sessions | None = None
+) -> TLSStream:
     """Make the TLS handshake as a client.
 
     Args:
         stream: A new connection. It is dropped when there is an error.
         context: How to verify the server; it must not offer HTTP/2.
         hostname: The name or IP address that the server's certificate must have.
+        sessions: What to resume, and where to note what can be; all with the same context.
 
     Returns:
         The encrypted stream; it owns the one below.
@@ -54,16 +107,26 @@ async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) 
     try:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = hostname.rstrip(".")
+        session = None
         try:
             if type(context) is ssl.SSLContext:
-                tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+                session = None if sessions is None else sessions.find(name)
+                tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
             else:  # others may ask the operating system, which takes time
+                sessions = None  # and verify by themselves, also what is resumed
                 tls = await to_thread.run_sync(
                     lambda: context.wrap_bio(incoming, outgoing, server_hostname=name)
                 )
         except (ssl.SSLError, ValueError) as exc:
             raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
-        await _handshake(stream, tls, incoming, outgoing, hostname)
+        try:
+            await _handshake(stream, tls, incoming, outgoing, hostname)
+        except ConnectError:
+            if sessions is not None:
+                sessions.failed(name)
+            raise
+        if sessions is not None:
+            sessions.ended(name, tls, session)
         if tls.selected_alpn_protocol() == "h2":
             raise ConfigError(
                 "the TLS context offers HTTP/2, and the server chose it: leave 'h2' out of "

@@ -498,11 +498,15 @@ async def test_sessions_are_resumed_for_a_time(
 ) -> None:
     """It counts from the full handshake, and not from the last one."""
     sessions = Sessions()
-    now = 1000.0
-    monkeypatch.setattr(tls_module, "time", SimpleNamespace(monotonic=lambda: now))
-    resumed = []
-    for now in (1000.0, 1000.0, 1599.0, 1600.0, 2199.0, 2200.0):
-        resumed.append(await resumes(server_tls, client_tls, sessions, version))
+    clock = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(tls_module, "time", clock)
+
+    async def resumes_at(now: float) -> bool:
+        clock.now = now
+        return await resumes(server_tls, client_tls, sessions, version)
+
+    times = (1000.0, 1000.0, 1599.0, 1600.0, 2199.0, 2200.0)
+    resumed = [await resumes_at(now) for now in times]
     assert resumed == [False, True, True, False, True, False]
     assert sessions.find("localhost") is not None
     assert sessions.find("127.0.0.1") is None
@@ -550,13 +554,19 @@ async def test_a_server_without_tickets_is_asked_once_for_its_session(
     assert asked == 1
 
 
-async def test_contexts_that_verify_by_themselves_resume_nothing(
-    authority: trustme.CA, server_tls: ssl.SSLContext
-) -> None:
-    class Own(ssl.SSLContext):
-        """As those that ask the operating system."""
+class OwnContext(ssl.SSLContext):
+    """As those that ask the operating system."""
 
-    client_tls = Own(ssl.PROTOCOL_TLS_CLIENT)
+
+@pytest.mark.parametrize(("kind", "options"), [(OwnContext, 0), (ssl.SSLContext, ssl.OP_NO_TICKET)])
+async def test_contexts_that_verify_by_themselves_or_want_no_tickets_resume_nothing(
+    kind: type[ssl.SSLContext],
+    options: int,
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+) -> None:
+    client_tls = kind(ssl.PROTOCOL_TLS_CLIENT)
+    client_tls.options |= options
     authority.configure_trust(client_tls)
     sessions = Sessions()
     assert [await resumes(server_tls, client_tls, sessions) for _ in range(2)] == [False, False]

@@ -107,13 +107,14 @@ async def start_tls(
     try:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = hostname.rstrip(".")
-        session = None
+        is_usual = type(context) is ssl.SSLContext  # others may verify by themselves
+        if not is_usual or context.options & ssl.OP_NO_TICKET:
+            sessions = None
+        session = None if sessions is None else sessions.find(name)
         try:
-            if type(context) is ssl.SSLContext:
-                session = None if sessions is None else sessions.find(name)
+            if is_usual:
                 tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
-            else:  # others may ask the operating system, which takes time
-                sessions = None  # and verify by themselves, also what is resumed
+            else:  # and ask the operating system, which takes time
                 tls = await to_thread.run_sync(
                     lambda: context.wrap_bio(incoming, outgoing, server_hostname=name)
                 )

@@ -122,7 +122,7 @@ async def start_tls(
             raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
         try:
             await _handshake(stream, tls, incoming, outgoing, hostname)
-        except ConnectError:
+        except BaseException:  # or too late
             if sessions is not None:
                 sessions.failed(name)
             raise

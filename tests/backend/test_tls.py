@@ -187,6 +187,23 @@ async def test_what_one_read_leaves_is_there_for_the_next(
         await stream.write(b"x")
 
 
+async def test_records_that_end_where_a_piece_for_openssl_ends(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Each record takes 16 KiB, and no ticket comes before the first."""
+    part = pattern(16 * 1024 - 22)
+
+    def talk(far: ssl.SSLSocket) -> None:
+        for _ in range(512):
+            far.sendall(part)
+        far.recv(1)
+
+    server_tls.num_tickets = 0
+    async with talking(server_tls, client_tls, talk, ssl.TLSVersion.TLSv1_3) as stream:
+        assert await read_exactly(stream, 512 * len(part)) == part * 512
+        await stream.write(b"x")
+
+
 async def test_writing_at_once_loses_and_doubles_nothing(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:

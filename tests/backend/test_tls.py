@@ -515,7 +515,7 @@ async def test_sessions_are_resumed_for_a_time(
 ) -> None:
     """It counts from the full handshake, and not from the last one."""
     sessions = Sessions()
-    clock = SimpleNamespace(monotonic=lambda: clock.now)
+    clock: Any = SimpleNamespace(monotonic=lambda: clock.now)
     monkeypatch.setattr(tls_module, "time", clock)
 
     async def resumes_at(now: float) -> bool:

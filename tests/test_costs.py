@@ -360,3 +360,41 @@ async def test_a_lone_caller_writes_in_one_step() -> None:
             tasks.cancel_scope.cancel()
     assert stream.awaited_writes == 0
     assert cost <= 60
+
+
+def test_the_header_of_a_long_message_leaves_with_its_payload() -> None:
+    size = 64 * 1024
+    pieces = list(RFC6455Framer(1000).encode_in_pieces(bytes(4 * size), size))
+    assert size - 4 < len(pieces[0]) <= size
+    assert [len(piece) for piece in pieces[1:-1]] == [size] * 3
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_connection_that_is_closed_cancels_nothing(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To cancel takes long, also where nobody runs: AnyIO notes who did it."""
+    cancelled = 0
+    scopes: Any = type(anyio.CancelScope())
+    cancel = scopes.cancel
+
+    def counting(scope: Any, *args: Any) -> None:
+        nonlocal cancelled
+        cancelled += 1
+        cancel(scope, *args)
+
+    async def talk(peer: Peer) -> None:
+        await peer.open()
+        await peer.frame()
+        if answers:
+            await peer.send(frame(8, b"\x03\xe8"))
+            await peer.silence()
+
+    async with (
+        serving(talk) as url,
+        Client(url, encoding="json", metadata_lookup=False, close_timeout=600) as client,
+    ):
+        async with client.probe.get_for_id("a1").connect():
+            monkeypatch.setattr(scopes, "cancel", counting)
+        assert cancelled == 0
+        monkeypatch.undo()

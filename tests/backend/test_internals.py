@@ -99,6 +99,22 @@ async def test_trio_knows_what_it_must_not_interrupt() -> None:
     assert not ask(lambda: currently_ki_protected())
 
 
+@on_trio
+async def test_trio_marks_the_same_code_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trio import lowlevel
+
+    def marked() -> Callable[[], bool]:
+        return lambda: lowlevel.currently_ki_protected()
+
+    @lowlevel.disable_ki_protection
+    def ask(function: Callable[[], bool]) -> bool:
+        return function()
+
+    assert ask(internals.ki_protected(marked()))
+    monkeypatch.setattr(lowlevel, "enable_ki_protection", None)  # is not called
+    assert ask(internals.ki_protected(marked()))
+
+
 def test_what_asyncio_has() -> None:
     loop = asyncio.SelectorEventLoop()
     try:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -20,9 +21,10 @@ import trustme
 from anyio import to_thread
 
 from rivet_anyio import ConfigError, ConnectError, ConnectionLostError
+from rivet_anyio._io import tls as tls_module
 from rivet_anyio._io.connect import TcpConnector, stream_over
 from rivet_anyio._io.stream import ByteStream
-from rivet_anyio._io.tls import TLSStream, default_tls_context, start_tls
+from rivet_anyio._io.tls import Sessions, TLSStream, default_tls_context, start_tls
 
 from .test_sockets import comes, pattern, reset, tcp_pair
 
@@ -92,6 +94,7 @@ async def talking(
     client_tls: ssl.SSLContext,
     talk: Callable[[ssl.SSLSocket], object],
     version: ssl.TLSVersion | None = None,
+    sessions: Sessions | None = None,
 ) -> AsyncIterator[TLSStream]:
     """A TLS stream to a server of the standard library."""
     if version is not None:
@@ -102,7 +105,7 @@ async def talking(
             talk(encrypted)
 
     async with facing(serve) as below:
-        stream = await start_tls(below, client_tls, "localhost")
+        stream = await start_tls(below, client_tls, "localhost", sessions)
         try:
             yield stream
         finally:
@@ -160,6 +163,45 @@ async def test_much_each_way_at_once(
     ):
         tasks.start_soon(stream.write, pattern(LONG))
         assert await read_exactly(stream, LONG) == pattern(LONG)
+
+
+async def test_what_one_read_leaves_is_there_for_the_next(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """More comes at once than OpenSSL is given, and than each read asks for."""
+
+    def talk(far: ssl.SSLSocket) -> None:
+        far.sendall(pattern(LONG))
+        far.recv(1)
+
+    async with talking(server_tls, client_tls, talk) as stream:
+        got = bytearray()
+        while len(got) < LONG:
+            got += await stream.read(250_000)
+            part = stream.read_now(10)
+            got += part or b""
+            if part and len(got) < LONG:
+                assert not stream.is_quiet()
+        assert got == pattern(LONG)
+        assert stream.is_quiet()
+        await stream.write(b"x")
+
+
+async def test_records_that_end_where_a_piece_for_openssl_ends(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Each record takes 16 KiB, and no ticket comes before the first."""
+    part = pattern(16 * 1024 - 22)
+
+    def talk(far: ssl.SSLSocket) -> None:
+        for _ in range(512):
+            far.sendall(part)
+        far.recv(1)
+
+    server_tls.num_tickets = 0
+    async with talking(server_tls, client_tls, talk, ssl.TLSVersion.TLSv1_3) as stream:
+        assert await read_exactly(stream, 512 * len(part)) == part * 512
+        await stream.write(b"x")
 
 
 async def test_writing_at_once_loses_and_doubles_nothing(
@@ -443,6 +485,108 @@ async def test_client_certificates(
     async with talking(server_tls, client_tls, talk, version) as stream:
         await stream.write(b"x")
         assert await stream.read(10) == b"x"
+
+
+async def resumes(
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    sessions: Sessions,
+    version: ssl.TLSVersion | None = None,
+) -> bool:
+    """Whether a new connection resumes a session, as its server sees it."""
+    seen: list[bool] = []
+
+    def talk(far: ssl.SSLSocket) -> None:
+        seen.append(bool(far.session_reused))
+        echo(far)
+
+    async with talking(server_tls, client_tls, talk, version, sessions) as stream:
+        await stream.write(b"x")
+        assert await stream.read(10) == b"x"
+    return seen[0]
+
+
+@versions
+async def test_sessions_are_resumed_for_a_time(
+    version: ssl.TLSVersion,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts from the full handshake, and not from the last one."""
+    sessions = Sessions()
+    clock: Any = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(tls_module, "time", clock)
+
+    async def resumes_at(now: float) -> bool:
+        clock.now = now
+        return await resumes(server_tls, client_tls, sessions, version)
+
+    times = (1000.0, 1000.0, 1599.0, 1600.0, 2199.0, 2200.0)
+    resumed = [await resumes_at(now) for now in times]
+    assert resumed == [False, True, True, False, True, False]
+    assert sessions.find("localhost") is not None
+    assert sessions.find("127.0.0.1") is None
+
+
+async def test_a_server_that_does_not_know_the_session(
+    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    sessions = Sessions()
+    other = server_context(authority.issue_cert("localhost"))
+    servers = [server_tls, server_tls, other, other, other]
+    resumed = [await resumes(server, client_tls, sessions) for server in servers]
+    assert resumed == [False, True, False, True, True]
+
+
+async def test_who_is_not_trusted_is_not_by_a_session_of_another(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    sessions = Sessions()
+    impostor = server_context(trustme.CA().issue_cert("localhost"))
+    assert not await resumes(server_tls, client_tls, sessions)
+    assert sessions.find("localhost") is not None
+    async with facing(refused_by_client(impostor, "unknown ca")) as below:
+        with pytest.raises(ConnectError, match="is not accepted"):
+            await start_tls(below, client_tls, "localhost", sessions)
+    assert not await resumes(server_tls, client_tls, sessions)
+    assert await resumes(server_tls, client_tls, sessions)
+
+
+async def test_a_server_without_tickets_is_asked_once_for_its_session(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def session(tls: ssl.SSLObject) -> ssl.SSLSession | None:
+        nonlocal asked
+        asked += 1
+        return tls._sslobj.session  # type: ignore[attr-defined, no-any-return]
+
+    monkeypatch.setattr(ssl.SSLObject, "session", property(session))
+    server_tls.num_tickets = 0
+    sessions = Sessions()
+    for _ in range(4):
+        assert not await resumes(server_tls, client_tls, sessions)
+    assert asked == 1
+
+
+class OwnContext(ssl.SSLContext):
+    """As those that ask the operating system."""
+
+
+@pytest.mark.parametrize(("kind", "options"), [(OwnContext, 0), (ssl.SSLContext, ssl.OP_NO_TICKET)])
+async def test_contexts_that_verify_by_themselves_or_want_no_tickets_resume_nothing(
+    kind: type[ssl.SSLContext],
+    options: int,
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+) -> None:
+    client_tls = kind(ssl.PROTOCOL_TLS_CLIENT)
+    client_tls.options |= options
+    authority.configure_trust(client_tls)
+    sessions = Sessions()
+    assert [await resumes(server_tls, client_tls, sessions) for _ in range(2)] == [False, False]
 
 
 @versions

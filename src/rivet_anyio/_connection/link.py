@@ -7,7 +7,7 @@ connection goes to the state, and everybody who waits learns it from there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
@@ -97,6 +97,7 @@ class Link:
     """
 
     _backend: Backend  # from `enter` on
+    _cancellation: Callable[[], Awaitable[None] | None]
 
     def __init__(
         self,
@@ -148,10 +149,10 @@ class Link:
             raise self.state.closed_error()
         check_loop(self._backend, "this connection")
 
-    async def call(self, name: str, args: tuple[Any, ...]) -> Raw:
+    def call(self, name: str, args: tuple[Any, ...]) -> Awaitable[Raw]:
         """As `call_action`."""
         self.check_usable()
-        return await call_action(self.state, name, args, self._backend.checkpoint_if_cancelled)
+        return call_action(self.state, name, args, self._cancellation)
 
     def events(
         self,
@@ -231,6 +232,7 @@ class Link:
         _ = self.core.http  # raises outside the client's block
         assert self.core.backend is not None
         self._backend = self.core.backend
+        self._cancellation = self._backend.cancellation_check()
         self._entered_by = anyio.get_current_task().id
         for function in (StatusStream.receive, call_action):
             without_interrupts(function)
@@ -353,7 +355,7 @@ class Link:
 
     async def _attempt(self, observer: AttemptObserver | None) -> Ended:
         """One attempt, from dialling to the end of its connection."""
-        deadline = anyio.current_time() + self._connect_timeout
+        deadline = self._backend.time() + self._connect_timeout
         record = await self._record()
         try:
             opened = await dial(
@@ -418,7 +420,7 @@ class Link:
         version = opened.server.version
         masks_stops = version is None or version.may_mask_stops
         self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
-        began = anyio.current_time()
+        began = self._backend.time()
         self.core.sockets.add(socket)
         if self.state.phase is not Phase.LEAVING and version is not None and version.has_engine:
             self._checked = CheckedSocket(self.state, socket, session, self._tasks)
@@ -436,7 +438,7 @@ class Link:
                 self._target.name,
                 str(end),
             )
-        lasted = anyio.current_time() - began
+        lasted = self._backend.time() - began
         is_open = session.init is not None
         if is_open:
             opened.server.codec.dialect = session.codec.dialect

@@ -87,7 +87,7 @@ class Receiver:
                 return True
             if not self._early or self._session.init is None:
                 return False
-            self.message(self._early.popleft())
+            self.message(self._early.pop(0))
 
     def notify_when_free(self, signal: Signal) -> None:
         """Set the signal when a stream that is full has capacity again."""

@@ -42,7 +42,7 @@ async def call_action(
     state: ConnectionState,
     name: str,
     args: tuple[Any, ...],
-    checkpoint_if_cancelled: Callable[[], Awaitable[None]],
+    cancellation: Callable[[], Awaitable[None] | None],
 ) -> Raw:
     """Send a call and wait for its answer; raises as `Connection.action`.
 
@@ -50,7 +50,8 @@ async def call_action(
     """
     if not state.is_open:
         raise state.closed_error()
-    await checkpoint_if_cancelled()
+    if (cancelled := cancellation()) is not None:
+        await cancelled
     call = state.call(name, args)
     noting = _noting.get()
     if noting is not None and noting[0] is state:

@@ -279,7 +279,7 @@ class ConnectionState:
         self._start_seen = 0.0  # when the last message before that check came
         self._next_start: Start | None = None  # as the record said before the newest socket
         self.notify_of_call: Callable[[], None] | None = None
-        self._watchers: set[ref[StatusStream]] = set()
+        self._watchers: dict[ref[StatusStream], None] = {}
         self.observer: ConnectionObserver | None = None
 
     # The user's tasks: the block
@@ -324,7 +324,8 @@ class ConnectionState:
         """A stream of the status changes from now on."""
         stream = StatusStream(self.change, check_loop)
         if self.phase is not Phase.CLOSED:
-            self._watchers.add(ref(stream, self._watchers.discard))
+            watchers = self._watchers
+            watchers[ref(stream, lambda gone: watchers.pop(gone, None))] = None
         return stream
 
     # The user's tasks: calls

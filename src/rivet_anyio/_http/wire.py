@@ -21,7 +21,7 @@ from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolEr
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
-from .._io.tls import default_tls_context, start_tls
+from .._io.tls import Sessions, default_tls_context, start_tls
 from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -92,6 +92,7 @@ class Wire:
         self._proxies = proxies
         self._tls = tls
         self._tls_lock: anyio.Lock | None = None
+        self._sessions = Sessions()
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
@@ -251,11 +252,11 @@ class Wire:
         try:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
-                    stream = await start_tls(stream, tls, proxy.host)
+                    stream = await start_tls(stream, tls, proxy.host, self._sessions)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
-                    stream = await start_tls(stream, tls, origin.host)
+                    stream = await start_tls(stream, tls, origin.host, self._sessions)
         except BaseException:
             stream.drop()
             raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
+from types import CodeType
 from typing import Any, TypeVar
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -116,10 +117,17 @@ def ki_protected(function: F) -> F:
     """
     import trio
 
-    if _marks_functions():
+    if not _marks_functions():
+        return trio.lowlevel.enable_ki_protection(function)
+    code = function.__code__
+    if id(code) not in _marked:
         trio.lowlevel.enable_ki_protection(function)
-        return function
-    return trio.lowlevel.enable_ki_protection(function)
+        _marked[id(code)] = code
+    return function
+
+
+_marked: dict[int, CodeType] = {}
+"""The code that was marked, by its id; it lives on, so no other has that id."""
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import anyio
@@ -22,6 +22,7 @@ from .waiting import Signal
 __all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "without_interrupts"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+Task = Callable[[], Coroutine[Any, Any, None]]
 
 _LEAVE_CANCELLED_SECONDS = 1.0
 """How long a closing handshake may take after the block was cancelled."""
@@ -68,23 +69,35 @@ class SilentTasks:
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
         self._shield: CancelScope | None = None
+        self._running = 0
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
 
-    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, task: Task) -> None:
         """Run a task that does not raise."""
-        assert self._group is not None
-        self._group.start_soon(without_interrupts(task))
+        self._start(task, nullcontext())
 
-    def start_shielded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start_shielded(self, task: Task) -> None:
         """As `start`, but only `leave` cancels it: one task, which closes what the block opened."""
-        assert self._group is not None and self._shield is None
+        assert self._shield is None
         self._shield = CancelScope(shield=True)
+        self._start(task, self._shield)
+
+    def _start(self, task: Task, scope: AbstractContextManager[Any]) -> None:
+        assert self._group is not None
+        self._running += 1
         name = getattr(task, "__qualname__", None)
-        self._group.start_soon(_run_in, self._shield, without_interrupts(task), name=name)
+        self._group.start_soon(self._run, without_interrupts(task), scope, name=name)
+
+    async def _run(self, task: Task, scope: AbstractContextManager[Any]) -> None:
+        try:
+            with scope:
+                await task()
+        finally:
+            self._running -= 1
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
@@ -95,16 +108,12 @@ class SilentTasks:
                 with CancelScope(shield=True, deadline=anyio.current_time() + seconds):
                     await finished.wait()
         finally:
-            if self._shield is not None:
-                self._shield.cancel()
             group.cancel_scope.shield = True
-            group.cancel_scope.cancel()
+            if self._running:  # to cancel costs much, also where nothing runs
+                if self._shield is not None:
+                    self._shield.cancel()
+                group.cancel_scope.cancel()
             await _exit(group)
-
-
-async def _run_in(scope: CancelScope, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    with scope:
-        await task()
 
 
 async def _exit(group: TaskGroup) -> None:

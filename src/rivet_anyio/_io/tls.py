@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
@@ -20,24 +21,76 @@ from .stream import ByteStream
 from .tasks import without_interrupts
 from .waiting import Signal
 
-__all__ = ["TLSStream", "default_tls_context", "start_tls"]
+__all__ = ["Sessions", "TLSStream", "default_tls_context", "start_tls"]
 
-_READ_SIZE = 64 * 1024
-_WRITE_SIZE = 64 * 1024
+_READ_SIZE = 256 * 1024
+_BUFFER_SIZE = 128 * 1024
 """How much goes through OpenSSL's buffers at a time. They keep the largest size they ever had."""
 
 _RECORD_SIZE = 16 * 1024
 
 _ALERT, _HANDSHAKE = 21, 22
 
+_RESUMED_SECONDS = 600.0
+"""How long after a server's certificate was verified its session may be resumed."""
 
-async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) -> TLSStream:
+
+class _Verified:
+    """A full handshake, and its session once somebody asked for that."""
+
+    __slots__ = ("session", "tls", "until")
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self.tls: ssl.SSLObject | None = tls
+        self.session: ssl.SSLSession | None = None
+        self.until = time.monotonic() + _RESUMED_SECONDS
+
+
+class Sessions:
+    """TLS sessions to resume (RFC 8446, section 2.2), all of one context, by the server's name.
+
+    A resumed handshake takes half the time, since no certificate is verified: the server shows by
+    its ticket that it is the one whose certificate was. So each session has its time.
+    """
+
+    def __init__(self) -> None:
+        self._verified: dict[str, _Verified] = {}
+
+    def find(self, name: str) -> ssl.SSLSession | None:
+        """What to resume with a server of this name, if there is anything."""
+        verified = self._verified.get(name)
+        if verified is None or time.monotonic() >= verified.until:
+            return None
+        if verified.tls is not None:
+            # Not before: a ticket comes after the handshake, and to ask takes a quarter of one.
+            session, verified.tls = verified.tls.session, None
+            if session is not None and session.has_ticket:
+                verified.session = session
+        return verified.session
+
+    def ended(self, name: str, tls: ssl.SSLObject, session: ssl.SSLSession | None) -> None:
+        """A handshake, which was to resume `session`, has succeeded."""
+        if tls.session_reused:
+            return
+        verified = self._verified.get(name)
+        if verified is None or session is not None or time.monotonic() >= verified.until:
+            self._verified[name] = _Verified(tls)
+
+    def failed(self, name: str) -> None:
+        """A handshake has failed: begin anew."""
+        self._verified.pop(name, None)
+
+
+async def start_tls(
+    stream: ByteStream, context: ssl.SSLContext, hostname: str, sessions: Sessions | None = None
+) -> TLSStream:
     """Make the TLS handshake as a client.
 
     Args:
         stream: A new connection. It is dropped when there is an error.
         context: How to verify the server; it must not offer HTTP/2.
         hostname: The name or IP address that the server's certificate must have.
+        sessions: What to resume, and where to note what can be; all with the same context.
 
     Returns:
         The encrypted stream; it owns the one below.
@@ -54,16 +107,27 @@ async def start_tls(stream: ByteStream, context: ssl.SSLContext, hostname: str) 
     try:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = hostname.rstrip(".")
+        is_usual = type(context) is ssl.SSLContext  # others may verify by themselves
+        if not is_usual or context.options & ssl.OP_NO_TICKET:
+            sessions = None
+        session = None if sessions is None else sessions.find(name)
         try:
-            if type(context) is ssl.SSLContext:
-                tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
-            else:  # others may ask the operating system, which takes time
+            if is_usual:
+                tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
+            else:  # and ask the operating system, which takes time
                 tls = await to_thread.run_sync(
                     lambda: context.wrap_bio(incoming, outgoing, server_hostname=name)
                 )
         except (ssl.SSLError, ValueError) as exc:
             raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
-        await _handshake(stream, tls, incoming, outgoing, hostname)
+        try:
+            await _handshake(stream, tls, incoming, outgoing, hostname)
+        except BaseException:  # or too late
+            if sessions is not None:
+                sessions.failed(name)
+            raise
+        if sessions is not None:
+            sessions.ended(name, tls, session)
         if tls.selected_alpn_protocol() == "h2":
             raise ConfigError(
                 "the TLS context offers HTTP/2, and the server chose it: leave 'h2' out of "
@@ -135,6 +199,7 @@ class TLSStream:
         "_is_writing",
         "_loss",
         "_outgoing",
+        "_raw",
         "_reading_ended",
         "_tls",
         "_written_ahead",
@@ -153,6 +218,7 @@ class TLSStream:
         self._incoming = incoming
         self._outgoing = outgoing
         self.writes_now = below.writes_now
+        self._raw = memoryview(b"")  # read from below, and not in `_incoming`
         self._data = b""  # decrypted, and not read
         self._is_over = False  # the reading direction
         self._loss = ""  # why, unless by close_notify
@@ -210,7 +276,10 @@ class TLSStream:
 
     def _has_input(self) -> bool:
         """Whether a read may end without bytes from below."""
-        return bool(self._data or self._is_over or self._incoming.pending or self._tls.pending())
+        return bool(self._data or self._is_over or self._has_encrypted())
+
+    def _has_encrypted(self) -> bool:
+        return bool(self._incoming.pending or self._raw or self._tls.pending())
 
     async def _fetch(self) -> None:
         """Let more bytes come from below; where another task does so, wait until it has."""
@@ -229,11 +298,20 @@ class TLSStream:
                 self._reading_ended = None
 
     def _feed(self, raw: bytes) -> None:
-        if raw:
+        if len(raw) > _BUFFER_SIZE:
+            self._raw = memoryview(raw)
+            self._fill()
+        elif raw:
             self._incoming.write(raw)
         elif not self._is_over:
             self._is_over = True
             self._loss = "the connection ended without TLS's close_notify: bytes may be missing"
+
+    def _fill(self) -> bool:
+        """Give OpenSSL some more of what was read; whether there was any."""
+        piece, self._raw = self._raw[:_BUFFER_SIZE], self._raw[_BUFFER_SIZE:]
+        self._incoming.write(piece)
+        return bool(piece)
 
     def _decrypt(self, max_bytes: int) -> bytes | None:
         """Some bytes; none at the end; None where more must come from below first."""
@@ -241,10 +319,12 @@ class TLSStream:
             data, self._data = self._data[:max_bytes], self._data[max_bytes:]
             return data
         parts = []
-        while max_bytes and not self._is_over and (self._incoming.pending or self._tls.pending()):
+        while max_bytes and not self._is_over and self._has_encrypted():
             try:
                 part = self._tls.read(min(max_bytes, _RECORD_SIZE))
             except ssl.SSLWantReadError:
+                if self._fill():
+                    continue
                 break
             except ssl.SSLError as exc:
                 self._is_over = True
@@ -275,12 +355,13 @@ class TLSStream:
         self._written_ahead = 0
         await self._flush()
         while rest:
-            piece = rest[:_WRITE_SIZE]
+            piece = rest[:_BUFFER_SIZE]
             try:
                 self._tls.write(piece)
             except ssl.SSLWantReadError:  # the server renegotiates
                 await self._flush()
-                await self._fetch()
+                if not self._fill():
+                    await self._fetch()
                 continue
             except ssl.SSLError as exc:
                 raise broke(exc) from exc
@@ -302,7 +383,7 @@ class TLSStream:
         while written < len(data):
             if len(data) == 1:  # see below: it could only be reported when all of it left
                 return 0
-            piece = data[written : written + _WRITE_SIZE]
+            piece = data[written : written + _BUFFER_SIZE]
             try:
                 self._tls.write(piece)
             except ssl.SSLError:  # `write` waits, or raises
@@ -348,6 +429,7 @@ class TLSStream:
 
     def _forget(self) -> None:
         self._data = b""
+        self._raw = memoryview(b"")
         self._is_over = self._is_writing = True
         self._loss = str(dropped())
 

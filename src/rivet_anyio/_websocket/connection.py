@@ -146,6 +146,7 @@ class WebSocketConnection:
         self._watcher: Waiter | None = None  # of the third task, once it runs
         self._paused: Signal | None = None  # while the sink is full
         self._ended = Signal()
+        self._has_read = False  # the reader has nothing left to do
         self._tasks: TaskGroup | None = None
 
     # What others ask of it
@@ -272,7 +273,12 @@ class WebSocketConnection:
 
     def _stop(self) -> None:
         self.state = State.ENDED
-        if self._tasks is not None:
+        if self._has_read and (self._idle_writer is not None or self._close_sent):
+            # Nobody waits for the socket: to wake who waits costs less than to cancel.
+            self.notify()
+            if self._watcher is not None:
+                self._watcher.set()
+        elif self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
     def _hurry(self, seconds: float) -> None:
@@ -287,6 +293,7 @@ class WebSocketConnection:
             await self._read()
         except Exception as error:  # a fault of ours must not leave as a group
             self._finish(_internal(error))
+        self._has_read = True
         if self.state is State.CLOSING and not self._close_sent:
             self._hurry(CLOSE_FRAME_SECONDS)  # the writer stops everything when it has left
         else:
@@ -355,7 +362,7 @@ class WebSocketConnection:
 
     async def _write(self) -> None:
         try:
-            while not self._close_sent:
+            while not self._close_sent and self.state is not State.ENDED:
                 batch = self._rest or self._next_batch()
                 if batch.writes:
                     await self._write_all(batch.writes)

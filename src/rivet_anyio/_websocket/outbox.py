@@ -5,7 +5,6 @@ Nothing here awaits but `capacity`, which waits until its caller is next.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from .._io.waiting import Signal
@@ -56,7 +55,7 @@ class Outbox:
         self._items: dict[Outgoing, None] = {}
         self.is_paused = False
         self._bytes = 0
-        self._waiters: deque[Signal] = deque()
+        self._waiters: list[Signal] = []
 
     @property
     def is_idle(self) -> bool:
@@ -74,7 +73,7 @@ class Outbox:
         return (*self._first, *self._items)
 
     @property
-    def waiters(self) -> deque[Signal]:
+    def waiters(self) -> list[Signal]:
         """The callers who wait for capacity, in order."""
         return self._waiters
 

@@ -261,11 +261,13 @@ class RFC6455Framer:
             (_BINARY, message) if isinstance(message, bytes) else (_TEXT, message.encode())
         )
         mask = self._new_mask()
-        yield _header(_FIN | first, len(payload)) + mask
+        header = _header(_FIN | first, len(payload)) + mask
+        view = memoryview(payload)
         # A piece whose length is a multiple of four leaves the mask where it was.
         size -= size % 4
-        view = memoryview(payload)
-        for start in range(0, len(payload), size):
+        begun = max(size - len(header), 0) & ~3
+        yield header + self._mask(view[:begun], mask)
+        for start in range(begun, len(payload), size):
             yield self._mask(view[start : start + size], mask)
 
     def _masked(self, first: int, payload: bytes) -> bytes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
-
-import msgspec
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
 from ._checks import (
@@ -488,7 +487,7 @@ class ActorHandle:
             is_marked = failure.from_gateway and HEADER_ERROR in response.headers
             is_safe = is_marked or method.upper() in _IDEMPOTENT
             may_repeat = is_safe and not _is_one_shot(options)
-            return msgspec.structs.replace(failure, may_repeat=may_repeat)
+            return replace(failure, may_repeat=may_repeat)
 
         return await call_actor(self._core, self._target, attempt)
 

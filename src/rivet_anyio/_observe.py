@@ -172,9 +172,7 @@ def merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
     return {**kept, **others}
 
 
-def joined(
-    headers: Mapping[str, str], others: Sequence[tuple[str, str]]
-) -> list[tuple[str, str]]:
+def joined(headers: Mapping[str, str], others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Headers, and behind them `others` of other names; only their ``User-Agent`` comes first.
 
     Some servers read an underscore in a name as a hyphen, so such names are the same here.

@@ -70,7 +70,7 @@ class Headers(Mapping[str, str]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        if self._raw is None:
+        if self._lower:
             # Most are asked for a field that is not there, and need not be taken apart.
             return b"\r\n%b: " % name.lower().encode() in self._lower
         return name.lower() in self._by_name()

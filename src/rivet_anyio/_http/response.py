@@ -39,8 +39,8 @@ class Outgoing(NamedTuple):
     content: Content
 
 
-class _PlainRequest(httpx.Request):
-    """A request without options. httpx makes it when it is looked at: few programs do that."""
+class Request(httpx.Request):
+    """A request without options, which httpx makes when it is looked at. Few programs do that."""
 
     def __init__(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> None:
         self._given = method, url, headers
@@ -82,7 +82,7 @@ def outgoing(
         ConfigError: the URL cannot be used.
     """
     if not options and len(url) <= _MAX_URL:
-        request = _PlainRequest(method, url, headers)
+        request = Request(method, url, headers)
         return Outgoing(request, url, url.partition("?")[2], list(headers), None)
     given = dict(options)
     params = given.pop("params", None)

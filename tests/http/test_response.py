@@ -1,4 +1,4 @@
-"""What `fetch` returns is an `httpx.Response` in every respect, though it is made in a shorter way."""
+"""What `fetch` returns is an `httpx.Response` in every respect, though made in a shorter way."""
 
 from __future__ import annotations
 

@@ -54,13 +54,12 @@ class Request(httpx.Request):
         return super().__getstate__()
 
     def _make(self) -> None:
-        given = vars(self).pop("_given", None)
+        given = vars(self).get("_given")
         if given is not None:
             method, url, headers = given
-            changed = dict(vars(self))
-            encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-            super().__init__(method, url, headers=encoded)
-            vars(self).update(changed)
+            made = httpx.Request(method, url, headers=_encoded(headers))
+            vars(self).update({**vars(made), **vars(self)})  # what was set before stays
+            vars(self).pop("_given", None)
 
 
 def outgoing(
@@ -86,12 +85,11 @@ def outgoing(
         return Outgoing(request, url, url.partition("?")[2], list(headers), None)
     given = dict(options)
     params = given.pop("params", None)
-    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
     try:
         place = httpx.URL(url)
         if params is not None:
             place = place.copy_merge_params(params)
-        made = httpx.Request(method, place, headers=encoded, **given)
+        made = httpx.Request(method, place, headers=_encoded(headers), **given)
     except httpx.InvalidURL as exc:
         raise ConfigError(f"the request cannot be sent: {exc}") from exc
     except AttributeError as exc:  # httpx looks at some options without a check
@@ -99,6 +97,10 @@ def outgoing(
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in made.headers.raw]
     query = made.url.query.decode("ascii")
     return Outgoing(made, str(made.url), query, fields, _content(made, options))
+
+
+def _encoded(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 def _content(request: httpx.Request, options: Mapping[str, Any]) -> Content:

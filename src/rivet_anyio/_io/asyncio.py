@@ -51,7 +51,7 @@ class AsyncioBackend:
 
 
 class AsyncioDeadline:
-    """See `Deadline`. It costs a tenth of what a cancel scope does."""
+    """See `Deadline`. A cancel scope takes several times as long."""
 
     __slots__ = ("_alarm", "_at", "_stream", "expired")
 
@@ -91,10 +91,10 @@ class AsyncioDeadline:
 
 
 class _Alarm:
-    """The one timer of all deadlines of an event loop, while there are any.
+    """One timer for all deadlines of a client, while there are any.
 
-    It goes off at the earliest time that it was ever asked for, which may be past by then: so most
-    deadlines need no timer.
+    It fires at the earliest time that was asked for since it was set, also when that deadline was
+    left meanwhile. So few calls set a timer.
     """
 
     __slots__ = ("_at", "_deadlines", "_loop", "_timer")
@@ -131,10 +131,9 @@ class _Alarm:
         now = self._loop.time()  # uvloop's timer may be a part of a millisecond early
         expired = [deadline for deadline in self._deadlines if deadline.at <= now]
         self._deadlines.difference_update(expired)
-        if self._deadlines:
-            earliest = min(deadline.at for deadline in self._deadlines)
-            if earliest < math.inf:
-                self._start(earliest)
+        earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
+        if earliest < math.inf:
+            self._start(earliest)
         for deadline in expired:
             deadline.expire()
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rivet_anyio import ConnectionLostError, ProtocolError
+from rivet_anyio import ConfigError, ConnectionLostError, ProtocolError
 from rivet_anyio._http.response import ActorResponse, outgoing
 
 URL = "http://127.0.0.1:6420/gateway/a1/request/files?page=2"
@@ -150,3 +150,8 @@ async def test_an_answer_that_was_closed() -> None:
     await response.aclose()
     with pytest.raises(httpx.StreamClosed):
         await response.aread()
+
+
+def test_a_url_that_is_too_long_for_httpx() -> None:
+    with pytest.raises(ConfigError, match="URL too long"):
+        outgoing("GET", URL + "x" * 65536, FIELDS, {})

@@ -46,20 +46,13 @@ class Request(httpx.Request):
         self._given = method, url, headers
 
     def __getattr__(self, name: str) -> Any:
-        self._make()
-        return object.__getattribute__(self, name)
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._make()
-        return super().__getstate__()
-
-    def _make(self) -> None:
         given = vars(self).get("_given")
         if given is not None:
             method, url, headers = given
             made = httpx.Request(method, url, headers=_encoded(headers))
             vars(self).update({**vars(made), **vars(self)})  # what was set before stays
             vars(self).pop("_given", None)
+        return object.__getattribute__(self, name)
 
 
 def outgoing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rivet_anyio import Client
+from rivet_anyio import Client, ProtocolError
 from rivet_anyio._http.exchange import Exchange, State
 
 from ..test_costs import calls
@@ -117,3 +117,19 @@ async def test_a_whole_call(kind: str, most: int) -> None:
 
         call()
         assert calls(call) <= most
+
+
+async def test_a_fetch_that_fails_gives_its_socket_back() -> None:
+    stream = Answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + bytes(5000))
+
+    async def dial(origin: object) -> Answering:
+        return stream
+
+    url = "http://127.0.0.1:9"
+    async with Client(url, metadata_lookup=False, max_message_size=4096) as client:
+        pool = client._core.http.pool  # type: ignore[attr-defined]
+        pool._dial = dial
+        with pytest.raises(ProtocolError, match="raise max_message_size"):
+            await client.probe.get_for_id("a1").fetch("hello")
+        figures = pool.count()
+        assert figures.open == figures.idle

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
-
-import msgspec
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
 from ._checks import (
@@ -71,6 +70,18 @@ _NO_CONTEXT: Mapping[str, str] = {}
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """(RFC 9110, section 9.2.2)"""
+
+
+class _Asked(NamedTuple):
+    """What a user asks of an actor's own server; `options` are httpx's."""
+
+    path: str
+    method: str
+    headers: Sequence[tuple[str, str]]
+    skip_ready_wait: bool | None
+    timeouts: Timeouts | None
+    options: dict[str, Any]
+    ours_first: bool = False
 
 
 class ActorHandle:
@@ -418,11 +429,13 @@ class ActorHandle:
 
         Cancellation: the request may have arrived.
         """
-        async with self.stream(
-            path, method=method, headers=headers, skip_ready_wait=skip_ready_wait, **options
-        ) as response:
+        asked = _asked(path, method, headers, skip_ready_wait, options)
+        response = await self._open(asked)
+        try:
             await response.aread()
-            return response
+        finally:
+            await response.aclose()
+        return response
 
     def stream(
         self,
@@ -434,37 +447,29 @@ class ActorHandle:
         **options: Any,
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """As `fetch`, for bodies that are read piece by piece inside ``async with``."""
-        check_flag("skip_ready_wait", skip_ready_wait, none=True)
-        if not isinstance(method, str):
-            raise TypeError(f"method is an HTTP method, not {method!r}")
-        if not is_http_token(method):
-            raise ValueError(f"method is an HTTP method, not {method!r}")
-        timeouts = _timeouts(options.pop("timeout")) if "timeout" in options else None
-        given = check_headers(headers)
-        return self._stream(request_path(path), method, given, skip_ready_wait, timeouts, options)
+        return self._stream(_asked(path, method, headers, skip_ready_wait, options))
 
     def _forwarded(
         self, target: str, method: str, headers: Sequence[tuple[str, str]], content: Any
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """As `stream`, with headers whose names may come twice, and of which ours come first."""
-        return self._stream(
-            request_path(target), method, headers, None, None, {"content": content}, ours_first=True
-        )
+        options = {"content": content}
+        asked = _Asked(request_path(target), method, headers, None, None, options, ours_first=True)
+        return self._stream(asked)
 
     @asynccontextmanager
-    async def _stream(
-        self,
-        path: str,
-        method: str,
-        headers: Sequence[tuple[str, str]],
-        skip_ready_wait: bool | None,
-        timeouts: Timeouts | None,
-        options: dict[str, Any],
-        *,
-        ours_first: bool = False,
-    ) -> AsyncGenerator[httpx.Response]:
-        from ._http.response import ActorResponse, build_request, content_of
+    async def _stream(self, asked: _Asked) -> AsyncGenerator[httpx.Response]:
+        response = await self._open(asked)
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
+    async def _open(self, asked: _Asked) -> ActorResponse:
+        """The response to a request, whose body is not read; the caller closes it."""
+        from ._http.response import ActorResponse, outgoing
+
+        path, method, headers, skip_ready_wait, timeouts, options, ours_first = asked
         observer = self._core.observer
         context = _NO_CONTEXT if observer is None else observer.context()
 
@@ -474,19 +479,13 @@ class ActorHandle:
                 own[HEADER_PARAMS] = params
             if context:
                 own = merged(own, context)
-            fields = joined(own, headers) if ours_first else merged(own, dict(headers))
-            request = build_request(method, url, fields, options)
-            check_query(request.url.query.decode("ascii"))
+            fields = joined(own, headers) if ours_first else [*merged(own, dict(headers)).items()]
+            sent = outgoing(method, url, fields, options)
+            check_query(sent.query)
             answer = await self._core.http.open(
-                method,
-                str(request.url),
-                headers=[
-                    (n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw
-                ],
-                content=content_of(request, options),
-                timeouts=timeouts,
+                method, sent.url, headers=sent.headers, content=sent.content, timeouts=timeouts
             )
-            response = ActorResponse(answer, request, self._core.options.max_message_size)
+            response = ActorResponse(answer, sent.request, self._core.options.max_message_size)
             try:
                 failure = await _before_the_actor(response, server)
             except BaseException:
@@ -499,13 +498,9 @@ class ActorHandle:
             is_marked = failure.from_gateway and HEADER_ERROR in response.headers
             is_safe = is_marked or method.upper() in _IDEMPOTENT
             may_repeat = is_safe and not _is_one_shot(options)
-            return msgspec.structs.replace(failure, may_repeat=may_repeat)
+            return replace(failure, may_repeat=may_repeat)
 
-        response = await call_actor(self._core, self._target, attempt)
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        return await call_actor(self._core, self._target, attempt)
 
     def websocket(
         self,
@@ -659,6 +654,24 @@ class ActorHandle:
 
     def _skips(self, skip_ready_wait: bool | None) -> bool:
         return self._core.options.skip_ready_wait if skip_ready_wait is None else skip_ready_wait
+
+
+def _asked(
+    path: str,
+    method: str,
+    headers: Mapping[str, str] | None,
+    skip_ready_wait: bool | None,
+    options: dict[str, Any],
+) -> _Asked:
+    """The arguments of `ActorHandle.fetch`, checked; raises as it does."""
+    check_flag("skip_ready_wait", skip_ready_wait, none=True)
+    if not isinstance(method, str):
+        raise TypeError(f"method is an HTTP method, not {method!r}")
+    if not is_http_token(method):
+        raise ValueError(f"method is an HTTP method, not {method!r}")
+    timeouts = _timeouts(options.pop("timeout")) if "timeout" in options else None
+    given = check_headers(headers)
+    return _Asked(request_path(path), method, given, skip_ready_wait, timeouts, options)
 
 
 def _timeouts(timeout: Any) -> Timeouts | None:

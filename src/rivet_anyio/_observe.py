@@ -172,9 +172,7 @@ def merged(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
     return {**kept, **others}
 
 
-def joined(
-    headers: Mapping[str, str], others: Sequence[tuple[str, str]]
-) -> list[tuple[bytes, bytes]]:
+def joined(headers: Mapping[str, str], others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Headers, and behind them `others` of other names; only their ``User-Agent`` comes first.
 
     Some servers read an underscore in a name as a hyphen, so such names are the same here.
@@ -182,9 +180,8 @@ def joined(
     theirs = [(name, value) for name, value in others if name.lower() == "user-agent"]
     ours = {name.lower().replace("_", "-") for name in headers}
     kept = [(n, v) for n, v in headers.items() if not (theirs and n.lower() == "user-agent")]
-    fields = [
+    return [
         *kept,
         *theirs,
         *((n, v) for n, v in others if n.lower().replace("_", "-") not in ours),
     ]
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]

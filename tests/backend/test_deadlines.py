@@ -6,6 +6,8 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import anyio
 import pytest
@@ -208,3 +210,68 @@ async def test_asyncios_own_cancellation_at_the_same_time(is_first: bool) -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
         assert task.cancelled()
+
+
+async def test_several_at_once() -> None:
+    """Each ends at its own time, in whatever order they began; nobody else is disturbed."""
+    backend = current_backend()
+    expired: set[int] = set()
+    over = anyio.Event()
+
+    async def wait(times: int) -> None:
+        async with streamed() as (stream, _):
+            with backend.deadline(backend.time() + times * SOON, stream) as deadline:
+                await stream.read(10)
+            assert deadline.expired
+            assert backend.time() >= deadline.at
+            expired.add(times)
+
+    async def done_in_time() -> None:
+        async with streamed() as (stream, far):
+            with backend.deadline(backend.time() + 4 * SOON, stream) as deadline:
+                pass
+            await over.wait()
+            assert not deadline.expired and backend.time() >= deadline.at
+            far.sendall(b"x")
+            assert await stream.read(10) == b"x"
+
+    async def never() -> None:
+        async with streamed() as (stream, far):
+            with backend.deadline(math.inf, stream) as deadline:
+                await over.wait()
+                far.sendall(b"x")
+                assert await stream.read(10) == b"x"
+            assert not deadline.expired
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(done_in_time)
+            tasks.start_soon(never)
+            async with anyio.create_task_group() as waiting:
+                for times in (6, 1, 3):
+                    waiting.start_soon(wait, times)
+            over.set()
+    assert expired == {1, 3, 6}
+
+
+async def test_many_share_one_timer() -> None:
+    if sniffio.current_async_library() != "asyncio":
+        pytest.skip("Trio has its own")
+    loop = asyncio.get_running_loop()
+    backend = current_backend()
+    timers: list[asyncio.TimerHandle] = []
+    began = loop.call_at
+
+    def counting(*args: Any, **options: Any) -> asyncio.TimerHandle:
+        timers.append(began(*args, **options))
+        return timers[-1]
+
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(backend._loop, "call_at", counting)  # type: ignore[attr-defined]
+        for number in range(100):
+            stack.enter_context(backend.deadline(backend.time() + 60 + number, Several()))
+        assert len(timers) == 1
+        stack.close()
+        assert timers[0].cancelled(), "none is left when nobody waits"
+        with backend.deadline(backend.time() + 60, Several()):
+            assert len(timers) == 2 and not timers[1].cancelled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rivet_anyio import Client, ProtocolError
 from rivet_anyio._http.exchange import Exchange, State
 
 from ..test_costs import calls
@@ -38,7 +39,7 @@ def test_an_action(answer: bytes) -> None:
         assert "content-encoding" not in exchange.head.headers
 
     work()
-    assert calls(work) <= 75
+    assert calls(work) <= 50
     exchange = Exchange("POST", "/", headers, content=b"abc")
     exchange.start()
     exchange.feed(answer)
@@ -67,3 +68,68 @@ def test_a_handshake(answer: bytes) -> None:
     assert (exchange.state, exchange.leftover) == (State.UPGRADED, b"\x82\x00")
     assert exchange.head is not None
     assert exchange.head.headers["sec-websocket-protocol"] == "rivet"
+
+
+class Answering:
+    """A connection whose answers are there as soon as a request was written."""
+
+    writes_now = True
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def write_now(self, data: bytes) -> int:
+        return len(data)
+
+    async def read(self, max_bytes: int) -> bytes:
+        return self._answer
+
+    def is_quiet(self) -> bool:
+        return True
+
+    def drop(self) -> None:
+        """Nothing has to end."""
+
+
+@pytest.mark.parametrize(("kind", "most"), [("action", 280), ("fetch", 405)])
+async def test_a_whole_call(kind: str, most: int) -> None:
+    """From the user's line to the socket and back, without the event loop."""
+    stream = Answering(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 4\r\n\r\n"
+        b"\x03\x00\x01\x07"
+    )
+
+    async def dial(origin: object) -> Answering:
+        return stream
+
+    async with Client("http://127.0.0.1:9", encoding="bare", metadata_lookup=False) as client:
+        handle = client.probe.get_for_id("a1")
+        client._core.http.pool._dial = dial  # type: ignore[attr-defined]
+
+        def call() -> None:
+            coroutine = handle.action("echo", 7) if kind == "action" else handle.fetch("hello")
+            with pytest.raises(StopIteration) as done:
+                coroutine.send(None)
+            if kind == "action":
+                assert done.value.value == 7
+            else:
+                assert done.value.value.content == b"\x03\x00\x01\x07"
+
+        call()
+        assert calls(call) <= most
+
+
+async def test_a_fetch_that_fails_gives_its_socket_back() -> None:
+    stream = Answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + bytes(5000))
+
+    async def dial(origin: object) -> Answering:
+        return stream
+
+    url = "http://127.0.0.1:9"
+    async with Client(url, metadata_lookup=False, max_message_size=4096) as client:
+        pool = client._core.http.pool  # type: ignore[attr-defined]
+        pool._dial = dial
+        with pytest.raises(ProtocolError, match="raise max_message_size"):
+            await client.probe.get_for_id("a1").fetch("hello")
+        figures = pool.count()
+        assert figures.open == figures.idle

@@ -47,7 +47,7 @@ def test_targets(target: str) -> None:
     assert sent.startswith(f"GET {target} HTTP/1.1\r\n".encode())
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "post"])
 def test_methods_that_always_say_how_long_their_body_is(method: str) -> None:
     assert _sent(method).endswith(b"\r\nContent-Length: 0\r\n\r\n")
 

@@ -422,7 +422,7 @@ _HTTP = (
     Mutation(
         "a cancelled caller passes its socket on to nobody",
         _POOL,
-        "            self._give_back(waiter.pooled, reusable=True)\n",
+        "            self._give_back(waiter.pooled, self._reap(), reusable=True)\n",
         "            pass\n",
         "pool",
     ),
@@ -485,7 +485,7 @@ _HTTP = (
     Mutation(
         "the plain reader takes a 101 with a length",
         "_http/plain.py",
-        "        if _FRAMING.search(block.lower()):\n            return None\n",
+        "        if _FRAMING.search(lower):\n            return None\n",
         "",
         "answers",
     ),

@@ -88,9 +88,10 @@ class Target:
             ActorError: ``actor.not_found`` when it does not exist, or what the server says.
             ConnectError: when the server cannot be asked, or does not answer in time.
         """
-        trusted = server.version is None or not server.version.hides_stale_ids
-        if self._id is not None and (self.is_fixed or (trusted and not fresh)):
-            return self._id
+        if self._id is not None:
+            trusted = server.version is None or not server.version.hides_stale_ids
+            if self.is_fixed or (trusted and not fresh):
+                return self._id
         # Inputs cannot be compared, so handles with an input share nothing with others.
         creation: object = self.creation
         if self.creation is not None and self.creation.has_input:

@@ -38,6 +38,7 @@ class Server:
         self.version = version
         self.codec = codec
         self.asks_token = asks_token
+        self._fields = {"User-Agent": f"rivet-anyio/{__version__}", **dict(headers)}
 
     def with_token(self, token: str | None) -> Server:
         """The same server, with this token; itself when it is the same."""
@@ -53,27 +54,23 @@ class Server:
 
     def skips(self, skip_ready_wait: bool) -> bool:
         """Whether to skip waiting until an actor is ready, when that is asked for."""
-        known = self.version is None or self.version.has_skip_ready_wait
-        return skip_ready_wait and known
+        return skip_ready_wait and (self.version is None or self.version.has_skip_ready_wait)
 
     def actor_headers(self) -> dict[str, str]:
         """The headers of a request to an actor."""
-        headers = self._headers()
+        headers = self._fields.copy()
         if self.endpoint.token is not None:
             headers[HEADER_TOKEN] = self.endpoint.token
         return headers
 
     def management_headers(self, *, has_body: bool) -> dict[str, str]:
         """The headers of a request to the management API."""
-        headers = self._headers()
+        headers = self._fields.copy()
         if self.endpoint.token is not None:
             headers["Authorization"] = f"Bearer {self.endpoint.token}"
         if has_body:
             headers["Content-Type"] = "application/json"
         return headers
-
-    def _headers(self) -> dict[str, str]:
-        return {"User-Agent": f"rivet-anyio/{__version__}", **dict(self.headers)}
 
     def learn(self, answer: HttpAnswer) -> None:
         """Without metadata, the management API's answers say: only 2.3 has ray ids."""

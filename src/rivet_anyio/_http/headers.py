@@ -26,26 +26,28 @@ class Headers(Mapping[str, str]):
     Several fields of one name are joined by ``", "``. (RFC 9110, section 5.3)
     """
 
-    __slots__ = ("_block", "_raw", "_values")
+    __slots__ = ("_block", "_lower", "_raw", "_values")
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         """
         Args:
             raw: Names in lower case, and values.
         """
-        self._block = b""
+        self._block = self._lower = b""
         self._raw: list[tuple[bytes, bytes]] | None = raw
         self._values: dict[str, str] | None = None
 
     @classmethod
-    def from_block(cls, block: bytes) -> Headers:
+    def from_block(cls, block: bytes, lower: bytes) -> Headers:
         """Of fields that were checked, to be taken apart when somebody asks for one.
 
         Args:
             block: ``\\r\\n``, and ``name: value\\r\\n`` for each.
+            lower: The same in lower case.
         """
         headers = cls.__new__(cls)
         headers._block = block
+        headers._lower = lower
         headers._raw = headers._values = None
         return headers
 
@@ -68,9 +70,9 @@ class Headers(Mapping[str, str]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        if self._raw is None:
+        if self._lower:
             # Most are asked for a field that is not there, and need not be taken apart.
-            return f"\r\n{name}: ".lower().encode() in self._block.lower()
+            return b"\r\n%b: " % name.lower().encode() in self._lower
         return name.lower() in self._by_name()
 
     def __iter__(self) -> Iterator[str]:

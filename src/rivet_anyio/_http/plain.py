@@ -37,17 +37,18 @@ def read_plain(data: bytes) -> tuple[Head, int | None, int] | None:
     if found is None:
         return None
     status, reason, block = found.groups()
+    lower = block.lower()
+    headers = Headers.from_block(block, lower)
     if status == b"101":
-        if _FRAMING.search(block.lower()):
+        if _FRAMING.search(lower):
             return None
-        return Head(101, reason.decode("ascii"), Headers.from_block(block)), None, found.end()
+        return Head(101, reason.decode("ascii"), headers), None, found.end()
     length = b""
-    for name, value in _MEANINGFUL.findall(block.lower()):
+    for name, value in _MEANINGFUL.findall(lower):
         if name == b"content-length" and not length and _LENGTH.fullmatch(value):
             length = value
         elif name != b"connection" or value != b"keep-alive":
             return None
     if not length:
         return None
-    head = Head(int(status), reason.decode("ascii"), Headers.from_block(block))
-    return head, int(length), found.end()
+    return Head(int(status), reason.decode("ascii"), headers), int(length), found.end()

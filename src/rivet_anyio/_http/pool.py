@@ -159,8 +159,7 @@ class Pool:
         if self._is_closed:
             raise _closed()
         before = self._open
-        self._reap()
-        pooled = self._pop_idle(origin)
+        pooled = self._pop_idle(origin, self._reap())
         if self._open != before:
             self._serve()
         return pooled
@@ -221,8 +220,9 @@ class Pool:
         if keep_alive is not None:
             # A second less, so that the server's end does not cross a request on its way.
             seconds = min(seconds, keep_alive - 1)
-        pooled.until = self._time() + seconds
-        self._give_back(pooled, reusable=reusable)
+        now = self._reap()
+        pooled.until = now + seconds
+        self._give_back(pooled, now, reusable=reusable)
 
     def detach(self, pooled: Pooled) -> ByteStream:
         """Take an upgraded socket out of the pool; it counts as open until `ended`."""
@@ -270,7 +270,10 @@ class Pool:
         try:
             if self._is_closed:
                 raise _closed()
-            insort(self._queue, waiter)
+            if not self._queue or self._queue[-1] < waiter:  # as most come
+                self._queue.append(waiter)
+            else:
+                insort(self._queue, waiter)
             self._serve()
             if not waiter.served.is_set():
                 await waiter.served.wait()
@@ -323,11 +326,14 @@ class Pool:
 
     def _serve(self) -> None:
         """Grant what is free to those who wait, the first of them first."""
+        if not self._queue:
+            return
         index = 0
+        now = self._time()
         while index < len(self._queue):
             waiter = self._queue[index]
-            pooled = None if waiter.fresh else self._pop_idle(waiter.origin)
-            if pooled is not None or self._may_dial(waiter):
+            pooled = None if waiter.fresh else self._pop_idle(waiter.origin, now)
+            if pooled is not None or self._may_dial(waiter, now):
                 del self._queue[index]
                 if pooled is None:
                     self._dialling += 1
@@ -339,16 +345,16 @@ class Pool:
             else:  # so there is nothing for those behind it, either
                 return
 
-    def _may_dial(self, waiter: _Waiter) -> bool:
+    def _may_dial(self, waiter: _Waiter, now: float) -> bool:
         """Whether one more dial may begin; it drops idle sockets where these stand in the way."""
         waits_behind_others, _ = waiter.place
         max_dials, max_sockets = self._max_dials, math.inf
         if waits_behind_others:
             max_dials, max_sockets = max_dials - max_dials // 4, self._max_sockets
-        if self._time() < self._short_until:
-            max_sockets = min(max_sockets, self._short_of)
         if self._dialling >= max_dials:
             return False
+        if now < self._short_until:
+            max_sockets = min(max_sockets, self._short_of)
         while self._open + self._dialling >= max_sockets:
             if not self._idle:
                 return not self._in_use and not self._dialling
@@ -361,18 +367,18 @@ class Pool:
     def _leave(self, waiter: _Waiter) -> None:
         """Pass on what was granted, because the waiter does not take it."""
         if waiter.pooled is not None:
-            self._give_back(waiter.pooled, reusable=True)
+            self._give_back(waiter.pooled, self._reap(), reusable=True)
         elif waiter.dials:
             self._dialling -= 1
         elif waiter in self._queue:
             self._queue.remove(waiter)
         self._serve()
 
-    def _give_back(self, pooled: Pooled, *, reusable: bool) -> None:
+    def _give_back(self, pooled: Pooled, now: float, *, reusable: bool) -> None:
         if pooled not in self._in_use:  # dropped when the pool was closed
             return
         self._in_use.discard(pooled)
-        if reusable and self._is_current(pooled) and pooled.until > self._reap():
+        if reusable and self._is_current(pooled) and pooled.until > now:
             self._idle.setdefault(pooled.origin, []).append(pooled)
         else:
             self._drop(pooled)
@@ -381,7 +387,7 @@ class Pool:
     def _is_current(self, pooled: Pooled) -> bool:
         return pooled.epoch == self._epochs.get(pooled.origin, 0)
 
-    def _pop_idle(self, origin: Origin) -> Pooled | None:
+    def _pop_idle(self, origin: Origin, now: float) -> Pooled | None:
         """The newest idle socket that can be used; those newer that cannot are dropped."""
         pile = self._idle.get(origin)
         if pile is None:
@@ -389,7 +395,7 @@ class Pool:
         found = None
         while pile and found is None:
             newest = pile.pop()
-            if newest.until > self._time() and newest.stream.is_quiet():
+            if newest.until > now and newest.stream.is_quiet():
                 found = newest
             else:
                 self._drop(newest)

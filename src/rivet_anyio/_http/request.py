@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from .._checks import is_http_token
@@ -51,27 +52,35 @@ def write_head(
     Raises:
         ConfigError: for what cannot be sent. The text shows no values, which may be secrets.
     """
-    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
-    names = [name.lower() for name, _ in pairs]
+    # A dict first, because to ask for a Mapping takes a microsecond.
+    pairs = list(headers.items() if isinstance(headers, (dict, Mapping)) else headers)
+    is_meaningful = _judge_names(tuple([name for name, _ in pairs]))
     if (
-        (method not in _METHODS and not is_http_token(method))
+        is_meaningful is None
+        or (method not in _METHODS and not is_http_token(method))
         or not _TARGET.fullmatch(target)
-        or "" in names
-        or not _NAMES.fullmatch("".join(names))
         or _BAD_IN_VALUE.search("".join([value for _, value in pairs]))
-        or names.count("host") != 1
     ):
         raise _refused(method, target, pairs)
     length = None if content is None else len(content)
-    if length is None and not streams and method in _ALWAYS_A_BODY:
+    if length is None and not streams and method.upper() in _ALWAYS_A_BODY:
         length = 0
-    if upgrade or not _MEANINGFUL.isdisjoint(names):
+    if upgrade or is_meaningful:
         return _write_meaningful(method, target, pairs, length, streams=streams, upgrade=upgrade)
     if streams:
         pairs.append(("Transfer-Encoding", "chunked"))
     elif length is not None:
         pairs.append(("Content-Length", str(length)))
     return RequestHead(_encode(method, target, pairs), None if streams else 0)
+
+
+@lru_cache(256)
+def _judge_names(names: tuple[str, ...]) -> bool | None:
+    """Whether some of these mean something to the connection; None if they cannot be sent."""
+    lower = [name.lower() for name in names]
+    if "" in lower or not _NAMES.fullmatch("".join(lower)) or lower.count("host") != 1:
+        return None
+    return not _MEANINGFUL.isdisjoint(lower)
 
 
 def tokens(values: Iterable[str]) -> frozenset[str]:

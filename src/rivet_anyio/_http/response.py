@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from inspect import isasyncgen
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import httpx
 
@@ -15,7 +15,7 @@ from .._checks import check_seconds
 from .._errors import ConfigError, ProtocolError
 from .transport import OpenAnswer, Timeouts, is_encoded, too_long
 
-__all__ = ["ActorResponse", "build_request", "content_of", "timeouts_of"]
+__all__ = ["ActorResponse", "Outgoing", "outgoing", "timeouts_of"]
 
 T = TypeVar("T")
 
@@ -23,34 +23,80 @@ _MAX_ENCODED_PIECE = 16 * 1024
 """Bytes that are decoded at once: they may become a thousand times as many."""
 
 
-def build_request(
+_MAX_URL = 65536
+"""Characters of a URL that httpx takes."""
+
+Content = bytes | AsyncIterable[bytes] | None
+
+
+class Outgoing(NamedTuple):
+    """A request, in httpx's form and as it is sent."""
+
+    request: httpx.Request
+    url: str
+    query: str
+    headers: list[tuple[str, str]]
+    content: Content
+
+
+class Request(httpx.Request):
+    """A request without options, which httpx makes when it is looked at. Few programs do that."""
+
+    def __init__(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> None:
+        self._given = method, url, headers
+
+    def __getattr__(self, name: str) -> Any:
+        given = vars(self).get("_given")
+        if given is not None:
+            method, url, headers = given
+            made = httpx.Request(method, url, headers=_encoded(headers))
+            vars(self).update({**vars(made), **vars(self)})  # what was set before stays
+            vars(self).pop("_given", None)
+        return object.__getattribute__(self, name)
+
+
+def outgoing(
     method: str,
     url: str,
-    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
+    headers: Sequence[tuple[str, str]],
     options: Mapping[str, Any],
-) -> httpx.Request:
+) -> Outgoing:
     """The request that httpx's options describe; ``params`` are added to those of the URL.
+
+    Args:
+        method: The HTTP method.
+        url: An absolute URL, percent-encoded as httpx does it.
+        headers: Names in ASCII and values in Latin-1.
+        options: Those of `httpx.Request`.
 
     Raises:
         TypeError, ValueError: httpx cannot make a request of an option.
         ConfigError: the URL cannot be used.
     """
+    if not options and len(url) <= _MAX_URL:
+        request = Request(method, url, headers)
+        return Outgoing(request, url, url.partition("?")[2], list(headers), None)
     given = dict(options)
     params = given.pop("params", None)
     try:
         place = httpx.URL(url)
         if params is not None:
             place = place.copy_merge_params(params)
-        return httpx.Request(method, place, headers=headers, **given)
+        made = httpx.Request(method, place, headers=_encoded(headers), **given)
     except httpx.InvalidURL as exc:
         raise ConfigError(f"the request cannot be sent: {exc}") from exc
     except AttributeError as exc:  # httpx looks at some options without a check
         raise TypeError(f"httpx cannot use these {', '.join(options)}: {exc}") from exc
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in made.headers.raw]
+    query = made.url.query.decode("ascii")
+    return Outgoing(made, str(made.url), query, fields, _content(made, options))
 
 
-def content_of(
-    request: httpx.Request, options: Mapping[str, Any]
-) -> bytes | AsyncIterable[bytes] | None:
+def _encoded(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
+def _content(request: httpx.Request, options: Mapping[str, Any]) -> Content:
     """The body of a request that was built with these options.
 
     A generator is given as it is, without httpx's wrapper, so that it can be closed.
@@ -86,10 +132,10 @@ def timeouts_of(timeout: Any) -> Timeouts | None:
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, in pieces."""
 
-    def __init__(self, answer: OpenAnswer) -> None:
+    def __init__(self, answer: OpenAnswer, is_encoded: bool) -> None:
         self._answer = answer
         self._rest = b""
-        self._most = _MAX_ENCODED_PIECE if is_encoded(answer.headers) else None
+        self._most = _MAX_ENCODED_PIECE if is_encoded else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -145,10 +191,12 @@ class ActorResponse(httpx.Response):
     """
 
     def __init__(self, answer: OpenAnswer, request: httpx.Request, limit: int) -> None:
+        self._answer = answer
+        self._is_encoded = is_encoded(answer.headers)
         super().__init__(
             answer.status,
             headers=answer.raw_headers,
-            stream=_Body(answer),
+            stream=_Body(answer, self._is_encoded),
             request=request,
             extensions={
                 "http_version": answer.version.encode("ascii"),
@@ -160,11 +208,29 @@ class ActorResponse(httpx.Response):
         self._iterators: list[_Pieces[Any]] = []
 
     async def aread(self) -> bytes:
+        if not (self._is_encoded or self.is_stream_consumed or self.is_closed):
+            # httpx's own takes three generators, and longer than the rest of a call.
+            self.is_stream_consumed = True
+            body = await self._read_whole()
+            self.is_stream_consumed = False
+            self.stream = httpx.ByteStream(body)
+            return self.read()
         self._reads_whole = True
         try:
             return await super().aread()
         finally:
             self._reads_whole = False
+
+    async def _read_whole(self) -> bytes:
+        parts = []
+        size = 0
+        while data := await self._answer.read():
+            size += len(data)
+            if size > self._limit:
+                raise too_long(self.status_code, self._limit)
+            parts.append(data)
+        await self._answer.aclose()
+        return b"".join(parts)
 
     def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         return self._pieces(super().aiter_raw(chunk_size))

@@ -21,13 +21,14 @@ __all__ = ["AsyncioBackend", "AsyncioSocket"]
 class AsyncioBackend:
     """See `Backend`."""
 
-    __slots__ = ("_loop", "time")
+    __slots__ = ("_alarm", "_loop", "time")
 
     checkpoint_if_cancelled = staticmethod(asyncio_checkpoint_if_cancelled())
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
+        self._alarm: _Alarm | None = None
 
     def runs_here(self) -> bool:
         return asyncio._get_running_loop() is self._loop
@@ -44,23 +45,20 @@ class AsyncioBackend:
         return AsyncioSocket(self._loop, sock, data)
 
     def deadline(self, at: float, stream: Droppable) -> AsyncioDeadline:
-        return AsyncioDeadline(self._loop, at, stream)
+        if self._alarm is None:
+            self._alarm = _Alarm(self._loop)
+        return AsyncioDeadline(self._alarm, at, stream)
 
 
 class AsyncioDeadline:
-    """See `Deadline`. A timer costs a fifth of what a cancel scope does.
+    """See `Deadline`. A cancel scope takes several times as long."""
 
-    One that is put off keeps its timer, which then waits anew.
-    """
+    __slots__ = ("_alarm", "_at", "_stream", "expired")
 
-    __slots__ = ("_at", "_loop", "_stream", "_timer", "_timer_at", "expired")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, at: float, stream: Droppable) -> None:
-        self._loop = loop
+    def __init__(self, alarm: _Alarm, at: float, stream: Droppable) -> None:
+        self._alarm = alarm
         self._at = at
         self._stream = stream
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
         self.expired = False
 
     @property
@@ -70,12 +68,11 @@ class AsyncioDeadline:
     @at.setter
     def at(self, at: float) -> None:
         self._at = at
-        if at < self._timer_at and not self.expired:
-            self._start()
+        if not self.expired:
+            self._alarm.watch(self)
 
     def __enter__(self) -> Self:
-        if self._at < math.inf:
-            self._start()
+        self._alarm.watch(self)
         return self
 
     def __exit__(
@@ -84,25 +81,61 @@ class AsyncioDeadline:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.forget(self)
         return self.expired and isinstance(exc, TransportError)
 
-    def _start(self) -> None:
+    def expire(self) -> None:
+        """The time has come."""
+        self.expired = True
+        self._stream.drop()
+
+
+class _Alarm:
+    """One timer for all deadlines of a client, while there are any.
+
+    It fires at the earliest time that was asked for since it was set, also when that deadline was
+    left meanwhile. So few calls set a timer.
+    """
+
+    __slots__ = ("_at", "_deadlines", "_loop", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._deadlines: set[AsyncioDeadline] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = math.inf
+
+    def watch(self, deadline: AsyncioDeadline) -> None:
+        """Let a deadline expire at its time, which may be a new one."""
+        self._deadlines.add(deadline)
+        if deadline.at < self._at:
+            self._start(deadline.at)
+
+    def forget(self, deadline: AsyncioDeadline) -> None:
+        """Its block was left."""
+        self._deadlines.discard(deadline)
+        if not self._deadlines and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._at = math.inf
+
+    def _start(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = self._at
-        self._timer = self._loop.call_at(self._at, self._fire)
+        self._at = at
+        self._timer = self._loop.call_at(at, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        self._timer_at = math.inf
-        if self._at > self._loop.time():  # put off, or uvloop's timer is a part of a ms early
-            self.at = self._at
-        else:
-            self.expired = True
-            self._stream.drop()
+        self._at = math.inf
+        now = self._loop.time()  # uvloop's timer may be a part of a millisecond early
+        expired = [deadline for deadline in self._deadlines if deadline.at <= now]
+        self._deadlines.difference_update(expired)
+        earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
+        if earliest < math.inf:
+            self._start(earliest)
+        for deadline in expired:
+            deadline.expire()
 
 
 class AsyncioWaiter:

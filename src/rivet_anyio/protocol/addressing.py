@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
@@ -102,7 +103,11 @@ def actor_url(endpoint: Endpoint, actor_id: str, path: str, *, token: str | None
 
 def action_path(name: str) -> str:
     """The path of an action below an actor's URL; raises as `check_name` and `check_route`."""
-    check_name("action", name)
+    return _action_path(check_name("action", name))
+
+
+@lru_cache(256)  # a program calls few actions many times
+def _action_path(name: str) -> str:
     check_route("the action's name", name)
     return f"/action/{encode_component(name)}"
 
@@ -138,7 +143,9 @@ def below_path(text: str) -> str:
     check_route("the path", path)
     check_query(query)
     path = _SLASHES.sub("/", path).removeprefix("/")
-    return quote(path, safe=_PATH_SAFE) + mark + quote(query, safe=_QUERY_SAFE)
+    if not _UNRESERVED.fullmatch(path.replace("/", "")):
+        path = quote(path, safe=_PATH_SAFE)
+    return path + mark + quote(query, safe=_QUERY_SAFE)
 
 
 def check_query(query: str) -> None:
@@ -147,7 +154,7 @@ def check_query(query: str) -> None:
     Raises:
         ValueError: a parameter's name begins with ``rvt-``, encoded or not.
     """
-    if "rvt-" not in unquote_plus(query).lower():
+    if not query or "rvt-" not in unquote_plus(query).lower():
         return
     for pair in query.split("&"):
         name = unquote_plus(pair.partition("=")[0])

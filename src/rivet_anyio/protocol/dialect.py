@@ -88,7 +88,8 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return not self._at_least(2, 1)
 
     def _at_least(self, major: int, minor: int) -> bool:
-        return self.release is None or self.release >= (major, minor)
+        release = _release(self.text)
+        return release is None or release >= (major, minor)
 
 
 @lru_cache(16)

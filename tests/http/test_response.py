@@ -1,0 +1,157 @@
+"""What `fetch` returns is an `httpx.Response` in every respect, though made in a shorter way."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+
+from rivet_anyio import ConfigError, ConnectionLostError, ProtocolError
+from rivet_anyio._http.response import ActorResponse, outgoing
+
+URL = "http://127.0.0.1:6420/gateway/a1/request/files?page=2"
+FIELDS = [("User-Agent", "us"), ("X-Name", "caf\xe9")]
+
+
+class Answer:
+    """An answer whose body comes in pieces."""
+
+    status = 200
+    reason = "Fine"
+    version = "HTTP/1.1"
+
+    def __init__(self, *pieces: bytes | Exception, **fields: str) -> None:
+        self.pieces = list(pieces)
+        self.headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        self.is_closed = False
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(name.encode(), value.encode()) for name, value in self.headers.items()]
+
+    async def read(self) -> bytes:
+        assert not self.is_closed
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def response_to(answer: Answer, method: str = "GET", limit: int = 1000) -> ActorResponse:
+    return ActorResponse(answer, outgoing(method, URL, FIELDS, {}).request, limit)
+
+
+def eager(method: str = "GET") -> httpx.Request:
+    """What httpx makes of the same request."""
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in FIELDS]
+    return httpx.Request(method, URL, headers=fields)
+
+
+def facts(request: httpx.Request) -> list[Any]:
+    request.read()
+    return [
+        request.method,
+        request.url,
+        request.headers.raw,
+        request.content,
+        request.extensions,
+        repr(request),
+        isinstance(request.stream, httpx.ByteStream),
+    ]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "post"])
+def test_a_request_without_options(method: str) -> None:
+    sent = outgoing(method, URL, FIELDS, {})
+    assert (sent.url, sent.query, sent.headers) == (URL, "page=2", FIELDS)
+    assert sent.content is None
+    assert facts(sent.request) == facts(eager(method))
+    assert not hasattr(sent.request, "no_such_attribute")
+
+
+@pytest.mark.parametrize("was_looked_at", [False, True])
+def test_copies_of_a_request(was_looked_at: bool) -> None:
+    request = outgoing("GET", URL, FIELDS, {}).request
+    if was_looked_at:
+        assert request.url == URL
+    for again in (copy.copy(request), pickle.loads(pickle.dumps(request))):
+        assert again.url == URL
+        assert again.headers == eager().headers
+        assert again.content == b""
+
+
+def test_what_was_set_before_a_request_was_looked_at() -> None:
+    request = outgoing("GET", URL, FIELDS, {}).request
+    request.extensions = {"mine": 1}
+    assert request.method == "GET"
+    assert request.extensions == {"mine": 1}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_whole_answer(encoding: str) -> None:
+    body = '{"word": "café"}'.encode()
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    fields = {"content_type": "application/json", "content_encoding": encoding}
+    answer = Answer(sent[:5], sent[5:], **fields)
+    response = response_to(answer)
+    assert await response.aread() == body
+    assert answer.is_closed and response.is_closed and response.is_stream_consumed
+    assert response.num_bytes_downloaded == len(sent)
+    assert response.content == response.read() == await response.aread() == body
+    assert [part async for part in response.aiter_bytes()] == [body]
+    assert response.json() == {"word": "café"}
+    assert (response.encoding, response.http_version) == ("utf-8", "HTTP/1.1")
+    assert response.reason_phrase == "Fine"
+    assert "content-length" not in response.headers, "nothing is added"
+    assert response.raise_for_status() is response
+    assert response.url == URL
+    assert facts(response.request) == facts(eager())
+    with pytest.raises(httpx.StreamConsumed):
+        _ = [part async for part in response.aiter_raw()]
+    await response.aclose()
+    again = pickle.loads(pickle.dumps(response))
+    assert (again.status_code, again.content, again.request.url) == (200, body, URL)
+
+
+async def test_a_status_of_an_error() -> None:
+    answer = Answer(b"no")
+    answer.status = 404
+    response = response_to(answer)
+    await response.aread()
+    with pytest.raises(httpx.HTTPStatusError, match="404") as caught:
+        response.raise_for_status()
+    assert caught.value.request.url == URL
+
+
+@pytest.mark.parametrize("error", [ConnectionLostError("lost"), None])
+async def test_an_answer_that_cannot_be_read(error: Exception | None) -> None:
+    """It cannot be read again either, where half of it would be taken for all."""
+    answer = Answer(b"abc", error or b"d" * 10, b"e")
+    response = response_to(answer, limit=10)
+    with pytest.raises(type(error) if error else ProtocolError):
+        await response.aread()
+    with pytest.raises(httpx.StreamConsumed):
+        await response.aread()
+    with pytest.raises(httpx.ResponseNotRead):
+        _ = response.content
+    await response.aclose()
+    assert answer.is_closed
+
+
+async def test_an_answer_that_was_closed() -> None:
+    response = response_to(Answer(b"abc"))
+    await response.aclose()
+    with pytest.raises(httpx.StreamClosed):
+        await response.aread()
+
+
+def test_a_url_that_is_too_long_for_httpx() -> None:
+    with pytest.raises(ConfigError, match="URL too long"):
+        outgoing("GET", URL + "x" * 65536, FIELDS, {})

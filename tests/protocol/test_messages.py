@@ -413,7 +413,7 @@ def test_wanted_events_before_init_are_kept() -> None:
         assert one.receive(event(name), {"a"}) is None
     assert list(one.early) == [event("a"), event("a")]
     one.receive(INIT)
-    assert one.receive(one.early.popleft(), {"a"}) == ("a", 1)
+    assert one.receive(one.early.pop(0), {"a"}) == ("a", 1)
 
 
 @pytest.mark.parametrize("count, size", [(4096, 10), (64, 1024**2)])

@@ -104,7 +104,7 @@ class Receiver:
             if self._attempt is not None:
                 self._attempt.end(None)
             socket = self.socket
-            state.opened(message, socket.keepalive.last_received, socket.last_message)
+            state.opened(message, socket.last_received, socket.last_message)
             return
         error = actor_error(message.body)
         if message.action_id is not None:

@@ -44,12 +44,10 @@ async def call_action(
     args: tuple[Any, ...],
     cancellation: Callable[[], Awaitable[None] | None],
 ) -> Raw:
-    """Send a call and wait for its answer; raises as `Connection.action`.
+    """Send a call on an open connection and wait for its answer; raises as `Connection.action`.
 
     Cancellation: a call that has not left is never sent.
     """
-    if not state.is_open:
-        raise state.closed_error()
     if (cancelled := cancellation()) is not None:
         await cancelled
     call = state.call(name, args)

@@ -270,7 +270,8 @@ class AsyncioSocket(WritableSocket):
         except OSError as exc:
             self._error = exc
         if self._data:
-            self._size = next_read(self._size, len(self._data))
+            if self._size != FIRST_READ or len(self._data) == FIRST_READ:
+                self._size = next_read(self._size, len(self._data))
         else:
             self._is_at_end = True
             self._unwatch()

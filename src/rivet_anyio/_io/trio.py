@@ -173,7 +173,8 @@ class TrioSocket(WritableSocket):
         except OSError as exc:
             raise self._lost(exc) from exc
         self._is_drained = len(data) < size
-        self._size = next_read(size, len(data))
+        if size != FIRST_READ or len(data) == FIRST_READ:
+            self._size = next_read(size, len(data))
         return data
 
     def unread(self, data: bytes) -> None:

@@ -92,8 +92,9 @@ class WebSocketConnection:
         state: See the module.
         end: Why it ended: the peer's close frame, or an error. None until that is known.
         fault: The close code of the first `fail`.
+        last_received: When bytes last came, or when reading went on after a pause.
         last_message: When the last message came that the sink has taken.
-        keepalive: When bytes came.
+        keepalive: When to ping.
 
     Args:
         stream: What frames travel on.
@@ -129,7 +130,7 @@ class WebSocketConnection:
         now = self._time()
         self.state = State.OPENING
         self.end: RivetError | Close | None = None
-        self.last_message = now
+        self.last_received = self.last_message = now
         self.keepalive = Keepalive(ping_interval, ping_timeout, now)
         self._pings = 0
         self._deadline = opening_deadline  # of OPENING, then of what is to come
@@ -196,11 +197,6 @@ class WebSocketConnection:
         if self.state is State.OPEN and not self._is_retired:
             self.limit(error, seconds=seconds)
             self._is_retired = True
-
-    @property
-    def last_received(self) -> float:
-        """When bytes were last read."""
-        return self.keepalive.last_received
 
     def limit(self, error: RivetError, *, seconds: float) -> None:
         """Fail with this error in `seconds`, unless `unlimit` is called before."""
@@ -311,8 +307,7 @@ class WebSocketConnection:
             if not data:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
-            now = self._time()
-            self.keepalive.received(now)
+            self.last_received = now = self._time()
             try:
                 for frame in self._framer.receive(data):
                     if isinstance(frame, tuple):
@@ -356,7 +351,8 @@ class WebSocketConnection:
                     await signal.wait()
         finally:
             self._paused = None
-            self.keepalive.resumed(self._time())
+            self.last_received = self._time()
+            self.keepalive.resumed()
 
     # Writing
 
@@ -505,6 +501,7 @@ class WebSocketConnection:
             return min(left, self.keepalive.interval / 4)
         due = self.keepalive.check(
             now,
+            last_received=self.last_received,
             written=self._written,
             last_written=self._last_written,
             unsent=self._stream.unsent,

@@ -40,7 +40,6 @@ class Keepalive:
     """The keepalive of one connection; see the module.
 
     Attributes:
-        last_received: When the last bytes came, or when reading went on after a pause.
         interval: Seconds of silence after which a ping is due; `inf`: never.
         timeout: Seconds that the peer has to answer a ping; `inf`: without end.
 
@@ -59,14 +58,12 @@ class Keepalive:
         "_queued",
         "_up_to_ping",
         "interval",
-        "last_received",
         "timeout",
     )
 
     def __init__(self, interval: float | None, timeout: float | None, now: float) -> None:
         self.interval = math.inf if interval is None else interval
         self.timeout = math.inf if timeout is None else timeout
-        self.last_received = now
         self._asked: float | None = None
         self._queued = 0  # pings that have not left
         self._left_at = now
@@ -75,13 +72,8 @@ class Keepalive:
         self._before_ping = _Growth()
         self._up_to_ping = _Growth()
 
-    def received(self, now: float) -> None:
-        """Bytes came."""
-        self.last_received = now
-
-    def resumed(self, now: float) -> None:
-        """Reading goes on after a pause of our own, so silence until now says nothing."""
-        self.last_received = now
+    def resumed(self) -> None:
+        """Reading goes on after a pause of our own: an earlier ping asks nothing any more."""
         self._asked = None
 
     def ping_left(self, count: int, now: float, written: int) -> None:
@@ -91,22 +83,29 @@ class Keepalive:
         self._left_end = written
 
     def check(
-        self, now: float, *, written: int, last_written: float, unsent: Callable[[], int]
+        self,
+        now: float,
+        *,
+        last_received: float,
+        written: int,
+        last_written: float,
+        unsent: Callable[[], int],
     ) -> float | Due:
         """What is due now, or the seconds until the next check.
 
         Args:
             now: The time.
+            last_received: When the last bytes came, or when reading went on after a pause.
             written: Bytes handed to the system so far.
             last_written: When the last of them were.
             unsent: Returns how many of them the peer's system has not confirmed.
         """
-        if self._asked is not None and self.last_received < self._asked:
+        if self._asked is not None and last_received < self._asked:
             if self.timeout < math.inf:
                 return self._check_answer(now, written, last_written, unsent)
             left = self._asked + self.interval - now
         else:
-            left = self.last_received + self.interval - now
+            left = last_received + self.interval - now
         if left > _TICK:
             return left
         self._asked = now

@@ -69,9 +69,9 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
         return None
     for deadline, connection in resting:
         if isinstance(connection, WebSocketConnection) and deadline <= target:
-            keepalive = connection.keepalive
-            pings = (target - keepalive.last_received) // keepalive.interval
-            keepalive.last_received += pings * keepalive.interval
+            interval = connection.keepalive.interval
+            pings = (target - connection.last_received) // interval
+            connection.last_received += pings * interval
     return target
 
 
@@ -111,7 +111,7 @@ def _is_resting(connection: WebSocketConnection) -> bool:
         and connection._deadline == math.inf
         and connection._paused is None
         and not keepalive._queued
-        and (asked is None or keepalive.last_received >= asked)
+        and (asked is None or connection.last_received >= asked)
         and len(here) > 0
         and all(path._answers_within(keepalive.timeout) for path in here)
     )

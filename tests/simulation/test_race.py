@@ -1,0 +1,18 @@
+"""No event is missing outside a gap, whatever is lost at whatever moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from rivet_anyio.testing import simulate
+
+from .race import race
+from .race_rules import wrong_of
+
+
+@pytest.mark.parametrize(("backend", "seed"), [("asyncio", 2), ("trio", 12), ("asyncio", 8)])
+def test_race(backend: str, seed: int) -> None:
+    result = simulate(race, seed, seed=seed, backend=backend)
+    again = f"python -m tests.simulation --only race --start {seed} --seeds 1 --backend {backend}"
+    assert wrong_of(result) == [], again
+    assert result.counts["gaps"] and result.counts["SourceGap"] and result.counts["answered"]

@@ -222,11 +222,10 @@ class Strikes:
         self._server.drop_connections()
 
     async def _kill(self) -> None:
-        silence = self._chance.choice((0.0, 0.4, 3.0))
-        await self._server.kill_host(
-            silent_for=silence, downtime=self._chance.choice((0.0, 0.0, 8.0))
-        )
         self._result.kills_at.append(anyio.current_time())
+        silence = self._chance.choice((0.0, 0.4, 3.0))
+        downtime = self._chance.choice((0.0, 0.0, 8.0))
+        await self._server.kill_host(silent_for=silence, downtime=downtime)
 
 
 class Programs:
@@ -380,7 +379,7 @@ class Programs:
             atomic_snapshot=is_atomic,
         ) as copy.state:
             async for digest in copy.state:
-                copy.shown.append(digest)
+                copy.shown.append((anyio.current_time(), digest))
                 self._result.counts["states"] += 1
                 await anyio.sleep(pace)
 

@@ -90,11 +90,11 @@ class Seen(Followed):
 
 @dataclass
 class Copy:
-    """A live state, and what it showed."""
+    """A live state, and what it showed when."""
 
     key: str
     way: str
-    shown: list[Digest] = field(default_factory=list)
+    shown: list[tuple[float, Digest]] = field(default_factory=list)
     state: Live[Digest] | None = None
 
 

@@ -120,6 +120,7 @@ async def race(seed: int) -> Race:
         client = server.client(
             encoding=chance.choice(("bare", "cbor", "json")),
             close_timeout=CLOSE_SECONDS,
+            observer=result.observer,
             retry=Retry(initial=chance.choice((0.02, 0.25)), maximum=chance.choice((1.0, 20.0))),
         )
         async with client, anyio.create_task_group() as tasks:
@@ -450,10 +451,10 @@ def _finish(stream: EventStream[Any], seen: Seen) -> None:
     for item in buffer.items:
         if isinstance(item, Gap):
             seen.items.append((now, "", item))
-        elif buffer.is_named:
-            seen.items.append((now, item[0].name, item[0].value))
         else:
-            seen.items.append((now, buffer.name, item[0]))
+            value: Any = item[0]
+            name, value = (value.name, value.value) if buffer.is_named else (buffer.name, value)
+            seen.items.append((now, name, value))
     seen.left, seen.has_ended = buffer.event_count, buffer.ended
     seen.dropped, seen.gap_count = stream.dropped, stream.gaps
     stream.close()

@@ -9,6 +9,8 @@ from zlib import crc32
 from rivet_anyio import Gap, Live
 from rivet_anyio._connection.events import Gaps, Overflow
 
+from .race_observer import Counting
+
 __all__ = ["About", "Board", "Call", "Copy", "Digest", "Item", "Race", "Seen", "Source"]
 
 Digest = tuple[int, int]
@@ -124,6 +126,7 @@ class Race:
     strikes_at: list[float] = field(default_factory=list)
     kills_at: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    observer: Counting = field(default_factory=Counting)
     is_refusing: bool = False
     is_calm: bool = False
     is_over: bool = False

@@ -208,12 +208,26 @@ def calls_end_in_time(race: Race) -> Iterator[str]:
             yield f"{call} raised {error!r}"
 
 
+def the_observer_sees_it_all(race: Race) -> Iterator[str]:
+    """Live states have streams as well, and so have sources that were removed."""
+    observed = race.observer.counts
+    gaps = sum(one.gap_count for one in race.seen)
+    dropped = sum(one.dropped for one in (*race.seen, *race.sources))
+    returns = len({at for one in race.seen for at in one.about.returns})
+    if observed["gaps"] < gaps or observed["dropped"] < dropped or observed["connected"] < returns:
+        yield f"{observed}, but there were {gaps} gaps, {dropped} drops, {returns} returns"
+    if observed["calls"] < len(race.calls):
+        yield f"{observed}, but there were {len(race.calls)} calls"
+
+
 def nothing_is_left(race: Race) -> Iterator[str]:
+    if race.observer.open:
+        yield f"{race.observer.open} calls or attempts did not end for the observer"
     if race.tasks_left:
         yield f"{race.tasks_left} tasks"
 
 
-_OF_RACES = (live_states_are_true, calls_end_in_time, nothing_is_left)
+_OF_RACES = (live_states_are_true, calls_end_in_time, the_observer_sees_it_all, nothing_is_left)
 _OF_EVENTS = (
     events_come_in_order,
     gaps_do_not_overlap,

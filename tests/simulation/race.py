@@ -51,7 +51,7 @@ SECRET = "secret"
 """Its subscription is always refused, where a server asks."""
 LATENCY = 0.005
 CLOSE_SECONDS = 3.0
-QUIET_SECONDS = 2000.0
+QUIET_SECONDS = 600.0
 """Until everybody is back: backoff, a keepalive, and a check of the hosts."""
 
 

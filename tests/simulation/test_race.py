@@ -10,9 +10,12 @@ from .race import race
 from .race_rules import wrong_of
 
 
-@pytest.mark.parametrize(("backend", "seed"), [("asyncio", 2), ("trio", 12), ("asyncio", 8)])
+@pytest.mark.parametrize(
+    ("backend", "seed"), [("asyncio", 1002), ("asyncio", 1011), ("trio", 1202), ("trio", 1203)]
+)
 def test_race(backend: str, seed: int) -> None:
     result = simulate(race, seed, seed=seed, backend=backend)
     again = f"python -m tests.simulation --only race --start {seed} --seeds 1 --backend {backend}"
     assert wrong_of(result) == [], again
-    assert result.counts["gaps"] and result.counts["SourceGap"] and result.counts["answered"]
+    counts = result.counts
+    assert counts["gaps"] > 9 and counts["SourceGap"] and counts["answered"] and counts["states"]

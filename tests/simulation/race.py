@@ -80,6 +80,8 @@ class Broadcaster(Actor):
             self._send(self._chance.choice((*NAMES, SHY, SECRET)))
 
     async def can_subscribe(self, connection: ActorConnection, event: str) -> bool:
+        if self._chance.random() < 0.3:  # before the subscriptions are confirmed
+            self._send(self._chance.choice(NAMES))
         if event == SHY and self._result.is_refusing:
             raise UserError("not now", code="shy")
         return event != SECRET

@@ -48,13 +48,14 @@ def screen_of(feed: Feed[int], rows: dict[str, Row]) -> Table:
 
 
 async def ask(handle: ActorHandle, row: Row, limit: anyio.CapacityLimiter) -> None:
-    events = row.events
+    events, gaps = row.events, row.gaps
     async with limit:
         try:
             count = await handle.action("getCount", type=int, retry_for=30)
         except RivetError:
             return  # the next gap asks again
-    if row.events == events:  # an event that came meanwhile is newer
+    # An event that came meanwhile is newer, and so is the answer after a gap that came meanwhile.
+    if (row.events, row.gaps) == (events, gaps):
         row.count = count
 
 

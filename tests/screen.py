@@ -25,5 +25,9 @@ class Screen(io.StringIO):
         """Wait for a line with these words, and for no longer than that: forget what is there."""
         while not any(all(w in line for w in words) for line in self.getvalue().splitlines()):
             await self._more.wait()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what is there."""
         self.truncate(0)
         self.seek(0)

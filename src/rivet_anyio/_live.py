@@ -457,7 +457,9 @@ def live(
     - ``versions=Versions(of_state, of_event)``: the actor numbers its changes.
     - ``atomic_snapshot=True``: your word that the action which `snapshot` calls over this
       connection, the only one, reads the state and returns it without an ``await`` before, between
-      and after, and that changes and their events are not separated by an ``await`` either.
+      and after, and that changes and their events are not separated by an ``await`` either. When
+      the actor's host dies (RivetKit 2.3), its last events may be lost on the way: without
+      numbers, the state is wrong until a check finds that (`Client`'s `actor_check_interval`).
 
     A snapshot that got lost is fetched again, without end, until the block is left: after the
     errors after which ``retry_for=`` calls an action again, in delays of up to 2 s.

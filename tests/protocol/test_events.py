@@ -385,6 +385,28 @@ async def test_several_names_in_one_order() -> None:
     assert source.stream.name == "a, b"
 
 
+@pytest.mark.parametrize(
+    ("names", "left"), [(("a", "b"), [4]), (("a",), [2, 3, 4])], ids=["several", "one"]
+)
+async def test_what_several_names_get_in_a_gap_is_missing(
+    names: tuple[str, ...], left: list[int]
+) -> None:
+    """One name may be subscribed when another is not: behind the gap an event would be missing."""
+    source = Source(names, size=3, gaps="mark")
+    push = source.buffer.sinks["a"].push
+    push((1, 1))
+    source.buffer.begin_gap(1.0)
+    push((2, 1))
+    push((3, 1))
+    source.buffer.end_gap(2.0, 1)
+    assert source.buffer.event_count == source.buffer.byte_count == len(left)
+    assert await source.stream.receive() == NamedEvent("a", 1)
+    assert await source.stream.receive() == Gap(1.0, 2.0, 1)
+    push((4, 1))
+    assert [item.value for item in await source.rest()] == left
+    assert source.stream.dropped == 0 and source.stream.gaps == 1
+
+
 @pytest.mark.parametrize(("overflow", "left"), [("drop_oldest", [2, 3]), ("drop_newest", [1, 2])])
 async def test_several_names_share_one_buffer(overflow: str, left: list[int]) -> None:
     source = Source(("a", "b"), size=2, overflow=overflow)

@@ -603,6 +603,31 @@ async def test_the_record_says_what_becomes_of_an_actor() -> None:
         assert first and second and first.connectable_since != second.connectable_since
 
 
+async def test_an_actor_that_was_forgotten_never_starts_again() -> None:
+    """A call that waits for its start, at a gateway that has been restarted with no actors."""
+    made: list[Ticker] = []
+
+    class Once(Ticker):
+        async def run(self) -> None:
+            made.append(self)
+            await super().run()
+
+    async with (
+        ActorServer({"ticker": Once}) as server,
+        server.client(retry=Retry(initial=0.1, maximum=0.1)) as client,
+        client.ticker.get_or_create("k").connect() as conn,
+        anyio.create_task_group() as tasks,
+    ):
+        assert await conn.action("ping") == "pong"
+        await server.kill_host()
+        tasks.start_soon(call, conn, 1.0)
+        await anyio.sleep(1)
+        await server.restart(keep_actors=False)
+        await anyio.sleep(10)
+        assert len(made) == 2 and made[1] is server.actor("ticker", "k")
+        tasks.cancel_scope.cancel()
+
+
 async def test_only_a_gateway_outlives_the_host() -> None:
     async with ActorServer({"ticker": Ticker}, version="2.2") as server:
         with pytest.raises(RuntimeError, match=r"restart\(\)"):

@@ -69,42 +69,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     )
 
 
-async def test_a_crowd_in_memory(count: int, opening: int) -> None:
-    Counted.most = Counted.begun = 0
-    async with (
-        ActorServer({"ticker": Counted}, unused_faults="ignore") as server,
-        server.client() as client,
-        watch("tick", opening=opening) as feed,
-    ):
-        began = anyio.current_time()
-        for number in range(count):
-            feed.add(client.ticker.get_or_create(str(number)), key=number)
-        await until_all_are_up(feed, count)
-        print(f"{count} sources are up after {anyio.current_time() - began:.2f} virtual seconds")
-        assert Counted.begun == count and Counted.most == opening
-
-        await server.restart(downtime=5)
-        Counted.most = 0
-        await until_all_are_up(feed, count)
-        assert 0 < Counted.most <= opening  # by how many at once depends on the jitter
-        times = [record.at for record in server.log.of(Connected)[count:]]
-        assert len(set(times)) >= count / opening
-        assert max(times) - min(times) > 0.1, "they came all at once"
-
-        await anyio.sleep(3)  # so that they were healthy
-        server.drop_connections()
-        dropped_at = anyio.current_time()
-        await until_all_are_up(feed, count)
-        times = [record.at for record in server.log.of(Connected)[2 * count :]]
-        # At most 0.25 s of jitter, and the handshakes of all, so many at a time.
-        assert max(times) <= dropped_at + 0.25 + 0.01 * (count / opening + 1) + 0.001
-        for number in range(count):
-            server.actor("ticker", str(number)).context.broadcast("tick", number)
-        assert {item.key for item in [await feed.receive() for _ in range(count)]} == set(
-            range(count)
-        )
-
-
 def kib_of_this_process() -> int:
     gc.collect()
     with open("/proc/self/statm") as file:
@@ -112,6 +76,7 @@ def kib_of_this_process() -> int:
 
 
 async def test_a_crowd_on_a_real_server(real_count: int, opening: int) -> None:
+    """It stands first: what a test before it has freed would be used again, and not measured."""
     with start_server("2.2.1") as server, anyio.fail_after(GUARD):
         async with (
             Client(server.endpoint, retry=Retry(maximum=5)) as client,
@@ -151,4 +116,40 @@ async def test_a_crowd_on_a_real_server(real_count: int, opening: int) -> None:
             leaving = time.monotonic()
         print(f"left in {time.monotonic() - leaving:.2f} s")
         assert most <= opening
-        assert kib <= KIB_PER_SOURCE
+        assert 1 < kib <= KIB_PER_SOURCE
+
+
+async def test_a_crowd_in_memory(count: int, opening: int) -> None:
+    Counted.most = Counted.begun = 0
+    async with (
+        ActorServer({"ticker": Counted}, unused_faults="ignore") as server,
+        server.client() as client,
+        watch("tick", opening=opening) as feed,
+    ):
+        began = anyio.current_time()
+        for number in range(count):
+            feed.add(client.ticker.get_or_create(str(number)), key=number)
+        await until_all_are_up(feed, count)
+        print(f"{count} sources are up after {anyio.current_time() - began:.2f} virtual seconds")
+        assert Counted.begun == count and Counted.most == opening
+
+        await server.restart(downtime=5)
+        Counted.most = 0
+        await until_all_are_up(feed, count)
+        assert 0 < Counted.most <= opening  # by how many at once depends on the jitter
+        times = [record.at for record in server.log.of(Connected)[count:]]
+        assert len(set(times)) >= count / opening
+        assert max(times) - min(times) > 0.1, "they came all at once"
+
+        await anyio.sleep(3)  # so that they were healthy
+        server.drop_connections()
+        dropped_at = anyio.current_time()
+        await until_all_are_up(feed, count)
+        times = [record.at for record in server.log.of(Connected)[2 * count :]]
+        # At most 0.25 s of jitter, and the handshakes of all, so many at a time.
+        assert max(times) <= dropped_at + 0.25 + 0.01 * (count / opening + 1) + 0.001
+        for number in range(count):
+            server.actor("ticker", str(number)).context.broadcast("tick", number)
+        assert {item.key for item in [await feed.receive() for _ in range(count)]} == set(
+            range(count)
+        )

@@ -16,13 +16,16 @@ from tests.screen import Screen
 
 class Counter(Actor):
     count = 0
+    answer_seconds = 0.0
 
     async def setCount(self, count: int) -> None:
         self.count = count
         self.context.broadcast("newCount", count)
 
     async def getCount(self) -> int:
-        return self.count
+        count = self.count
+        await anyio.sleep(self.answer_seconds)
+        return count
 
 
 class Fragile(Counter):
@@ -62,6 +65,18 @@ async def test_many_actors(request: pytest.FixtureRequest) -> None:
             server.drop_connections(actor="counter", key=["many", "7"])
             server.actor("counter", ["many", "7"], type=Counter).count = 71
             await screen.until(" 7 ", " 71 ", " 2 ")
+
+            # An answer that comes after the one to a later question is older.
+            slow = server.actor("counter", ["many", "8"], type=Counter)
+            slow.answer_seconds = 20
+            server.drop_connections(actor="counter", key=["many", "8"])
+            await screen.until(" 8 ", " 2 ")
+            slow.answer_seconds, slow.count = 0, 72
+            server.drop_connections(actor="counter", key=["many", "8"])
+            await screen.until(" 8 ", " 72 ", " 3 ")
+            await anyio.sleep(25)
+            screen.forget()
+            await screen.until(" 8 ", " 72 ", " 3 ")
 
             server.actor("counter", ["many", "9"], type=Fragile).is_banned = True
             server.drop_connections(actor="counter", key=["many", "9"])

@@ -255,6 +255,10 @@ class EventBuffer:
         """No event is missing any more; whether there was a gap."""
         if self._newest is self.items:
             return False
+        if len(self.sinks) > 1:
+            # Some names were subscribed before others: between these events some may be missing.
+            while self._newest:
+                self._drop_from_gap()
         gap = Gap(self._gap_since, until, attempts)
         self.gap_count += 1
         if self._gaps != "ignore":

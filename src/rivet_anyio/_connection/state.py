@@ -37,7 +37,8 @@ The rules:
    confirmed, gaps go to the streams, then the status is ``connected``, then calls leave. A server
    that does not confirm in `confirm_seconds` loses its socket; the second attempt in a row has
    twice as long, the eighth and all later ones eight times. Events that come before that stand
-   behind the gap. Those that find no capacity are missing in it, the oldest first.
+   behind the gap. Those that find no capacity are missing in it, the oldest first, and so are all
+   those of a stream of several names: other names may have been subscribed later.
 6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
    cancel each other out.
 7. A server refuses a subscription without saying which: RivetKit 2.1 and 2.2 by an error that

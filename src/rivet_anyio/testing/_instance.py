@@ -444,8 +444,9 @@ class Instance:
         heapq.heappush(self._alarms, alarm)
         self._host.tasks.start_soon(self._ring, alarm)
 
-    def forget_alarms(self) -> None:
-        """Nothing that was scheduled runs any more."""
+    def forget(self) -> None:
+        """The server begins without it: neither a call that waits nor an alarm starts it."""
+        self.destroyed_at = anyio.current_time()
         self._alarms.clear()
 
     async def _ring(self, alarm: tuple[float, int, str, bytes]) -> None:

@@ -136,7 +136,7 @@ class Registry:
     def clear(self) -> None:
         """Forget all of them; ids are not used again."""
         for instance in self:
-            instance.forget_alarms()
+            instance.forget()
         self._by_id.clear()
         self._by_key.clear()
 

@@ -200,10 +200,12 @@ class Management:
             message = f"Actor key '{key}' already in use for actor '{found.ref.id}'"
             metadata = {"existing_actor_id": found.ref.id, "key": key}
             return ActorError("actor", "duplicate_key", message, metadata=metadata)
-        shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
-        message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
-        if self._host.release.minor:
-            message += " (https://www.rivet.dev/docs/clients/javascript)"
+        shown = json.dumps(list(found.key_inside), ensure_ascii=False, separators=(",", ":"))
+        page = "clients/javascript" if self._host.release.minor else "actors/clients/#actor-client"
+        message = (
+            f"Actor already exists with name '{found.ref.name}' and key '{shown}' "
+            f"(https://www.rivet.dev/docs/{page})"
+        )
         return ActorError("actor", "duplicate_key", message)
 
     def read_input(self, text: str | None, *, url_safe: bool = False) -> Any:

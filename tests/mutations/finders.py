@@ -165,6 +165,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     ),
     "outbox": _program("tests.connection.test_capacity:crowd"),
     "checks": _program("tests.connection.test_checks:watch"),
+    "errands": _program("tests.simulation.errands:run"),
     "handshakes": _program("tests.watch.test_handshakes:crowd"),
     "values": _values,
     "keys": _property("tests.protocol.test_keys:test_there_and_back"),

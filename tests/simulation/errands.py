@@ -249,9 +249,11 @@ class _Errands:
         self.server.network.clear()
 
     async def repeat_too_long(self) -> None:
-        """The attempt under way at the end of `retry_for` is cancelled."""
+        """The attempt under way at the end of `retry_for` is cancelled, also a later one."""
         await self.handle.resolve()
-        seconds = self.chance.choice((0.5, 5.0))
+        seconds = self.chance.choice((2.0, 5.0))
+        if self.chance.random() < 0.5:
+            self.server.faults.lose_request("note")
         began = anyio.current_time()
         try:
             await self.handle.action("note", self.number(), seconds * 3, retry_for=seconds)

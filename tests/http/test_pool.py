@@ -187,6 +187,16 @@ class PoolMachine(RuleBasedStateMachine):
             serve()
 
         self.pool._serve = noting  # type: ignore[method-assign]
+        pop_idle = self.pool._pop_idle
+
+        def popping(origin: Origin) -> Pooled | None:
+            pooled = pop_idle(origin)
+            if pooled is not None:
+                assert isinstance(pooled.stream, FakeStream)
+                assert self.now < pooled.stream.usable_until, "its server may have closed it"
+            return pooled
+
+        self.pool._pop_idle = popping  # type: ignore[method-assign]
 
     def _scope(self, _: float) -> FakeScope:
         self.last_scope = FakeScope()

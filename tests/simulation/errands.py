@@ -190,14 +190,16 @@ class _Errands:
         assert [await asking.params(), await asking.params()] == asked
 
     async def refuse(self) -> None:
-        """An error of the actor arrives whole, and is raised once."""
+        """An error of the actor arrives whole, and no call is repeated after it."""
         metadata = self.chance.choice((None, {"n": [1]}, "m", 5))
-        for caller in (self.handle, self.client.get(TypedErrand, self.key)._handle):
+        began = anyio.current_time()
+        for seconds in (None, 10.0):
             try:
-                await caller.refuse("code", metadata)
+                await self.handle.action("refuse", "code", metadata, retry_for=seconds)
             except ActorError as error:
                 found = (error.group, error.code, error.message, error.metadata)
                 assert found == ("user", "code", "text", metadata)
+                assert anyio.current_time() - began < 0.1, "it was repeated"
             else:
                 raise AssertionError("no error was raised")
 

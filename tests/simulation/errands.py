@@ -401,6 +401,9 @@ class _Errands:
             for message in sent:
                 await socket.send(message)
             assert [await socket.receive() for _ in sent] == sent
+            for _ in range(self.chance.choice((0, 0, 0, 40))):  # more than waits to be taken
+                await socket.send("x" * 120_000)
+                assert len(await socket.receive()) == 120_000
             await socket.send("close")
             try:
                 await socket.receive()

@@ -157,7 +157,7 @@ async def test_many_that_nobody_asked_for(tmp_path: Path) -> None:
 
     path = tmp_path / "c.json"
     await recorded(path, program)
-    with pytest.raises(CassetteError, match="and 2 others$"):
+    with pytest.raises(CassetteError, match=r"and 2 others$"):
         async with replay(path):
             pass
 

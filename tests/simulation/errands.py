@@ -483,7 +483,8 @@ async def run(chance: Random) -> None:
     ):
         errands = _Errands(server, client, chance)
         for _ in range(20):
-            await chance.choice(_KINDS)(errands)
+            with anyio.fail_after(3600):
+                await chance.choice(_KINDS)(errands)
             assert figures.under_way == 0, "a call did not end for the observer"
         await anyio.wait_all_tasks_blocked()
         if figures.count is not None:

@@ -308,7 +308,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(
         index=INDEX,
         reusable=st.sampled_from([True, True, True, False]),
-        keep_alive=st.sampled_from([None, None, None, 1.0, 1.3, 2.0, 60.0]),
+        keep_alive=st.sampled_from([None, None, None, 1.0, 1.25, 2.0, 60.0]),
         twice=st.booleans(),
     )
     def release(self, index: int, reusable: bool, keep_alive: float | None, twice: bool) -> None:

@@ -643,8 +643,10 @@ _LATER = (
     Mutation(
         "params are asked for once",
         "_handle.py",
-        "            return params_json(await ask_params(self._get_params))\n",
-        "            self._header_params = params_json(await ask_params(self._get_params))\n            self._get_params = None\n            return self._header_params\n",
+        "            return params_json(await ask_params(self._get_params))",
+        "            self._header_params = params_json(await ask_params(self._get_params))\n"
+        "            self._get_params = None\n"
+        "            return self._header_params",
         "errands",
     ),
     Mutation(
@@ -706,8 +708,8 @@ _LATER = (
     Mutation(
         "a reader that paused is not woken",
         "_connection/events.py",
-        "            if self._departure is not None:\n                self._notify_departure()\n        return item",
-        "        return item",
+        "                self._notify_departure()\n        return item",
+        "                pass\n        return item",
         "buffers",
     ),
     Mutation(

@@ -762,7 +762,8 @@ async def the_text_of_a_key_that_is_taken(client: Client, key: Key) -> Any:
 async def metadata_that_javascript_takes_for_false(client: Client, key: Key) -> Any:
     quirk = client.quirk.get_or_create(key)
     async with quirk.connect() as conn:
-        return [await metadata_of(conn, value) for value in (0, "", False, [], {})]
+        values: list[Any] = [0, "", False, [], {}]
+        return [await metadata_of(conn, value) for value in values]
 
 
 async def metadata_of(caller: Any, value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -18,7 +19,6 @@ from rivet_anyio import (
     ActorError,
     Client,
     ConnectionLostError,
-    Event,
     Management,
     Retry,
     TypedActor,
@@ -92,12 +92,13 @@ class Errand(Actor):
                 await socket.send(data)
 
 
+_ACTORS = {"errand": Errand, **{f"other {n}": partial(Errand) for n in range(150)}}
+"""More names than one answer has."""
+
+
 class TypedErrand(TypedActor, name="errand"):
-    noted: Event[int]
-
-    async def note(self, number: int, seconds: float = 0.0) -> int: ...
-
-    async def args(self, *args: tuple[int, str]) -> list[tuple[int, str]]: ...
+    async def args(self, *args: tuple[int, str]) -> list[tuple[int, str]]:
+        raise NotImplementedError
 
 
 class _Figures:
@@ -424,7 +425,7 @@ class _Errands:
         assert await other.get(self.key).resolve() == id
         assert [one.actor_id async for one in management.list("errand", key=self.key)] == [id]
         assert id in [one.actor_id async for one in management.list("errand")]
-        assert await management.names() == ["errand"]
+        assert await management.names() == sorted(_ACTORS)
         assert await other.get_for_id(id).args(2) == [2]
         await self.expect("actor.duplicate_key", other.create(self.key))
         await self.expect("actor.not_found", other.get([*self.key, "none"]).resolve())
@@ -469,7 +470,7 @@ async def run(chance: Random) -> None:
     figures = _Figures()
     async with (
         ActorServer(
-            {"errand": Errand},
+            _ACTORS,
             version=chance.choice(("2.0", "2.1", "2.2", "2.3")),
             unused_faults="ignore",
         ) as server,

@@ -23,6 +23,7 @@ __all__ = ["JSON", "Management"]
 
 JSON: tuple[str, str] = ("content-type", "application/json")
 
+_NAMES_A_PAGE = 100
 _KEY_BYTES = 1024
 
 _ID = re.compile(r"actor\d{4,}")
@@ -61,6 +62,15 @@ class Management:
         own = {"version": release.version, "runner": runner, "actorNames": self._names()}
         return _json({"runtime": "rivetkit", **own})
 
+    def _page_of_names(self, after: str) -> Answer:
+        """The 2.3 engine gives pages, and a cursor even after the last one."""
+        names, cursor = self._names(), None
+        if self._host.release.has_engine:
+            page = sorted(name for name in names if name > after)[:_NAMES_A_PAGE]
+            names = {name: names[name] for name in page}
+            cursor = page[-1] if page else None
+        return _json({"names": names, "pagination": {"cursor": cursor}})
+
     def _names(self) -> dict[str, Any]:
         return {name: {"metadata": {}} for name in self._registry.names}
 
@@ -74,7 +84,7 @@ class Management:
             return self.metadata()
         rest = request.path.removeprefix("/actors").strip("/")
         if rest == "names":
-            return _json({"names": self._names(), "pagination": {"cursor": None}})
+            return self._page_of_names(request.parameters.get("cursor", ""))
         if rest and not self._host.release.has_engine:
             return Answer(404, [("content-type", "text/plain")], b"Not Found (RivetKit)")
         id, _, verb = rest.partition("/")

@@ -92,7 +92,10 @@ class Errand(Actor):
                 await socket.send(data)
 
 
-_ACTORS = {"errand": Errand, **{f"other {n}": partial(Errand) for n in range(150)}}
+_ACTORS: dict[str, Callable[[], Actor]] = {
+    "errand": Errand,
+    **{f"other {n}": partial(Errand) for n in range(150)},
+}
 """More names than one answer has."""
 
 

@@ -738,7 +738,7 @@ class Instance:
 
     async def _live(self, life: _Life) -> None:
         current_connection.set(None)
-        release = self._host.release
+        release, leaves = self._host.release, False
         try:
             with life.scope:
                 await self._start()

@@ -28,7 +28,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         {"metadata": {"a": [1, b"x"]}, "actor": SPECIFIER, "ray_id": "r"},
     ),
     "ConnectError": (("text",), {"status": 503, "retry_after": 1.5}),
-    "ConnectionLostError": (("text",), {"code": 4001, "reason": "because"}),
+    "ConnectionLostError": (("text",), {"code": 4001, "reason": "because", "retry_after": 2.0}),
     "EventGapError": ((1.0, 2.5, 3), {}),
     "UserError": (("text",), {"code": "code", "metadata": [1]}),
     "CollectError": (("text", [1, "x"]), {}),
@@ -40,7 +40,7 @@ ERRORS = sorted(
     {
         thing
         for module in (rivet_anyio, rivet_anyio.stubs, rivet_anyio.testing)
-        for thing in map(vars(module).get, module.__all__)
+        for thing in map(partial(getattr, module), module.__all__)
         if inspect.isclass(thing) and issubclass(thing, BaseException)
     },
     key=lambda error: error.__name__,

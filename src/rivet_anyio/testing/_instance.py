@@ -754,13 +754,15 @@ class Instance:
                     leaves = release.leaves_calls(life.end)
                     if leaves or not release.has_engine:
                         await self._notify(life.end)
-                    if not leaves:
+                    if leaves:
+                        self._let_go(closes=True)
+                    if release.minor:  # 2.0 waits for nothing
                         await self._until_quiet(_GRACE_SECONDS)
                     tasks.cancel_scope.cancel()
-                if not leaves:
+                if release.minor:
                     life.end_calls()
-                    if release.has_engine:
-                        await self._notify(life.end)
+                if release.has_engine and not leaves:
+                    await self._notify(life.end)
                 self._wind_up(life.end)
         except Exception as exc:
             logger.exception("%s: the actor cannot start", self.ref)

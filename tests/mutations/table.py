@@ -664,18 +664,11 @@ _LATER = (
         "errands",
     ),
     Mutation(
-        "a socket is used again in the middle of an answer",
+        "a socket is used again whatever its answer says",
         "_http/wire.py",
         "reusable = self._is_sent and exchange.reusable",
         "reusable = exchange.reusable or self._is_sent",
         "errands",
-    ),
-    Mutation(
-        "an idle socket has no age",
-        "_http/pool.py",
-        "if newest.until > self._time() and newest.stream.is_quiet():",
-        "if newest.stream.is_quiet():",
-        "pool",
     ),
     Mutation(
         "a server's keep-alive is read too long",

@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         {"metadata": {"a": [1, b"x"]}, "actor": SPECIFIER, "ray_id": "r"},
     ),
     "ConnectError": (("text",), {"status": 503, "retry_after": 1.5}),
-    "ConnectionLostError": (("text",), {"code": 4001, "reason": "because"}),
+    "ConnectionLostError": (("text",), {"code": 4001, "reason": "because", "retry_after": 2.0}),
     "EventGapError": ((1.0, 2.5, 3), {}),
     "UserError": (("text",), {"code": "code", "metadata": [1]}),
     "CollectError": (("text", [1, "x"]), {}),

@@ -591,7 +591,7 @@ TABLE: dict[str, dict[str, Any]] = {
         ),
         **CASSETTE,
     },
-    "testing.replay": CASSETTE,
+    "testing.replay": {**CASSETTE, "unused": choice("error", "ignore")},
     "testing.Cassette.client": {"options": "those of Client"},
 }
 

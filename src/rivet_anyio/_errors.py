@@ -119,12 +119,21 @@ class ConnectionLostError(TransportError, anyio.BrokenResourceError):
         code: The WebSocket close code (RFC 6455, section 7.4) that the peer sent, or None when
             it went away without a close frame or the request went over plain HTTP.
         reason: The close reason, often empty.
+        retry_after: Seconds that a proxy in place of the server asked to wait, or None.
     """
 
-    def __init__(self, message: str, *, code: int | None = None, reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class ProtocolError(RivetError):

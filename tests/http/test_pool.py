@@ -187,6 +187,16 @@ class PoolMachine(RuleBasedStateMachine):
             serve()
 
         self.pool._serve = noting  # type: ignore[method-assign]
+        pop_idle = self.pool._pop_idle
+
+        def popping(origin: Origin, now: float) -> Pooled | None:
+            pooled = pop_idle(origin, now)
+            if pooled is not None:
+                assert isinstance(pooled.stream, FakeStream)
+                assert self.now < pooled.stream.usable_until, "its server may have closed it"
+            return pooled
+
+        self.pool._pop_idle = popping  # type: ignore[method-assign]
 
     def _scope(self, _: float) -> FakeScope:
         self.last_scope = FakeScope()
@@ -298,7 +308,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(
         index=INDEX,
         reusable=st.sampled_from([True, True, True, False]),
-        keep_alive=st.sampled_from([None, None, None, 1.0, 2.0, 60.0]),
+        keep_alive=st.sampled_from([None, None, None, 1.0, 1.25, 2.0, 60.0]),
         twice=st.booleans(),
     )
     def release(self, index: int, reusable: bool, keep_alive: float | None, twice: bool) -> None:
@@ -383,7 +393,7 @@ class PoolMachine(RuleBasedStateMachine):
         with self._watched():
             self.pool.lost(origin)
 
-    @rule(seconds=st.sampled_from([0.1, 0.9, 1.0, 2.0, 4.0]))
+    @rule(seconds=st.sampled_from([0.1, 0.3, 0.9, 1.0, 2.0, 4.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 

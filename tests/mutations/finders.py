@@ -131,6 +131,16 @@ def _program(place: str) -> Callable[[], Step]:
     return load
 
 
+def _drawn(place: str) -> Callable[[], Step]:
+    """A function that draws everything from a `Random`."""
+
+    def load() -> Step:
+        draw = _load(place)
+        return lambda seed: draw(Random(seed))
+
+    return load
+
+
 def _simulation(play: str, wrong: str, **arguments: Any) -> Callable[[], Step]:
     """A simulation by seeds, on both backends in turn."""
 
@@ -163,8 +173,10 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "deaths": _simulation(
         "tests.simulation.deaths:play_deaths", "tests.simulation.deaths:missing_outside_gaps"
     ),
+    "buffers": _drawn("tests.connection.buffers:fill"),
     "outbox": _program("tests.connection.test_capacity:crowd"),
     "checks": _program("tests.connection.test_checks:watch"),
+    "errands": _program("tests.simulation.errands:run"),
     "handshakes": _program("tests.watch.test_handshakes:crowd"),
     "values": _values,
     "keys": _property("tests.protocol.test_keys:test_there_and_back"),

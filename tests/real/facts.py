@@ -7,6 +7,8 @@ tests/testing/actors.py.
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +43,8 @@ class Fact:
     by_minor: dict[str, Any]
     default_limits: bool
     in_json: bool
+    once: bool
+    slow: bool
 
     def expected(self, version: str) -> Any:
         """What comes out of a server of this version."""
@@ -61,6 +65,8 @@ def fact(
     since: str = "2.0",
     default_limits: bool = False,
     in_json: bool = True,
+    once: bool = False,
+    slow: bool = False,
     **different: Any,
 ) -> Callable[[Check], Check]:
     """Declare a fact: what comes out everywhere, and where something else does: ``v23=...``.
@@ -70,6 +76,9 @@ def fact(
         since: The first version that can do it.
         default_limits: Whether messages are as long as RivetKit lets them be by default.
         in_json: Whether it holds in the encoding json, too.
+        once: Whether it is asked in bare encoding on asyncio only: the others would say the same,
+            or it is another fact in other encodings.
+        slow: Whether real servers are asked only with ``--all-versions``, and once.
     """
     by_minor = {
         minor: different.get(f"v{minor.replace('.', '')}", everywhere)
@@ -78,7 +87,9 @@ def fact(
     }
 
     def declare(check: Check) -> Check:
-        FACTS.append(Fact(check.__name__, check, by_minor, default_limits, in_json))
+        FACTS.append(
+            Fact(check.__name__, check, by_minor, default_limits, in_json, once or slow, slow)
+        )
         return check
 
     return declare
@@ -422,6 +433,163 @@ async def greetings(client: Client, key: Key) -> Any:
     return await outcome(greeted())
 
 
+# Raw requests and raw WebSockets are connections, too
+
+
+@fact(["onBeforeConnect", "createConnState", "onConnect", "onRequest", "onDisconnect"], once=True)
+async def hooks_of_a_raw_request(client: Client, key: Key) -> Any:
+    await client.presence.get_or_create(key, params={"name": "guest"}).fetch("/")
+    return await _hooks_of("guest", client.presence.get_or_create(key))
+
+
+@fact(["onBeforeConnect", "createConnState", "onConnect", "onWebSocket", "onDisconnect"], once=True)
+async def hooks_of_a_raw_websocket(client: Client, key: Key) -> Any:
+    presence = client.presence.get_or_create(key, params={"name": "guest"})
+    async with presence.websocket("/") as socket:
+        await socket.send("how many?")
+        assert await socket.receive() == "1"
+    return await _hooks_of("guest", client.presence.get_or_create(key))
+
+
+@fact([400, "user.refused"], v23=[500, "user.refused"], once=True)
+async def a_hook_that_refuses_a_raw_request(client: Client, key: Key) -> Any:
+    presence = client.presence.get_or_create(key, params={"refuse": "onBeforeConnect"})
+    response = await presence.fetch("/")
+    return [response.status_code, "{group}.{code}".format_map(response.json())]
+
+
+@fact("user.refused", v20="ConnectionLostError 1011 refused", once=True)
+async def a_hook_that_refuses_a_raw_websocket(client: Client, key: Key) -> Any:
+    presence = client.presence.get_or_create(key, params={"refuse": "onBeforeConnect"})
+    return await _end_of_socket(presence.websocket("/"))
+
+
+async def _end_of_socket(websocket: Any, end: Callable[[], Awaitable[Any]] | None = None) -> str:
+    try:
+        async with websocket as socket:
+            if end is not None:
+                await socket.receive()
+                await end()
+            with anyio.move_on_after(2):
+                await socket.receive()
+            return "open"
+    except anyio.EndOfStream:
+        return "closed"
+    except ConnectionLostError as error:
+        return f"ConnectionLostError {error.code} {error.reason}"
+    except ActorError as error:
+        return f"{error.group}.{error.code}"
+
+
+@fact("open", v23="rivetkit.internal_error", slow=True)
+async def a_raw_websocket_whose_handler_raises(client: Client, key: Key) -> Any:
+    return await _end_of_socket(client.web.get_or_create(key).websocket("/broken"))
+
+
+@fact("open", v20="closed", v23="closed", slow=True)
+async def a_raw_websocket_of_a_destroyed_actor(client: Client, key: Key) -> Any:
+    web = client.web.get_or_create(key)
+    return await _end_of_socket(web.websocket("/"), web.destroy)
+
+
+@fact(
+    [500, "handler.invalid_request_handler_response"],
+    v23=[500, "rivetkit.internal_error"],
+    once=True,
+)
+async def a_raw_request_that_is_answered_with_nothing(client: Client, key: Key) -> Any:
+    response = await client.web.get_or_create(key).fetch("/nothing")
+    return [response.status_code, "{group}.{code}".format_map(response.json())]
+
+
+@fact([204, "/echo/a"], v23=[204, "/echo/a/"], once=True)
+async def raw_requests_that_arrive_otherwise(client: Client, key: Key) -> Any:
+    """OPTIONS does not reach the actor, and up to 2.2 the last slash does not either."""
+    web = client.web.get_or_create(key)
+    options = await web.fetch("/echo", method="OPTIONS")
+    return [options.status_code, (await web.fetch("/echo/a/")).json()["path"]]
+
+
+@fact(1, v22=2, once=True)
+async def a_connection_that_the_actor_closes_is_gone(client: Client, key: Key) -> Any:
+    """How often onDisconnect says so."""
+    presence = client.presence.get_or_create(key)
+    async with presence.connect(params={"name": "guest"}) as conn:
+        await outcome(conn.kick())
+        await _hooks_of("guest", presence)
+        return (await presence.hooks()).count("onDisconnect guest")
+
+
+@fact({"destroys": [], "sleeps": []}, v23={"destroys": "actor.destroying", "sleeps": []}, once=True)
+async def a_hook_that_ends_the_actor(client: Client, key: Key) -> Any:
+    found = {}
+    for how in ("destroys", "sleeps"):
+        params = {how: "onBeforeConnect", "name": "guest"}
+        presence = client.presence.get_or_create([*key, how], params=params)
+        names = await outcome(presence.names())
+        found[how] = [] if names == ["guest"] else names
+    return found
+
+
+# What is under way when an actor ends, and what takes too long
+
+
+async def under_way(client: Client, key: Key, how: str) -> list[Any]:
+    """What becomes of a call on a connection, and of one over HTTP."""
+    quirk = client.quirk.get_or_create(key)
+    found: dict[str, Any] = {}
+    async with quirk.connect(retry=QUICK) as conn, anyio.create_task_group() as tasks:
+
+        async def call(name: str, caller: Any) -> None:
+            found[name] = await outcome(caller.wait())
+
+        tasks.start_soon(call, "connection", conn)
+        tasks.start_soon(call, "http", quirk)
+        await until(quirk.waiting, lambda waiting: waiting == 2)
+        await quirk.end(how)
+    return [str(found["connection"]).partition(":")[0], found["http"]]
+
+
+@fact(["answered"] * 2, v20=["ConnectionLostError", "answered"], slow=True)
+async def calls_when_the_actor_goes_to_sleep(client: Client, key: Key) -> Any:
+    return await under_way(client, key, "sleep")
+
+
+@fact(
+    ["answered"] * 2,
+    v20=["ConnectionLostError", "answered"],
+    v23=["ConnectionLostError", "answered"],
+    slow=True,
+)
+async def calls_when_the_actor_is_destroyed(client: Client, key: Key) -> Any:
+    return await under_way(client, key, "destroy")
+
+
+@fact(["action.timed_out"] * 2 + [200], v23=["actor.action_timed_out"] * 2 + [408], slow=True)
+async def what_takes_too_long(client: Client, key: Key) -> Any:
+    """A call on a connection, one over HTTP, and a raw request."""
+    hasty = client.hasty.get_or_create(key)
+    found: list[Any] = [None, None, None]
+    async with hasty.connect() as conn, anyio.create_task_group() as tasks:
+
+        async def call(index: int, caller: Any) -> None:
+            found[index] = await outcome(caller.slow())
+
+        async def fetch() -> None:
+            found[2] = (await hasty.fetch("/")).status_code
+
+        tasks.start_soon(call, 0, conn)
+        tasks.start_soon(call, 1, hasty)
+        tasks.start_soon(fetch)
+    return found
+
+
+@fact(("timedOut", None), since="2.1", v23="actor.action_timed_out", slow=True)
+async def waiting_for_a_queue_longer_than_an_action_may_take(client: Client, key: Key) -> Any:
+    result = await outcome(client.hasty.get_or_create(key).send_and_wait("jobs", 1, timeout=0.6))
+    return result if isinstance(result, str) else (result.status, result.response)
+
+
 # Queues
 
 
@@ -443,6 +611,19 @@ async def a_queue_that_nobody_reads(client: Client, key: Key) -> Any:
 @fact(("completed", None), since="2.1")
 async def a_queue_that_was_not_declared(client: Client, key: Key) -> Any:
     return await put(client, key, "noSuchQueue")
+
+
+@fact("timedOut", since="2.1", once=True)
+async def a_queue_that_nobody_waits_for(client: Client, key: Key) -> Any:
+    return (await client.worker.get_or_create(key).send_and_wait("jobs", 1, timeout=0)).status
+
+
+@fact("rivetkit.internal_error", since="2.1", v23="timedOut", slow=True)
+async def a_message_that_is_completed_with_what_cannot_travel(client: Client, key: Key) -> Any:
+    """In 2.3 the worker sees the error, and dies of it here."""
+    forgetful = client.forgetful.get_or_create(key)
+    result = await outcome(forgetful.send_and_wait("jobs", "bad", timeout=0.3))
+    return result if isinstance(result, str) else result.status
 
 
 @fact("ProtocolError", since="2.1")
@@ -497,6 +678,11 @@ async def keys_that_no_header_can_carry(client: Client, key: Key) -> Any:
         last = said["key"][-1].rpartition("/")[2]
         found.append("" if last == "\\0" else last)
     return found
+
+
+@fact([], v20=["/"], once=True)
+async def the_empty_key(client: Client, key: Key) -> Any:
+    return (await client.probe.get_or_create([]).whoami())["key"]
 
 
 @fact("answers", v23="core.internal_error")
@@ -558,16 +744,53 @@ async def the_text_of_an_internal_error(client: Client, key: Key) -> Any:
 
 
 @fact(
-    "Actor already exists with name 'probe' and key",
-    v20="Actor already exists with name",
-    v23="Actor key",
+    "Actor already exists with name 'probe' and key '[KEY]' "
+    "(https://www.rivet.dev/docs/clients/javascript)",
+    v20="Actor already exists with name 'probe' and key '[KEY]' "
+    "(https://www.rivet.dev/docs/actors/clients/#actor-client)",
+    v23="Actor key 'KEY' already in use for actor 'ID'",
 )
 async def the_text_of_a_key_that_is_taken(client: Client, key: Key) -> Any:
-    await client.probe.create(key)
-    text = (await said(client.probe.create(key)))[1]
-    if "(https://www.rivet.dev/docs/clients/javascript)" in text:
-        return text.partition(" '[")[0]
-    return text.partition(" '")[0]
+    id = await (await client.probe.create(key)).resolve()
+    text = (await said(client.probe.create(key)))[1].replace(id, "ID")
+    for written in (json.dumps("/".join(key)), json.dumps(key)[1:-1].replace(", ", ",")):
+        text = text.replace(written, "KEY")
+    return text.replace("/".join(key), "KEY")
+
+
+@fact([None, None, None, [], {}], v23=[0, "", False, [], {}], once=True)
+async def metadata_that_javascript_takes_for_false(client: Client, key: Key) -> Any:
+    quirk = client.quirk.get_or_create(key)
+    async with quirk.connect() as conn:
+        values: list[Any] = [0, "", False, [], {}]
+        return [await metadata_of(conn, value) for value in values]
+
+
+async def metadata_of(caller: Any, value: Any) -> Any:
+    try:
+        return await caller.action("raise", value)
+    except ActorError as error:
+        return error.metadata if error.group == "user" else f"{error.group}.{error.code}"
+
+
+WHEN = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+@fact(
+    [{"of": b"\x05"}, WHEN, 2**60],
+    in_json=False,
+    v23=[{"of": {"0": 5}}, "2020-01-01T00:00:00.000Z", "core.internal_error"],
+)
+async def metadata_that_json_lacks(client: Client, key: Key) -> Any:
+    quirk = client.quirk.get_or_create(key)
+    async with quirk.connect() as conn:
+        return [await metadata_of(conn, value) for value in ({"of": b"\x05"}, WHEN, 2**60)]
+
+
+@fact(["rivetkit.internal_error", 2], v20=["internal.internal_error", 2], once=True)
+async def a_change_before_an_error_is_kept(client: Client, key: Key) -> Any:
+    quirk = client.quirk.get_or_create(key)
+    return [await outcome(quirk.bump(True)), await quirk.bump()]
 
 
 # What cannot travel, what cannot be saved

@@ -38,6 +38,8 @@ export function buildActors({ actor, UserError, queue, event }) {
     odd: odd({ actor }),
     napper: napper({ actor }),
     tally: tally({ actor }),
+    quirk: quirk({ actor, UserError }),
+    hasty: hasty({ actor, queue }),
     ...(queue
       ? { worker: worker({ actor, queue }), forgetful: forgetful({ actor, queue }) }
       : {}),
@@ -176,11 +178,14 @@ function greeter({ actor }) {
 }
 
 // Notes every hook of every connection, calls over HTTP included, in order, and tells everybody
-// who comes and goes. `params.refuse` names the hook that refuses, `params.broken` one that fails.
+// who comes and goes. `params.refuse` names the hook that refuses, `params.broken` one that fails,
+// `params.destroys` and `params.sleeps` one that ends the actor.
 function presence({ actor, UserError }) {
   const note = (c, hook, params) => {
     c.state.hooks.push(`${hook} ${params?.name ?? "-"}`);
     if (params?.broken === hook) throw new Error(`${hook} is broken`);
+    if (params?.destroys === hook) c.destroy();
+    if (params?.sleeps === hook) c.sleep();
     if (params?.refuse === hook) {
       throw new UserError(`refused by ${hook}`, { code: "refused", metadata: { hook } });
     }
@@ -201,7 +206,16 @@ function presence({ actor, UserError }) {
       note(c, "onDisconnect", conn.params);
       c.broadcast("went", conn.state.name);
     },
+    onRequest(c) {
+      note(c, "onRequest", { name: "guest" });
+      return new Response(String(c.conns.size));
+    },
+    onWebSocket(c, ws) {
+      note(c, "onWebSocket", { name: "guest" });
+      ws.addEventListener("message", () => ws.send(String(c.conns.size)));
+    },
     actions: {
+      kick: (c) => c.conn.disconnect("kicked"),
       hooks: (c) => c.state.hooks,
       names: (c) => [...c.conns.values()].map((conn) => conn.state.name).sort(),
     },
@@ -268,6 +282,8 @@ function web({ actor }) {
           return new Response(chunks(5), { headers: { "content-type": "text/plain" } });
         case "login":
           return new Response("welcome", { headers: { "set-cookie": "session=own; Path=/" } });
+        case "nothing":
+          return undefined;
         case "upload":
           return Response.json({ bytes: (await request.arrayBuffer()).byteLength });
         default:
@@ -278,6 +294,7 @@ function web({ actor }) {
       // Up to 2.2 the URL is the one on the wire, from 2.3 on it begins at the actor; what the
       // client asked for is the same in both: what follows "/websocket".
       const url = c.request ? new URL(c.request.url) : null;
+      if (url?.pathname.endsWith("/broken")) throw new Error("broken");
       const path = url?.pathname.replace(/^.*?\/websocket(?=\/|$)/, "");
       const hello = JSON.stringify({ hello: url && path + url.search });
       if (ws.readyState === 1) ws.send(hello);
@@ -296,7 +313,7 @@ function web({ actor }) {
         else ws.send(data);
       });
     },
-    actions: {},
+    actions: { destroy: (c) => c.destroy() },
   });
 }
 
@@ -486,7 +503,55 @@ function tally({ actor }) {
   });
 }
 
-// Completes every message but "never".
+// Errors of all kinds, and calls that are under way until the actor is told to end.
+function quirk({ actor, UserError }) {
+  return actor({
+    options,
+    createState: () => ({ count: 0 }),
+    createVars: () => {
+      const vars = { waiting: 0 };
+      vars.ending = new Promise((resolve) => (vars.end = resolve));
+      return vars;
+    },
+    actions: {
+      raise(_c, metadata) {
+        throw new UserError("text", { code: "code", metadata });
+      },
+      bump(c, fails) {
+        c.state.count += 1;
+        if (fails) throw new Error("broken");
+        return c.state.count;
+      },
+      async wait(c) {
+        c.vars.waiting += 1;
+        await c.vars.ending;
+        await sleep(1000);
+        return "answered";
+      },
+      waiting: (c) => c.vars.waiting,
+      end(c, how) {
+        if (how === "sleep") c.sleep();
+        else c.destroy();
+        c.vars.end();
+      },
+    },
+  });
+}
+
+// Gives up on an action after a moment.
+function hasty({ actor, queue }) {
+  return actor({
+    options: { ...options, actionTimeout: 300 },
+    ...(queue ? { queues: { jobs: queue() } } : {}),
+    async onRequest() {
+      await sleep(600);
+      return new Response("late");
+    },
+    actions: { slow: () => sleep(600) },
+  });
+}
+
+// Completes every message but "never", and "bad" with what cannot travel.
 function forgetful({ actor, queue }) {
   return actor({
     options,
@@ -496,7 +561,8 @@ function forgetful({ actor, queue }) {
       for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
         c.state.taken.push(message.body);
         await c.saveState({ immediate: true });
-        if (message.body !== "never") await message.complete("done");
+        if (message.body === "bad") await message.complete(() => 1);
+        else if (message.body !== "never") await message.complete("done");
       }
     },
     actions: {

@@ -204,6 +204,8 @@ def live_states_are_true(run: Run) -> Iterator[str]:
                 before = digest[0]
             if mirror.is_behind:
                 yield f"a live state ({mirror.name}) stays behind at {before}"
+            if mirror.wrong:
+                yield f"a live state ({mirror.name}) called itself current, and was not"
 
 
 def every_stream_hears_of_calls(run: Run) -> Iterator[str]:

@@ -389,6 +389,8 @@ class Group:
             try:
                 async for item in stream:
                     history.items.append(item)
+                    for mirror in visit.mirrors:
+                        mirror.look()
                     self.note(index, item)
                     self._run.counts["gaps told" if isinstance(item, Gap) else "events"] += 1
             except RivetError as error:
@@ -401,6 +403,8 @@ class Group:
         async for change in changes:
             visit.history.changes.append(change)
             visit.states.append((anyio.current_time(), change))
+            for mirror in visit.mirrors:
+                mirror.look()
             self.note(index, f"{change.status} {_told(change.error)}")
 
     async def _mirror(

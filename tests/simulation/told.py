@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from rivet_anyio import EventStream, Gap, Live, StatusChange
+from rivet_anyio import EventStream, Gap, Live, Status, StatusChange
 from rivet_anyio._connection.events import Gaps, Overflow
 from tests.faults.accounting import Appended, Call, History
 
@@ -45,13 +45,24 @@ class Consumer:
 
 @dataclass
 class Mirror:
-    """A live state of a connection: what it showed, and whether it had what was awaited."""
+    """A live state of a connection: what it showed, and whether it had what was awaited.
+
+    `wrong` is how often it called itself current when it was not.
+    """
 
     name: str
     shown: list[Digest] = field(default_factory=list)
     state: Live[Digest] | None = None
     refreshed: int = 0
     is_behind: bool = False
+    wrong: int = 0
+
+    def look(self) -> None:
+        """Note whether the state calls itself current, and something waits or may be missing."""
+        state = self.state
+        if state is not None and state._stream is not None and state.is_current:
+            is_there = state._link.state.change.status is Status.CONNECTED
+            self.wrong += bool(state._stream.buffered or not is_there)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import anyio
@@ -159,6 +160,10 @@ class Presence(Actor):
         self.noted.append(f"{hook} {params.get('name', '-')}")
         if params.get("broken") == hook:
             raise RuntimeError(f"{hook} is broken")
+        if params.get("destroys") == hook:
+            self.context.destroy()
+        if params.get("sleeps") == hook:
+            self.context.sleep()
         if params.get("refuse") == hook:
             raise UserError(f"refused by {hook}", code="refused", metadata={"hook": hook})
 
@@ -176,6 +181,18 @@ class Presence(Actor):
     async def on_disconnect(self, connection: ActorConnection) -> None:
         self.note("onDisconnect", connection.params)
         self.context.broadcast("went", connection.state)
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        self.note("onRequest", {"name": "guest"})
+        return httpx.Response(200, text=str(len(self.context.connections)))
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        self.note("onWebSocket", {"name": "guest"})
+        async for _ in socket:
+            await socket.send(str(len(self.context.connections)))
+
+    async def kick(self) -> None:
+        self.context.connection.disconnect("kicked")
 
     async def hooks(self) -> list[str]:
         return self.noted
@@ -235,11 +252,18 @@ class Web(Actor):
         if route == "stream":
             headers = {"content-type": "text/plain"}
             return httpx.Response(200, content=chunks(5), headers=headers)
+        if route == "nothing":
+            return None  # type: ignore[return-value]
         if route == "upload":
             return httpx.Response(200, json={"bytes": len(request.content)})
         return httpx.Response(404, text="no such route")
 
+    async def destroy(self) -> None:
+        self.context.destroy()
+
     async def on_websocket(self, socket: ActorSocket) -> None:
+        if socket.path == "/broken":
+            raise RuntimeError("broken")
         await socket.send(json.dumps({"hello": socket.path}, separators=(",", ":")))
         async for data in socket:
             if isinstance(data, bytes):
@@ -423,6 +447,52 @@ class Tally(Actor):
         await self.context.save_state()
 
 
+class Quirk(Actor):
+    count = 0
+
+    async def create_vars(self) -> Any:
+        return SimpleNamespace(waiting=0, ending=anyio.Event())
+
+    @action("raise")
+    async def fail(self, metadata: Any = None) -> None:
+        raise UserError("text", code="code", metadata=metadata)
+
+    async def bump(self, fails: bool = False) -> int:
+        self.count += 1
+        if fails:
+            raise RuntimeError("broken")
+        return self.count
+
+    async def wait(self) -> str:
+        variables = self.context.vars
+        variables.waiting += 1
+        await variables.ending.wait()
+        await anyio.sleep(1)
+        return "answered"
+
+    async def waiting(self) -> int:
+        return int(self.context.vars.waiting)
+
+    async def end(self, how: str) -> None:
+        if how == "sleep":
+            self.context.sleep()
+        else:
+            self.context.destroy()
+        self.context.vars.ending.set()
+
+
+class Hasty(Actor):
+    action_timeout = 0.3
+    queues = ("jobs",)
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.6)
+        return httpx.Response(200, text="late")
+
+    async def slow(self) -> None:
+        await anyio.sleep(0.6)
+
+
 class Forgetful(Actor):
     queues = ("jobs",)
 
@@ -434,7 +504,7 @@ class Forgetful(Actor):
             self.bodies.append(message.body)
             await self.context.save_state()
             if message.body != "never":
-                await message.complete("done")
+                await message.complete(print if message.body == "bad" else "done")
 
     async def taken(self) -> list[Any]:
         return self.bodies
@@ -468,6 +538,8 @@ ACTORS: dict[str, type[Actor]] = {
     "napper": Napper,
     "tally": Tally,
     "forgetful": Forgetful,
+    "quirk": Quirk,
+    "hasty": Hasty,
 }
 
 PRODUCTS: dict[str, Any] = {

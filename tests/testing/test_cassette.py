@@ -17,7 +17,14 @@ import httpx
 import msgspec
 import pytest
 
-from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Management
+from rivet_anyio import (
+    ActorError,
+    Client,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    Management,
+)
 from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import (
     Actor,
@@ -102,6 +109,67 @@ async def recorded(path: Path, program: Program, *, version: str = "2.3", **opti
 async def replayed(path: Path, program: Program, **options: Any) -> Any:
     async with replay(path) as cassette, cassette.client(**options) as client:
         return await program(client)
+
+
+async def test_what_nobody_asked_for(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        counter = client.counter.get_or_create("a")
+        await counter.increment()
+        await counter.increment(2)
+        await counter.send("jobs", 1)
+        for _ in range(2):
+            async with counter.connect() as conn, conn.events("changed"):
+                await conn.increment(5)
+
+    async def less(client: Client) -> None:
+        counter = client.counter.get_or_create("a")
+        await counter.increment(2)
+        async with counter.connect() as conn:
+            await conn.wait_connected()
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, less)
+    assert str(raised.value).splitlines() == [
+        f"the cassette {path} has what nobody asked for. Record it anew, or give "
+        'replay(unused="ignore"):',
+        '{"action": "increment", "actor": "actor-1", "args": []}',
+        '{"actor": "actor-1", "body": 1, "send": "jobs"}',
+        "a connection to actor-1",
+        '{"subscribe": "changed"} on a connection to actor-1',
+        '{"action": "increment", "args": [5]} on a connection to actor-1',
+    ]
+    await replayed(path, program)
+    async with replay(path, unused="ignore"):
+        pass
+    with pytest.raises(ZeroDivisionError):  # it is no news where the block raised
+        async with replay(path):
+            raise ZeroDivisionError
+    with pytest.raises(ConfigError, match="unused is 'error' or 'ignore'"):
+        replay(path, unused="never")  # type: ignore[arg-type]
+
+
+async def test_many_that_nobody_asked_for(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        for number in range(12):
+            await client.counter.get_or_create("a").increment(number)
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    with pytest.raises(CassetteError, match=r"and 2 others$"):
+        async with replay(path):
+            pass
+
+
+async def test_what_only_finds_may_be_left_out(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        await one_increment(client)
+        await Management(client).names()
+
+    path = tmp_path / "c.json"
+    await recorded(path, program)
+    await replayed(path, one_increment)
 
 
 async def caught(awaitable: Awaitable[Any]) -> tuple[Any, ...]:
@@ -377,7 +445,8 @@ async def test_equal_calls_get_their_answers_in_order(tmp_path: Path) -> None:
         one, other = (client.counter.get_or_create(key) for key in ("b", "a"))
         return [await one.increment(), await other.increment(), await one.increment()]
 
-    assert await replayed(path, other_way_round) == [1, 1, 2]
+    async with replay(path, unused="ignore") as cassette, cassette.client() as client:
+        assert await other_way_round(client) == [1, 1, 2]
 
 
 async def test_concurrent_calls(tmp_path: Path) -> None:
@@ -826,7 +895,7 @@ async def test_a_server_of_an_unknown_version(tmp_path: Path, monkeypatch: Any) 
 async def test_a_cassette_that_is_over(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     await recorded(path, one_increment)
-    async with replay(path) as cassette:
+    async with replay(path, unused="ignore") as cassette:
         assert repr(cassette) == f"<Cassette {str(path)!r}>"
     with pytest.raises(anyio.ClosedResourceError, match="after its block was left"):
         cassette.client()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._errors import ActorError, ConnectError
+from .._errors import ActorError, ConnectError, ConnectionLostError
 from .._log import logger
 from .._retry import Retry
 
@@ -80,6 +80,6 @@ class OneAttempt:
 
     def retry_after(self, error: Exception) -> float:
         """Seconds that the server asked to wait when it answered with this error, or 0."""
-        if isinstance(error, ConnectError) and error.retry_after is not None:
+        if isinstance(error, (ConnectError, ConnectionLostError)) and error.retry_after is not None:
             return error.retry_after
         return self._retry_after or 0.0

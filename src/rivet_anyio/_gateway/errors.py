@@ -15,7 +15,7 @@ from .._errors import (
     ConnectionLostError,
     ProtocolError,
 )
-from .._http.transport import HttpAnswer
+from .._http.transport import HttpAnswer, retry_after
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
 from ..protocol.codec import Codec
 from ..protocol.json_codec import error_from_json
@@ -94,7 +94,10 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
                 status=413,
             ) from None
         if answer.status in _PROXY_FAILED:
-            raise ConnectionLostError(f"a proxy before the server failed: {unreadable}") from None
+            raise ConnectionLostError(
+                f"a proxy before the server failed: {unreadable}",
+                retry_after=retry_after(answer.headers),
+            ) from None
         if 300 <= answer.status < 400:
             raise ProtocolError(
                 f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "

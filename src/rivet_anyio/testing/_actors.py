@@ -65,6 +65,11 @@ class Actor:
     open connections or raw WebSockets, while a call is under way, and while `run` does anything
     but wait for a queue. None: only `ActorContext.sleep` makes it sleep."""
 
+    action_timeout: ClassVar[float] = 60.0
+    """How many seconds an action may take. After that it is cancelled, and the caller sees
+    ``actor.action_timed_out`` (``action.timed_out`` up to 2.2). JavaScript cannot cancel: a real
+    action goes on. In 2.3 it is also the limit of `on_request`, and of waiting for a queue."""
+
     state_save_interval: ClassVar[float] = 1.0
     """Seconds between two saves of a state that changes. ``restart(unsaved="lost")`` loses what
     came after the last save; `ActorContext.save_state` saves at once."""
@@ -97,7 +102,7 @@ class Actor:
     async def on_before_connect(self, connection: ActorConnection) -> None:
         """Called for every connection before it is accepted, and for every call over HTTP.
 
-        Not for raw requests and raw WebSockets. It may take five seconds.
+        A raw request and a raw WebSocket are connections, too. It may take five seconds.
 
         Look at ``connection.params``; raise a `UserError` or an `ActorError` to refuse.
         """
@@ -147,8 +152,9 @@ class Actor:
     async def on_websocket(self, socket: ActorSocket) -> None:
         """Serve a raw WebSocket (`ActorHandle.websocket`); it is closed on return.
 
-        An exception closes it with code 1011 and the error's group and code. As on real servers,
-        an actor without this hook accepts a raw WebSocket and never sends anything on it.
+        In 2.3 an exception closes it with code 1011 and the error's group and code; up to 2.2 it
+        stays open, and nothing comes. As on real servers, an actor without this hook accepts a raw
+        WebSocket and never sends anything on it.
         """
         async for _ in socket:
             pass

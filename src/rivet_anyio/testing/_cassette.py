@@ -6,9 +6,9 @@ import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
-from .._checks import as_config_errors
+from .._checks import as_config_errors, check_choice
 from .._client import Client
 from .._errors import outside_block
 from .._http.transport import HttpTransport
@@ -22,6 +22,7 @@ from ._server import ActorServer, ClientOptions
 __all__ = ["Cassette", "CassetteError", "record", "replay"]
 
 _ENDPOINT = "http://cassette.test"
+_MOST_UNUSED = 10
 
 
 class Cassette:
@@ -117,7 +118,10 @@ async def _record(
 
 
 def replay(
-    path: str | os.PathLike[str], *, secrets: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    *,
+    secrets: Sequence[str] = (),
+    unused: Literal["error", "ignore"] = "error",
 ) -> AbstractAsyncContextManager[Cassette]:
     """Answer clients from a file that `record` wrote: in memory, at once, without a server.
 
@@ -133,18 +137,23 @@ def replay(
     Args:
         path: The file.
         secrets: What stands for the `secrets` of `record`, in the same order.
+        unused: What leaving the block does when something was recorded and never asked for: a
+            call, a message, a subscription, a connection. ``"error"`` raises `CassetteError`,
+            unless the block itself raised; ``"ignore"`` does nothing.
 
     Raises:
         CassetteError: the file does not exist or cannot be read. In a call, or on entering a
             connection: it is not on the cassette; the message has the nearest that is. On leaving
-            the block: such an error was suppressed.
+            the block: such an error was suppressed, or see `unused`.
         ConfigError: an argument cannot be used.
     """
-    return _replay(*_checked(path, secrets))
+    with as_config_errors():
+        check_choice("unused", unused, ("error", "ignore"))
+    return _replay(*_checked(path, secrets), unused == "error")
 
 
 @asynccontextmanager
-async def _replay(path: Path, names: Names) -> AsyncGenerator[Cassette]:
+async def _replay(path: Path, names: Names, checks_unused: bool) -> AsyncGenerator[Cassette]:
     playing = Playing(path, read_tape(path), names)
 
     def make_client(options: ClientOptions) -> Client:
@@ -163,6 +172,21 @@ async def _replay(path: Path, names: Names) -> AsyncGenerator[Cassette]:
         cassette._is_over = True
     if playing.missing:
         raise CassetteError("\n".join(str(error) for error in playing.missing))
+    if checks_unused and (unused := playing.unused):
+        raise CassetteError(_unused_text(path, unused))
+
+
+def _unused_text(path: Path, unused: list[str]) -> str:
+    shown = unused[:_MOST_UNUSED]
+    if len(shown) < len(unused):
+        shown.append(f"and {len(unused) - len(shown)} others")
+    return "\n".join(
+        [
+            f"the cassette {path} has what nobody asked for. Record it anew, or give "
+            'replay(unused="ignore"):',
+            *shown,
+        ]
+    )
 
 
 def _checked(path: str | os.PathLike[str], secrets: Sequence[str]) -> tuple[Path, Names]:

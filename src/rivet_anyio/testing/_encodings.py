@@ -43,6 +43,9 @@ __all__ = [
     "server_codec",
 ]
 
+_LARGEST_NUMBER = 2**53 - 1
+"""Larger integers are BigInts in JavaScript."""
+
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
@@ -197,12 +200,15 @@ class _Bare:
         return self._version + self._described(error) + self._actor(error)
 
     def _described(self, error: ActorError) -> bytes:
-        metadata = None if error.metadata is None else self._value(error.metadata, "metadata")
+        metadata = _metadata(error, self._has_actor)
+        # Up to 2.2 this encoding drops what JavaScript takes for false.
+        is_none = metadata is None if self._has_actor else _is_false(metadata)
+        written = None if is_none else self._value(metadata, "metadata")
         return (
             bare.text(error.group)
             + bare.text(error.code)
             + bare.text(error.message)
-            + bare.optional(metadata)
+            + bare.optional(written)
         )
 
     def _actor(self, error: ActorError) -> bytes:
@@ -280,8 +286,9 @@ class _Cbor:
             "code": _cbor(error.code),
             "message": _cbor(error.message),
         }
-        if error.metadata is not None:
-            fields["metadata"] = _cbor(prepare(error.metadata, form, "metadata"))
+        metadata = _metadata(error, self._has_actor)
+        if metadata is not None:
+            fields["metadata"] = _cbor(prepare(metadata, form, "metadata"))
         if error.actor is not None and self._has_actor:
             actor = {
                 "actorId": _cbor(error.actor.id),
@@ -344,8 +351,9 @@ class _Json:
             "code": error.code,
             "message": error.message,
         }
-        if error.metadata is not None:
-            fields["metadata"] = self._value(error.metadata, "metadata")
+        metadata = _metadata(error, self._has_actor)
+        if metadata is not None:
+            fields["metadata"] = self._value(metadata, "metadata")
         if error.actor is not None and self._has_actor:
             fields["actor"] = {"actorId": error.actor.id, "generation": error.actor.generation}
             if error.actor.key is not None:
@@ -365,6 +373,34 @@ def _for_http(value: Any, form: ValueForm) -> Any:
             raise
         prepare(value, COMPAT_CBOR, "output")
         return None
+
+
+def _metadata(error: ActorError, has_runtime: bool) -> Any:
+    """What is left of an error's metadata: in 2.3, what JSON has.
+
+    Raises:
+        TypeError: for what JSON lacks.
+    """
+    return _json_value(error.metadata) if has_runtime else error.metadata
+
+
+def _is_false(value: Any) -> bool:
+    """Whether JavaScript takes this for false."""
+    return value is None or (isinstance(value, (str, int, float)) and (not value or value != value))
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {str(index): byte for index, byte in enumerate(bytes(value))}
+    if isinstance(value, (set, frozenset)):
+        return {}
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        raise TypeError(f"JSON has no BigInt: {value!r}")
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _json_value(item) for key, item in value.items()}
+    return _like_json_stringify(value)
 
 
 def _like_json_stringify(value: Any) -> Any:

@@ -19,14 +19,14 @@ from ._actors import Actor
 from ._encodings import QueueRequest, ServerCodec, server_codec
 from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
-from ._instance import ACTION_SECONDS, Host, Instance, internal_error, logger, not_found
+from ._instance import Host, Instance, logger, not_found, working_for
 from ._management import JSON, Management
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
 from ._queue import QueueMessage
 from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
 from ._registry import Registry
-from ._session import ReplyLost, Session, failure, perform, plan_action
+from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
@@ -139,6 +139,8 @@ class Gateway:
     async def _answer(self, request: HttpRequest, instance: Instance, target: str) -> Answer | None:
         path = target.partition("?")[0]
         if path == "/request" or path.startswith("/request/"):
+            if request.method == "OPTIONS":
+                return Answer(204)  # It is a browser's question, and does not reach the actor.
             return await self._request(request, instance, target)
         codec = self._codec(request.headers.get("x-rivet-encoding"))
         limits = self._host.limits
@@ -223,9 +225,11 @@ class Gateway:
                 )
         if not wanted.wait or not is_declared:
             return codec.queue_reply("completed", None, False)
-        with move_on_after(ACTION_SECONDS):
+        longest = instance.actor.action_timeout if self._host.release.has_engine else None
+        with move_on_after(longest):
             with move_on_after(wanted.timeout):
-                return codec.queue_reply("completed", await message._wait(), True)
+                if wanted.timeout != 0:
+                    return codec.queue_reply("completed", await message._wait(), True)
             return codec.queue_reply("timedOut", None, False)
         raise instance.timed_out()
 
@@ -233,32 +237,36 @@ class Gateway:
         self, request: HttpRequest, instance: Instance, target: str
     ) -> Answer | None:
         path = "/" + target.removeprefix("/request").removeprefix("/")
+        if not self._host.release.has_engine:
+            path = _without_last_slash(path)
         ref = instance.ref
         plan = self._host.faults._plan("fetch", path.partition("?")[0], ref.name, ref.key)
         _stop(plan)
         self._host.log._append(
             Requested(anyio.current_time(), instance.ref, request.method, path, request.body)
         )
-        if type(instance.actor).on_request is Actor.on_request:
-            return self._no_handler(instance)
         try:
             await _hinder(plan)
-            await instance.ready()
-            with instance.busy(), instance.changing():
-                response = await instance.actor.on_request(
+            async with self._caller(request, instance) as connection:
+                if type(instance.actor).on_request is Actor.on_request:
+                    return self._no_handler(instance)
+                url = f"http://actor{path}"
+                response = await instance.respond(
+                    connection,
                     httpx.Request(
-                        request.method,
-                        f"http://actor{path}",
-                        headers=request.headers,
-                        content=request.body,
-                    )
+                        request.method, url, headers=request.headers, content=request.body
+                    ),
                 )
         except Exception as error:
+            if isinstance(error, ActorError) and error.group == "guard" and error.actor is None:
+                raise
             codec = self._codec(request.headers.get("x-rivet-encoding") or "json")
             return self._error(instance, codec, failure(instance, "on_request", error))
         if plan.loses_reply:
             raise ReplyLost
         headers = [*self._signature(instance), *response.headers.multi_items()]
+        if not self._host.release.has_engine and "content-type" not in response.headers:
+            headers.append(("content-type", "text/plain; charset=UTF-8"))
         try:
             body: bytes | AsyncIterable[bytes] = response.content
         except httpx.ResponseNotRead:
@@ -328,30 +336,59 @@ class Gateway:
     async def _talk_raw(
         self, instance: Instance, socket: ActorSocket, channel: ServerWebSocket
     ) -> None:
-        log = self._host.log
-        opened = False
+        connection = ActorConnection(socket.id, instance.ref, socket.params, None)
         try:
             await instance.ready()
-            log._append(SocketOpened(anyio.current_time(), instance.ref, socket.id, socket.path))
-            opened = True
-            with instance.socket(channel), instance.changing():
+            with instance.busy():
+                await instance.admit(connection)
+        except Exception as error:
+            self._refuse_raw(instance, channel, error)
+            return
+        instance.connections[connection.id] = connection
+        try:
+            await instance.welcome(connection)
+        except Exception as error:
+            if not self._host.release.has_engine:
+                channel.close(1000, "`onConnect` failed")
+            self._refuse_raw(instance, channel, error)
+        else:
+            await self._serve_raw(instance, socket, connection, channel)
+        finally:
+            instance.connections.pop(connection.id, None)
+            self._host.tasks.start_soon(instance.part, connection)
+
+    async def _serve_raw(
+        self,
+        instance: Instance,
+        socket: ActorSocket,
+        connection: ActorConnection,
+        channel: ServerWebSocket,
+    ) -> None:
+        log, ref = self._host.log, instance.ref
+        log._append(SocketOpened(anyio.current_time(), ref, socket.id, socket.path))
+        try:
+            with instance.socket(channel), working_for(connection), instance.changing():
                 await instance.actor.on_websocket(socket)
             channel.close(1000, "")
         except Exception as error:
-            seen = failure(instance, "on_websocket", error)
-            channel.close(1011, f"{seen.group}.{seen.code}")
+            if self._host.release.has_engine:
+                self._refuse_raw(instance, channel, error)
+            else:
+                failure(instance, "on_websocket", error)
+                async for _ in socket:
+                    pass
         finally:
-            if opened:
-                log._append(
-                    SocketClosed(
-                        anyio.current_time(),
-                        instance.ref,
-                        socket.id,
-                        channel.code,
-                        channel.reason,
-                        channel.by_client,
-                    )
+            by_client = channel.by_client
+            log._append(
+                SocketClosed(
+                    anyio.current_time(), ref, socket.id, channel.code, channel.reason, by_client
                 )
+            )
+
+    def _refuse_raw(self, instance: Instance, channel: ServerWebSocket, error: Exception) -> None:
+        seen = failure(instance, "on_websocket", error)
+        named = seen.code if self._host.release.minor == 0 else f"{seen.group}.{seen.code}"
+        channel.close(1011, named)
 
     # Small parts
 
@@ -398,8 +435,7 @@ class Gateway:
         try:
             body = codec.error_body(error)
         except TypeError:
-            logger.exception("%s: the metadata of an error cannot travel", instance.ref)
-            body = codec.error_body(instance.signed(internal_error(self._host.release)))
+            body = codec.error_body(without_metadata(instance, error))
         headers = [*self._signature(instance)]
         if self._host.release.has_engine:
             headers.append(("content-type", codec.content_type))
@@ -456,6 +492,7 @@ _STATUSES = {
     ("auth", "forbidden"): 403,
     ("guard", "rate_limit"): 429,
     ("actor", "action_timed_out"): 408,
+    ("handler", "invalid_request_handler_response"): 500,
 }
 
 
@@ -520,6 +557,12 @@ async def _hinder(plan: Plan) -> None:
         await anyio.sleep(plan.delay)
     if plan.error is not None:
         raise plan.error
+
+
+def _without_last_slash(target: str) -> str:
+    """Up to 2.2 the last slash of a path does not arrive."""
+    path, mark, query = target.partition("?")
+    return (path.rstrip("/") or "/") + mark + query
 
 
 def _status(status: int, retry_after: int | None) -> Answer:

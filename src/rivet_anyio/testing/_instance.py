@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.abc
+import httpx
 from anyio import CancelScope, move_on_after
 
 from .._errors import ActorError, ActorSpecifier
@@ -32,17 +33,18 @@ if TYPE_CHECKING:
     from ._faults import Faults
     from ._websocket import ServerWebSocket
 
-__all__ = ["Host", "Instance", "internal_error", "logger", "not_found"]
+__all__ = ["Host", "Instance", "internal_error", "logger", "not_found", "working_for"]
 
 logger = logging.getLogger("rivet_anyio.testing")
 
-ACTION_SECONDS = 60.0
 _DEATH_SECONDS = 6.0
 """How long the engine of 2.3 takes to find out that a host is dead."""
 _WAKE_SECONDS = 3.0
 """How long it waits for a host that could start an actor."""
 HOOK_SECONDS = 5.0
 _GRACE_SECONDS = 15.0
+_BRIEF_SECONDS = 0.005
+"""How long an actor that stops waits for what is under way, before anything else."""
 
 _End = Literal["sleep", "destroy", "crash"]
 
@@ -190,7 +192,7 @@ class Instance:
         self.destroyed_at: float | None = None
         self.generation = 0
         self.connections: dict[str, ActorConnection] = {}
-        self.mailbox = Mailbox()
+        self.mailbox = Mailbox(self._check_response)
         self.calls = 0
         self.sockets = 0
         self.crashes = 0
@@ -222,6 +224,11 @@ class Instance:
         return actor
 
     @property
+    def release(self) -> Release:
+        """The RivetKit version that is played."""
+        return self._host.release
+
+    @property
     def is_awake(self) -> bool:
         """Whether it has started and does not stop."""
         life = self._life
@@ -247,7 +254,7 @@ class Instance:
     def key_inside(self) -> tuple[str, ...]:
         """The key as the actor itself sees it: in 2.0, what the client wrote is one part."""
         key = self.ref.key
-        return (escape_key(key),) if key and self._host.release.minor == 0 else key
+        return key if self._host.release.minor else (escape_key(key),)
 
     def signed(self, error: Exception) -> ActorError:
         """What the client sees of an error, signed by the actor where its version does that."""
@@ -262,6 +269,10 @@ class Instance:
             metadata=seen.metadata,
             actor=seen.actor or self.specifier,
         )
+
+    def _check_response(self, response: Any) -> None:
+        if self._host.release.has_engine:
+            self._host.state.dump_args([response])
 
     def has_queue(self, name: str) -> bool:
         """Whether the actor takes messages to this queue."""
@@ -323,18 +334,41 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
-        scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
-        token = current_connection.set(connection)
-        try:
-            with self._living(scope), self.signing(), self.changing():
-                if delay:
-                    await anyio.sleep(delay)
-                output = await getattr(self.actor, method)(*args)
-                self.note(f"{name} returned {shown(output)}")
-                return output
-        finally:
-            current_connection.reset(token)
+        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
+        with working_for(connection), self._living(scope), self.signing(), self.changing():
+            if delay:
+                await anyio.sleep(delay)
+            output = await getattr(self.actor, method)(*args)
+            self.note(f"{name} returned {shown(output)}")
+            return output
         raise self._cut_short(scope)
+
+    async def respond(self, connection: ActorConnection, request: httpx.Request) -> httpx.Response:
+        """Let the actor answer a raw request; in 2.3 it has as long as an action.
+
+        Raises:
+            ActorError: when it took too long, or answers with something else.
+            Exception: what the hook raised.
+        """
+        scope = CancelScope()
+        if self._host.release.has_engine:
+            scope.deadline = anyio.current_time() + self.actor.action_timeout
+        with working_for(connection), self._living(scope), self.changing():
+            response: object = await self.actor.on_request(request)
+            if not isinstance(response, httpx.Response):
+                logger.error("%s: on_request returned %r, no httpx.Response", self.ref, response)
+                raise self._no_response()
+            return response
+        raise self._cut_short(scope)
+
+    def _no_response(self) -> ActorError:
+        if self._host.release.has_engine:
+            return internal_error(self._host.release)
+        text = (
+            "Actor's onRequest handler must return a Response object. Returning void/undefined is "
+            "not allowed. (https://www.rivet.dev/docs/actors/fetch-and-websocket-handler/)"
+        )
+        return ActorError("handler", "invalid_request_handler_response", text)
 
     async def hold_up(self, seconds: float) -> None:
         """Wait instead of an action.
@@ -342,7 +376,7 @@ class Instance:
         Raises:
             ActorError: when the actor stopped meanwhile, or it took too long.
         """
-        scope = CancelScope(deadline=anyio.current_time() + ACTION_SECONDS)
+        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
         with self._living(scope):
             await anyio.sleep(seconds)
             return
@@ -551,7 +585,7 @@ class Instance:
         """Notify the actor of a connection that is one of its own now.
 
         Raises:
-            ActorError: when the hook took too long.
+            ActorError: when the hook took too long, or one of the hooks destroyed the actor.
             Exception: what the hook raised.
         """
         connection._may_send = self._host.release.has_engine
@@ -559,6 +593,8 @@ class Instance:
             await self._ask(connection, "on_connect")
         finally:
             connection._may_send = True
+        if self._host.release.has_engine and self.is_destroyed:
+            raise ActorError("actor", "destroying", "An internal error occurred")
 
     async def admit_subscription(self, connection: ActorConnection, event: str) -> None:
         """Ask the actor whether a connection may be subscribed to an event.
@@ -574,22 +610,27 @@ class Instance:
                 raise ActorError("auth", "forbidden", "Forbidden")
 
     async def _ask(self, connection: ActorConnection, hook: str, *args: object) -> Any:
-        token = current_connection.set(connection)
-        try:
-            with move_on_after(HOOK_SECONDS), self.changing():
-                return await getattr(self.actor, hook)(connection, *args)
-        finally:
-            current_connection.reset(token)
+        with working_for(connection), move_on_after(HOOK_SECONDS), self.changing():
+            return await getattr(self.actor, hook)(connection, *args)
         if self._host.release.has_engine:
             raise ActorError("actor", "callback_timed_out", f"{hook} took too long")
         raise internal_error(self._host.release)
 
     async def part(self, connection: ActorConnection) -> None:
-        """Call `Actor.on_disconnect`, unless the actor has crashed since."""
+        """Call `Actor.on_disconnect`, unless the actor has crashed since.
+
+        In 2.3, where connections outlast a sleep, that wakes the actor. 2.2 calls it twice for a
+        connection that the actor has closed.
+        """
         if connection._crashes != self.crashes:
             return
-        with self.busy(), self.guarded("on_disconnect"), self.changing():
-            await self.actor.on_disconnect(connection)
+        if self._host.release.has_engine and not self.is_destroyed:
+            with self.guarded("to wake for on_disconnect"):
+                await self.ready()
+        is_twice = connection._is_closed_by_actor and self._host.release.minor == 2
+        for _ in range(1 + is_twice):
+            with self.busy(), self.guarded("on_disconnect"), self.changing():
+                await self.actor.on_disconnect(connection)
 
     @contextmanager
     def guarded(self, what: str) -> Generator[None]:
@@ -626,6 +667,12 @@ class Instance:
     def _is_resting(self, life: _Life) -> bool:
         is_active = self.calls or self.connections or self.sockets
         return not is_active and (life.queue_waits > 0 or not life.is_running)
+
+    async def _until_quiet(self, seconds: float) -> None:
+        """Wait until no call is under way, for some seconds at most."""
+        with move_on_after(seconds):
+            while self.calls:
+                await self._quiet.wait()
 
     async def _until_stopping(self, life: _Life) -> None:
         """Wait until it is to stop; after a rest that is long enough, it is."""
@@ -692,6 +739,7 @@ class Instance:
 
     async def _live(self, life: _Life) -> None:
         current_connection.set(None)
+        release, leaves = self._host.release, False
         try:
             with life.scope:
                 await self._start()
@@ -703,12 +751,20 @@ class Instance:
                         tasks.start_soon(self._run, life)
                     self._rested_at = anyio.current_time()
                     await self._until_stopping(life)
-                    with move_on_after(_GRACE_SECONDS):
-                        while self.calls:
-                            await self._quiet.wait()
+                    await self._until_quiet(_BRIEF_SECONDS)
+                    leaves = release.leaves_calls(life.end)
+                    if leaves or not release.has_engine:
+                        await self._notify(life.end)
+                    if leaves:
+                        self._let_go(closes=True)
+                    if release.minor:  # 2.0 waits for nothing
+                        await self._until_quiet(_GRACE_SECONDS)
                     tasks.cancel_scope.cancel()
-                life.end_calls()
-                await self._wind_up(life.end)
+                if release.minor:
+                    life.end_calls()
+                if release.has_engine and not leaves:
+                    await self._notify(life.end)
+                self._wind_up(life.end)
         except Exception as exc:
             logger.exception("%s: the actor cannot start", self.ref)
             life.error = exc
@@ -758,11 +814,18 @@ class Instance:
         if self._host.release.minor == 1 and not life.stopping.is_set():
             self.stop("destroy")
 
-    async def _wind_up(self, end: _End) -> None:
+    async def _notify(self, end: _End) -> None:
+        """The actor's hook for its end; up to 2.2 it runs before what is under way has ended."""
         if end == "sleep":
             self.note("sleeps")
             with self.guarded("on_sleep"):
                 await self.actor.on_sleep()
+        elif end == "destroy":
+            with self.guarded("on_destroy"):
+                await self.actor.on_destroy()
+
+    def _wind_up(self, end: _End) -> None:
+        if end == "sleep":
             self._let_go(closes=self._host.release.minor == 0)
             try:
                 self.save()
@@ -770,12 +833,11 @@ class Instance:
                 self._host.crashes.append((self.ref, exc))
             self._reload(self._storage.read(anyio.current_time()))
         elif end == "destroy":
-            await self._bury()
+            self._let_go(closes=True)
 
     async def _bury(self) -> None:
-        with self.guarded("on_destroy"):
-            await self.actor.on_destroy()
-        self._let_go(closes=True)
+        await self._notify("destroy")
+        self._wind_up("destroy")
 
     def _let_go(self, *, closes: bool) -> None:
         """What becomes of connections: 2.3 keeps them while the actor sleeps, 2.0 closes them,
@@ -784,7 +846,9 @@ class Instance:
             self.connections.clear()
         elif closes:
             for connection in tuple(self.connections.values()):
-                connection.disconnect()
+                connection.drop(1000)
+            for channel in self.channels:
+                channel.close(1000, "")
 
     def _not_started(self, error: Exception) -> ActorError:
         """The engine tries again and gives up; the runtimes before it knew nothing to say."""
@@ -803,6 +867,16 @@ class Instance:
             return ActorError("actor", "action_not_found", f"Action `{name}` was not found.")
         hint = "Validate the action exists on your actor."
         return ActorError("action", "not_found", f"Action '{name}' not found. {hint}")
+
+
+@contextmanager
+def working_for(connection: ActorConnection | None) -> Generator[None]:
+    """What runs here works on the call of this connection."""
+    token = current_connection.set(connection)
+    try:
+        yield
+    finally:
+        current_connection.reset(token)
 
 
 def not_found(release: Release, id: str | None = None) -> ActorError:

@@ -23,6 +23,7 @@ __all__ = ["JSON", "Management"]
 
 JSON: tuple[str, str] = ("content-type", "application/json")
 
+_NAMES_A_PAGE = 100
 _KEY_BYTES = 1024
 
 _ID = re.compile(r"actor\d{4,}")
@@ -61,6 +62,15 @@ class Management:
         own = {"version": release.version, "runner": runner, "actorNames": self._names()}
         return _json({"runtime": "rivetkit", **own})
 
+    def _page_of_names(self, after: str) -> Answer:
+        """The 2.3 engine gives pages, and a cursor even after the last one."""
+        names, cursor = self._names(), None
+        if self._host.release.has_engine:
+            page = sorted(name for name in names if name > after)[:_NAMES_A_PAGE]
+            names = {name: names[name] for name in page}
+            cursor = page[-1] if page else None
+        return _json({"names": names, "pagination": {"cursor": cursor}})
+
     def _names(self) -> dict[str, Any]:
         return {name: {"metadata": {}} for name in self._registry.names}
 
@@ -74,7 +84,7 @@ class Management:
             return self.metadata()
         rest = request.path.removeprefix("/actors").strip("/")
         if rest == "names":
-            return _json({"names": self._names(), "pagination": {"cursor": None}})
+            return self._page_of_names(request.parameters.get("cursor", ""))
         if rest and not self._host.release.has_engine:
             return Answer(404, [("content-type", "text/plain")], b"Not Found (RivetKit)")
         id, _, verb = rest.partition("/")
@@ -200,10 +210,12 @@ class Management:
             message = f"Actor key '{key}' already in use for actor '{found.ref.id}'"
             metadata = {"existing_actor_id": found.ref.id, "key": key}
             return ActorError("actor", "duplicate_key", message, metadata=metadata)
-        shown = json.dumps(list(found.ref.key), ensure_ascii=False, separators=(",", ":"))
-        message = f"Actor already exists with name '{found.ref.name}' and key '{shown}'"
-        if self._host.release.minor:
-            message += " (https://www.rivet.dev/docs/clients/javascript)"
+        shown = json.dumps(list(found.key_inside), ensure_ascii=False, separators=(",", ":"))
+        page = "clients/javascript" if self._host.release.minor else "actors/clients/#actor-client"
+        message = (
+            f"Actor already exists with name '{found.ref.name}' and key '{shown}' "
+            f"(https://www.rivet.dev/docs/{page})"
+        )
         return ActorError("actor", "duplicate_key", message)
 
     def read_input(self, text: str | None, *, url_safe: bool = False) -> Any:

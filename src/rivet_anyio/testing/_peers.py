@@ -72,6 +72,7 @@ class ActorConnection:
         self.state: Any = None
         self._channel = channel
         self._may_send = True
+        self._is_closed_by_actor = False
         self._crashes = 0
 
     def __repr__(self) -> str:
@@ -98,6 +99,7 @@ class ActorConnection:
     def disconnect(self, reason: str = "") -> None:
         """Close the connection with code 1000; the client will come back."""
         check_close(1000, reason)
+        self._is_closed_by_actor = True
         if self._channel is not None:
             self._channel.close(1000, reason)
 

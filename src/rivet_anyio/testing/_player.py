@@ -46,6 +46,8 @@ __all__ = ["Player", "Playing"]
 
 _RAY = (HEADER_RAY, "ray")
 _NO_CODE = 1005
+_FINDING = ("GET ", "PUT ")
+"""Methods of requests that find actors, and create them where there is none."""
 
 
 class Playing:
@@ -70,6 +72,7 @@ class Playing:
         self._exchanges = [(json_text(entry.question), entry) for entry in tape.exchanges]
         self._last: dict[str, Exchange] = {}
         self._connections = list(tape.connections)
+        self._scripts: list[tuple[str, Script]] = []
         self._known = [question for question, _ in self._exchanges]
         self._known += [
             json_text(message.question)
@@ -90,12 +93,32 @@ class Playing:
         for index, (known, exchange) in enumerate(self._exchanges):
             if known == question:
                 del self._exchanges[index]
-                if (asked.request or "").startswith(("GET ", "PUT ")):
+                if (asked.request or "").startswith(_FINDING):
                     self._last[question] = exchange
                 return exchange
         if question in self._last:
             return self._last[question]
         raise self.miss(question)
+
+    @property
+    def unused(self) -> list[str]:
+        """What was recorded and not asked for, but for requests that only find something."""
+        found = [
+            known
+            for known, exchange in self._exchanges
+            if not (exchange.request or "").startswith(_FINDING)
+        ]
+        found += [f"a connection to {connection.actor}" for connection in self._connections]
+        for actor, script in self._scripts:
+            where = f" on a connection to {actor}"
+            found += [json_text(message) + where for message in script.unsaid]
+        return found
+
+    def script(self, connection: RecordedConnection) -> Script:
+        """What a recorded connection says, from now on."""
+        script = Script(connection.messages)
+        self._scripts.append((connection.actor, script))
+        return script
 
     def connect(self, actor: str) -> RecordedConnection:
         """The next recorded connection to an actor.
@@ -332,7 +355,7 @@ class _PlayedStream:
         self._playing = playing
         self._actor = connection.actor
         self._codec = codec
-        self._script = Script(connection.messages)
+        self._script = playing.script(connection)
         self._server = Connection(ConnectionType.SERVER)
         self._parts: list[Any] = []
         self._ids: dict[int, int] = {}  # of the client's calls, by their numbers

@@ -38,6 +38,8 @@ class QueueMessage:
         """Say that the message was worked off; `send_and_wait` returns with `response`.
 
         Raises:
+            TypeError: in 2.3, when the response cannot travel. Up to 2.2 the client sees the
+                internal error then.
             RuntimeError: when that was said before, when the actor has stopped since the message
                 was taken, or for a message of a queue with ``completable=False``.
 
@@ -50,7 +52,7 @@ class QueueMessage:
                 f"{self!r} cannot be completed: it was taken with completable=False, or the actor "
                 "has stopped since, and the message comes again"
             )
-        self._mailbox.complete(self)
+        self._mailbox.complete(self, response)
         self._response = response
         self._completed.set()
         await anyio.lowlevel.checkpoint()
@@ -74,9 +76,14 @@ class QueueOwner(Protocol):
 
 
 class Mailbox:
-    """All queues of one actor."""
+    """All queues of one actor.
 
-    def __init__(self) -> None:
+    Args:
+        check: Raises TypeError for a response that cannot travel.
+    """
+
+    def __init__(self, check: Callable[[Any], object]) -> None:
+        self._check = check
         self._messages: list[QueueMessage] = []
         self._taken: dict[QueueMessage, None] = {}
         self._arrival = Signal()
@@ -129,8 +136,13 @@ class Mailbox:
                 self._messages.remove(found)
                 return found
 
-    def complete(self, message: QueueMessage) -> None:
-        """It was worked off."""
+    def complete(self, message: QueueMessage, response: Any) -> None:
+        """It was worked off.
+
+        Raises:
+            TypeError: the response cannot travel.
+        """
+        self._check(response)
         self._messages.remove(message)
         del self._taken[message]
 

@@ -37,6 +37,13 @@ class Release:
         """2.1 and 2.2 handle the messages of a connection strictly one after the other."""
         return self.minor in (1, 2)
 
+    def leaves_calls(self, end: str) -> bool:
+        """Whether an actor that stops closes its connections while calls are under way.
+
+        Their answers get lost then; calls over HTTP go on to their end.
+        """
+        return self.minor == 0 or (self.has_engine and end == "destroy")
+
     @property
     def has_queues(self) -> bool:
         """Queues came with 2.1."""

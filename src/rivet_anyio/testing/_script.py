@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ._cassette_file import Message
 
@@ -27,6 +28,17 @@ class Script:
         self._made: set[int | None] = {None}  # the numbers of its calls
         self._passed: set[int] = set()  # the places of calls that were due before and not made
         self._late: dict[int, Message] = {}  # answers that came before their calls were made
+
+    @property
+    def unsaid(self) -> list[dict[str, Any]]:
+        """What the client has not said: its calls, and names that it never subscribed to."""
+        said = {self._messages[place].subscribe for place in self._said}
+        return [
+            message.question if message.call is not None else {"subscribe": message.subscribe}
+            for place, message in enumerate(self._messages)
+            if message.is_from_client and place not in self._said
+            if message.call is not None or message.subscribe not in said
+        ]
 
     def begin(self) -> list[Message]:
         """What the server says first."""

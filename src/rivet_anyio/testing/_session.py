@@ -20,7 +20,7 @@ from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed
 from ._timeline import shown
 from ._websocket import ServerWebSocket
 
-__all__ = ["ReplyLost", "Session", "failure", "perform", "plan_action"]
+__all__ = ["ReplyLost", "Session", "failure", "perform", "plan_action", "without_metadata"]
 
 _REASON_BYTES = 123
 """How long a close frame's reason can be. (RFC 6455, section 5.5)"""
@@ -140,7 +140,7 @@ class Session:
         if release.has_engine:
             self._channel.send_message(self._codec.error(seen, None))
         elif hook == "on_connect":
-            self._channel.close(1000, "`onConnect` failed")
+            self.connection.disconnect("`onConnect` failed")
             self._host.tasks.start_soon(self._instance.part, self.connection)
         reason = seen.code if release.minor == 0 else f"{seen.group}.{seen.code}"
         self._channel.close(1011, reason[:_REASON_BYTES])
@@ -265,8 +265,7 @@ class Session:
         try:
             return self._codec.error(seen, request.id)
         except TypeError:
-            logger.exception("%s: metadata that cannot travel", self._instance.ref)
-            return self._codec.error(internal_error(self._host.release), request.id)
+            return self._codec.error(without_metadata(self._instance, seen), request.id)
 
     def _check_life(self) -> None:
         """2.1 and 2.2 leave connections open that lead to an actor which has stopped."""
@@ -312,7 +311,8 @@ async def perform(
         return await instance.call(connection, name, tuple(args))
     id = None if connection.is_http else connection.id
     host.log._append(ActionCalled(anyio.current_time(), instance.ref, name, tuple(args), id))
-    await instance.ready()
+    if not connection.is_http:
+        await instance.ready()
     if plan.error is not None:
         if plan.delay:
             await instance.hold_up(plan.delay)
@@ -333,6 +333,14 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
     else:
         instance.note(f"{what} failed: {shown(error)}")
     return seen
+
+
+def without_metadata(instance: Instance, error: ActorError) -> ActorError:
+    """What the client sees in place of an error whose metadata cannot travel."""
+    logger.error("%s: the metadata of %r cannot travel: %r", instance.ref, error, error.metadata)
+    if not instance.release.has_engine:
+        return internal_error(instance.release)
+    return instance.signed(ActorError("core", "internal_error", "An internal error occurred"))
 
 
 async def _run(step: _FirstStep) -> None:

@@ -608,7 +608,7 @@ _LATER = (
     Mutation(
         "what the actor refuses is repeated",
         "_gateway/repeats.py",
-        "return is_replaced or is_of_engine or is_transient(error)",
+        "return is_destroyed(error) or is_of_engine or is_transient(error)",
         "return True",
         "errands",
     ),

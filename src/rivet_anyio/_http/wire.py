@@ -21,7 +21,7 @@ from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolEr
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
-from .._io.tls import Sessions, default_tls_context, start_tls
+from .._io.tls import ResumptionError, Sessions, default_tls_context, start_tls
 from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -234,6 +234,13 @@ class Wire:
 
     async def _dial(self, origin: Origin) -> ByteStream:
         """A connection to an origin, through a proxy where there is one for it."""
+        while True:  # what was refused to be resumed is not tried again
+            try:
+                return await self._dial_once(origin)
+            except ResumptionError:
+                continue
+
+    async def _dial_once(self, origin: Origin) -> ByteStream:
         proxy = self._proxies.find(origin)
         tls = None
         if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncIterable, Mapping
 from functools import partial
 from inspect import isasyncgen
@@ -92,7 +93,8 @@ class Wire:
         self._proxies = proxies
         self._tls = tls
         self._tls_lock: anyio.Lock | None = None
-        self._sessions = Sessions()
+        # Two servers of one name have tickets of their own each.
+        self._sessions: defaultdict[tuple[str, int], Sessions] = defaultdict(Sessions)
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
@@ -259,11 +261,13 @@ class Wire:
         try:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
-                    stream = await start_tls(stream, tls, proxy.host, self._sessions)
+                    sessions = self._sessions[proxy.host, proxy.port]
+                    stream = await start_tls(stream, tls, proxy.host, sessions)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
-                    stream = await start_tls(stream, tls, origin.host, self._sessions)
+                    sessions = self._sessions[origin.host, origin.port]
+                    stream = await start_tls(stream, tls, origin.host, sessions)
         except BaseException:
             stream.drop()
             raise

@@ -311,5 +311,10 @@ async def test_what_the_end_of_one_does_to_others_of_the_same_time() -> None:
             stack.enter_context(deadline)
         await over.wait()
     assert dropped == ["first", "last", "begun"]
-    assert (first.expired, left.expired, put_off.expired, last.expired) == (True, False, False, True)
+    assert (first.expired, left.expired, put_off.expired, last.expired) == (
+        True,
+        False,
+        False,
+        True,
+    )
     assert [type(error) for error in raised] == [KeyError]

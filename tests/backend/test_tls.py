@@ -556,6 +556,7 @@ async def test_a_second_connection_while_the_ticket_of_the_first_is_on_its_way(
         for stream in (first, second):
             await stream.write(b"x")
             assert await stream.read(10) == b"x"
+            assert stream.on_first_bytes is None, "it is called once"
     assert await resumes(server_tls, client_tls, sessions)
 
 

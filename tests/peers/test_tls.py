@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Any
@@ -113,7 +113,7 @@ def resumes(hello: bytes) -> bool:
 
 
 @contextmanager
-def accepting(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+def accepting(talk: Callable[[socket.socket], None]) -> Generator[int]:
     """Let a thread talk to one connection after another; yields the port."""
 
     def run() -> None:

@@ -275,3 +275,46 @@ async def test_many_share_one_timer() -> None:
         assert timers[0].cancelled(), "none is left when nobody waits"
         with backend.deadline(backend.time() + 60, Several()):
             assert len(timers) == 2 and not timers[1].cancelled()
+
+
+async def test_what_the_end_of_one_does_to_others_of_the_same_time() -> None:
+    """It leaves one, puts one off and begins one; then its stream raises."""
+    if sniffio.current_async_library() != "asyncio":
+        pytest.skip("Trio's are cancel scopes, each for itself")
+    backend = current_backend()
+    loop = asyncio.get_running_loop()
+    dropped: list[str] = []
+    raised: list[Any] = []
+    over = anyio.Event()
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def drop(self) -> None:
+            dropped.append(self.name)
+            if self.name == "first":
+                left.__exit__(None, None, None)
+                put_off.at = at + 60
+                stack.enter_context(backend.deadline(at + SOON, Named("begun")))
+                raise KeyError("first")
+            if self.name == "begun":
+                over.set()
+
+    loop.set_exception_handler(lambda _, context: raised.append(context.get("exception")))
+    with ExitStack() as stack, anyio.fail_after(10):
+        stack.callback(loop.set_exception_handler, None)
+        at = soon(backend)
+        names = ("first", "left", "put off", "last")
+        first, left, put_off, last = [backend.deadline(at, Named(name)) for name in names]
+        for deadline in (first, left, put_off, last):
+            stack.enter_context(deadline)
+        await over.wait()
+    assert dropped == ["first", "last", "begun"]
+    assert (first.expired, left.expired, put_off.expired, last.expired) == (
+        True,
+        False,
+        False,
+        True,
+    )
+    assert [type(error) for error in raised] == [KeyError]

@@ -24,7 +24,13 @@ from rivet_anyio import ConfigError, ConnectError, ConnectionLostError
 from rivet_anyio._io import tls as tls_module
 from rivet_anyio._io.connect import TcpConnector, stream_over
 from rivet_anyio._io.stream import ByteStream
-from rivet_anyio._io.tls import Sessions, TLSStream, default_tls_context, start_tls
+from rivet_anyio._io.tls import (
+    ResumptionError,
+    Sessions,
+    TLSStream,
+    default_tls_context,
+    start_tls,
+)
 
 from .test_sockets import comes, pattern, reset, tcp_pair
 
@@ -539,6 +545,44 @@ async def test_a_server_that_does_not_know_the_session(
     assert resumed == [False, True, False, True, True]
 
 
+async def test_a_second_connection_while_the_ticket_of_the_first_is_on_its_way(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    sessions = Sessions()
+    async with (
+        talking(server_tls, client_tls, echo, sessions=sessions) as first,
+        talking(server_tls, client_tls, echo, sessions=sessions) as second,
+    ):
+        for stream in (first, second):
+            await stream.write(b"x")
+            assert await stream.read(10) == b"x"
+            assert stream.on_first_bytes is None, "it is called once"
+    assert await resumes(server_tls, client_tls, sessions)
+
+
+@pytest.mark.parametrize("alert", [b"", b"\x15\x03\x03\x00\x02\x02\x50"], ids=["end", "alert"])
+async def test_a_server_that_refuses_to_resume(
+    alert: bytes, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """The next handshake is a whole one."""
+    sessions = Sessions()
+    assert not await resumes(server_tls, client_tls, sessions)
+
+    def refuse(far: socket.socket) -> None:
+        far.recv(65536)
+        far.sendall(alert)
+
+    async with facing(refuse) as below:
+        with pytest.raises(ResumptionError):
+            await start_tls(below, client_tls, "localhost", sessions)
+    async with facing(refuse) as below:
+        with pytest.raises(ConnectError) as caught:
+            await start_tls(below, client_tls, "localhost", sessions)
+    assert type(caught.value) is ConnectError
+    assert not await resumes(server_tls, client_tls, sessions)
+    assert await resumes(server_tls, client_tls, sessions)
+
+
 async def test_who_is_not_trusted_is_not_by_a_session_of_another(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
@@ -547,8 +591,9 @@ async def test_who_is_not_trusted_is_not_by_a_session_of_another(
     assert not await resumes(server_tls, client_tls, sessions)
     assert sessions.find("localhost") is not None
     async with facing(refused_by_client(impostor, "unknown ca")) as below:
-        with pytest.raises(ConnectError, match="is not accepted"):
+        with pytest.raises(ConnectError, match="is not accepted") as caught:
             await start_tls(below, client_tls, "localhost", sessions)
+    assert type(caught.value) is ConnectError, "to try again is in vain"
     assert not await resumes(server_tls, client_tls, sessions)
     assert await resumes(server_tls, client_tls, sessions)
 

@@ -23,6 +23,7 @@ class Answer:
     status = 200
     reason = "Fine"
     version = "HTTP/1.1"
+    socket: object = None
 
     def __init__(self, *pieces: bytes | Exception, **fields: str) -> None:
         self.pieces = list(pieces)
@@ -115,9 +116,13 @@ async def test_a_whole_answer(encoding: str) -> None:
     assert facts(response.request) == facts(eager())
     with pytest.raises(httpx.StreamConsumed):
         _ = [part async for part in response.aiter_raw()]
+    answer.socket = lambda: None  # nobody can copy this
+    for again in (pickle.loads(pickle.dumps(response)), copy.deepcopy(response)):
+        assert (again.status_code, again.content, again.request.url) == (200, body, URL)
+        assert await again.aread() == body
+        assert [part async for part in again.aiter_bytes()] == [body]
+        await again.aclose()
     await response.aclose()
-    again = pickle.loads(pickle.dumps(response))
-    assert (again.status_code, again.content, again.request.url) == (200, body, URL)
 
 
 async def test_a_status_of_an_error() -> None:

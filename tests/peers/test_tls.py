@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from threading import Thread
+from typing import Any
 
 import anyio
 import httpx
@@ -101,3 +105,92 @@ async def test_a_certificate_that_fails_on_a_reconnect_is_retried(authority: tru
                 assert conn.status is not Status.CLOSED
             standing.enter_context(running(echo, port=port, tls=server_side(authority)))
             assert await conn.action("echo", 1) == [1]
+
+
+def resumes(hello: bytes) -> bool:
+    """Whether a ClientHello ends with the proof for a session. (RFC 8446, section 4.2.11)"""
+    return hello[-35:-32] == b"\0\x21\x20" or hello[-51:-48] == b"\0\x31\x30"
+
+
+@contextmanager
+def accepting(talk: Callable[[socket.socket], None]) -> Generator[int]:
+    """Let a thread talk to one connection after another; yields the port."""
+
+    def run() -> None:
+        while True:
+            try:
+                far, _ = listener.accept()
+            except OSError:  # the block was left
+                return
+            with far:
+                talk(far)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=run)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def answer(far: ssl.SSLSocket) -> None:
+    far.recv(65536)
+    far.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+
+async def fetch_three_times(port: int, authority: trustme.CA, **options: Any) -> None:
+    """Each over a connection of its own."""
+    url, tls = f"https://127.0.0.1:{port}", client_side(authority)
+    async with Client(url, ssl_context=tls, metadata_lookup=False, **options) as client:
+        for _ in range(3):
+            response = await client.x.get_for_id("a1").fetch("/")
+            assert response.status_code == 200
+
+
+async def test_a_server_that_closes_what_is_to_be_resumed(authority: trustme.CA) -> None:
+    """No call fails for it: another handshake is made, without the session."""
+    context = server_side(authority)
+    seen: list[bool] = []
+
+    def talk(far: socket.socket) -> None:
+        seen.append(resumes(far.recv(65536, socket.MSG_PEEK)))
+        if not seen[-1]:
+            with context.wrap_socket(far, server_side=True) as encrypted:
+                answer(encrypted)
+
+    with accepting(talk) as port, anyio.fail_after(GUARD):
+        await fetch_three_times(port, authority)
+    assert seen == [False, True, False, True, False]
+
+
+async def test_a_proxy_and_a_server_of_one_name(authority: trustme.CA) -> None:
+    """Each has its own sessions."""
+    seen: list[tuple[str, bool | None]] = []
+
+    def serve(far: socket.socket) -> None:
+        with of_server.wrap_socket(far, server_side=True) as encrypted:
+            seen.append(("server", encrypted.session_reused))
+            answer(encrypted)
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        while data := source.recv(65536):
+            sink.sendall(data)
+
+    def tunnel(far: socket.socket) -> None:
+        with of_proxy.wrap_socket(far, server_side=True) as near:
+            seen.append(("proxy", near.session_reused))
+            near.recv(65536)
+            near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", port)) as beyond:
+                there = Thread(target=pass_on, args=(near, beyond))
+                there.start()
+                pass_on(beyond, near)
+                near.shutdown(socket.SHUT_WR)
+                there.join()
+
+    of_server, of_proxy = server_side(authority), server_side(authority)
+    with accepting(serve) as port, accepting(tunnel) as proxy_port, anyio.fail_after(GUARD):
+        await fetch_three_times(port, authority, proxy=f"https://127.0.0.1:{proxy_port}")
+    assert seen == [(who, again) for again in (False, True, True) for who in ("proxy", "server")]

@@ -207,6 +207,11 @@ class ActorResponse(httpx.Response):
         self._reads_whole = False
         self._iterators: list[_Pieces[Any]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["_answer"]  # a copy has what was read, and no connection
+        return {**state, "_iterators": []}
+
     async def aread(self) -> bytes:
         if not (self._is_encoded or self.is_stream_consumed or self.is_closed):
             # httpx's own takes three generators, and longer than the rest of a call.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncIterable, Mapping
 from functools import partial
 from inspect import isasyncgen
@@ -21,7 +22,7 @@ from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolEr
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
-from .._io.tls import Sessions, default_tls_context, start_tls
+from .._io.tls import ResumptionError, Sessions, default_tls_context, start_tls
 from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -92,7 +93,8 @@ class Wire:
         self._proxies = proxies
         self._tls = tls
         self._tls_lock: anyio.Lock | None = None
-        self._sessions = Sessions()
+        # Two servers of one name have tickets of their own each.
+        self._sessions: defaultdict[tuple[str, int], Sessions] = defaultdict(Sessions)
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
@@ -234,6 +236,13 @@ class Wire:
 
     async def _dial(self, origin: Origin) -> ByteStream:
         """A connection to an origin, through a proxy where there is one for it."""
+        while True:  # what was refused to be resumed is not tried again
+            try:
+                return await self._dial_once(origin)
+            except ResumptionError:
+                continue
+
+    async def _dial_once(self, origin: Origin) -> ByteStream:
         proxy = self._proxies.find(origin)
         tls = None
         if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
@@ -252,11 +261,13 @@ class Wire:
         try:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
-                    stream = await start_tls(stream, tls, proxy.host, self._sessions)
+                    sessions = self._sessions[proxy.host, proxy.port]
+                    stream = await start_tls(stream, tls, proxy.host, sessions)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
-                    stream = await start_tls(stream, tls, origin.host, self._sessions)
+                    sessions = self._sessions[origin.host, origin.port]
+                    stream = await start_tls(stream, tls, origin.host, sessions)
         except BaseException:
             stream.drop()
             raise

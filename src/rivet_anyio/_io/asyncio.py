@@ -101,19 +101,19 @@ class _Alarm:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._deadlines: set[AsyncioDeadline] = set()
+        self._deadlines: dict[AsyncioDeadline, None] = {}  # in order
         self._timer: asyncio.TimerHandle | None = None
         self._at = math.inf
 
     def watch(self, deadline: AsyncioDeadline) -> None:
         """Let a deadline expire at its time, which may be a new one."""
-        self._deadlines.add(deadline)
+        self._deadlines[deadline] = None
         if deadline.at < self._at:
             self._start(deadline.at)
 
     def forget(self, deadline: AsyncioDeadline) -> None:
         """Its block was left."""
-        self._deadlines.discard(deadline)
+        self._deadlines.pop(deadline, None)
         if not self._deadlines and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -129,13 +129,16 @@ class _Alarm:
         self._timer = None
         self._at = math.inf
         now = self._loop.time()  # uvloop's timer may be a part of a millisecond early
-        expired = [deadline for deadline in self._deadlines if deadline.at <= now]
-        self._deadlines.difference_update(expired)
-        earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
-        if earliest < math.inf:
-            self._start(earliest)
-        for deadline in expired:
-            deadline.expire()
+        try:
+            for deadline in [deadline for deadline in self._deadlines if deadline.at <= now]:
+                # The one before it may have ended its block, or put it off.
+                if deadline in self._deadlines and deadline.at <= now:
+                    del self._deadlines[deadline]
+                    deadline.expire()
+        finally:  # also where a stream raises
+            earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
+            if earliest < self._at:
+                self._start(earliest)
 
 
 class AsyncioWaiter:

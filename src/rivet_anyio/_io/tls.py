@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import ssl
 import time
+from collections.abc import Callable
+from functools import partial
 
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
@@ -21,7 +23,7 @@ from .stream import ByteStream
 from .tasks import without_interrupts
 from .waiting import Signal
 
-__all__ = ["Sessions", "TLSStream", "default_tls_context", "start_tls"]
+__all__ = ["ResumptionError", "Sessions", "TLSStream", "default_tls_context", "start_tls"]
 
 _READ_SIZE = 256 * 1024
 _BUFFER_SIZE = 128 * 1024
@@ -36,7 +38,7 @@ _RESUMED_SECONDS = 600.0
 
 
 class _Verified:
-    """A full handshake, and its session once somebody asked for that."""
+    """What is known of a server since a full handshake: its session, once somebody asks for it."""
 
     __slots__ = ("session", "tls", "until")
 
@@ -58,27 +60,32 @@ class Sessions:
 
     def find(self, name: str) -> ssl.SSLSession | None:
         """What to resume with a server of this name, if there is anything."""
-        verified = self._verified.get(name)
-        if verified is None or time.monotonic() >= verified.until:
+        verified = self._current(name)
+        if verified is None:
             return None
         if verified.tls is not None:
-            # Not before: a ticket comes after the handshake, and to ask takes a quarter of one.
+            # Not before, because to ask takes a sixth of a handshake.
             session, verified.tls = verified.tls.session, None
             if session is not None and session.has_ticket:
                 verified.session = session
         return verified.session
 
-    def ended(self, name: str, tls: ssl.SSLObject, session: ssl.SSLSession | None) -> None:
-        """A handshake, which was to resume `session`, has succeeded."""
-        if tls.session_reused:
-            return
-        verified = self._verified.get(name)
-        if verified is None or session is not None or time.monotonic() >= verified.until:
-            self._verified[name] = _Verified(tls)
+    def note(self, name: str, verified: _Verified, session: ssl.SSLSession | None) -> None:
+        """A full handshake, though it was to resume `session`, may have left a session."""
+        if session is not None or self._current(name) is None:
+            self._verified[name] = verified
 
     def failed(self, name: str) -> None:
         """A handshake has failed: begin anew."""
         self._verified.pop(name, None)
+
+    def _current(self, name: str) -> _Verified | None:
+        verified = self._verified.get(name)
+        return None if verified is None or time.monotonic() >= verified.until else verified
+
+
+class ResumptionError(ConnectError):
+    """The handshake failed, and it was to resume a session, which is forgotten now."""
 
 
 async def start_tls(
@@ -96,6 +103,8 @@ async def start_tls(
         The encrypted stream; it owns the one below.
 
     Raises:
+        ResumptionError: when a handshake failed that was to resume a session. Make another one on
+            a new connection: some servers refuse to resume, and this session is forgotten.
         ConnectError: when the handshake failed: the server's certificate is not accepted (then
             the cause is an `ssl.SSLCertVerificationError`), it refused, went away, or does not
             speak TLS.
@@ -122,18 +131,22 @@ async def start_tls(
             raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
         try:
             await _handshake(stream, tls, incoming, outgoing, hostname)
-        except BaseException:  # or too late
+        except BaseException as exc:  # or too late
             if sessions is not None:
                 sessions.failed(name)
+            is_trusted = not isinstance(exc.__cause__, ssl.SSLCertVerificationError)
+            if session is not None and is_trusted and isinstance(exc, ConnectError):
+                raise ResumptionError(str(exc)) from exc
             raise
-        if sessions is not None:
-            sessions.ended(name, tls, session)
         if tls.selected_alpn_protocol() == "h2":
             raise ConfigError(
                 "the TLS context offers HTTP/2, and the server chose it: leave 'h2' out of "
                 "set_alpn_protocols()"
             )
-        return TLSStream(stream, tls, incoming, outgoing)
+        encrypted = TLSStream(stream, tls, incoming, outgoing)
+        if sessions is not None and not tls.session_reused:
+            encrypted.on_first_bytes = partial(sessions.note, name, _Verified(tls), session)
+        return encrypted
     except BaseException:
         stream.drop()
         raise
@@ -203,6 +216,7 @@ class TLSStream:
         "_reading_ended",
         "_tls",
         "_written_ahead",
+        "on_first_bytes",
         "writes_now",
     )
 
@@ -218,6 +232,8 @@ class TLSStream:
         self._incoming = incoming
         self._outgoing = outgoing
         self.writes_now = below.writes_now
+        # A ticket comes behind the handshake with TLS 1.3, so to ask before is in vain.
+        self.on_first_bytes: Callable[[], None] | None = None
         self._raw = memoryview(b"")  # read from below, and not in `_incoming`
         self._data = b""  # decrypted, and not read
         self._is_over = False  # the reading direction
@@ -298,6 +314,9 @@ class TLSStream:
                 self._reading_ended = None
 
     def _feed(self, raw: bytes) -> None:
+        if raw and self.on_first_bytes is not None:
+            self.on_first_bytes()
+            self.on_first_bytes = None
         if len(raw) > _BUFFER_SIZE:
             self._raw = memoryview(raw)
             self._fill()

@@ -21,6 +21,7 @@ import json
 import math
 import re
 import struct
+import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
@@ -197,6 +198,8 @@ def _plain(value: Any, form: ValueForm) -> Any:
         why = "" if form.secret or exc.__cause__ is None else f": {exc.__cause__}"
         raise _Refused(f"{exc}{why}") from None
     if plain is value:
+        if isinstance(value, types.CoroutineType):
+            _refuse(value, form, "await it, and send what it returns")
         _refuse(
             value,
             form,

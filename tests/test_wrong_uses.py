@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from rivet_anyio import Event, Queue, Retry, TypedActor, action
+from rivet_anyio import Event, Queue, Retry, TypedActor, action, live, watch
 from rivet_anyio.testing import (
     Actor,
     ActorServer,
@@ -51,11 +55,49 @@ async def test_calls() -> None:
             await cls.read(5)
         with pytest.raises(TypeError, match=r"type='int': .*; give a type, such as int"):
             await handle.action("get", type="int")
+        with pytest.raises(TypeError, match=r"float: send None$"):
+            handle.connect(params=float("nan"))  # whatever the encoding
         forgotten = handle.get()
         with pytest.raises(TypeError, match="await it, and send what it returns"):
             await handle.echo([forgotten])
         assert inspect.iscoroutine(forgotten)
         forgotten.close()
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+async def test_a_copy(copied: Callable[[Any], object]) -> None:
+    async with ActorServer({"counter": Counter}) as server, server.client() as client:
+        handle = client.counter.get_or_create("a")
+        typed = client.get_or_create(TypedCounter, "a")
+        async with handle.connect() as conn:
+            for one in (client, client.counter, handle, conn, typed):
+                with pytest.raises(TypeError, match="make a Client where it is used"):
+                    copied(one)
+
+
+@pytest.mark.parametrize("block", ["connection", "feed", "websocket", "live"])
+async def test_a_block_that_another_task_leaves(block: str) -> None:
+    """It stays open until its own task leaves it."""
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        server.client() as client,
+        client.counter.get_or_create("a").connect() as conn,
+    ):
+        blocks: dict[str, Callable[[], AbstractAsyncContextManager[object]]] = {
+            "connection": client.counter.get("a").connect,
+            "feed": lambda: watch("x"),
+            "websocket": client.counter.get("a").websocket,
+            "live": lambda: live(conn, conn.get, {"x": max}, atomic_snapshot=True),
+        }
+        async with blocks[block]() as entered:
+            leave: Any = type(entered).__aexit__
+
+            async def leave_it() -> None:
+                with pytest.raises(RuntimeError, match="left by another task"):
+                    await leave(entered, None, None, None)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(leave_it)
 
 
 @pytest.mark.parametrize(

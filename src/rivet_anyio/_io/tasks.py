@@ -70,11 +70,13 @@ class SilentTasks:
         self._group: TaskGroup | None = None
         self._shield: CancelScope | None = None
         self._running = 0
+        self._entered_by = 0
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
+        self._entered_by = anyio.get_current_task().id
 
     def start(self, task: Task) -> None:
         """Run a task that does not raise."""
@@ -98,6 +100,19 @@ class SilentTasks:
                 await task()
         finally:
             self._running -= 1
+
+    def check_task(self) -> None:
+        """Refuse to `leave` in another task than the one that entered: it would break both tasks.
+
+        Raises:
+            RuntimeError: it is another one; the block stays as it is.
+        """
+        if self._group is not None and anyio.get_current_task().id != self._entered_by:
+            raise RuntimeError(
+                "the block was left by another task than the one that entered it; to keep it open "
+                "over cells of a notebook or over fixtures, enter it behind a portal: "
+                "anyio.from_thread.start_blocking_portal"
+            )
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""

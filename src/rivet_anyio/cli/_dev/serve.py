@@ -8,8 +8,9 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,14 +65,10 @@ async def serve(
         with port_errors(host, port):
             endpoint = await stack.enter_async_context(server.listen(port, host=host))
         output.note(f"{', '.join(actors)} at {endpoint}", endpoint=endpoint, actors=list(actors))
-
-        async def until_end() -> None:
-            if lifeline is None:
-                await output.closed()
-            else:
-                await until_first(_stdin_ends, lambda: _keep_loaded(lifeline))
-
-        await until_first(lambda: _print_records(output, server.log), until_end)
+        ends: list[Callable[[], Awaitable[None]]] = [output.closed]
+        if lifeline is not None:
+            ends = [_stdin_ends, partial(_keep_loaded, lifeline)]
+        await until_first(lambda: _print_records(output, server.log), *ends)
 
 
 async def _stdin_ends() -> None:

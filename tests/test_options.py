@@ -274,7 +274,10 @@ CLIENT: dict[str, Any] = {
 }
 
 CASSETTE: dict[str, Any] = {
-    "path": Values([None, 0, True, math.nan, "", ".", *WRONG], ["x.json", Path("x.json")]),
+    "path": Values(
+        [None, 0, True, math.nan, "", ".", str(Path(__file__).parent), *WRONG],
+        ["x.json", Path("x.json")],
+    ),
     "secrets": Values([None, 0, "hush", b"hush", {}, [5], ["hush", ""]], [(), ["hush"]]),
 }
 
@@ -550,7 +553,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.explore": {
         "main": function(none=False),
         "args": FREE,
-        "seeds": Values([0, None, 5, [], ["x"], [None]], [[1], range(2)]),
+        "seeds": Values([0, None, 5, "ab", [], ["x"], [None]], [[1], range(2)]),
         "backends": BACKENDS,
     },
     "testing.run_virtual": {
@@ -578,7 +581,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "backends": BACKENDS,
     },
     "testing.fault_schedules": {
-        "names": Values([["boom"], ["cut", 5]], [["cut"], ("cut", "crash")]),
+        "names": Values([["boom"], ["cut", 5], "cut", [], 5], [["cut"], ("cut", "crash")]),
         "most": Values(size().bad, [1]),
         "within": Values(seconds().bad, [0.01, 1000]),
     },

@@ -180,7 +180,8 @@ def check_result_type(type: Any) -> None:
         try:
             converter_for(type)
         except (TypeError, NameError) as exc:
-            raise TypeError(f"type={_name(type)}: {exc}") from exc
+            hint = "; give a type, such as int or list[str]" if isinstance(exc, TypeError) else ""
+            raise TypeError(f"type={_name(type)}: {exc}{hint}") from exc
 
 
 def converter_for(type: Any) -> Converter:

@@ -300,6 +300,7 @@ class Live(Generic[S]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._tasks.check_task()
         await self._tasks.leave(self._finished, 0)
 
     async def _run(self) -> None:

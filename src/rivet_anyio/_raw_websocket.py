@@ -172,6 +172,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     ) -> None:
         assert self._socket is not None and self._opened is not None
         self._check_loop()
+        self._tasks.check_task()
         self._left = True
         self._wake()
         seconds = close_seconds(self._core.options.close_timeout, exc_type)

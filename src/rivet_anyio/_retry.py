@@ -52,4 +52,7 @@ class Retry:
     def delay(self, attempt: int) -> float:
         """Seconds to wait before attempt number `attempt`, counted from 0."""
         bound = min(self.initial * 2.0 ** min(attempt, 60), self.maximum)
-        return bound * self.random()
+        drawn = self.random()
+        if not isinstance(drawn, (float, int)) or not 0 <= drawn <= 1:
+            raise ValueError(f"random of Retry returns a float from 0 to 1, not {drawn!r}")
+        return bound * drawn

@@ -497,6 +497,7 @@ class Feed(
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._tasks.check_task()
         self._close()
         seconds = close_seconds(self._close_timeout, exc_type)
         await self._tasks.leave(self._sources.finished, seconds)

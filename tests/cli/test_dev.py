@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import signal
 import socket
 from pathlib import Path
 
+import anyio
 import pytest
 
-from rivet_anyio.cli._dev.serve import _print
+from rivet_anyio.cli._dev.reload import _concerns
+from rivet_anyio.cli._dev.serve import _keep_loaded, _print, _write_loaded
 from rivet_anyio.cli._options import Format
 from rivet_anyio.cli._output import Output
+from rivet_anyio.testing import run_virtual
 from rivet_anyio.testing._records import ActorRef, Requested, SocketOpened
 from tests.servers._ports import reserve_port
 
@@ -66,6 +70,33 @@ def test_serves_and_reloads(file: Path) -> None:
         socket.create_connection(
             ("127.0.0.1", int(cli.environment["RIVET_ENDPOINT"].rpartition(":")[2]))
         )
+
+
+def test_only_files_that_it_loaded_start_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's program beside the actors is none of them; what an action imports later is."""
+    loaded = tmp_path / "loaded"
+    names = ("rivet_early", "rivet_late", "rivet_client")
+    early, late, client = (tmp_path / f"{name}.py" for name in names)
+    for path in (early, late, client):
+        path.write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("rivet_early")
+    assert _concerns(loaded, {str(client)}) and not _concerns(loaded, set())
+    _write_loaded(loaded)
+    assert _concerns(loaded, {str(client), str(early)})
+    assert not _concerns(loaded, {str(late), str(client)})
+
+    async def main() -> None:
+        with anyio.move_on_after(2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_keep_loaded, loaded)
+                await anyio.sleep(1)
+                importlib.import_module("rivet_late")
+
+    run_virtual(main)
+    assert _concerns(loaded, {str(late)}) and not _concerns(loaded, {str(client)})
 
 
 def test_doctor_likes_it(file: Path) -> None:

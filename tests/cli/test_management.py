@@ -45,6 +45,9 @@ def test_an_actor_is_put_to_sleep_and_destroyed(tmp_path: Path) -> None:
         assert cli("sleep", "counter/a", "-y").out.strip() == actor_id
         slept = cli("destroy", "counter", "--id", actor_id, "--yes", "-o", "json")
         assert slept.lines[0]["actor_id"] == actor_id
+        nothing = cli("list", "countr", "-o", "text")
+        assert nothing.out == ""
+        assert nothing.err == "there is no actor 'countr': did you mean counter?\n"
         assert cli("list", "counter").out == ""
         gone = cli("destroy", "counter/a", "--yes", code=3).err
         assert "actor.not_found" in gone and "--create" not in gone

@@ -233,7 +233,6 @@ class Link:
         assert self.core.backend is not None
         self._backend = self.core.backend
         self._cancellation = self._backend.cancellation_check()
-        self._entered_by = anyio.get_current_task().id
         for function in (StatusStream.receive, call_action):
             without_interrupts(function)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
@@ -254,16 +253,8 @@ class Link:
     async def leave(self, exc_type: type[BaseException] | None) -> None:
         """End; the closing handshake takes `close_timeout` at most."""
         check_loop(self._backend, "this connection")
-        try:
-            await self._leave(close_seconds(self._close_timeout, exc_type))
-        except RuntimeError as error:
-            if anyio.get_current_task().id == self._entered_by:
-                raise
-            raise RuntimeError(
-                "the connection's block was left by another task than the one that entered it; "
-                "to keep a connection over cells of a notebook or over fixtures, open it behind "
-                "a portal: anyio.from_thread.start_blocking_portal"
-            ) from error
+        self._tasks.check_task()
+        await self._leave(close_seconds(self._close_timeout, exc_type))
 
     async def _leave(self, seconds: float) -> None:
         self._check_no_more()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NoReturn, Protocol
 from urllib.parse import unquote
 
 import anyio
@@ -103,6 +103,12 @@ class Core:
         self.backend = current_backend()
         self._transport = transport
         self._used = True
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Client, and the handles and connections made with it, cannot be pickled or copied "
+            "deeply: make a Client where it is used"
+        )
 
     def close(self) -> None:
         """The client's block has been left: end its sockets."""

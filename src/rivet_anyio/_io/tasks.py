@@ -27,6 +27,12 @@ Task = Callable[[], Coroutine[Any, Any, None]]
 _LEAVE_CANCELLED_SECONDS = 1.0
 """How long a closing handshake may take after the block was cancelled."""
 
+_LEFT_ELSEWHERE = (
+    "the block was left by another task than the one that entered it; to keep it open over cells "
+    "of a notebook or over fixtures, enter it behind a portal: "
+    "anyio.from_thread.start_blocking_portal"
+)
+
 
 def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) -> float:
     """Seconds that a closing handshake may take, given how the block ends.
@@ -70,11 +76,13 @@ class SilentTasks:
         self._group: TaskGroup | None = None
         self._shield: CancelScope | None = None
         self._running = 0
+        self._entered_by = 0
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
+        self._entered_by = anyio.get_current_task().id
 
     def start(self, task: Task) -> None:
         """Run a task that does not raise."""
@@ -99,8 +107,27 @@ class SilentTasks:
         finally:
             self._running -= 1
 
+    def check_task(self) -> None:
+        """Refuse to `leave` in another task of Trio than the one that entered.
+
+        It would break both tasks. On asyncio the other one may have ended, as a notebook's cell:
+        there, `leave` closes what is open first.
+
+        Raises:
+            RuntimeError: it is another one; the block stays as it is.
+        """
+        if in_trio() and self._group is not None and self._is_elsewhere():
+            raise RuntimeError(_LEFT_ELSEWHERE)
+
+    def _is_elsewhere(self) -> bool:
+        return anyio.get_current_task().id != self._entered_by
+
     async def leave(self, finished: Signal, seconds: float) -> None:
-        """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs."""
+        """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs.
+
+        Raises:
+            RuntimeError: another task has entered the block.
+        """
         group, self._group = self._group, None
         assert group is not None
         try:
@@ -113,7 +140,12 @@ class SilentTasks:
                 if self._shield is not None:
                     self._shield.cancel()
                 group.cancel_scope.cancel()
-            await _exit(group)
+            try:
+                await _exit(group)
+            except RuntimeError as error:
+                if self._is_elsewhere():
+                    raise RuntimeError(_LEFT_ELSEWHERE) from error
+                raise
 
 
 async def _exit(group: TaskGroup) -> None:

@@ -31,6 +31,12 @@ def declare_members(cls: type[Any], reserved: frozenset[str]) -> None:
     for name, declaration in _declared(cls).items():
         if name not in cls.__dict__:
             setattr(cls, name, declaration)
+        elif not isinstance(cls.__dict__[name], type(declaration)):
+            declared = type(declaration).__name__
+            raise TypeError(
+                f"{cls.__qualname__}.{name} is declared as {declared}[...], and its value is "
+                f"{cls.__dict__[name]!r}: give it none, or {declared.lower()}(...)"
+            )
     names = dict(cls._rivet_names)
     for name, member in list(cls.__dict__.items()):
         kind, server_name = _declare_member(cls, name, member, reserved)
@@ -73,15 +79,20 @@ def _declare_member(
         )
     server_name = server_name_of(member, cls._rivet_rename)
     if name not in reserved:
-        setattr(cls, name, _caller(member, Action(cls, member, server_name)))
+        setattr(cls, name, _caller(cls, member, Action(cls, member, server_name)))
     return "action", server_name
 
 
-def _caller(stub: Callable[..., Any], action: Action) -> Callable[..., Any]:
+def _caller(cls: type[Any], stub: Callable[..., Any], action: Action) -> Callable[..., Any]:
     """The method that stands where the stub was."""
 
     @functools.wraps(stub)
     async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(self, cls):
+            raise TypeError(
+                f"{action.place} is called on a handle or a connection, not on the class: "
+                f"client.get_or_create({cls.__name__}, key) returns a handle"
+            )
         return await self._call(action, args, kwargs)
 
     return call

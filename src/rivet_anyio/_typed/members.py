@@ -423,6 +423,8 @@ def action(
         ValueError: the name is empty, `retry_for` is not a finite number of seconds, more than 0,
             or it is given for an action that is not idempotent.
     """
+    if inspect.isfunction(name):
+        raise TypeError(f"write @action(...) with brackets above {name.__qualname__}, or nothing")
     if name is not None:
         name = check_name("action", name)
     check_flag("idempotent", idempotent)

@@ -21,6 +21,7 @@ import json
 import math
 import re
 import struct
+import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
@@ -151,7 +152,7 @@ def _prepare(value: Any, form: ValueForm, depth: int) -> Any:
         return value if -_SMALL <= value < _SMALL else _wide_integer(value, form)
     if kind is float:
         if form.finite and not math.isfinite(value):
-            _refuse(value, form, "send None, or use encoding='bare'")
+            _refuse(value, form, _or_bare("send None", form))
         return _exact(value, form) if form.rounds else value
     if depth >= MAX_DEPTH:
         raise _Refused(f"nested deeper than {MAX_DEPTH} levels")
@@ -197,6 +198,8 @@ def _plain(value: Any, form: ValueForm) -> Any:
         why = "" if form.secret or exc.__cause__ is None else f": {exc.__cause__}"
         raise _Refused(f"{exc}{why}") from None
     if plain is value:
+        if isinstance(value, types.CoroutineType):
+            _refuse(value, form, "await it, and send what it returns")
         _refuse(
             value,
             form,
@@ -211,7 +214,12 @@ def _undefined(value: Any, form: ValueForm) -> Any:
         return ["$Undefined", 0]
     if form.tags:
         return cbor2.undefined
-    _refuse(value, form, "send None" if form.secret else "send None, or use encoding='bare'")
+    _refuse(value, form, _or_bare("send None", form))
+
+
+def _or_bare(hint: str, form: ValueForm) -> str:
+    """The hint, and for what is not always JSON another encoding."""
+    return hint if form.secret else f"{hint}, or use encoding='bare'"
 
 
 def _checked_text(text: str, form: ValueForm) -> str:
@@ -259,7 +267,7 @@ def _bytes(value: bytes, form: ValueForm) -> Any:
 
 def _datetime(value: dt.datetime, form: ValueForm) -> Any:
     if not form.tags:
-        _refuse(value, form, "send .isoformat(), or use encoding='bare'")
+        _refuse(value, form, _or_bare("send .isoformat()", form))
     if value.tzinfo is None:
         raise _Refused(f"{value!r} has no time zone: use .astimezone() or tzinfo=")
     # A JavaScript Date counts milliseconds.
@@ -322,7 +330,7 @@ def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any
         odd = next(key for key in value if type(_name_of(key, form)) is not str)
         raise _Refused(
             f"the key {odd!r} is not a string and {form.name} has no other keys: "
-            "use string keys, or encoding='bare'"
+            + _or_bare("use string keys", form)
         )
     tree: dict[Any, Any] = {}
     for key, item in value.items():

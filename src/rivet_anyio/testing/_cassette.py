@@ -193,6 +193,8 @@ def _checked(path: str | os.PathLike[str], secrets: Sequence[str]) -> tuple[Path
     with as_config_errors():
         if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
             raise TypeError(f"path is the path of a file, not {path!r}")
+        if Path(path).is_dir():
+            raise ValueError(f"path is the path of a file, not of a directory: {str(path)!r}")
         if isinstance(secrets, (str, bytes)) or not isinstance(secrets, Sequence):
             raise TypeError(f"secrets is a sequence of strings, not a {type(secrets).__name__}")
         for secret in secrets:

@@ -330,6 +330,8 @@ def read_tape(path: Path) -> Tape:
         )
     try:
         tape = msgspec.convert(tree, Tape)
+        if not (tape.rivetkit or tape.exchanges or tape.connections):
+            tape.rivetkit = "2.3"  # nothing was asked, so the server has not said its version
         release_of(tape.rivetkit)
     except (msgspec.ValidationError, ConfigError) as exc:
         raise CassetteError(f"the cassette {path} cannot be read: {exc}") from None

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
+from .. import ActorHandle, Connection
 from .._checks import check_seconds, check_size
 
 __all__ = ["CollectError", "Receiver", "collect"]
@@ -53,7 +54,8 @@ async def collect(stream: Receiver[T_co], count: int, *, within: float = 5.0) ->
 
     Cancellation: the items taken so far are lost.
     """
-    if not hasattr(stream, "receive"):
+    # Of a handle and a connection any attribute is an action.
+    if isinstance(stream, (ActorHandle, Connection)) or not hasattr(stream, "receive"):
         raise TypeError(f"stream is an EventStream, or has a receive of its own, not {stream!r}")
     check_size("count", count, least=0)
     check_seconds("within", within, zero=True)

@@ -107,6 +107,10 @@ def fault_schedules(
     """
     check_size("most", most)
     check_seconds("within", within)
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(f"names is a list of names of faults, not {names!r}")
+    if not names:
+        raise ValueError(f"names has one fault at least, not {names!r}")
     for name in names:
         check_choice("names", name, _ALL)
     st = _hypothesis().strategies

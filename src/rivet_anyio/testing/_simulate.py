@@ -95,7 +95,7 @@ def explore(
     """
     check_function("main", main, none=False)
     backends = check_backends(backends)
-    if not isinstance(seeds, Iterable):
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise TypeError(f"seeds is an iterable of whole numbers, not {seeds!r}")
     seed: int | None = None
     with many_runs():

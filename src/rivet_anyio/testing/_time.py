@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
 
-from .._checks import check_function, check_seconds
+from .._checks import awaitable_from, check_function, check_seconds
 from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
@@ -119,7 +119,7 @@ class _Guard:
         """Run a program."""
         try:
             with anyio.CancelScope() as self.scope:
-                return await main(*args)
+                return await awaitable_from("main", main(*args))
         except BaseException as exc:
             if self.error is None:
                 raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._advice import find_alike
 from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand, Place, read_values
 from .._exit import Exit, Quit
@@ -125,7 +126,10 @@ def list_command(common: Common, name: str | None, destroyed: bool, limit: int |
                 found.append(actor)
                 if len(found) == limit:
                     break
-        if not output.is_json:
+        if not found:
+            alike = await find_alike(common, Place(name), creates=True)
+            output.note(f"there is no actor {name!r}" + (f": {alike}" if alike else ""))
+        elif not output.is_json:
             await output.show(_table(found))
 
     execute(common, main)

@@ -43,8 +43,10 @@ Examples:
 @click.option(
     "--version", default="2.3", show_default=True, help="The RivetKit version to play: 2.0 to 2.3."
 )
-@click.option("--reload/--no-reload", default=True, help="Start anew when a file changes.")
-@click.option("--lifeline", is_flag=True, hidden=True)
+@click.option(
+    "--reload/--no-reload", default=True, help="Start anew when a file that was loaded changes."
+)
+@click.option("--lifeline", type=click.Path(path_type=Path), hidden=True)
 @output_options
 def dev_command(
     module: str,
@@ -52,7 +54,7 @@ def dev_command(
     host: str,
     version: str,
     reload: bool,
-    lifeline: bool,
+    lifeline: Path | None,
     output: Format,
     verbose: bool,
     backend: str,
@@ -61,11 +63,11 @@ def dev_command(
 
     An actor is a class derived from rivet_anyio.testing.Actor; ChatRoom serves as "chatRoom". A
     mapping by the name "actors" of names to classes says otherwise. What arrives is printed. When
-    a Python file changes, the server starts anew, with no actors.
+    FILE, or a file beside it that it imports, changes, the server starts anew, with no actors.
     """
     _check_module(module)
     need("wsproto", "dev")
-    if lifeline:
+    if lifeline is not None:
         reload = False
 
     async def main(out: Output) -> None:

@@ -1,4 +1,4 @@
-"""``dev`` with a reload: a server in a process of its own, started anew when a file changes."""
+"""``dev`` with a reload: a server in a process of its own, started anew when its code changes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import anyio.abc
@@ -36,14 +37,23 @@ async def supervise(
         Quit: a server ended for a reason that no change of a file mends.
         OSError: the port is taken.
     """
+    with TemporaryDirectory(prefix="rivet-anyio-") as directory:
+        await _supervise(output, module, port, host, version, backend, Path(directory, "loaded"))
+
+
+async def _supervise(
+    output: Output, module: str, port: int, host: str, version: str, backend: str, loaded: Path
+) -> None:
+    """As `supervise`; each server writes into a file which modules it has loaded."""
     root = _root(module)
     # The port stays the same over reloads.
     command = [
-        *(sys.executable, "-m", "rivet_anyio.cli", "dev", module, "--lifeline"),
+        *(sys.executable, "-m", "rivet_anyio.cli", "dev", module, "--lifeline", str(loaded)),
         *("--port", str(_free_port(host, port)), "--host", host, "--version", version),
         *("--backend", backend, "--output", output.format),
     ]
     while True:
+        await anyio.Path(loaded).unlink(missing_ok=True)
         before = await anyio.to_thread.run_sync(_snapshot, root)
         # The pipe to its stdin ends the server when this process is gone, however it ended. A
         # session of its own keeps Ctrl-C from it: this process ends it.
@@ -60,8 +70,10 @@ async def supervise(
             async def wait_for_change(before: _Snapshot = before) -> None:
                 while True:
                     await anyio.sleep(_POLL_SECONDS)
-                    if await anyio.to_thread.run_sync(_snapshot, root) != before:
+                    now = await anyio.to_thread.run_sync(_snapshot, root)
+                    if _concerns(loaded, {path for path, _ in now.items() ^ before.items()}):
                         return
+                    before = now
 
             await until_first(wait_for_change, report_end, output.closed)
         finally:
@@ -78,6 +90,14 @@ async def _end(process: anyio.abc.Process) -> None:
         if process.returncode is None:
             process.kill()
         await process.aclose()
+
+
+def _concerns(loaded: Path, changed: set[str]) -> bool:
+    """Whether the server has loaded one of these files; while nobody knows, every file counts."""
+    try:
+        return not changed.isdisjoint(loaded.read_text("utf-8", "surrogateescape").split("\0"))
+    except FileNotFoundError:
+        return bool(changed)
 
 
 def _root(module: str) -> Path:

@@ -8,11 +8,14 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import anyio
 
 from ...testing import Actor, ActorServer
 from ...testing._records import Log, Record, Requested, SocketOpened
@@ -27,6 +30,7 @@ from .port import port_errors
 __all__ = ["ModuleFailed", "serve"]
 
 _OURS = (__file__, importlib.__file__, "<frozen importlib")
+_POLL_SECONDS = 0.5
 _HIDDEN = ("at", "actor", "params")
 """Fields of records that are printed otherwise, or may be secret."""
 
@@ -36,7 +40,7 @@ class ModuleFailed(Exception):
 
 
 async def serve(
-    output: Output, module: str, *, port: int, host: str, version: str, lifeline: bool
+    output: Output, module: str, *, port: int, host: str, version: str, lifeline: Path | None
 ) -> None:
     """Serve the actors of a module until the block's task is cancelled.
 
@@ -46,7 +50,7 @@ async def serve(
         port: The port.
         host: The address.
         version: The RivetKit version to play.
-        lifeline: Also end when stdin does.
+        lifeline: Also end when stdin does, and write into this file which modules are loaded.
 
     Raises:
         ModuleFailed: the module cannot be used.
@@ -54,20 +58,42 @@ async def serve(
         OSError: the port is taken.
     """
     actors = actors_of(load(module))
+    if lifeline is not None:
+        _write_loaded(lifeline)
     server = ActorServer(actors, version=version, leaks=False, epoch=dt.datetime.now(dt.UTC))
     async with server, AsyncExitStack() as stack:
         with port_errors(host, port):
             endpoint = await stack.enter_async_context(server.listen(port, host=host))
         output.note(f"{', '.join(actors)} at {endpoint}", endpoint=endpoint, actors=list(actors))
-        await until_first(
-            lambda: _print_records(output, server.log), _until_end if lifeline else output.closed
-        )
+        ends: list[Callable[[], Awaitable[None]]] = [output.closed]
+        if lifeline is not None:
+            ends = [_stdin_ends, partial(_keep_loaded, lifeline)]
+        await until_first(lambda: _print_records(output, server.log), *ends)
 
 
-async def _until_end() -> None:
+async def _stdin_ends() -> None:
     stdin = Stdin()
     while await stdin.receive():
         pass
+
+
+async def _keep_loaded(file: Path) -> None:
+    """Note modules that are imported later, too."""
+    count = 0
+    while True:
+        await anyio.sleep(_POLL_SECONDS)
+        if len(sys.modules) != count:
+            count = len(sys.modules)
+            _write_loaded(file)
+
+
+def _write_loaded(file: Path) -> None:
+    """Write the paths of all modules, whole or not at all."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    paths = {module.__dict__.get("__file__") for module in modules}
+    unfinished = file.with_name("unfinished")
+    unfinished.write_text("\0".join(filter(None, paths)), "utf-8", "surrogateescape")
+    unfinished.replace(file)
 
 
 async def _print_records(output: Output, log: Log) -> None:

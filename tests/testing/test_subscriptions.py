@@ -113,6 +113,8 @@ def test_only_what_is_refused_ends(version: str, backend: str, refused: list[str
                                 each.receive_nowait()
                         continue
                     await stream.subscribed()
+                    if name != "d":
+                        await pairs[name].subscribed()
                     await gate.emit(name, name)
                     item = await stream.receive()
                     while isinstance(item, Gap):

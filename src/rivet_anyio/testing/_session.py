@@ -337,7 +337,8 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
 
 def without_metadata(instance: Instance, error: ActorError) -> ActorError:
     """What the client sees in place of an error whose metadata cannot travel."""
-    logger.error("%s: the metadata of %r cannot travel: %r", instance.ref, error, error.metadata)
+    what, metadata = repr(error), error.metadata
+    logger.error("%s: the metadata of %s cannot travel: %r", instance.ref, what, metadata)
     if not instance.release.has_engine:
         return internal_error(instance.release)
     return instance.signed(ActorError("core", "internal_error", "An internal error occurred"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio.testing import Actor, ActorServer
 from tests.faults.proxy import Proxy
 from tests.loops import BACKENDS
 
@@ -497,3 +500,22 @@ async def test_nothing_runs_before_the_block_or_after_it(client: Client, key: li
     conn = client.probe.get_or_create(key).connect()
     assert live_tasks() == before
     assert conn.status is Status.CONNECTING
+
+
+async def test_many_blocks_inside_each_other() -> None:
+    """A thousand of them are more than Trio can ask for their deadlines; here, with less depth."""
+
+    class Counter(Actor):
+        async def increment(self) -> None: ...
+
+    limit = sys.getrecursionlimit()
+    async with ActorServer({"counter": Counter}) as server, server.client() as client:
+        counter = client.counter.get_or_create()
+        sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+        try:
+            async with AsyncExitStack() as stack:
+                for _ in range(250):
+                    await stack.enter_async_context(counter.connect())
+        finally:
+            sys.setrecursionlimit(limit)
+        assert await counter.action("increment") is None

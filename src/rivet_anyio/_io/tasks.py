@@ -39,7 +39,10 @@ def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) ->
 
     The block may also be cancelled during the handshake, or have been without having noticed.
     """
-    until_cancelled = anyio.current_effective_deadline() - anyio.current_time()
+    try:
+        until_cancelled = anyio.current_effective_deadline() - anyio.current_time()
+    except RecursionError:  # Trio's own, in a thousand blocks inside each other
+        until_cancelled = math.inf
     if exc_type is not None and not issubclass(exc_type, Exception):
         until_cancelled = 0.0
     return min(close_timeout, max(until_cancelled, 0.0) + _LEAVE_CANCELLED_SECONDS)
@@ -54,7 +57,7 @@ def foreign_cancellation(error: Exception) -> Generator[None]:
     try:
         yield
     except anyio.get_cancelled_exc_class() as exc:
-        if anyio.current_effective_deadline() == -math.inf:
+        if in_trio() or anyio.current_effective_deadline() == -math.inf:
             raise
         raise error from exc
 

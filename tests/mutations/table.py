@@ -771,7 +771,7 @@ _LATER = (
     Mutation(
         "delays have no jitter",
         "_retry.py",
-        "return bound * self.random()",
+        "return bound * drawn",
         "return bound",
         "simulation",
     ),

@@ -145,7 +145,10 @@ class ConfigError(RivetError, ValueError):
 
 
 class EventOverflowError(RivetError):
-    """A consumer was too slow: its event buffer filled up (``overflow="raise"``)."""
+    """A consumer was too slow: its event buffer was full, in events or bytes.
+
+    The stream (``overflow="raise"``) first delivers what it has, raises this, and has ended.
+    """
 
 
 class EventGapError(RivetError):

@@ -257,8 +257,7 @@ class EventBuffer:
             return False
         if len(self.sinks) > 1:
             # Some names were subscribed before others: between these events some may be missing.
-            while self._newest:
-                self._drop_from_gap()
+            self._empty_gap()
         gap = Gap(self._gap_since, until, attempts)
         self.gap_count += 1
         if self._gaps != "ignore":
@@ -388,9 +387,13 @@ class EventBuffer:
     def _forget_newest(self) -> None:
         """Forget what came in a gap that has not ended."""
         if self._newest is not self.items:
-            while self._newest:
-                self._drop_from_gap()
+            self._empty_gap()
             self._newest = self.items
+
+    def _empty_gap(self) -> None:
+        """Let all that came in the gap be missing."""
+        while self._newest:
+            self._drop_from_gap()
 
     def _drop_from_gap(self) -> None:
         _, size = self._newest.popleft()  # type: ignore[misc]

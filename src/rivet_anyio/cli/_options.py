@@ -32,6 +32,7 @@ __all__ = [
     "common_given",
     "common_options",
     "complete_name",
+    "header_option",
     "output_options",
     "seconds_option",
     "server_options",
@@ -285,6 +286,13 @@ def target_options(
         return _with(command, *options)
 
     return decorate
+
+
+def header_option(text: str) -> Callable[[_Function], _Function]:
+    """An option that is header fields, as `headers`."""
+    return click.option(
+        "--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help=text
+    )
 
 
 def seconds_option(text: str, *names: str) -> Callable[[_Function], _Function]:

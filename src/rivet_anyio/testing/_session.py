@@ -337,8 +337,8 @@ def failure(instance: Instance, what: str, error: Exception) -> ActorError:
 
 def without_metadata(instance: Instance, error: ActorError) -> ActorError:
     """What the client sees in place of an error whose metadata cannot travel."""
-    what, metadata = repr(error), error.metadata
-    logger.error("%s: the metadata of %s cannot travel: %r", instance.ref, what, metadata)
+    text = "%s: the metadata of %s cannot travel: %r"
+    logger.error(text, instance.ref, repr(error), error.metadata)
     if not instance.release.has_engine:
         return internal_error(instance.release)
     return instance.signed(ActorError("core", "internal_error", "An internal error occurred"))

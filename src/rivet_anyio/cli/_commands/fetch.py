@@ -13,7 +13,7 @@ from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand
 from .._exit import Exit, Quit
 from .._input import read_bytes
-from .._options import Common, Target, common_options, seconds_option, target_options
+from .._options import Common, Target, common_options, header_option, seconds_option, target_options
 from .._output import Output
 from .._timeout import limit
 
@@ -37,14 +37,7 @@ Examples:
 @target_options()
 @click.argument("path")
 @click.option("--method", "-X", help="The method; else GET, or POST with a body.")
-@click.option(
-    "--header",
-    "-H",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="A header; repeatable.",
-)
+@header_option("A header; repeatable.")
 @click.option("--data", "-d", type=VALUE, help="The body, as it stands.")
 @click.option("--data-from", metavar="FILE", help="Read the body from a file; - is stdin.")
 @click.option("--json", "json_data", type=VALUE, help="The body, with a content type of JSON.")

@@ -13,7 +13,7 @@ import click
 from .._app import execute
 from .._arguments import ArgumentsCommand
 from .._input import Lines, line_input
-from .._options import Common, Target, common_options, seconds_option, target_options
+from .._options import Common, Target, common_options, header_option, seconds_option, target_options
 from .._output import Output
 from .._stderr import printable
 from .fetch import parse_headers
@@ -41,14 +41,7 @@ Examples:
 @click.option(
     "--subprotocol", "subprotocols", multiple=True, metavar="NAME", help="Offer one; repeatable."
 )
-@click.option(
-    "--header",
-    "-H",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="A header of the handshake; repeatable.",
-)
+@header_option("A header of the handshake; repeatable.")
 @click.option("--binary", "-b", is_flag=True, help="Send lines as binary messages.")
 @click.option("--no-input", is_flag=True, help="Send nothing, read no stdin.")
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many messages.")

@@ -13,7 +13,19 @@ from tests.servers import VERSIONS, Server, start_server
 
 ENCODINGS = ("bare", "cbor", "json")
 
+# On a busy machine the engine of 2.3 ends some answers of `fetch` in the middle, for Python's
+# http.client, too: docs/guide/low-level.md.
+_CUT = "the server closed the connection before the last chunk of its answer"
+
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a test again whose answer the engine of 2.3 cut."""
+    for item in items:
+        params = getattr(item, "callspec", None)
+        if params is not None and str(params.params.get("server")).startswith("2.3."):
+            item.add_marker(pytest.mark.flaky(reruns=3, only_rerun=_CUT))
 
 
 @pytest.fixture(scope="session", params=VERSIONS)

@@ -208,7 +208,7 @@ class ToBuffer:
     def __init__(self, buffer: EventBuffer) -> None:
         self.buffer = buffer
 
-    def message(self, data: str | bytes) -> None:
+    def message(self, data: str | bytes) -> bool:
         self.buffer.push((data, len(data)))
 
     def is_full(self) -> bool:

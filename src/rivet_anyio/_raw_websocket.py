@@ -306,11 +306,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             self._socket.drop()
             raise
 
-    def message(self, data: str | bytes) -> None:
-        """Take a message from the socket."""
+    def message(self, data: str | bytes) -> bool:
+        """Take a message from the socket; whether there is no capacity for another one."""
         self._messages.append(data)
         self._bytes += len(data)
         self._wake()
+        return self.is_full()
 
     def is_full(self) -> bool:
         """Whether there is no capacity for another message."""

@@ -88,8 +88,8 @@ class Ears:
         self.full = False
         self.signal = Signal()
 
-    def message(self, data: str | bytes) -> None:
-        pass
+    def message(self, data: str | bytes) -> bool:
+        return self.full
 
     def is_full(self) -> bool:
         return self.full

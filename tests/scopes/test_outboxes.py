@@ -54,7 +54,7 @@ class Stream:
 class Sink:
     """Takes nothing."""
 
-    def message(self, data: str | bytes) -> None:
+    def message(self, data: str | bytes) -> bool:
         raise AssertionError("the peer is silent")
 
     def is_full(self) -> bool:

@@ -38,8 +38,8 @@ class Receiver:
         self._early = session.early
         self._attempt = attempt
 
-    def message(self, data: str | bytes) -> None:
-        """Take one message."""
+    def message(self, data: str | bytes) -> bool:
+        """Take one message; whether reading must pause."""
         state = self._state
         if state.abandoned:
             state.reap()
@@ -53,16 +53,17 @@ class Receiver:
             self.received = True
             if not state.answered(message.id, message.output):
                 self._session.check_answer(message, issued=state.issued)
-            return
+            return self._is_blocked()
         elif isinstance(message, Event):
             self.received = True
             if message.name not in state.sinks:
-                return
+                return False
             name, item = message.name, _read(message, len(data))
         else:
-            if message is not None:
-                self._take_other(message)
-            return
+            if message is None:
+                return False
+            self._take_other(message)
+            return self.is_full()
         self.received = True
         sinks = state.sinks[name]
         if state.observer is not None:
@@ -72,22 +73,25 @@ class Receiver:
         else:
             for sink in tuple(sinks):  # one that overflows leaves them
                 sink.push(item)
+        return bool(state.blocking) and self._is_blocked()
 
     def is_full(self) -> bool:
         """Whether a stream with ``overflow="block"`` is full.
 
-        While none is, deliver what came before Init: the socket asks after every message, and
-        reads on only when all of that is delivered.
+        While none is, deliver what came before Init: the socket asks after Init, and reads on only
+        when all of that is delivered.
         """
-        state = self._state
-        if state.abandoned:
-            state.reap()
-        while True:
-            if state.blocking and any(buffer.is_full for buffer in state.blocking):
-                return True
+        if self._state.abandoned:
+            self._state.reap()
+        while not self._is_blocked():
             if not self._early or self._session.init is None:
                 return False
             self.message(self._early.pop(0))
+        return True
+
+    def _is_blocked(self) -> bool:
+        blocking = self._state.blocking
+        return bool(blocking) and any(buffer.is_full for buffer in blocking)
 
     def notify_when_free(self, signal: Signal) -> None:
         """Set the signal when a stream that is full has capacity again."""

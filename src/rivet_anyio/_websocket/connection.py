@@ -54,12 +54,12 @@ peer's own explanation may take after a failed write."""
 class Sink(Protocol):
     """Where messages go."""
 
-    def message(self, data: str | bytes) -> None:
-        """Take one message; a `RivetError` from here ends the connection."""
+    def message(self, data: str | bytes) -> bool:
+        """Take one message; whether reading must pause. A `RivetError` ends the connection."""
         ...
 
     def is_full(self) -> bool:
-        """Whether reading must pause."""
+        """Whether reading must still pause."""
         ...
 
     def notify_when_free(self, signal: Signal) -> None:
@@ -297,7 +297,7 @@ class WebSocketConnection:
 
     async def _read(self) -> None:
         frames = 0
-        message, is_full = self._sink.message, self._sink.is_full
+        message = self._sink.message
         while self.end is None:
             try:
                 data = await self._stream.read(_READ_SIZE)
@@ -313,12 +313,12 @@ class WebSocketConnection:
                     if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
-                        message(frame)
+                        must_pause = message(frame)
                         self.last_message = now
+                        if must_pause:
+                            await self._pause()
                     if self.end is not None:
                         return
-                    if is_full():
-                        await self._pause()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:
                         await checkpoint()

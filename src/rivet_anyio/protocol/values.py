@@ -636,7 +636,7 @@ def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def _load_cbor(data: bytes, max_depth: int) -> Any:
-    if b"\xff" in data:
+    if 0xFF in data:
         file = io.BytesIO(data)
         decoder = cbor2.CBORDecoder(
             file,

@@ -210,6 +210,7 @@ class ToBuffer:
 
     def message(self, data: str | bytes) -> bool:
         self.buffer.push((data, len(data)))
+        return False
 
     def is_full(self) -> bool:
         return False

@@ -59,6 +59,58 @@ class _Message:
         self.settled.set()
 
 
+class _Inbox:
+    """The messages that nobody has taken yet; the socket's sink.
+
+    Attributes:
+        messages: In their order.
+        waiting: How many tasks wait for one.
+    """
+
+    def __init__(self) -> None:
+        self.messages: deque[str | bytes] = deque()
+        self.waiting = 0
+        self._bytes = 0
+        self._arrival: Signal | None = None
+        self._departure: Signal | None = None
+
+    def message(self, data: str | bytes) -> bool:
+        self.messages.append(data)
+        self._bytes += len(data)
+        self.wake()
+        return self.is_full()
+
+    def is_full(self) -> bool:
+        return len(self.messages) >= _MAX_BUFFERED_MESSAGES or self._bytes >= _MAX_BUFFERED_BYTES
+
+    def notify_when_free(self, signal: Signal) -> None:
+        self._departure = signal
+
+    def take(self) -> str | bytes:
+        """The oldest; the caller knows that there is one."""
+        message = self.messages.popleft()
+        self._bytes -= len(message)
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+        return message
+
+    async def arrival(self) -> None:
+        """Wait for `wake`, which each message calls."""
+        self._arrival = self._arrival or Signal()
+        self.waiting += 1
+        try:
+            await self._arrival.wait()
+        finally:
+            self.waiting -= 1
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
+
+
 class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     """A WebSocket to an actor's ``onWebSocket``, open inside its ``async with`` block.
 
@@ -95,11 +147,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._finished = Signal()
         self._left = False
         self._closed = False
-        self._messages: deque[str | bytes] = deque()
-        self._bytes = 0
-        self._waiting = 0
-        self._arrival: Signal | None = None
-        self._departure: Signal | None = None
+        self._inbox = _Inbox()
 
     @property
     def subprotocol(self) -> str | None:
@@ -156,7 +204,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if observer is not None:
             observer.end(None)
         self._socket = self._opened.websocket(
-            self._outbox, self, options, max_message_size=self._max_message_size
+            self._outbox, self._inbox, options, max_message_size=self._max_message_size
         )
         self._socket.start_sending()
         await self._tasks.enter()
@@ -174,7 +222,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._check_loop()
         self._tasks.check_task()
         self._left = True
-        self._wake()
+        self._inbox.wake()
         seconds = close_seconds(self._core.options.close_timeout, exc_type)
         self._socket.close(seconds=seconds)
         try:
@@ -233,14 +281,9 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         await checkpoint()
         while True:
             self._check_messages()
-            if self._messages:
-                return self._take()
-            self._arrival = self._arrival or Signal()
-            self._waiting += 1
-            try:
-                await self._arrival.wait()
-            finally:
-                self._waiting -= 1
+            if self._inbox.messages:
+                return self._inbox.take()
+            await self._inbox.arrival()
 
     def receive_nowait(self) -> str | bytes:
         """As `receive`, without waiting.
@@ -249,9 +292,9 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             anyio.WouldBlock: when nothing is there.
         """
         self._check_messages()
-        if not self._messages:
+        if not self._inbox.messages:
             raise anyio.WouldBlock
-        return self._take()
+        return self._inbox.take()
 
     def statistics(self) -> MemoryObjectStreamStatistics:
         """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.
@@ -262,12 +305,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
         is_open = self._socket is not None and self._socket.state is State.OPEN
         return MemoryObjectStreamStatistics(
-            current_buffer_used=len(self._messages),
+            current_buffer_used=len(self._inbox.messages),
             max_buffer_size=_MAX_BUFFERED_MESSAGES,
             open_send_streams=int(is_open),
             open_receive_streams=int(not self._left and not self._closed),
-            tasks_waiting_send=int(is_open and self.is_full()),
-            tasks_waiting_receive=self._waiting,
+            tasks_waiting_send=int(is_open and self._inbox.is_full()),
+            tasks_waiting_receive=self._inbox.waiting,
         )
 
     async def send_eof(self) -> None:
@@ -298,28 +341,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             return
         self._check_loop()
         self._closed = True
-        self._wake()
+        self._inbox.wake()
         self._socket.close(code, reason, seconds=self._core.options.close_timeout)
         try:
             await self._finished.wait()
         except BaseException:
             self._socket.drop()
             raise
-
-    def message(self, data: str | bytes) -> bool:
-        """Take a message from the socket; whether there is no capacity for another one."""
-        self._messages.append(data)
-        self._bytes += len(data)
-        self._wake()
-        return self.is_full()
-
-    def is_full(self) -> bool:
-        """Whether there is no capacity for another message."""
-        return len(self._messages) >= _MAX_BUFFERED_MESSAGES or self._bytes >= _MAX_BUFFERED_BYTES
-
-    def notify_when_free(self, signal: Signal) -> None:
-        """Set the signal when there is capacity again."""
-        self._departure = signal
 
     async def _run(self) -> None:
         assert self._socket is not None and self._opened is not None
@@ -333,7 +361,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         finally:
             self._core.sockets.discard(self._socket)
             self._finished.set()
-            self._wake()
+            self._inbox.wake()
             if not self._left and not self._closed:
                 logger.info("the raw WebSocket ended: %s", str(self._socket.end))
             for message in self._unsettled:
@@ -346,20 +374,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._check_entered()
         if self._closed:
             raise ClosedError("the WebSocket is closed")
-        if self._finished.is_set() and not self._messages:
+        if self._finished.is_set() and not self._inbox.messages:
             assert self._socket is not None
             end = self._socket.end
             if isinstance(end, Close) and end.code in FINISHED:
                 raise anyio.EndOfStream
             raise self._end_error()
-
-    def _take(self) -> str | bytes:
-        message = self._messages.popleft()
-        self._bytes -= len(message)
-        if self._departure is not None:
-            self._departure.set()
-            self._departure = None
-        return message
 
     def _observer(self) -> AttemptObserver | None:
         observer = self._core.observer
@@ -367,11 +387,6 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             return None
         subject = self._core.subject(self._target.name, self._target.key)
         return observer.connection(subject).attempt()
-
-    def _wake(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
-            self._arrival = None
 
     def _check_entered(self) -> None:
         if self._left or not self._entered:

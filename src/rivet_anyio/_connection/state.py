@@ -849,7 +849,7 @@ class ConnectionState:
         for watcher in tuple(self._watchers):
             stream = watcher()
             if stream is not None:
-                stream.push(change)
+                stream._push(change)
         self._notify_changed()
 
     def _notify_changed(self) -> None:

@@ -65,7 +65,7 @@ class StatusStream(anyio.abc.ObjectReceiveStream[StatusChange]):
         self.dropped = 0
         self._waiting = 0
 
-    def push(self, change: StatusChange) -> None:
+    def _push(self, change: StatusChange) -> None:
         """Take a change; `closed` is the last."""
         if self._ended or self._closed:
             return

@@ -242,7 +242,7 @@ class TypedActor(Generic[Params, Input]):
             body: The message.
         """
         self._check_member(queue, TypedQueue)
-        await self._handle.send(queue.server_name, queue.plain(body, self.name))
+        await self._handle.send(queue.server_name, queue._to_plain(body, self.name))
 
     async def send_and_wait(
         self, queue: TypedQueue[Self, T, R], body: T, *, timeout: float | None = None
@@ -258,7 +258,7 @@ class TypedActor(Generic[Params, Input]):
             The status, and the response where there is one.
         """
         self._check_member(queue, TypedQueue)
-        plain = queue.plain(body, self.name)
+        plain = queue._to_plain(body, self.name)
         result = await self._handle.send_and_wait(queue.server_name, plain, timeout=timeout)
         if result.response is None:
             return result

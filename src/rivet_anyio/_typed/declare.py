@@ -63,7 +63,7 @@ def _declare_member(
 ) -> tuple[str | None, str]:
     """Put one member in its place; returns its kind and the server's name, None for others."""
     if isinstance(member, (Event, Queue)):
-        return type(member).__name__.lower(), member.place(cls, name, cls._rivet_rename)
+        return type(member).__name__.lower(), member._place(cls, name, cls._rivet_rename)
     if name.startswith("_") or not inspect.isfunction(member):
         return None, ""
     place = f"{cls.__qualname__}.{name}"

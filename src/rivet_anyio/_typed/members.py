@@ -267,7 +267,7 @@ class TypedQueue(Generic[Owner_contra, Body_contra, R_co]):
         self._plain: Plain | None = None
         check_now(self._resolved)
 
-    def plain(self, body: Any, actor: str) -> Any:
+    def _to_plain(self, body: Any, actor: str) -> Any:
         """A message as it travels; a `TypeError` when it is not of the queue's type."""
         if self._plain is None:
             self._plain = Plain(self._resolved()[0], repr(self))
@@ -323,7 +323,7 @@ class Event(Generic[T_co]):
         self._name = name
         self._event: TypedEvent[Any, T_co] | None = None
 
-    def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
+    def _place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
         """Make it the event of this class and name; returns the server's name."""
         server_name = self._name or renamed(name, rename)
         self._event = TypedEvent(owner, name, server_name, self._type)
@@ -350,7 +350,7 @@ class Queue(Generic[Body_contra, R_co]):
         self._name = name
         self._queue: TypedQueue[Any, Body_contra, R_co] | None = None
 
-    def place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
+    def _place(self, owner: type[Any], name: str, rename: Rename | None) -> str:
         """Make it the queue of this class and name; returns the server's name."""
         server_name = self._name or renamed(name, rename)
         self._queue = TypedQueue(owner, name, server_name, *self._types)

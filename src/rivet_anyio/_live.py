@@ -22,7 +22,7 @@ from ._connection.link import Link
 from ._connection.status import Status
 from ._errors import ConnectionLostError, ProtocolError, RivetError, again, outside_block
 from ._gateway.repeats import repeated
-from ._io.tasks import SilentTasks, foreign_cancellation
+from ._io.tasks import ForeignCancellation, SilentTasks
 from ._io.waiting import Signal
 from ._log import logger
 from ._typed.actor import TypedActor
@@ -307,9 +307,7 @@ class Live(Generic[S]):
         """Keep the state up to date until the block is left or that is over."""
         assert self._stream is not None
         try:
-            with foreign_cancellation(
-                ConnectionLostError("the task of a live state was cancelled from outside")
-            ):
+            with ForeignCancellation(ConnectionLostError, "the task of a live state"):
                 await self._follow(self._stream)
         except Exception as error:
             state = self._link.state

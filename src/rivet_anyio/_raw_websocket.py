@@ -16,7 +16,7 @@ from ._gateway.context import Core
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
-from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation, without_interrupts
+from ._io.tasks import ForeignCancellation, SilentTasks, close_seconds, without_interrupts
 from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
@@ -352,9 +352,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
     async def _run(self) -> None:
         assert self._socket is not None and self._opened is not None
         self._core.sockets.add(self._socket)
-        cancelled = ConnectionLostError("the WebSocket's task was cancelled from outside")
         try:
-            with foreign_cancellation(cancelled):
+            with ForeignCancellation(ConnectionLostError, "the WebSocket's task"):
                 await self._socket.run()
         except ConnectionLostError:
             pass  # the socket's end says so

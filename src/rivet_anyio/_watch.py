@@ -21,7 +21,7 @@ from ._connection.status import Status, StatusChange
 from ._errors import ClosedError, ConnectionLostError, outside_block
 from ._handle import ActorHandle
 from ._io.stream import Backend, check_loop, current_backend
-from ._io.tasks import SilentTasks, close_seconds, foreign_cancellation
+from ._io.tasks import ForeignCancellation, SilentTasks, close_seconds
 from ._io.waiting import Signal
 from ._typed.actor import TypedActor
 from ._typed.members import TypedEvent
@@ -40,6 +40,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _ITEMS_PER_CHECKPOINT = 64
+_SOURCE_TASK = "the task of a feed's source"
 
 
 class SourceEvent(msgspec.Struct, Generic[T_co], frozen=True):
@@ -191,7 +192,11 @@ class Source:
                 return SourceGap(self.key, item)
             return SourceEvent(self.key, item.name, item.value)
         if buffer.ended:
-            return SourceFailed(self.key, buffer.end_error or _cancelled_error())
+            return SourceFailed(
+                self.key,
+                buffer.end_error
+                or ConnectionLostError(f"{_SOURCE_TASK} was cancelled from outside"),
+            )
         return None
 
     def waits(self) -> bool:
@@ -234,7 +239,10 @@ class Source:
         try:
             if self._leave.is_set():
                 return
-            with anyio.CancelScope() as self._scope, foreign_cancellation(_cancelled_error()):
+            with (
+                anyio.CancelScope() as self._scope,
+                ForeignCancellation(ConnectionLostError, _SOURCE_TASK),
+            ):
                 async with self._connection:
                     await self._leave.wait()
         except Exception as error:
@@ -581,7 +589,3 @@ def _names_of(events: tuple[str | TypedEvent[Any, Any], ...]) -> tuple[str, ...]
     checked = check_event_names(names)
     assert isinstance(checked, tuple)
     return checked
-
-
-def _cancelled_error() -> Exception:
-    return ConnectionLostError("the task of a feed's source was cancelled from outside")

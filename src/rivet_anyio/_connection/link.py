@@ -21,7 +21,7 @@ from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.stream import Backend, check_loop
-from .._io.tasks import SilentTasks, close_seconds, foreign_cancellation, without_interrupts
+from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds, without_interrupts
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver, Subject
@@ -266,9 +266,8 @@ class Link:
     async def _supervise(self) -> None:
         if self.state.observer is not None:
             self.state.observer.background()
-        lost = ConnectionLostError("the connection's task was cancelled from outside")
         try:
-            with foreign_cancellation(lost):
+            with ForeignCancellation(ConnectionLostError, "the connection's task"):
                 self._first = None if self._waits else Attempts(self.retry, self.core.time)
                 # No local name holds the end of an attempt: it would live until the next one.
                 while (delay := self._judge(await self._observed_attempt())) is not None:
@@ -320,13 +319,18 @@ class Link:
                 str(cause),
             )
 
-    async def _observed_attempt(self) -> Ended:
+    def _observed_attempt(self) -> Awaitable[Ended]:
+        # No coroutine: its frame would live for as long as the connection.
         observer = self.state.observer
-        if self.handshakes is None:
-            if observer is None:
-                return await self._attempt(None)
-            return await self._ended_attempt(observer.attempt())
-        handshake = await self.handshakes.begin(slow=self._was_slow)
+        if self.handshakes is not None:
+            return self._limited_attempt(self.handshakes)
+        if observer is not None:
+            return self._ended_attempt(observer.attempt())
+        return self._attempt(None)
+
+    async def _limited_attempt(self, handshakes: HandshakeLimit) -> Ended:
+        observer = self.state.observer
+        handshake = await handshakes.begin(slow=self._was_slow)
         if observer is not None:
             handshake.observer = observer.attempt()
         began = self._backend.time()

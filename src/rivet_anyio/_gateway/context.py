@@ -25,7 +25,7 @@ from .._errors import (
 )
 from .._http.transport import HttpAnswer, HttpTransport
 from .._io.stream import Backend, check_loop, current_backend
-from .._io.tasks import foreign_cancellation
+from .._io.tasks import ForeignCancellation
 from .._observe import Observer, Subject, subject_at
 from .._types import GetToken
 from ..protocol.addressing import (
@@ -228,9 +228,7 @@ class Core:
 
         async def ask() -> str | None:
             try:
-                with foreign_cancellation(
-                    ConnectError("the function for the token was cancelled from outside")
-                ):
+                with ForeignCancellation(ConnectError, "the function for the token"):
                     return checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
                 raise TokenFailed(error) from error

@@ -15,7 +15,7 @@ from .._config import Options
 from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
-from .._io.tasks import foreign_cancellation
+from .._io.tasks import ForeignCancellation
 from .._observe import AttemptObserver, merged
 from .._types import GetParams
 from .._websocket.connection import Sink, WebSocketConnection
@@ -156,7 +156,7 @@ async def dial(
 
 async def ask_params(get_params: GetParams) -> Any:
     """What `get_params` returns; raises what it raises."""
-    with foreign_cancellation(ConnectError("get_params was cancelled from outside")):
+    with ForeignCancellation(ConnectError, "get_params"):
         return await awaitable_from("get_params", get_params())
 
 

@@ -7,8 +7,9 @@ inside keep what goes wrong to themselves and return.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 from typing import Any, TypeVar
 
 import anyio
@@ -19,7 +20,7 @@ from .internals import ki_protected
 from .stream import in_trio
 from .waiting import Signal
 
-__all__ = ["SilentTasks", "close_seconds", "foreign_cancellation", "without_interrupts"]
+__all__ = ["ForeignCancellation", "SilentTasks", "close_seconds", "without_interrupts"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -48,18 +49,35 @@ def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) ->
     return min(close_timeout, max(until_cancelled, 0.0) + _LEAVE_CANCELLED_SECONDS)
 
 
-@contextmanager
-def foreign_cancellation(error: Exception) -> Generator[None]:
-    """Raise this error in place of a cancellation that no cancel scope asked for.
+class ForeignCancellation:
+    """Inside of it, a cancellation that no cancel scope asked for becomes an error.
 
     asyncio lets anybody cancel a task or a future, and that must not reach the user's body.
+
+    Args:
+        error: The kind of error.
+        what: What was cancelled.
     """
-    try:
-        yield
-    except anyio.get_cancelled_exc_class() as exc:
-        if in_trio() or anyio.current_effective_deadline() == -math.inf:
-            raise
-        raise error from exc
+
+    __slots__ = ("_error", "_what")
+
+    def __init__(self, error: Callable[[str], Exception], what: str) -> None:
+        self._error = error
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(exc, anyio.get_cancelled_exc_class()) or in_trio():
+            return
+        if anyio.current_effective_deadline() > -math.inf:
+            raise self._error(f"{self._what} was cancelled from outside") from exc
 
 
 def without_interrupts(function: F) -> F:

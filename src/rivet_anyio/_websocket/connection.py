@@ -365,6 +365,7 @@ class WebSocketConnection:
                     self._rest = None
                     self._note_left(batch)
                 elif (seconds := self._seconds_to_wait()) > 0:
+                    del batch  # memory, for as long as nothing is written
                     waiter = self._idle_writer = self._waiter()
                     await waiter.wait_until(self._time() + seconds)
                     self._idle_writer = None

@@ -39,7 +39,7 @@ _BATCH_BYTES = 16 * 1024
 _TRUSTED = 16
 """How much more of a message than came already is set aside because its header announces it."""
 
-_MASKS_AT_ONCE = 256
+_MASKS_AT_ONCE = 64
 
 _decoder = codecs.getincrementaldecoder("utf-8")
 

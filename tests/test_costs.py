@@ -13,6 +13,7 @@ import pytest
 
 from rivet_anyio import Client
 from rivet_anyio._connection.events import EventBuffer, EventStream, Overflow
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import Outbox
@@ -246,6 +247,7 @@ def connection(stream: Loopback, outbox: Outbox, events: EventBuffer) -> WebSock
         RFC6455Framer(1000),
         outbox,
         ToBuffer(events),
+        current_backend(),
         ping_interval=None,
         ping_timeout=None,
     )

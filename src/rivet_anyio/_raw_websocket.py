@@ -204,7 +204,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if observer is not None:
             observer.end(None)
         self._socket = self._opened.websocket(
-            self._outbox, self._inbox, options, max_message_size=self._max_message_size
+            self._outbox, self._inbox, self._core, max_message_size=self._max_message_size
         )
         self._socket.start_sending()
         await self._tasks.enter()

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox, capacity
@@ -116,7 +117,13 @@ class Sink:
 
 def new_socket(outbox: Outbox) -> WebSocketConnection:
     return WebSocketConnection(
-        Stream(), RFC6455Framer(1000), outbox, Sink(), ping_interval=None, ping_timeout=None
+        Stream(),
+        RFC6455Framer(1000),
+        outbox,
+        Sink(),
+        current_backend(),
+        ping_interval=None,
+        ping_timeout=None,
     )
 
 

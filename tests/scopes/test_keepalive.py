@@ -10,6 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from rivet_anyio import ConnectionLostError
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.framing import Close
@@ -128,6 +129,7 @@ class Run:
             RFC6455Framer(1000),
             self.outbox,
             self.ears,
+            current_backend(),
             ping_interval=INTERVAL,
             ping_timeout=TIMEOUT,
         )

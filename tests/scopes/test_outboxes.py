@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from rivet_anyio._io.stream import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox, capacity
@@ -133,7 +134,13 @@ async def test_the_caller_behind_one_that_gave_up_waits_until_a_batch_is_taken()
 async def test_a_peer_that_answers_no_close_frame_is_left_in_time() -> None:
     stream, ends = Stream(), list[object]()
     socket = WebSocketConnection(
-        stream, RFC6455Framer(1000), Outbox(), Sink(), ping_interval=None, ping_timeout=None
+        stream,
+        RFC6455Framer(1000),
+        Outbox(),
+        Sink(),
+        current_backend(),
+        ping_interval=None,
+        ping_timeout=None,
     )
 
     async def run() -> None:
@@ -151,7 +158,13 @@ async def test_a_peer_that_answers_no_close_frame_is_left_in_time() -> None:
 async def all_leave(messages: list[Message]) -> None:
     outbox, stream = Outbox(), Stream()
     socket = WebSocketConnection(
-        stream, RFC6455Framer(1000), outbox, Sink(), ping_interval=None, ping_timeout=None
+        stream,
+        RFC6455Framer(1000),
+        outbox,
+        Sink(),
+        current_backend(),
+        ping_interval=None,
+        ping_timeout=None,
     )
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:

@@ -409,7 +409,7 @@ class Link:
         session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
         receiver = Receiver(self.state, session, observer)
         socket = self.socket = opened.websocket(
-            self.state.outbox, receiver, self.core.options, opening_deadline=deadline
+            self.state.outbox, receiver, self.core, opening_deadline=deadline
         )
         receiver.socket = socket
         version = opened.server.version

@@ -11,7 +11,6 @@ from typing import Any
 from anyio import CancelScope
 
 from .._checks import awaitable_from
-from .._config import Options
 from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.stream import ByteStream
@@ -69,7 +68,7 @@ class OpenSocket:
         self,
         outbox: Outbox,
         sink: Sink,
-        options: Options,
+        core: Core,
         *,
         max_message_size: int | None = None,
         opening_deadline: float = math.inf,
@@ -79,15 +78,18 @@ class OpenSocket:
         Args:
             outbox: As for `WebSocketConnection`.
             sink: As for `WebSocketConnection`.
-            options: The client's.
+            core: The client's.
             max_message_size: The longest message accepted, in bytes; None takes the client's.
             opening_deadline: As for `WebSocketConnection`.
         """
+        options = core.options
+        assert core.backend is not None
         return WebSocketConnection(
             self.stream,
             RFC6455Framer(max_message_size or options.max_message_size),
             outbox,
             sink,
+            core.backend,
             ping_interval=options.ping_interval,
             ping_timeout=options.ping_timeout,
             opening_deadline=opening_deadline,

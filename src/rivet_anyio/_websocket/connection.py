@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._io.stream import ByteStream, Waiter, current_backend
+from .._io.stream import Backend, ByteStream, Waiter
 from .._io.tasks import without_interrupts
 from .._io.waiting import Signal
 from .framing import Close, Framer, FramingError, Ping, Pong
@@ -101,6 +101,7 @@ class WebSocketConnection:
         framer: Frames to bytes and back.
         outbox: Where outgoing messages wait; nothing is taken from it before `start_sending`.
         sink: Where incoming messages go.
+        backend: That of the event loop.
         ping_interval: Seconds of silence after which a ping is sent; None: never.
         ping_timeout: Seconds after a ping without any byte from the peer that mean it is gone;
             None: never.
@@ -114,13 +115,13 @@ class WebSocketConnection:
         framer: Framer,
         outbox: Outbox,
         sink: Sink,
+        backend: Backend,
         *,
         ping_interval: float | None,
         ping_timeout: float | None,
         opening_deadline: float = math.inf,
     ) -> None:
-        backend = current_backend()
-        self._time, self._waiter = backend.time, backend.waiter
+        self._time, self._backend = backend.time, backend
         for function in (self.send, self.notify, capacity):
             without_interrupts(function)  # marks the function, for all connections
         self._stream = stream
@@ -366,7 +367,7 @@ class WebSocketConnection:
                     self._note_left(batch)
                 elif (seconds := self._seconds_to_wait()) > 0:
                     del batch  # memory, for as long as nothing is written
-                    waiter = self._idle_writer = self._waiter()
+                    waiter = self._idle_writer = self._backend.waiter()
                     await waiter.wait_until(self._time() + seconds)
                     self._idle_writer = None
                 else:
@@ -454,7 +455,7 @@ class WebSocketConnection:
                 if data:
                     if self._watcher is None:
                         assert self._tasks is not None
-                        self._watcher = self._waiter()
+                        self._watcher = self._backend.waiter()
                         self._tasks.start_soon(without_interrupts(self._watch))
                     await stream.write(data)
                     self._note_written(len(data))
@@ -479,7 +480,7 @@ class WebSocketConnection:
             while self.state is not State.ENDED:
                 seconds = self._keep_deadlines()
                 if seconds > 0:
-                    waiter = self._watcher = self._waiter()
+                    waiter = self._watcher = self._backend.waiter()
                     await waiter.wait_until(self._time() + seconds)
                 else:
                     await checkpoint()

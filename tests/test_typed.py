@@ -278,6 +278,15 @@ def test_stubs_that_cannot_be_actions() -> None:
         class Sync(TypedActor, name="bad"):
             def get(self) -> int: ...
 
+    decorators: list[Any] = [staticmethod, classmethod, property]
+    for decorator in decorators:
+        text = rf"Decorated\.get: .* plain method: remove @{decorator.__name__}"
+        with pytest.raises(TypeError, match=text):
+
+            class Decorated(TypedActor, name="bad"):
+                @decorator  # type: ignore[untyped-decorator]
+                async def get(self) -> int: ...
+
     with pytest.raises(TypeError, match=r"Keyword\.get: 'by' can be given by keyword only"):
 
         class Keyword(TypedActor, name="bad"):

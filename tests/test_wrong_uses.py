@@ -144,3 +144,11 @@ async def test_a_cassette_of_nothing_can_be_played(tmp_path: Path) -> None:
         pass
     async with replay(tmp_path / "nothing.json"):
         pass
+
+
+async def test_attributes_that_are_set() -> None:
+    async with ActorServer({"counter": Actor}) as server, server.client() as client:
+        owners: list[Any] = [client.counter, client.counter.get_or_create("a")]
+        for one in owners:
+            with pytest.raises(AttributeError, match="no attribute 'color'"):
+                one.color = "red"

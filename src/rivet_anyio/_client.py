@@ -409,6 +409,8 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
 class ActorAccessor:
     """The actors of one name: ``client.chatRoom``."""
 
+    __slots__ = ("__weakref__", "_core", "_name")
+
     def __init__(self, core: Core, name: str) -> None:
         self._core = core
         self._name = name

@@ -91,6 +91,8 @@ class ActorHandle:
     by a dotted path; ``handle.action(name, ...)`` calls actions of any name.
     """
 
+    __slots__ = ("__weakref__", "_core", "_get_params", "_header_params", "_params", "_target")
+
     def __init__(
         self, core: Core, target: Target, *, params: Any = None, get_params: GetParams | None = None
     ) -> None:

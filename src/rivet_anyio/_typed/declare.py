@@ -64,9 +64,16 @@ def _declare_member(
     """Put one member in its place; returns its kind and the server's name, None for others."""
     if isinstance(member, (Event, Queue)):
         return type(member).__name__.lower(), member._place(cls, name, cls._rivet_rename)
-    if name.startswith("_") or not inspect.isfunction(member):
+    if name.startswith("_"):
         return None, ""
     place = f"{cls.__qualname__}.{name}"
+    if not inspect.isfunction(member):
+        wrapped = getattr(member, "fget", None) or getattr(member, "__func__", None)
+        if inspect.iscoroutinefunction(wrapped):
+            raise TypeError(
+                f"{place}: an action is a plain method: remove @{type(member).__name__}"
+            )
+        return None, ""
     if not inspect.iscoroutinefunction(member):
         raise TypeError(
             f"{place}: an action is declared by 'async def'; give another method a "

@@ -250,7 +250,7 @@ def _others() -> list[Workload]:
             "Import (each after what it is built on)",
             "import",
             "none",
-            ("import rivet_anyio", "import httpx", "import aiohttp", "import websockets"),
+            ("import rivet_anyio:Client", "import httpx", "import aiohttp", "import websockets"),
             {},
             "import",
         ),
@@ -317,7 +317,11 @@ def _wire() -> list[Workload]:
             "Import beyond anyio",
             "import",
             "none",
-            ("import rivet_anyio after anyio", "import anyio", "import httpx"),
+            (
+                "import rivet_anyio:Client after anyio anyio._backends._asyncio",
+                "import anyio",
+                "import httpx",
+            ),
             {},
             "import",
         )
@@ -329,7 +333,7 @@ WORKLOADS = [*_events(), *_calls(), *_payloads(), *_others(), *_wire()]
 
 _IMPORTS = {
     "anyio": [],
-    "rivet_anyio": ["httpx", "anyio", "msgspec"],
+    "rivet_anyio:Client": ["httpx", "anyio", "msgspec"],
     "httpx": [],
     "aiohttp": [],
     "websockets": [],

@@ -22,7 +22,7 @@ from ._connection.link import Link
 from ._connection.status import Status
 from ._errors import ConnectionLostError, ProtocolError, RivetError, again, outside_block
 from ._gateway.repeats import repeated
-from ._io.tasks import ForeignCancellation, SilentTasks
+from ._io.tasks import ForeignCancellation, SilentTasks, block_without_interrupts
 from ._io.waiting import Signal
 from ._log import logger
 from ._typed.actor import TypedActor
@@ -272,6 +272,7 @@ class Live(Generic[S]):
         return _States(self)
 
     async def __aenter__(self) -> Self:
+        block_without_interrupts(Live)
         if self._stream is not None:
             raise RuntimeError("a Live can be entered once: call live() again")
         self._link.check_usable()

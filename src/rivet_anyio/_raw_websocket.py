@@ -16,7 +16,13 @@ from ._gateway.context import Core
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
 from ._io.stream import check_loop
-from ._io.tasks import ForeignCancellation, SilentTasks, close_seconds, without_interrupts
+from ._io.tasks import (
+    ForeignCancellation,
+    SilentTasks,
+    block_without_interrupts,
+    close_seconds,
+    without_interrupts,
+)
 from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
@@ -171,6 +177,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         return end.reason if isinstance(end, Close) else ""
 
     async def __aenter__(self) -> ActorWebSocket:
+        block_without_interrupts(ActorWebSocket)
         if self._entered:
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         _ = self._core.http

@@ -21,7 +21,12 @@ from ._connection.status import Status, StatusChange
 from ._errors import ClosedError, ConnectionLostError, outside_block
 from ._handle import ActorHandle
 from ._io.stream import Backend, check_loop, current_backend
-from ._io.tasks import ForeignCancellation, SilentTasks, close_seconds
+from ._io.tasks import (
+    ForeignCancellation,
+    SilentTasks,
+    block_without_interrupts,
+    close_seconds,
+)
 from ._io.waiting import Signal
 from ._typed.actor import TypedActor
 from ._typed.members import TypedEvent
@@ -489,6 +494,7 @@ class Feed(
         await checkpoint()
 
     async def __aenter__(self) -> Self:
+        block_without_interrupts(Feed)
         if self._is_entered:
             raise RuntimeError("a Feed can be entered once: call watch() again")
         self._check_not_closed()

@@ -11,6 +11,7 @@ from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
 from .._checks import check_name, check_seconds
 from .._convert import check_result_type, convert
 from .._gateway.repeats import repeated
+from .._io.tasks import block_without_interrupts
 from .._observe import Call
 from .._types import QueueResult
 from ..protocol.messages import Raw
@@ -326,6 +327,7 @@ class Connection:
         return await self._handle.send_and_wait(queue, body, timeout=timeout, type=type)
 
     async def __aenter__(self) -> Connection:
+        block_without_interrupts(Connection)
         await self._link.enter()
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,7 +20,13 @@ from .internals import ki_protected
 from .stream import in_trio
 from .waiting import Signal
 
-__all__ = ["ForeignCancellation", "SilentTasks", "close_seconds", "without_interrupts"]
+__all__ = [
+    "ForeignCancellation",
+    "SilentTasks",
+    "block_without_interrupts",
+    "close_seconds",
+    "without_interrupts",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -88,6 +94,16 @@ def without_interrupts(function: F) -> F:
     whom to wake and waiting: to wake a task that does not wait breaks Trio.
     """
     return ki_protected(function) if in_trio() else function
+
+
+def block_without_interrupts(kind: type[AbstractAsyncContextManager[Any]]) -> None:
+    """Let Trio's Ctrl-C come into no step of entering or leaving these blocks.
+
+    Call it first when one is entered. A task group that was entered, and whose block never began,
+    would be left by nobody. To wait in these steps is interrupted as always.
+    """
+    for function in (kind.__aenter__, kind.__aexit__):
+        without_interrupts(function)
 
 
 class SilentTasks:

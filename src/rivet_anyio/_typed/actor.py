@@ -27,6 +27,7 @@ from .._connection.events import EventStream, Gap, Gaps, NamedEvent, Overflow, o
 from .._connection.status import Status, StatusStream
 from .._convert import convert
 from .._errors import ClosedError
+from .._io.tasks import block_without_interrupts
 from .._retry import Retry
 from .._types import NOT_GIVEN, GetParams, QueueResult
 from .declare import declare_members, declare_types
@@ -337,6 +338,7 @@ class TypedActor(Generic[Params, Input]):
         return self._made(self._handle, connection)
 
     async def __aenter__(self) -> Self:
+        block_without_interrupts(TypedActor)
         await self._connected.__aenter__()
         return self
 

@@ -1,0 +1,96 @@
+"""A request that may run more than once, and is given up when the host of its actor has died.
+
+Since RivetKit 2.3 a gateway stands before the actors' hosts. When a host dies, the gateway keeps
+the requests that it has passed on, and answers them half a minute later with an error, although
+the actor was started anew meanwhile and answers others. So a request that waits is checked as
+connections are. A request that is answered soon costs no check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import anyio
+
+from .._errors import ConnectionLostError
+from .._io.tasks import SilentTasks
+from .._io.waiting import Signal
+from ..protocol.management import ActorInfo
+from ..protocol.starts import Change, Start, StartState, change_between, start_of
+from .context import Core
+from .server import Server
+
+__all__ = ["unless_host_dies"]
+
+T = TypeVar("T")
+
+_QUICK_SECONDS = 2.5
+"""A request that takes longer is checked."""
+
+
+async def unless_host_dies(
+    core: Core, server: Server, actor_id: str, send: Callable[[], Awaitable[T]]
+) -> T:
+    """What `send` returns.
+
+    Raises:
+        ConnectionLostError: the actor's host has died meanwhile; `send` was cancelled.
+        Exception: what `send` raised.
+    """
+    version = server.version
+    if version is None or not version.has_engine or core.options.actor_check_interval is None:
+        return await send()
+    return await _CheckedRequest(core, actor_id).run(send)
+
+
+class _CheckedRequest:
+    """A `CheckedSession`."""
+
+    last_message = 0.0
+
+    def __init__(self, core: Core, actor_id: str) -> None:
+        self.actor_id = actor_id
+        self._core = core
+        self._began = core.time()
+        self._seen: Start | None = None
+        self._is_over = False
+        self._scope = anyio.CancelScope()
+        self._tasks = SilentTasks()
+
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.start(task)
+
+    def notify_of_calls(self, notify: Callable[[], None] | None) -> None:
+        """It waits from its beginning: there is nothing to notify of."""
+
+    def seconds_waiting(self, now: float) -> float | None:
+        return now - self._began
+
+    def checked(self, actor: ActorInfo, last_message: float) -> None:
+        start = start_of(actor)
+        if change_between(self._seen, start) is not Change.NONE:
+            self._scope.cancel()
+        elif start.state is not StartState.UNKNOWN:
+            self._seen = start
+
+    async def run(self, send: Callable[[], Awaitable[T]]) -> T:
+        """As `unless_host_dies`."""
+        await self._tasks.enter()
+        try:
+            self._tasks.start(self._add_if_slow)
+            with self._scope:
+                return await send()
+        finally:
+            self._is_over = True
+            self._core.checks.remove(self)
+            await self._tasks.leave(Signal(), 0)
+        raise ConnectionLostError(
+            f"the host of actor {self.actor_id} has died while a request to it was under way, "
+            "so it may have run"
+        )
+
+    async def _add_if_slow(self) -> None:
+        await anyio.sleep(_QUICK_SECONDS)
+        if not self._is_over:  # a cancellation may come too late for the sleep
+            self._core.checks.add(self)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pytest
 
 from rivet_anyio import (
@@ -21,6 +24,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio._gateway.checked import _CheckedRequest
 from rivet_anyio._gateway.checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import ActionCalled, Actor, ActorServer, virtual_backend
@@ -615,6 +619,39 @@ async def test_a_call_that_may_run_again_does_not_wait_for_the_gateway(
         # Known after six seconds, seen by one of the next checks, and called again.
         assert took[0] < after + 6.0 + 9.0 + 30.0
         assert len(calls_of_slow(server)) == 2
+
+
+async def test_a_call_that_wakes_a_dead_actor_is_given_up_only_if_it_stays_dead() -> None:
+    starting = ActorInfo("a", "ticker", ("k",))
+    dead = msgspec.structs.replace(starting, error={"envoy_connection_lost": {}})
+    running = [
+        msgspec.structs.replace(
+            starting, connectable_since=dt.datetime(2026, 1, day, tzinfo=dt.UTC)
+        )
+        for day in (1, 2)
+    ]
+    for records, is_given_up in (
+        ([dead], False),
+        ([dead, starting, running[0], running[0]], False),
+        ([dead, dead], True),
+        ([running[0], starting, running[0]], False),
+        ([running[0], starting, running[1]], True),
+        ([running[0], dead], True),
+    ):
+        async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+            request = _CheckedRequest(client._core, "a")
+
+            async def see(request: _CheckedRequest, records: list[ActorInfo]) -> str:
+                for record in records:
+                    request.checked(record, 0.0)
+                await anyio.sleep(0.1)
+                return "answered"
+
+            if is_given_up:
+                with pytest.raises(ConnectionLostError, match="the host of actor a has died"):
+                    await request.run(partial(see, request, records))
+            else:
+                assert await request.run(partial(see, request, records)) == "answered"
 
 
 @pytest.mark.parametrize("interval", [30.0, None])

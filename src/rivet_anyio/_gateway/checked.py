@@ -69,7 +69,9 @@ class _CheckedRequest:
 
     def checked(self, actor: ActorInfo, last_message: float) -> None:
         start = start_of(actor)
-        if change_between(self._seen, start) is not Change.NONE:
+        # A dead actor may be about to be started, because of this very request.
+        is_first = self._seen is None
+        if not is_first and change_between(self._seen, start) is not Change.NONE:
             self._scope.cancel()
         elif start.state is not StartState.UNKNOWN:
             self._seen = start

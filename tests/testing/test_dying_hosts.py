@@ -674,14 +674,39 @@ async def test_quick_calls_cost_no_check() -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         asked = await count_requests(server, client)
         handle = client.ticker.get_or_create("k")
-        for _ in range(20):
-            assert await handle.action("slow", 2.4, retry_for=60.0) == 2.4
-        assert not asked
+        async with handle.connect():
+            for _ in range(40):
+                assert await handle.action("slow", 2.4, retry_for=60.0) == 2.4
+        assert len(asked) <= 4, "as many as the connection costs"
+
+
+async def test_slow_calls_cost_few_checks() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.ticker.get_or_create("k")
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(seconds_of, handle.action, "slow", 50.0)
-        assert 0 < len(asked) <= 12
+        assert 0 < len(asked) <= 10
         assert not client._core.checks._asked and client._core.checks._leader is None
+
+
+async def test_servers_without_a_gateway_are_not_asked() -> None:
+    async with (
+        ActorServer({"ticker": Ticker}, version="2.2") as server,
+        server.client() as client,
+    ):
+        asked = await count_requests(server, client)
+        await seconds_of(client.ticker.get_or_create("k").action, "slow", 50.0)
+        assert not asked
+
+
+async def test_a_request_that_has_ended_is_not_checked_any_more() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        request = _CheckedRequest(client._core, "a")
+        assert await request.run(partial(anyio.sleep, 1)) is None
+        await request._add_if_slow()
+        assert not client._core.checks._asked
 
 
 async def test_without_checks_a_call_waits_for_the_gateway() -> None:

@@ -38,8 +38,7 @@ async def unless_host_dies(
         ConnectionLostError: the actor's host has died meanwhile; `send` was cancelled.
         Exception: what `send` raised.
     """
-    version = server.version
-    if version is None or not version.has_engine or core.options.actor_check_interval is None:
+    if server.version is None or not server.version.has_engine:
         return await send()
     return await _CheckedRequest(core, actor_id).run(send)
 

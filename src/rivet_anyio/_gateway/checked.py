@@ -49,13 +49,16 @@ class _CheckedRequest:
     last_message = 0.0
 
     def __init__(self, core: Core, actor_id: str) -> None:
-        self.actor_id = actor_id
+        self._actor_id = actor_id
         self._core = core
         self._began = core.time()
         self._seen: Start | None = None
-        self._is_over = False
         self._scope = anyio.CancelScope()
         self._tasks = SilentTasks()
+
+    @property
+    def actor_id(self) -> str | None:
+        return self._actor_id if self._core.time() >= self._began + _QUICK_SECONDS else None
 
     def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.start(task)
@@ -79,19 +82,13 @@ class _CheckedRequest:
         """As `unless_host_dies`."""
         await self._tasks.enter()
         try:
-            self._tasks.start(self._add_if_slow)
+            self._core.checks.add(self)
             with self._scope:
                 return await send()
         finally:
-            self._is_over = True
             self._core.checks.remove(self)
             await self._tasks.leave(Signal(), 0)
         raise ConnectionLostError(
-            f"the host of actor {self.actor_id} has died while a request to it was under way, "
+            f"the host of actor {self._actor_id} has died while a request to it was under way, "
             "so it may have run"
         )
-
-    async def _add_if_slow(self) -> None:
-        await anyio.sleep(_QUICK_SECONDS)
-        if not self._is_over:  # a cancellation may come too late for the sleep
-            self._core.checks.add(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
@@ -25,6 +25,7 @@ from ._convert import check_result_type, convert
 from ._errors import ConnectError, ProtocolError
 from ._gateway.attempts import OneAttempt
 from ._gateway.call import Failed, call_actor, failed
+from ._gateway.checked import unless_host_dies
 from ._gateway.context import Core
 from ._gateway.errors import error_of, is_from_gateway, signer
 from ._gateway.open import ask_params
@@ -280,9 +281,14 @@ class ActorHandle:
             codec = server.codec
             content = codec.action_body(args)
             params = await self._params_header()
-            answer = await self._post(
-                server, actor_id, path, content, params, skip_ready_wait, context
-            )
+
+            def post() -> Awaitable[HttpAnswer]:
+                return self._post(server, actor_id, path, content, params, skip_ready_wait, context)
+
+            if once is None:
+                answer = await post()
+            else:
+                answer = await unless_host_dies(self._core, server, actor_id, post)
             if not answer.ok:
                 return failed(answer, server, params)
             return _read(answer, lambda: codec.action_output(answer.body).load())

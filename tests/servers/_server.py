@@ -24,6 +24,7 @@ _READY_TIMEOUT = 120.0
 _STOP_TIMEOUT = 30.0
 _POLL = 0.05
 _PORT_ATTEMPTS = 5
+_ENGINE_ATTEMPTS = 3
 _CREATION_TIMEOUT = 30.0
 _CREATION_INTERVAL = 15.0
 
@@ -42,6 +43,10 @@ class _PortTakenError(ServerError):
 
 class _NotReadyError(ServerError):
     """The server runs, but no actor could be created in time."""
+
+
+class _EngineGivenUpError(_NotReadyError):
+    """RivetKit has ended its own engine, because that did not answer soon."""
 
 
 def start_server(
@@ -112,6 +117,12 @@ class Server:
         """Start on the same port with the same storage, and wait until an actor answers."""
         if self._node is not None:
             raise RuntimeError("the server runs already")
+        for _ in range(_ENGINE_ATTEMPTS - 1):
+            with contextlib.suppress(_EngineGivenUpError):
+                return self._start_once()
+        return self._start_once()
+
+    def _start_once(self) -> None:
         if not self._is_own_engine():
             self._engine_pid.unlink(missing_ok=True)
         printed = len(self._node_log())
@@ -265,6 +276,9 @@ class Server:
             # 2.0 ends when its port is taken; 2.2 goes on at the next one.
             if "EADDRINUSE" in log or f"port {self.port} is in use" in log:
                 raise self._failure("its port is taken", _PortTakenError)
+            # 2.3 ends an engine that is too busy to answer in ten seconds, and goes on without one.
+            if "health_check_failed" in log:
+                raise self._failure("RivetKit gave its engine up", _EngineGivenUpError)
             if process.poll() is not None:
                 raise self._failure(f"it exited with status {process.returncode}")
             try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pytest
 
 from rivet_anyio import (
@@ -21,9 +24,10 @@ from rivet_anyio import (
     Retry,
     Status,
 )
+from rivet_anyio._gateway.checked import _CheckedRequest
 from rivet_anyio._gateway.checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
-from rivet_anyio.testing import Actor, ActorServer, virtual_backend
+from rivet_anyio.testing import ActionCalled, Actor, ActorServer, virtual_backend
 
 TICK = 0.5
 INTERVAL = 30.0
@@ -575,6 +579,150 @@ async def test_the_task_that_checks_is_cancelled_by_somebody() -> None:
                 assert checks._leader is not None and checks._leader is not leader
                 assert checks._scope is not scope
         assert checks._leader is None and not checks._asked
+
+
+def calls_of_slow(server: ActorServer) -> list[ActionCalled]:
+    return server.log.of(ActionCalled, where=lambda called: called.action == "slow")
+
+
+async def seconds_of(act: Callable[..., Awaitable[Any]], *args: Any) -> float:
+    began = anyio.current_time()
+    await act(*args, retry_for=120.0)
+    return anyio.current_time() - began
+
+
+@pytest.mark.parametrize("after", [0.5, 4.0])
+@pytest.mark.parametrize("known", ["key", "id"])
+async def test_a_call_that_may_run_again_does_not_wait_for_the_gateway(
+    after: float, known: str
+) -> None:
+    """The gateway keeps the request for 19 s, and the actor is up again long before."""
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client(retry=Retry(initial=0.1, maximum=0.1)) as client,
+    ):
+        handle = client.ticker.get_or_create("k")
+        if known == "id":
+            handle = client.ticker.get_for_id(await handle.resolve())
+        await handle.ping()
+        took: list[float] = []
+
+        async def measure() -> None:
+            took.append(await seconds_of(handle.action, "slow", 30.0))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(measure)
+            await anyio.sleep(after)
+            await server.kill_host()
+            await anyio.sleep(5.9)
+            assert len(calls_of_slow(server)) == 1, "the engine does not know yet"
+        # Known after six seconds, seen by one of the next checks, and called again.
+        assert took[0] < after + 6.0 + 9.0 + 30.0
+        assert len(calls_of_slow(server)) == 2
+
+
+async def test_a_call_that_wakes_a_dead_actor_is_given_up_only_if_it_stays_dead() -> None:
+    starting = ActorInfo("a", "ticker", ("k",))
+    dead = msgspec.structs.replace(starting, error={"envoy_connection_lost": {}})
+    running = [
+        msgspec.structs.replace(
+            starting, connectable_since=dt.datetime(2026, 1, day, tzinfo=dt.UTC)
+        )
+        for day in (1, 2)
+    ]
+    for records, is_given_up in (
+        ([dead], False),
+        ([dead, starting, running[0], running[0]], False),
+        ([dead, dead], True),
+        ([running[0], starting, running[0]], False),
+        ([running[0], starting, running[1]], True),
+        ([running[0], dead], True),
+    ):
+        async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+            request = _CheckedRequest(client._core, "a")
+
+            async def see(request: _CheckedRequest, records: list[ActorInfo]) -> str:
+                for record in records:
+                    request.checked(record, 0.0)
+                await anyio.sleep(0.1)
+                return "answered"
+
+            if is_given_up:
+                with pytest.raises(ConnectionLostError, match="the host of actor a has died"):
+                    await request.run(partial(see, request, records))
+            else:
+                assert await request.run(partial(see, request, records)) == "answered"
+
+
+@pytest.mark.parametrize("interval", [30.0, None])
+async def test_a_slow_call_is_not_given_up(interval: float | None) -> None:
+    """Neither when nothing happens, nor because its actor slept before."""
+    async with (
+        ActorServer({"sleeper": Sleeper, "ticker": Ticker}) as server,
+        server.client(actor_check_interval=interval) as client,
+    ):
+        handle = client.sleeper.get_or_create("k")
+        await handle.ping()
+        await handle.rest()
+        await anyio.sleep(100)
+        assert await seconds_of(handle.action, "nap") == pytest.approx(50, abs=1)
+        assert len(server.log.of(ActionCalled, where=lambda call: call.action == "nap")) == 1
+        assert not client._core.checks._asked and client._core.checks._leader is None
+
+
+async def test_quick_calls_cost_no_check() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.ticker.get_or_create("k")
+        async with handle.connect():
+            for _ in range(40):
+                assert await handle.action("slow", 2.4, retry_for=60.0) == 2.4
+        assert len(asked) <= 4, "as many as the connection costs"
+
+
+async def test_slow_calls_cost_few_checks() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.ticker.get_or_create("k")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(seconds_of, handle.action, "slow", 50.0)
+        assert 0 < len(asked) <= 10
+        assert not client._core.checks._asked and client._core.checks._leader is None
+
+
+async def test_servers_without_a_gateway_are_not_asked() -> None:
+    async with (
+        ActorServer({"ticker": Ticker}, version="2.2") as server,
+        server.client() as client,
+    ):
+        asked = await count_requests(server, client)
+        await seconds_of(client.ticker.get_or_create("k").action, "slow", 50.0)
+        assert not asked
+
+
+async def test_a_request_that_has_ended_is_not_checked_any_more() -> None:
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        request = _CheckedRequest(client._core, "a")
+        await request.run(partial(anyio.sleep, 1))
+        assert not client._core.checks._asked and client._core.checks._leader is None
+
+
+async def test_without_checks_a_call_waits_for_the_gateway() -> None:
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client(actor_check_interval=None, retry=Retry(initial=0.1, maximum=0.1)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        handle = client.ticker.get_or_create("k")
+        await handle.ping()
+        tasks.start_soon(seconds_of, handle.action, "slow", 5.0)
+        await anyio.sleep(1)
+        await server.kill_host()
+        await anyio.sleep(17.5)
+        assert len(calls_of_slow(server)) == 1
+        await anyio.sleep(2)
+        assert len(calls_of_slow(server)) == 2
 
 
 async def test_the_record_says_what_becomes_of_an_actor() -> None:

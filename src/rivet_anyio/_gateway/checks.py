@@ -1,7 +1,8 @@
 """Asks now and then whether the hosts of the actors still run that a client is connected to.
 
 One task asks for all connections of a client, in the background of the block of one of them. When
-that connection ends, another one carries the task on. It asks for those
+that connection ends, another one carries the task on. A slow call that may run more than once is
+a connection here, for as long as its request is under way. It asks for those
 
 - that have opened since: the first answer says which start their actor is in;
 - that were asked for an interval ago, or longer;
@@ -39,7 +40,7 @@ _SHARES = 5
 
 
 class CheckedSession(Protocol):
-    """One socket of a connection, from its opening to its end."""
+    """One socket of a connection, from its opening to its end; or one request."""
 
     @property
     def actor_id(self) -> str | None:

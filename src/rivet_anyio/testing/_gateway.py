@@ -31,6 +31,9 @@ from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answ
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
 
+_IN_VAIN_SECONDS = 19.0
+"""How long a gateway waits for the answer of a host that has died."""
+
 
 class Gateway:
     """Answers requests as one RivetKit release does.
@@ -129,10 +132,11 @@ class Gateway:
     ) -> Answer | Upgrade | None:
         if request.is_upgrade:
             return self._upgrade(request, instance, target)
-        deaths = self._host.deaths
+        deaths, began = self._host.deaths, anyio.current_time()
         answer = await self._answer(request, instance, target)
         await self._host.heard()
         if deaths != self._host.deaths:
+            await anyio.sleep(max(0.0, began + _IN_VAIN_SECONDS - anyio.current_time()))
             raise ActorError("core", "internal_error", "An internal error occurred")
         return answer
 

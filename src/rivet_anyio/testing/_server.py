@@ -394,8 +394,9 @@ class ActorServer:
         """Kill the process that runs the actors, behind the gateway, and start it again.
 
         Connections stay open, and pings are answered. After six seconds the engine knows of the
-        death. Then calls wake the actors, those that were under way are delivered again, and the
-        connections lead to the actors' new starts, without another Init.
+        death. Then calls wake the actors, those that were under way on connections are delivered
+        again, and the connections lead to the actors' new starts, without another Init. Requests
+        over HTTP that were under way are answered with an error after 19 seconds.
 
         Args:
             silent_for: Seconds until the end in which actors run, and nothing they send arrives.

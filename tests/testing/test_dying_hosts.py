@@ -24,7 +24,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
-from rivet_anyio._gateway.checked import _CheckedRequest
+from rivet_anyio._gateway.checked_request import _CheckedRequest
 from rivet_anyio._gateway.checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import ActionCalled, Actor, ActorServer, virtual_backend

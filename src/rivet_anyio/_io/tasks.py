@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio import CancelScope
@@ -114,6 +114,20 @@ class SilentTasks:
         self._shield: CancelScope | None = None
         self._running = 0
         self._entered_by = 0
+
+    async def __aenter__(self) -> Self:
+        """Begin; the end of the block cancels what still runs."""
+        block_without_interrupts(SilentTasks)
+        await self.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.leave(Signal(), 0)
 
     async def enter(self) -> None:
         """Begin; the caller must `leave`."""

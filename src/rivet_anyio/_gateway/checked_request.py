@@ -15,7 +15,6 @@ import anyio
 
 from .._errors import ConnectionLostError
 from .._io.tasks import SilentTasks
-from .._io.waiting import Signal
 from ..protocol.management import ActorInfo
 from ..protocol.starts import Change, Start, StartState, change_between, start_of
 from .context import Core
@@ -80,14 +79,13 @@ class _CheckedRequest:
 
     async def run(self, send: Callable[[], Awaitable[T]]) -> T:
         """As `unless_host_dies`."""
-        await self._tasks.enter()
-        try:
+        async with self._tasks:
             self._core.checks.add(self)
-            with self._scope:
-                return await send()
-        finally:
-            self._core.checks.remove(self)
-            await self._tasks.leave(Signal(), 0)
+            try:
+                with self._scope:
+                    return await send()
+            finally:
+                self._core.checks.remove(self)
         raise ConnectionLostError(
             f"the host of actor {self._actor_id} has died while a request to it was under way, "
             "so it may have run"

@@ -22,7 +22,7 @@ from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolEr
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
-from .._io.tls import ResumptionError, Sessions, default_tls_context, start_tls
+from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
 from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -93,8 +93,7 @@ class Wire:
         self._proxies = proxies
         self._tls = tls
         self._tls_lock: anyio.Lock | None = None
-        # Two servers of one name have tickets of their own each.
-        self._sessions: defaultdict[tuple[str, int], Sessions] = defaultdict(Sessions)
+        self._resumptions: defaultdict[tuple[str, int], Resumption] = defaultdict(Resumption)
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
@@ -261,13 +260,13 @@ class Wire:
         try:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
-                    sessions = self._sessions[proxy.host, proxy.port]
-                    stream = await start_tls(stream, tls, proxy.host, sessions)
+                    resumption = self._resumptions[proxy.host, proxy.port]
+                    stream = await start_tls(stream, tls, proxy.host, resumption)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
-                    sessions = self._sessions[origin.host, origin.port]
-                    stream = await start_tls(stream, tls, origin.host, sessions)
+                    resumption = self._resumptions[origin.host, origin.port]
+                    stream = await start_tls(stream, tls, origin.host, resumption)
         except BaseException:
             stream.drop()
             raise

@@ -482,10 +482,13 @@ class ActorHandle:
             fields = joined(own, headers) if ours_first else [*merged(own, dict(headers)).items()]
             sent = outgoing(method, url, fields, options)
             check_query(sent.query)
-            answer = await self._core.http.open(
+            core = self._core
+            began = core.time()
+            answer = await core.http.open(
                 method, sent.url, headers=sent.headers, content=sent.content, timeouts=timeouts
             )
-            response = ActorResponse(answer, sent.request, self._core.options.max_message_size)
+            limit = core.options.max_message_size
+            response = ActorResponse(answer, sent.request, limit, began, core.time)
             try:
                 failure = await _before_the_actor(response, server)
             except BaseException:

@@ -27,6 +27,9 @@ _MAX_ENCODED_PIECE = 16 * 1024
 _MAX_URL = 65536
 """Characters of a URL that httpx takes."""
 
+_KNOWS_CONTENT = "_content" in vars(httpx.Response(200, content=b""))
+"""Whether this httpx keeps a whole body where `ActorResponse.aread` may put it."""
+
 Content = bytes | AsyncIterable[bytes] | None
 
 
@@ -229,9 +232,14 @@ class ActorResponse(httpx.Response):
             # httpx's own takes three generators, and longer than the rest of a call.
             self.is_stream_consumed = True
             body = await self._read_whole()
-            self.is_stream_consumed = False
             self._note_end()
             self.stream = httpx.ByteStream(body)
+            if _KNOWS_CONTENT:
+                self.is_closed = True
+                self._content = body
+                self._num_bytes_downloaded = len(body)
+                return body
+            self.is_stream_consumed = False
             return self.read()
         self._reads_whole = True
         try:

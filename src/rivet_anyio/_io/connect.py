@@ -108,11 +108,8 @@ class _Address(NamedTuple):
             sock.setblocking(False)
             code = sock.connect_ex(self.sockaddr)
             if code in _IN_PROGRESS:
-                if _is_connected(sock):  # on the same machine: to wait takes longer than all else
-                    code = 0
-                else:
-                    await anyio.wait_writable(sock)
-                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                await anyio.wait_writable(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
             if sock.getsockname() == sock.getpeername():
@@ -122,14 +119,6 @@ class _Address(NamedTuple):
             sock.close()
             raise
         return sock
-
-
-def _is_connected(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 async def _first_connected(

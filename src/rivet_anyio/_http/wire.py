@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Mapping
 from functools import partial
 from inspect import isasyncgen
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 from anyio import CancelScope
@@ -589,8 +589,8 @@ class WireAnswer:
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         return self._head.headers.raw
 
-    def read(self) -> Coroutine[Any, Any, bytes]:
-        return self._running.read()
+    async def read(self) -> bytes:
+        return await self._running.read()
 
     async def aclose(self) -> None:
         self._running.end()

@@ -194,8 +194,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool._serve = noting  # type: ignore[method-assign]
         pop_idle = self.pool._pop_idle
 
-        def popping(origin: Origin, now: float, *, is_asked: bool = True) -> Pooled | None:
-            pooled = pop_idle(origin, now, is_asked=is_asked)
+        def popping(origin: Origin, now: float, **options: bool) -> Pooled | None:
+            pooled = pop_idle(origin, now, **options)
             if pooled is not None:
                 assert isinstance(pooled.stream, FakeStream)
                 assert self.now < pooled.stream.usable_until, "its server may have closed it"

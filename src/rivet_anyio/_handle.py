@@ -277,7 +277,7 @@ class ActorHandle:
         once: OneAttempt | None,
         context: Mapping[str, str],
     ) -> Any:
-        # A closure would keep a dozen objects for each call, through which the collector goes.
+        # A closure would be more objects for each call, and the collector goes through all of them.
         attempt = partial(self._attempt_action, path, args, skip_ready_wait, context)
         output = await call_actor(
             self._core, self._target, attempt, replaceable=name != "destroy", once=once

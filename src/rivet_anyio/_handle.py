@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
@@ -56,6 +57,8 @@ from .protocol.addressing import (
     queue_path,
     request_path,
 )
+from .protocol.codec import Codec
+from .protocol.messages import QueueReply
 
 if TYPE_CHECKING:
     import httpx
@@ -277,26 +280,37 @@ class ActorHandle:
         once: OneAttempt | None,
         context: Mapping[str, str],
     ) -> Any:
-        async def attempt(server: Server, actor_id: str) -> Any | Failed[Any]:
-            codec = server.codec
-            content = codec.action_body(args)
-            params = await self._params_header()
-
-            def post() -> Awaitable[HttpAnswer]:
-                return self._post(server, actor_id, path, content, params, skip_ready_wait, context)
-
-            if once is None:
-                answer = await post()
-            else:
-                answer = await unless_host_dies(self._core, server, actor_id, post)
-            if not answer.ok:
-                return failed(answer, server, params)
-            return _read(answer, lambda: codec.action_output(answer.body).load())
-
+        # A closure would be more objects for each call, and the collector goes through all of them.
+        attempt = partial(
+            self._attempt_action, path, args, skip_ready_wait, context, once is not None
+        )
         output = await call_actor(
             self._core, self._target, attempt, replaceable=name != "destroy", once=once
         )
         return convert(output, type, f"result of action {name!r}")
+
+    async def _attempt_action(
+        self,
+        path: str,
+        args: tuple[Any, ...],
+        skip_ready_wait: bool | None,
+        context: Mapping[str, str],
+        is_repeated: bool,
+        server: Server,
+        actor_id: str,
+    ) -> Any | Failed[Any]:
+        content = server.codec.action_body(args)
+        params = await self._params_header()
+        post = partial(
+            self._post, server, actor_id, path, content, params, skip_ready_wait, context
+        )
+        if is_repeated:
+            answer = await unless_host_dies(self._core, server, actor_id, post)
+        else:
+            answer = await post()
+        if not answer.ok:
+            return failed(answer, server, params)
+        return _read(answer, _load_output, server.codec)
 
     async def send(self, queue: str, body: Any) -> None:
         """Put a message into one of the actor's queues.
@@ -388,7 +402,7 @@ class ActorHandle:
                 return failed(answer, server, params)
             if not wait:
                 return QueueResult("completed")
-            reply = _read(answer, lambda: codec.queue_reply(answer.body))
+            reply = _read(answer, _load_reply, codec)
             response = reply.response.load() if reply.response is not None else None
             if reply.response is not None:
                 response = convert(response, type, f"response of queue {queue!r}")
@@ -475,40 +489,45 @@ class ActorHandle:
 
     async def _open(self, asked: _Asked) -> ActorResponse:
         """The response to a request, whose body is not read; the caller closes it."""
+        observer = self._core.observer
+        context = _NO_CONTEXT if observer is None else observer.context()
+        attempt = partial(self._attempt_request, asked, context)
+        return await call_actor(self._core, self._target, attempt)
+
+    async def _attempt_request(
+        self, asked: _Asked, context: Mapping[str, str], server: Server, actor_id: str
+    ) -> ActorResponse | Failed[ActorResponse]:
         from ._http.response import ActorResponse, outgoing
 
         path, method, headers, skip_ready_wait, timeouts, options, ours_first = asked
-        observer = self._core.observer
-        context = _NO_CONTEXT if observer is None else observer.context()
-
-        async def attempt(server: Server, actor_id: str) -> ActorResponse | Failed[ActorResponse]:
-            url, own = self._place(server, actor_id, path, skip_ready_wait)
-            if (params := await self._params_header()) is not None:
-                own[HEADER_PARAMS] = params
-            if context:
-                own = merged(own, context)
-            fields = joined(own, headers) if ours_first else [*merged(own, dict(headers)).items()]
-            sent = outgoing(method, url, fields, options)
-            check_query(sent.query)
-            answer = await self._core.http.open(
-                method, sent.url, headers=sent.headers, content=sent.content, timeouts=timeouts
-            )
-            response = ActorResponse(answer, sent.request, self._core.options.max_message_size)
-            try:
-                failure = await _before_the_actor(response, server)
-            except BaseException:
-                await response.aclose()
-                raise
-            if failure is None:
-                return response
+        url, own = self._place(server, actor_id, path, skip_ready_wait)
+        if (params := await self._params_header()) is not None:
+            own[HEADER_PARAMS] = params
+        if context:
+            own = merged(own, context)
+        fields = joined(own, headers) if ours_first else [*merged(own, dict(headers)).items()]
+        sent = outgoing(method, url, fields, options)
+        check_query(sent.query)
+        core = self._core
+        began = core.time()
+        answer = await core.http.open(
+            method, sent.url, headers=sent.headers, content=sent.content, timeouts=timeouts
+        )
+        limit = core.options.max_message_size
+        response = ActorResponse(answer, sent.request, limit, began, core.time)
+        try:
+            failure = await _before_the_actor(response, server)
+        except BaseException:
             await response.aclose()
-            # Anybody can write such a body; the header is the gateway's own.
-            is_marked = failure.from_gateway and HEADER_ERROR in response.headers
-            is_safe = is_marked or method.upper() in _IDEMPOTENT
-            may_repeat = is_safe and not _is_one_shot(options)
-            return replace(failure, may_repeat=may_repeat)
-
-        return await call_actor(self._core, self._target, attempt)
+            raise
+        if failure is None:
+            return response
+        await response.aclose()
+        # Anybody can write such a body; the header is the gateway's own.
+        is_marked = failure.from_gateway and HEADER_ERROR in response.headers
+        is_safe = is_marked or method.upper() in _IDEMPOTENT
+        may_repeat = is_safe and not _is_one_shot(options)
+        return replace(failure, may_repeat=may_repeat)
 
     def websocket(
         self,
@@ -702,10 +721,18 @@ def _check_no_response(queue: str, type: Any) -> None:
         ) from error
 
 
-def _read(answer: HttpAnswer, read: Callable[[], T]) -> T:
+def _load_output(codec: Codec, body: bytes) -> Any:
+    return codec.action_output(body).load()
+
+
+def _load_reply(codec: Codec, body: bytes) -> QueueReply:
+    return codec.queue_reply(body)
+
+
+def _read(answer: HttpAnswer, read: Callable[[Codec, bytes], T], codec: Codec) -> T:
     """What an answer of success says; its `ProtocolError` quotes status and beginning."""
     try:
-        return read()
+        return read(codec, answer.body)
     except ProtocolError as exc:
         raise ProtocolError(
             f"HTTP {answer.status} with a body that cannot be read: {answer.body[:200]!r}: {exc}"

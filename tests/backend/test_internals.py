@@ -37,6 +37,7 @@ def forget() -> None:
         internals.ScopeCheck.is_possible,
         internals._marks_functions,
         internals.mask_in_c,
+        internals.response_keeps_content,
         internals.warn_once,
         test_internals._scopes_know_tasks,
     ):
@@ -113,6 +114,10 @@ async def test_trio_marks_the_same_code_once(monkeypatch: pytest.MonkeyPatch) ->
     assert ask(internals.ki_protected(marked()))
     monkeypatch.setattr(lowlevel, "enable_ki_protection", None)  # is not called
     assert ask(internals.ki_protected(marked()))
+
+
+def test_what_httpx_has() -> None:
+    assert internals.response_keeps_content()
 
 
 def test_what_asyncio_has() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 import shutil
 import socket
@@ -25,8 +26,8 @@ from rivet_anyio._io import tls as tls_module
 from rivet_anyio._io.connect import TcpConnector, stream_over
 from rivet_anyio._io.stream import ByteStream
 from rivet_anyio._io.tls import (
+    Resumption,
     ResumptionError,
-    Sessions,
     TLSStream,
     default_tls_context,
     start_tls,
@@ -48,7 +49,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     return context
 
@@ -100,7 +101,7 @@ async def talking(
     client_tls: ssl.SSLContext,
     talk: Callable[[ssl.SSLSocket], object],
     version: ssl.TLSVersion | None = None,
-    sessions: Sessions | None = None,
+    resumption: Resumption | None = None,
 ) -> AsyncIterator[TLSStream]:
     """A TLS stream to a server of the standard library."""
     if version is not None:
@@ -111,7 +112,7 @@ async def talking(
             talk(encrypted)
 
     async with facing(serve) as below:
-        stream = await start_tls(below, client_tls, "localhost", sessions)
+        stream = await start_tls(below, client_tls, "localhost", resumption)
         try:
             yield stream
         finally:
@@ -496,7 +497,7 @@ async def test_client_certificates(
 async def resumes(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
-    sessions: Sessions,
+    resumption: Resumption,
     version: ssl.TLSVersion | None = None,
 ) -> bool:
     """Whether a new connection resumes a session, as its server sees it."""
@@ -506,7 +507,7 @@ async def resumes(
         seen.append(bool(far.session_reused))
         echo(far)
 
-    async with talking(server_tls, client_tls, talk, version, sessions) as stream:
+    async with talking(server_tls, client_tls, talk, version, resumption) as stream:
         await stream.write(b"x")
         assert await stream.read(10) == b"x"
     return seen[0]
@@ -520,44 +521,43 @@ async def test_sessions_are_resumed_for_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It counts from the full handshake, and not from the last one."""
-    sessions = Sessions()
+    resumption = Resumption()
     clock: Any = SimpleNamespace(monotonic=lambda: clock.now)
     monkeypatch.setattr(tls_module, "time", clock)
 
     async def resumes_at(now: float) -> bool:
         clock.now = now
-        return await resumes(server_tls, client_tls, sessions, version)
+        return await resumes(server_tls, client_tls, resumption, version)
 
     times = (1000.0, 1000.0, 1599.0, 1600.0, 2199.0, 2200.0)
     resumed = [await resumes_at(now) for now in times]
     assert resumed == [False, True, True, False, True, False]
-    assert sessions.find("localhost") is not None
-    assert sessions.find("127.0.0.1") is None
+    assert resumption.find() is not None
 
 
 async def test_a_server_that_does_not_know_the_session(
     authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    sessions = Sessions()
+    resumption = Resumption()
     other = server_context(authority.issue_cert("localhost"))
     servers = [server_tls, server_tls, other, other, other]
-    resumed = [await resumes(server, client_tls, sessions) for server in servers]
+    resumed = [await resumes(server, client_tls, resumption) for server in servers]
     assert resumed == [False, True, False, True, True]
 
 
 async def test_a_second_connection_while_the_ticket_of_the_first_is_on_its_way(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    sessions = Sessions()
+    resumption = Resumption()
     async with (
-        talking(server_tls, client_tls, echo, sessions=sessions) as first,
-        talking(server_tls, client_tls, echo, sessions=sessions) as second,
+        talking(server_tls, client_tls, echo, resumption=resumption) as first,
+        talking(server_tls, client_tls, echo, resumption=resumption) as second,
     ):
         for stream in (first, second):
             await stream.write(b"x")
             assert await stream.read(10) == b"x"
-            assert stream.on_first_bytes is None, "it is called once"
-    assert await resumes(server_tls, client_tls, sessions)
+            assert stream.on_first_data is None, "it is called once"
+    assert await resumes(server_tls, client_tls, resumption)
 
 
 @pytest.mark.parametrize("alert", [b"", b"\x15\x03\x03\x00\x02\x02\x50"], ids=["end", "alert"])
@@ -565,8 +565,8 @@ async def test_a_server_that_refuses_to_resume(
     alert: bytes, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """The next handshake is a whole one."""
-    sessions = Sessions()
-    assert not await resumes(server_tls, client_tls, sessions)
+    resumption = Resumption()
+    assert not await resumes(server_tls, client_tls, resumption)
 
     def refuse(far: socket.socket) -> None:
         far.recv(65536)
@@ -574,28 +574,28 @@ async def test_a_server_that_refuses_to_resume(
 
     async with facing(refuse) as below:
         with pytest.raises(ResumptionError):
-            await start_tls(below, client_tls, "localhost", sessions)
+            await start_tls(below, client_tls, "localhost", resumption)
     async with facing(refuse) as below:
         with pytest.raises(ConnectError) as caught:
-            await start_tls(below, client_tls, "localhost", sessions)
+            await start_tls(below, client_tls, "localhost", resumption)
     assert type(caught.value) is ConnectError
-    assert not await resumes(server_tls, client_tls, sessions)
-    assert await resumes(server_tls, client_tls, sessions)
+    assert not await resumes(server_tls, client_tls, resumption)
+    assert await resumes(server_tls, client_tls, resumption)
 
 
 async def test_who_is_not_trusted_is_not_by_a_session_of_another(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    sessions = Sessions()
+    resumption = Resumption()
     impostor = server_context(trustme.CA().issue_cert("localhost"))
-    assert not await resumes(server_tls, client_tls, sessions)
-    assert sessions.find("localhost") is not None
+    assert not await resumes(server_tls, client_tls, resumption)
+    assert resumption.find() is not None
     async with facing(refused_by_client(impostor, "unknown ca")) as below:
         with pytest.raises(ConnectError, match="is not accepted") as caught:
-            await start_tls(below, client_tls, "localhost", sessions)
+            await start_tls(below, client_tls, "localhost", resumption)
     assert type(caught.value) is ConnectError, "to try again is in vain"
-    assert not await resumes(server_tls, client_tls, sessions)
-    assert await resumes(server_tls, client_tls, sessions)
+    assert not await resumes(server_tls, client_tls, resumption)
+    assert await resumes(server_tls, client_tls, resumption)
 
 
 async def test_a_server_without_tickets_is_asked_once_for_its_session(
@@ -610,10 +610,191 @@ async def test_a_server_without_tickets_is_asked_once_for_its_session(
 
     monkeypatch.setattr(ssl.SSLObject, "session", property(session))
     server_tls.num_tickets = 0
-    sessions = Sessions()
+    resumption = Resumption()
     for _ in range(4):
-        assert not await resumes(server_tls, client_tls, sessions)
+        assert not await resumes(server_tls, client_tls, resumption)
     assert asked == 1
+
+
+@versions
+async def test_a_server_that_wants_client_certificates_is_resumed(
+    version: ssl.TLSVersion,
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """It knows the client's certificate from the session."""
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server_tls)
+    authority.issue_cert("me@example.com").configure_cert(client_tls)
+    resumption = Resumption()
+    seen: list[tuple[bool | None, bool]] = []
+
+    def talk(far: ssl.SSLSocket) -> None:
+        seen.append((far.session_reused, bool(far.getpeercert())))
+        echo(far)
+
+    for _ in range(3):
+        async with talking(server_tls, client_tls, talk, version, resumption) as stream:
+            await stream.write(b"x")
+            assert await stream.read(10) == b"x"
+    assert seen == [(False, True), (True, True), (True, True)]
+
+
+@versions
+async def test_the_client_certificate_that_is_accepted_changes(
+    version: ssl.TLSVersion,
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """A server that starts again with other demands resumes nothing from before."""
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server_tls)
+    authority.issue_cert("me@example.com").configure_cert(client_tls)
+    resumption = Resumption()
+    assert not await resumes(server_tls, client_tls, resumption, version)
+    assert await resumes(server_tls, client_tls, resumption, version)
+
+    others = trustme.CA()
+    changed = server_context(authority.issue_cert("localhost"))
+    changed.verify_mode = ssl.CERT_REQUIRED
+    others.configure_trust(changed)
+    only(changed, version)
+    for is_second in (False, True):
+        async with facing(refused_by_client(changed, "certificate verify failed")) as below:
+            if version is VERSIONS[1]:  # with TLS 1.3 the server says so after the handshake
+                stream = await start_tls(below, client_tls, "localhost", resumption)
+                with pytest.raises(ConnectionLostError, match="alert unknown ca"):
+                    await stream.read(1)
+                stream.drop()
+                continue
+            with pytest.raises(ConnectError, match="alert unknown ca") as caught:
+                await start_tls(below, client_tls, "localhost", resumption)
+            assert type(caught.value) is (ConnectError if is_second else ResumptionError)
+    others.issue_cert("me@example.com").configure_cert(client_tls)
+    assert not await resumes(changed, client_tls, resumption, version)
+    assert await resumes(changed, client_tls, resumption, version)
+
+
+@versions
+@pytest.mark.parametrize("end", ["close_notify", "without", "reset", "never"])
+async def test_a_server_that_resumes_a_session_and_sends_nothing(
+    end: str, version: ssl.TLSVersion, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """It may want another certificate than that of the session: the next handshake is whole."""
+    resumption = Resumption()
+    assert not await resumes(server_tls, client_tls, resumption, version)
+
+    def talk(far: ssl.SSLSocket) -> None:
+        assert far.session_reused
+        assert far.recv(1) == b"x"
+        if end == "close_notify":
+            with pytest.raises(OSError):  # the client does not answer with its own
+                far.unwrap()
+        elif end == "reset":
+            reset(far)
+        elif end == "never":
+            with pytest.raises(OSError):
+                far.recv(1)
+
+    def serve(far: socket.socket) -> None:
+        with server_tls.wrap_socket(far, server_side=True, suppress_ragged_eofs=False) as encrypted:
+            talk(encrypted)
+
+    async with facing(serve) as below:
+        stream = await start_tls(below, client_tls, "localhost", resumption)
+        await stream.write(b"x")
+        if end == "close_notify":
+            assert await stream.read(1) == b""
+        elif end == "never":
+            with anyio.move_on_after(0):
+                await stream.read(1)
+        else:
+            with pytest.raises(ConnectionLostError):
+                await stream.read(1)
+        stream.drop()
+    assert not await resumes(server_tls, client_tls, resumption, version)
+    assert await resumes(server_tls, client_tls, resumption, version)
+
+
+class Stopping:
+    """A byte stream that cancels a scope in its call of some number, before or behind what it does.
+
+    Attributes:
+        is_dropped: Whether it was closed.
+    """
+
+    def __init__(self, below: ByteStream, scope: anyio.CancelScope, left: int) -> None:
+        self._below = below
+        self._scope = scope
+        self._left = left
+        self.writes_now = below.writes_now
+        self.is_dropped = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._below, name)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+    async def read(self, max_bytes: int) -> bytes:
+        self._count()
+        data = await self._below.read(max_bytes)
+        self._count()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        self._count()
+        await self._below.write(data)
+        self._count()
+
+    def drop(self) -> None:
+        self.is_dropped = True
+        self._below.drop()
+
+
+@versions
+@pytest.mark.parametrize("is_resumed", [False, True], ids=["whole", "resumed"])
+async def test_a_handshake_that_is_cancelled_anywhere(
+    is_resumed: bool,
+    version: ssl.TLSVersion,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """Its socket ends, and the next handshake resumes what there is, or is a whole one."""
+
+    def serve(far: socket.socket) -> None:
+        try:
+            with server_tls.wrap_socket(far, server_side=True) as encrypted:
+                echo(encrypted)
+        except OSError:  # the client went away
+            pass
+
+    resumption = Resumption()
+    only(server_tls, version)
+    await resumes(server_tls, client_tls, resumption, version)
+    for step in itertools.count(1):
+        if not is_resumed:
+            resumption.forget()
+        async with facing(serve) as below:
+            stream = None
+            with anyio.CancelScope() as scope:
+                stopping: Any = Stopping(below, scope, step)
+                stream = await start_tls(stopping, client_tls, "localhost", resumption)
+            if stream is None:
+                assert stopping.is_dropped
+            else:
+                await stream.write(b"x")
+                assert await stream.read(1) == b"x"
+                await stream.aclose()
+        await resumes(server_tls, client_tls, resumption, version)
+        if not scope.cancel_called:
+            break
+    assert await resumes(server_tls, client_tls, resumption, version)
+    assert step > 4
 
 
 class OwnContext(ssl.SSLContext):
@@ -630,8 +811,8 @@ async def test_contexts_that_verify_by_themselves_or_want_no_tickets_resume_noth
     client_tls = kind(ssl.PROTOCOL_TLS_CLIENT)
     client_tls.options |= options
     authority.configure_trust(client_tls)
-    sessions = Sessions()
-    assert [await resumes(server_tls, client_tls, sessions) for _ in range(2)] == [False, False]
+    resumption = Resumption()
+    assert [await resumes(server_tls, client_tls, resumption) for _ in range(2)] == [False, False]
 
 
 @versions

@@ -24,12 +24,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rivet_anyio._errors import ClosedError, ConnectError
 from rivet_anyio._http import pool as pool_module
 from rivet_anyio._http.pool import Origin, Pool, Pooled
+from rivet_anyio._io.stream import Waiter, current_backend
 from rivet_anyio.testing import run_virtual
 
 HERE = Origin("http", "127.0.0.1", 80)
 THERE = Origin("https", "::1", 443)
 IDLE_SECONDS = 3.0
 INDEX = st.integers(0, 30)
+
+
+def waiter() -> Waiter:
+    return current_backend().waiter()
 
 
 class Cancelled(BaseException):
@@ -155,7 +160,6 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._patches = contextlib.ExitStack()
-        self._patches.enter_context(patch.object(pool_module, "Signal", FakeSignal))
         self._patches.enter_context(patch.object(pool_module, "move_on_after", self._scope))
         self.now = self.served_at = 100.0
         self.tasks: list[Task] = []
@@ -176,6 +180,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool = Pool(
             self._dial,  # type: ignore[arg-type]
             lambda: self.now,
+            FakeSignal,  # type: ignore[arg-type]
             max_sockets=max_sockets,
             max_dials=max_dials,
             idle_seconds=IDLE_SECONDS,
@@ -189,8 +194,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool._serve = noting  # type: ignore[method-assign]
         pop_idle = self.pool._pop_idle
 
-        def popping(origin: Origin, now: float) -> Pooled | None:
-            pooled = pop_idle(origin, now)
+        def popping(origin: Origin, now: float, **options: bool) -> Pooled | None:
+            pooled = pop_idle(origin, now, **options)
             if pooled is not None:
                 assert isinstance(pooled.stream, FakeStream)
                 assert self.now < pooled.stream.usable_until, "its server may have closed it"
@@ -550,7 +555,7 @@ class Server:
             self.dialling -= 1
 
     def pool(self, **options: Any) -> Pool:
-        return Pool(self.dial, anyio.current_time, **options)  # type: ignore[arg-type]
+        return Pool(self.dial, anyio.current_time, waiter, **options)  # type: ignore[arg-type]
 
     @property
     def live(self) -> list[FakeStream]:
@@ -817,7 +822,7 @@ async def test_whose_socket_broke_is_served_before_those_who_came_later() -> Non
 )
 def test_how_long_a_socket_stays_idle(keep_alive: float | None, seconds: float) -> None:
     now = 0.0
-    pool = Pool(Server().dial, lambda: now)  # type: ignore[arg-type]
+    pool = Pool(Server().dial, lambda: now, waiter)  # type: ignore[arg-type]
     stream = FakeStream(HERE, 0)
     for idle in (seconds - 0.01, seconds):
         stream.dropped = False
@@ -895,9 +900,9 @@ async def test_the_default_limit_leaves_descriptors_to_others() -> None:
     resource = pytest.importorskip("resource")
     for soft, most in ((1000, 936), (50, 8), (resource.RLIM_INFINITY, math.inf)):
         with patch("resource.getrlimit", lambda _, soft=soft: (soft, soft)):
-            assert Pool(Server().dial, anyio.current_time)._max_sockets == most  # type: ignore[arg-type]
+            assert Pool(Server().dial, anyio.current_time, waiter)._max_sockets == most  # type: ignore[arg-type]
     with patch.dict("sys.modules", {"resource": None}):
-        assert Pool(Server().dial, anyio.current_time)._max_sockets == math.inf  # type: ignore[arg-type]
+        assert Pool(Server().dial, anyio.current_time, waiter)._max_sockets == math.inf  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -928,6 +933,7 @@ def test_random_schedules(backend: str, seed: int, sockets: int, dials: int) -> 
         pool = Pool(
             dial,  # type: ignore[arg-type]
             anyio.current_time,
+            waiter,
             max_sockets=sockets,
             max_dials=dials,
         )

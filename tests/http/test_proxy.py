@@ -19,7 +19,7 @@ from rivet_anyio._errors import ConfigError, ConnectError
 from rivet_anyio._http.pool import Origin, Pool
 from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel
 from rivet_anyio._io.connect import TcpConnector
-from rivet_anyio._io.stream import ByteStream
+from rivet_anyio._io.stream import ByteStream, current_backend
 
 PROXY = "http://proxy:3128"
 HTTPS = Origin("https", "api.example.com", 443)
@@ -461,6 +461,7 @@ async def test_a_dial_through_a_proxy_that_takes_for_ever_ends_in_time(play: Pla
             pool = Pool(
                 lambda origin: tunnel(proxy.proxy(), origin),
                 anyio.current_time,
+                current_backend().waiter,
                 name_of=lambda origin: f"{origin.host} through {proxy.proxy().url}",
             )
             with pytest.raises(ConnectError, match=r"through http://127\S+: no connection in 0.3"):

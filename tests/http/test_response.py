@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -46,7 +47,7 @@ class Answer:
 
 
 def response_to(answer: Answer, method: str = "GET", limit: int = 1000) -> ActorResponse:
-    return ActorResponse(answer, outgoing(method, URL, FIELDS, {}).request, limit)
+    return ActorResponse(answer, outgoing(method, URL, FIELDS, {}).request, limit, 0.0, float)
 
 
 def eager(method: str = "GET") -> httpx.Request:
@@ -148,6 +149,41 @@ async def test_an_answer_that_cannot_be_read(error: Exception | None) -> None:
         _ = response.content
     await response.aclose()
     assert answer.is_closed
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("way", ["aread", "aiter_bytes", "aiter_raw", "aiter_lines", "aclose"])
+async def test_the_time_until_the_end(way: str, encoding: str) -> None:
+    """It is that of the request and of reading, and not of what the program does later."""
+    sent = gzip.compress(b"abc") if encoding == "gzip" else b"abc"
+    answer = Answer(sent, content_encoding=encoding)
+    request = outgoing("GET", URL, FIELDS, {}).request
+    now = 12.5
+    response = ActorResponse(answer, request, 1000, 10.0, lambda: now)
+    with pytest.raises(RuntimeError, match="may only be accessed after"):
+        _ = response.elapsed
+    if way == "aread":
+        await response.aread()
+    elif way != "aclose":
+        _ = [piece async for piece in getattr(response, way)()]
+    else:
+        await response.aclose()
+    before = response.elapsed
+    assert before == timedelta(seconds=2.5)
+    now += 100
+    await response.aclose()
+    assert response.elapsed == before
+    again = pickle.loads(pickle.dumps(response))
+    await again.aclose()
+    assert again.elapsed == before
+
+
+async def test_the_time_until_an_answer_broke() -> None:
+    response = response_to(Answer(b"abc", ConnectionLostError("lost")))
+    with pytest.raises(ConnectionLostError):
+        await response.aread()
+    await response.aclose()
+    assert response.elapsed == timedelta(0)
 
 
 async def test_an_answer_that_was_closed() -> None:

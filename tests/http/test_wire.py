@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from anyio.abc import SocketAttribute
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
 from rivet_anyio._http import wire as wire_module
@@ -224,6 +227,28 @@ async def test_a_response_that_is_left_early_gives_up_its_socket() -> None:
                 assert response.status_code == 200
             await wire.ends(wire.last("stream").connection)
             assert await ask(client, "stream") == RIGHT
+
+
+async def test_a_reset_is_no_end_of_a_body() -> None:
+    """Not even where nothing but the end of the connection ends it."""
+    was_read = anyio.Event()
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        await was_read.wait()
+        raw = peer.stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await peer.stream.aclose()
+
+    async with using() as (wire, client):
+        wire.instead["stream"] = meeting
+        with anyio.fail_after(GUARD):
+            async with client.x.get_for_id(ACTOR).stream("stream") as response:
+                pieces = response.aiter_raw()
+                assert await anext(pieces) == b"abc"
+                was_read.set()
+                with pytest.raises(ConnectionLostError, match="the connection broke"):
+                    await anext(pieces)
 
 
 @pytest.mark.parametrize("carrier", ["wire", "httpx"])

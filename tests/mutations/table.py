@@ -680,7 +680,7 @@ _LATER = (
     Mutation(
         "closing the pool forgets those who wait",
         "_http/pool.py",
-        "        for waiter in queue:\n            waiter.served.set()\n",
+        "        for waiter in queue:\n            waiter.wake()\n",
         "",
         "pool",
     ),

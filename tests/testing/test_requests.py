@@ -256,3 +256,18 @@ async def test_which() -> None:
         lose(queue="jobs", actor="worker", times=2)
         assert "lose_request(queue='jobs', actor='worker')" in server.faults._unused[0]
         server.faults.clear()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_the_time_that_a_response_took(streams: bool) -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        worker = client.worker.get_or_create("w")
+        await worker.resolve()
+        server.faults.delay_request(5, fetch="*")
+        if streams:
+            async with worker.stream("orders/7") as response:
+                await anyio.sleep(2)
+        else:
+            response = await worker.fetch("orders/7")
+            await anyio.sleep(2)
+        assert response.elapsed.total_seconds() == (7 if streams else 5)

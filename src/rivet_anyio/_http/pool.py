@@ -32,9 +32,8 @@ from typing import NamedTuple
 from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
-from .._io.stream import ByteStream
+from .._io.stream import ByteStream, Waiter
 from .._io.tasks import without_interrupts
-from .._io.waiting import Signal
 from .._observe import PoolFigures
 
 __all__ = ["Origin", "Pool", "PoolFigures", "Pooled", "address"]
@@ -76,7 +75,7 @@ class Pooled:
 class _Waiter:
     """A request in the queue: it is granted a socket or a dial, or neither if the pool closes."""
 
-    __slots__ = ("dials", "fresh", "origin", "place", "pooled", "served")
+    __slots__ = ("dials", "fresh", "origin", "place", "pooled", "wakes")
 
     def __init__(self, origin: Origin, place: tuple[bool, int], fresh: bool) -> None:
         self.origin = origin
@@ -84,10 +83,14 @@ class _Waiter:
         self.fresh = fresh
         self.pooled: Pooled | None = None
         self.dials = False
-        self.served = Signal()
+        self.wakes: Waiter | None = None  # once it really waits
 
     def __lt__(self, other: _Waiter) -> bool:
         return self.place < other.place
+
+    def wake(self) -> None:
+        if self.wakes is not None:
+            self.wakes.set()
 
 
 class Pool:
@@ -97,6 +100,7 @@ class Pool:
         self,
         dial: Callable[[Origin], Awaitable[ByteStream]],
         time: Callable[[], float],
+        waiter: Callable[[], Waiter],
         *,
         max_sockets: int | None = None,
         max_dials: int = 32,
@@ -108,6 +112,7 @@ class Pool:
             dial: Connects to an origin. If it raises, it has closed what it opened. An error with
                 a true attribute ``out_of_descriptors`` is not the peer's fault.
             time: The clock, in seconds.
+            waiter: Makes what a request in the queue waits for.
             max_sockets: How many sockets may be open. None: as many as the process may have
                 descriptors, less 64.
             max_dials: How many dials may be under way at once.
@@ -119,6 +124,7 @@ class Pool:
         self._max_sockets = _descriptor_limit() if max_sockets is None else max_sockets
         self._max_dials = max_dials
         self._idle_seconds = idle_seconds
+        self._waiter = waiter
         self._name_of = name_of or (lambda origin: address(origin.host, origin.port))
         self._idle: dict[Origin, list[Pooled]] = {}  # no list is empty
         self._in_use: set[Pooled] = set()
@@ -259,7 +265,7 @@ class Pool:
         self._in_use.clear()
         self._queue.clear()
         for waiter in queue:
-            waiter.served.set()
+            waiter.wake()
         for scope in dials:
             scope.cancel()
 
@@ -275,8 +281,9 @@ class Pool:
             else:
                 insort(self._queue, waiter)
             self._serve()
-            if not waiter.served.is_set():
-                await waiter.served.wait()
+            if waiter.pooled is None and not waiter.dials:
+                waiter.wakes = self._waiter()
+                await waiter.wakes.wait()
             if self._is_closed:
                 raise _closed()
         except BaseException:
@@ -332,14 +339,15 @@ class Pool:
         now = self._time()
         while index < len(self._queue):
             waiter = self._queue[index]
-            pooled = None if waiter.fresh else self._pop_idle(waiter.origin, now)
+            # Whether it is quiet is asked when the waiter runs, a while after this.
+            pooled = None if waiter.fresh else self._pop_idle(waiter.origin, now, is_asked=False)
             if pooled is not None or self._may_dial(waiter, now):
                 del self._queue[index]
                 if pooled is None:
                     self._dialling += 1
                     waiter.dials = True
                 waiter.pooled = pooled
-                waiter.served.set()
+                waiter.wake()
             elif self._idle:
                 index += 1
             else:  # so there is nothing for those behind it, either
@@ -387,15 +395,21 @@ class Pool:
     def _is_current(self, pooled: Pooled) -> bool:
         return pooled.epoch == self._epochs.get(pooled.origin, 0)
 
-    def _pop_idle(self, origin: Origin, now: float) -> Pooled | None:
-        """The newest idle socket that can be used; those newer that cannot are dropped."""
+    def _pop_idle(self, origin: Origin, now: float, *, is_asked: bool = True) -> Pooled | None:
+        """The newest idle socket that can be used; those newer that cannot are dropped.
+
+        Args:
+            origin: What it is connected to.
+            now: The time.
+            is_asked: Whether the system is asked if the server has closed it.
+        """
         pile = self._idle.get(origin)
         if pile is None:
             return None
         found = None
         while pile and found is None:
             newest = pile.pop()
-            if newest.until > now and newest.stream.is_quiet():
+            if newest.until > now and not (is_asked and not newest.stream.is_quiet()):
                 found = newest
             else:
                 self._drop(newest)

@@ -5,7 +5,8 @@ This is the only module of the wire that imports httpx, so it is imported at its
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
 from inspect import isasyncgen
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -13,6 +14,7 @@ import httpx
 
 from .._checks import check_seconds
 from .._errors import ConfigError, ProtocolError
+from .._io.internals import response_keeps_content
 from .transport import OpenAnswer, Timeouts, is_encoded, too_long
 
 __all__ = ["ActorResponse", "Outgoing", "outgoing", "timeouts_of"]
@@ -188,10 +190,21 @@ class ActorResponse(httpx.Response):
         answer: What came.
         request: What was asked for.
         limit: The longest body that `aread` takes, in bytes after decoding.
+        began: When the request was sent.
+        time: The clock, in seconds.
     """
 
-    def __init__(self, answer: OpenAnswer, request: httpx.Request, limit: int) -> None:
+    def __init__(
+        self,
+        answer: OpenAnswer,
+        request: httpx.Request,
+        limit: int,
+        began: float,
+        time: Callable[[], float],
+    ) -> None:
         self._answer = answer
+        self._began = began
+        self._time = time
         self._is_encoded = is_encoded(answer.headers)
         super().__init__(
             answer.status,
@@ -209,7 +222,7 @@ class ActorResponse(httpx.Response):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        del state["_answer"]  # a copy has what was read, and no connection
+        del state["_answer"], state["_time"]  # a copy has what was read, and no connection
         return {**state, "_iterators": []}
 
     async def aread(self) -> bytes:
@@ -217,8 +230,14 @@ class ActorResponse(httpx.Response):
             # httpx's own takes three generators, and longer than the rest of a call.
             self.is_stream_consumed = True
             body = await self._read_whole()
-            self.is_stream_consumed = False
+            self._note_end()
             self.stream = httpx.ByteStream(body)
+            if response_keeps_content():
+                self.is_closed = True
+                self._content = body
+                self._num_bytes_downloaded = len(body)
+                return body
+            self.is_stream_consumed = False
             return self.read()
         self._reads_whole = True
         try:
@@ -255,7 +274,12 @@ class ActorResponse(httpx.Response):
         iterators, self._iterators = self._iterators, []
         for iterator in iterators:
             await iterator.aclose()
+        if not self.is_closed:
+            self._note_end()
         await super().aclose()
+
+    def _note_end(self) -> None:
+        self.elapsed = timedelta(seconds=self._time() - self._began)
 
     def _pieces(self, generator: AsyncIterator[T], limit: int | None = None) -> _Pieces[T]:
         pieces = _Pieces(self, generator, limit)

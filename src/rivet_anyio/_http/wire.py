@@ -22,7 +22,7 @@ from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolEr
 from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
-from .._io.tls import ResumptionError, Sessions, default_tls_context, start_tls
+from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
 from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -93,13 +93,18 @@ class Wire:
         self._proxies = proxies
         self._tls = tls
         self._tls_lock: anyio.Lock | None = None
-        # Two servers of one name have tickets of their own each.
-        self._sessions: defaultdict[tuple[str, int], Sessions] = defaultdict(Sessions)
+        self._resumptions: defaultdict[tuple[str, int], Resumption] = defaultdict(Resumption)
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
         self.failed_dials = 0
-        self.pool = Pool(self._dial, backend.time, max_sockets=max_connections, name_of=_url)
+        self.pool = Pool(
+            self._dial,
+            backend.time,
+            backend.waiter,
+            max_sockets=max_connections,
+            name_of=_url,
+        )
 
     async def request(
         self,
@@ -117,7 +122,9 @@ class Wire:
         exchange = Exchange(method, target, fields, content=content)
         timeouts = self._timeouts
         seconds = math.inf if timeouts.read is None else timeouts.read + extra_seconds
-        pooled = await self._acquire(site.origin, timeouts, waits=runs_actor)
+        pooled = self.pool.take_idle(site.origin)
+        if pooled is None:
+            pooled = await self._acquire(site.origin, timeouts, waits=runs_actor)
         running = _Running(self, site, pooled, exchange, seconds)
         try:
             head = await running.begin(None)
@@ -148,7 +155,9 @@ class Wire:
         pieces = None if content is None or isinstance(content, bytes) else content
         exchange = Exchange(method, target, fields, content=whole, streams=pieces is not None)
         timeouts = timeouts or self._timeouts
-        pooled = await self._acquire(site.origin, timeouts)
+        pooled = self.pool.take_idle(site.origin)
+        if pooled is None:
+            pooled = await self._acquire(site.origin, timeouts)
         running = _Running(self, site, pooled, exchange, _seconds(timeouts.read))
         try:
             head = await running.begin(pieces)
@@ -261,13 +270,13 @@ class Wire:
         try:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
-                    sessions = self._sessions[proxy.host, proxy.port]
-                    stream = await start_tls(stream, tls, proxy.host, sessions)
+                    resumption = self._resumptions[proxy.host, proxy.port]
+                    stream = await start_tls(stream, tls, proxy.host, resumption)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
-                    sessions = self._sessions[origin.host, origin.port]
-                    stream = await start_tls(stream, tls, origin.host, sessions)
+                    resumption = self._resumptions[origin.host, origin.port]
+                    stream = await start_tls(stream, tls, origin.host, resumption)
         except BaseException:
             stream.drop()
             raise
@@ -341,33 +350,45 @@ class _Running:
 
     async def _read_head(self, deadline: Deadline) -> None:
         """Read once. The end of an interim answer ends the limit of its head."""
-        exchange, time = self._exchange, self._backend.time
+        exchange = self._exchange
         had_started = exchange.is_head_started
-        await self._feed()
+        try:
+            data = await self._stream.read(_READ)
+        except ConnectionLostError as exc:
+            data = self._end_of(exc)
+        self._feed(data)
         if exchange.state is not State.HEAD:
             return
         if exchange.is_head_started:
             if not had_started:
                 self._usual_at = deadline.at
-                deadline.at = min(deadline.at, time() + _FRAMING_SECONDS)
+                deadline.at = min(deadline.at, self._backend.time() + _FRAMING_SECONDS)
         elif had_started:
             deadline.at = self._usual_at
 
-    async def _feed(self) -> None:
-        """Read once."""
+    async def _read_body(self) -> bytes:
+        """Read once; the bytes of the body among it."""
         try:
             data = await self._stream.read(_READ)
         except ConnectionLostError as exc:
-            if self._pool.is_closed:
-                raise ConnectionLostError(
-                    "the Client's block was left before the answer had come"
-                ) from exc
-            self._pool.lost(self._site.origin)
-            if self._is_sent or not self._exchange.is_until_close:
-                raise
-            data = b""  # it refused the rest of the request, and said so before
+            data = self._end_of(exc)
+        self._feed(data)
+        return self._exchange.take_body()
+
+    def _feed(self, data: bytes) -> None:
         self._exchange.feed(data)
         self._is_cut = not data
+
+    def _end_of(self, lost: ConnectionLostError) -> bytes:
+        """The end that a lost connection stands for, or its error is raised."""
+        if self._pool.is_closed:
+            raise ConnectionLostError(
+                "the Client's block was left before the answer had come"
+            ) from lost
+        self._pool.lost(self._site.origin)
+        if self._is_sent or not self._exchange.is_until_close:
+            raise lost
+        return b""  # it refused the rest of the request, and said so before
 
     async def _write_and_read(
         self, data: bytes, pieces: AsyncIterable[bytes] | None, deadline: Deadline
@@ -390,8 +411,7 @@ class _Running:
                 if head is not None and head.status < 300:
                     while exchange.state is State.BODY:
                         deadline.at = time() + self._seconds
-                        await self._feed()
-                        part = exchange.take_body()
+                        part = await self._read_body()
                         self._early.append(part)
                         size += len(part)
                         if size > self._wire._max_body_size:
@@ -459,8 +479,7 @@ class _Running:
         if exchange.state is State.BODY:
             with self._backend.deadline(time() + self._seconds, stream) as deadline:
                 while not data and exchange.state is State.BODY:
-                    await self._feed()
-                    data = exchange.take_body()
+                    data = await self._read_body()
                     # What came stands around a chunk.
                     deadline.at = min(deadline.at, time() + _FRAMING_SECONDS)
             if deadline.expired:

@@ -22,6 +22,7 @@ __all__ = [
     "asyncio_checkpoint_if_cancelled",
     "ki_protected",
     "mask_in_c",
+    "response_keeps_content",
     "warn_once",
 ]
 
@@ -147,6 +148,20 @@ def _marks_functions() -> bool:
     warn_once(
         "trio", "marks on functions", "Ctrl-C may break a connection before it ends the program"
     )
+    return False
+
+
+# httpx
+
+
+@cache
+def response_keeps_content() -> bool:
+    """Whether `httpx.Response` keeps a whole body as `_content`, and its length beside it."""
+    import httpx
+
+    if {"_content", "_num_bytes_downloaded"} <= vars(httpx.Response(200, content=b"")).keys():
+        return True
+    warn_once("httpx", "Response._content", "fetch takes longer")
     return False
 
 

@@ -8,6 +8,7 @@ before the next write.
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 import time
@@ -23,7 +24,7 @@ from .stream import ByteStream
 from .tasks import without_interrupts
 from .waiting import Signal
 
-__all__ = ["ResumptionError", "Sessions", "TLSStream", "default_tls_context", "start_tls"]
+__all__ = ["Resumption", "ResumptionError", "TLSStream", "default_tls_context", "start_tls"]
 
 _READ_SIZE = 256 * 1024
 _BUFFER_SIZE = 128 * 1024
@@ -37,51 +38,53 @@ _RESUMED_SECONDS = 600.0
 """How long after a server's certificate was verified its session may be resumed."""
 
 
-class _Verified:
-    """What is known of a server since a full handshake: its session, once somebody asks for it."""
-
-    __slots__ = ("session", "tls", "until")
-
-    def __init__(self, tls: ssl.SSLObject) -> None:
-        self.tls: ssl.SSLObject | None = tls
-        self.session: ssl.SSLSession | None = None
-        self.until = time.monotonic() + _RESUMED_SECONDS
-
-
-class Sessions:
-    """TLS sessions to resume (RFC 8446, section 2.2), all of one context, by the server's name.
+class Resumption:
+    """The TLS session to resume with one server (RFC 8446, section 2.2), all of one context.
 
     A resumed handshake takes half the time, since no certificate is verified: the server shows by
-    its ticket that it is the one whose certificate was. So each session has its time.
+    its ticket that it is the one whose certificate was. So a session has its time.
     """
 
+    __slots__ = ("_session", "_tls", "_until")
+
     def __init__(self) -> None:
-        self._verified: dict[str, _Verified] = {}
+        self._session: ssl.SSLSession | None = None
+        self._tls: ssl.SSLObject | None = None  # what has it, until somebody asks for it
+        self._until = -math.inf
 
-    def find(self, name: str) -> ssl.SSLSession | None:
-        """What to resume with a server of this name, if there is anything."""
-        verified = self._current(name)
-        if verified is None:
+    def find(self) -> ssl.SSLSession | None:
+        """What to resume, if there is anything."""
+        if time.monotonic() >= self._until:
             return None
-        if verified.tls is not None:
+        if self._tls is not None:
             # Not before, because to ask takes a sixth of a handshake.
-            session, verified.tls = verified.tls.session, None
+            session, self._tls = self._tls.session, None
             if session is not None and session.has_ticket:
-                verified.session = session
-        return verified.session
+                self._session = session
+        return self._session
 
-    def note(self, name: str, verified: _Verified, session: ssl.SSLSession | None) -> None:
-        """A full handshake, though it was to resume `session`, may have left a session."""
-        if session is not None or self._current(name) is None:
-            self._verified[name] = verified
+    def note(
+        self, tls: ssl.SSLObject, until: float, refused: ssl.SSLSession | None, has_data: bool
+    ) -> None:
+        """After a handshake, the first data came or the connection ended without any.
 
-    def failed(self, name: str) -> None:
-        """A handshake has failed: begin anew."""
-        self._verified.pop(name, None)
+        A server that ends what it has resumed without a word wants a full handshake.
 
-    def _current(self, name: str) -> _Verified | None:
-        verified = self._verified.get(name)
-        return None if verified is None or time.monotonic() >= verified.until else verified
+        Args:
+            tls: What made the handshake.
+            until: Until when its session may be resumed, as `time.monotonic` counts.
+            refused: What it was to resume, if it did not.
+            has_data: Whether data came.
+        """
+        if tls.session_reused:
+            if not has_data:
+                self.forget()
+        elif has_data and (refused is not None or time.monotonic() >= self._until):
+            self._session, self._tls, self._until = None, tls, until
+
+    def forget(self) -> None:
+        """The next handshake is a full one."""
+        self._session, self._tls, self._until = None, None, -math.inf
 
 
 class ResumptionError(ConnectError):
@@ -89,7 +92,7 @@ class ResumptionError(ConnectError):
 
 
 async def start_tls(
-    stream: ByteStream, context: ssl.SSLContext, hostname: str, sessions: Sessions | None = None
+    stream: ByteStream, context: ssl.SSLContext, hostname: str, resumption: Resumption | None = None
 ) -> TLSStream:
     """Make the TLS handshake as a client.
 
@@ -97,7 +100,7 @@ async def start_tls(
         stream: A new connection. It is dropped when there is an error.
         context: How to verify the server; it must not offer HTTP/2.
         hostname: The name or IP address that the server's certificate must have.
-        sessions: What to resume, and where to note what can be; all with the same context.
+        resumption: What to resume with this server, and where to note what can be.
 
     Returns:
         The encrypted stream; it owns the one below.
@@ -118,8 +121,8 @@ async def start_tls(
         name = hostname.rstrip(".")
         is_usual = type(context) is ssl.SSLContext  # others may verify by themselves
         if not is_usual or context.options & ssl.OP_NO_TICKET:
-            sessions = None
-        session = None if sessions is None else sessions.find(name)
+            resumption = None
+        session = None if resumption is None else resumption.find()
         try:
             if is_usual:
                 tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
@@ -132,8 +135,8 @@ async def start_tls(
         try:
             await _handshake(stream, tls, incoming, outgoing, hostname)
         except BaseException as exc:  # or too late
-            if sessions is not None:
-                sessions.failed(name)
+            if resumption is not None:
+                resumption.forget()
             is_trusted = not isinstance(exc.__cause__, ssl.SSLCertVerificationError)
             if session is not None and is_trusted and isinstance(exc, ConnectError):
                 raise ResumptionError(str(exc)) from exc
@@ -144,8 +147,9 @@ async def start_tls(
                 "set_alpn_protocols()"
             )
         encrypted = TLSStream(stream, tls, incoming, outgoing)
-        if sessions is not None and not tls.session_reused:
-            encrypted.on_first_bytes = partial(sessions.note, name, _Verified(tls), session)
+        if resumption is not None:
+            until = time.monotonic() + _RESUMED_SECONDS
+            encrypted.on_first_data = partial(resumption.note, tls, until, session)
         return encrypted
     except BaseException:
         stream.drop()
@@ -216,7 +220,7 @@ class TLSStream:
         "_reading_ended",
         "_tls",
         "_written_ahead",
-        "on_first_bytes",
+        "on_first_data",
         "writes_now",
     )
 
@@ -232,8 +236,9 @@ class TLSStream:
         self._incoming = incoming
         self._outgoing = outgoing
         self.writes_now = below.writes_now
-        # A ticket comes behind the handshake with TLS 1.3, so to ask before is in vain.
-        self.on_first_bytes: Callable[[], None] | None = None
+        # Called once: with True when data come, with False at an end without any. The ticket of
+        # TLS 1.3 comes between the handshake and those, so to ask for a session before is in vain.
+        self.on_first_data: Callable[[bool], None] | None = None
         self._raw = memoryview(b"")  # read from below, and not in `_incoming`
         self._data = b""  # decrypted, and not read
         self._is_over = False  # the reading direction
@@ -314,9 +319,6 @@ class TLSStream:
                 self._reading_ended = None
 
     def _feed(self, raw: bytes) -> None:
-        if raw and self.on_first_bytes is not None:
-            self.on_first_bytes()
-            self.on_first_bytes = None
         if len(raw) > _BUFFER_SIZE:
             self._raw = memoryview(raw)
             self._fill()
@@ -357,12 +359,19 @@ class TLSStream:
         if self._encrypted or self._outgoing.pending:
             self._push()
         if parts:
+            if self.on_first_data is not None:
+                self._note_data(True)
             return parts[0] if len(parts) == 1 else b"".join(parts)
         if not self._is_over:
             return None
         if self._loss:
             raise ConnectionLostError(self._loss)
         return b""
+
+    def _note_data(self, has_data: bool) -> None:
+        note, self.on_first_data = self.on_first_data, None
+        if note is not None:
+            note(has_data)
 
     # Writing
 
@@ -451,6 +460,7 @@ class TLSStream:
         self._raw = memoryview(b"")
         self._is_over = self._is_writing = True
         self._loss = str(dropped())
+        self._note_data(False)
 
 
 async def default_tls_context() -> ssl.SSLContext:

@@ -23,7 +23,6 @@ from .._io.connect import Connector, DialError
 from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
-from .._io.waiting import Signal
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
@@ -459,14 +458,10 @@ class _Running:
             finally:
                 await _close_iterator(iterator)
 
-        tasks = SilentTasks()
-        await tasks.enter()
-        try:
+        async with SilentTasks() as tasks:
             tasks.start(read)
             with sending:
                 self._is_sent = await send()
-        finally:
-            await tasks.leave(Signal(), 0)
         if failure:
             raise failure[0]
 

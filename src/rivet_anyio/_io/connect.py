@@ -144,10 +144,8 @@ async def _first_connected(
 
         return attempt
 
-    tasks = SilentTasks()
-    await tasks.enter()
     try:
-        try:
+        async with SilentTasks() as tasks:
             for started, address in enumerate(addresses, 1):
                 tasks.start(attempt_of(address))
                 with move_on_after(_STAGGER_SECONDS if started < len(addresses) else None):
@@ -156,8 +154,6 @@ async def _first_connected(
                         await changed.wait()
                 if sockets:
                     break
-        finally:
-            await tasks.leave(changed, 0)
     except BaseException:
         for sock in sockets:
             sock.close()

@@ -199,3 +199,30 @@ async def test_a_buffer_full_of_bytes_gets_capacity_back() -> None:
             for _ in range(9):
                 assert len(await ws.receive()) == 1024 * 1024
         assert ws.statistics() == MemoryObjectStreamStatistics(0, 256, 1, 1, 0, 0)
+
+
+async def test_a_send_that_is_cancelled_before_its_message_leaves_sends_nothing() -> None:
+    reads = anyio.Event()
+    got: list[bytes] = []
+
+    async def talk(peer: Peer) -> None:
+        await peer.upgrade()
+        await reads.wait()
+        for _ in range(2):
+            got.append((await peer.frame())[1])
+        await peer.heard()
+
+    large = bytes(16 * 1024 * 1024)  # more than the sockets take
+    async with opened(talk) as ws, anyio.create_task_group() as tasks:
+        with anyio.fail_after(GUARD):
+            tasks.start_soon(ws.send, large)
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as cancelled:
+                cancelled.start_soon(ws.send, b"cancelled")
+                await anyio.wait_all_tasks_blocked()
+                cancelled.cancel_scope.cancel()
+            reads.set()
+            await ws.send(b"next")
+            while len(got) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+    assert got == [large, b"next"]

@@ -175,6 +175,7 @@ async def test_a_gap_does_not_begin_with_the_end_of_a_pause(lost: str) -> None:
     assert before == []
     assert gap.since <= received + 0.1, f"{gap.since - received} s too late"
 
+
 async def test_what_came_during_a_pause_is_as_old_as_the_pause() -> None:
     """Events that waited to be read behind a full stream say nothing of the time after them."""
     lost_at = 0.0

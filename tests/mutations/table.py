@@ -903,6 +903,72 @@ _NEWEST = (
         "            self._unsettled.discard(message)\n",
         "tests/peers/test_raw_streams.py",
     ),
+    Mutation(
+        "a dial that failed while metadata was asked for goes unnoticed",
+        "_gateway/context.py",
+        "        self._failed_dials = before\n",
+        "        self._failed_dials = self.http.failed_dials\n",
+        "tests/peers/test_lookups.py",
+    ),
+    Mutation(
+        "a confirmation lifts the end of a stopped actor's socket",
+        _WEBSOCKET,
+        "        if self.state is State.OPEN and not self._is_retired:\n"
+        "            self._deadline = math.inf",
+        "        if self.state is State.OPEN:\n            self._deadline = math.inf",
+        "tests/connection/test_limits.py",
+    ),
+    Mutation(
+        "attempts have no end in time",
+        "_gateway/attempts.py",
+        "if self._count >= _MAX_ATTEMPTS or self._time() > self._until:",
+        "if self._count >= _MAX_ATTEMPTS:",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "an action that destroyed its actor runs once more",
+        "_gateway/call.py",
+        "            may_run = once is not None or refusal.from_gateway or actor_id in error.message",
+        "            may_run = True",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "all callers of one request raise one exception",
+        "_gateway/shared.py",
+        "                raise again(request.error)",
+        "                raise request.error",
+        "shared requests",
+    ),
+    Mutation(
+        "the token goes to another host",
+        "_gateway/context.py",
+        "        keeps_secrets = self._forward_token or same_host(old.url, clean)",
+        "        keeps_secrets = True",
+        "tests/test_tokens.py,tests/peers/test_secrets.py",
+    ),
+    Mutation(
+        "a TLS write that was cut short is written from its beginning",
+        "_io/tls.py",
+        "            self._encrypted = encrypted[self._below.write_now(encrypted) :]",
+        "            self._encrypted = encrypted\n"
+        "            if self._below.write_now(encrypted) == len(encrypted):\n"
+        '                self._encrypted = b""',
+        "tests/backend/test_tls.py",
+    ),
+    Mutation(
+        "the saved state of an actor in memory runs ahead",
+        "testing/_storage.py",
+        "            self._due = max(now, self._saved_at + self._interval)",
+        "            self._due = now",
+        "tests/testing/test_server.py,tests/testing/test_strict.py",
+    ),
+    Mutation(
+        "what is lost in a partition breaks no connection",
+        "testing/_network.py",
+        "            for wire in cut_off:\n                wire.drop()",
+        "            pass",
+        "tests/testing/test_networks.py",
+    ),
 )
 """What was planted after the first whole run of this table, of kinds that it had not."""
 

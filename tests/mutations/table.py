@@ -928,8 +928,8 @@ _NEWEST = (
     Mutation(
         "an action that destroyed its actor runs once more",
         "_gateway/call.py",
-        "            may_run = once is not None or refusal.from_gateway or actor_id in error.message",
-        "            may_run = True",
+        "may_run = once is not None or refusal.from_gateway or actor_id in error.message",
+        "may_run = True",
         "tests/peers/test_repeats.py",
     ),
     Mutation(

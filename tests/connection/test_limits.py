@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -64,7 +65,7 @@ async def test_how_long_a_socket_stays(
         ping_timeout=None,
     )
     socket.start_sending()
-    doing = {
+    doing: dict[str, Callable[[], None]] = {
         "limit": lambda: socket.limit(UNCONFIRMED, seconds=30),
         "unlimit": socket.unlimit,
         "retire": lambda: socket.retire(STOPPED, seconds=5),

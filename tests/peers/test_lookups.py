@@ -298,9 +298,10 @@ async def test_a_dial_that_fails_while_metadata_is_asked_for_is_not_forgotten() 
             anyio.create_task_group() as tasks,
         ):
             handle = client.c.get_or_create("k")
-            tasks.start_soon(failures_of, [handle.ping])
+            ping: Callable[[], Awaitable[Any]] = handle.ping
+            tasks.start_soon(failures_of, [ping])
             await anyio.wait_all_tasks_blocked()
-            await failures_of([handle.ping])
+            await failures_of([ping])
             tasks.start_soon(handle.ping)
             await anyio.wait_all_tasks_blocked()
             assert transport.asked["metadata"] == 2

@@ -144,6 +144,8 @@ class Machine(RuleBasedStateMachine):
         del self.channel[:count]
 
     def receive_garbage(self, _: int) -> None:
+        # The snapshot after it may be of the moment before the change that it announced.
+        self.is_silent |= self.announced is not None
         self.receive(1, Unreadable(ProtocolError("garbage"), 10))
 
     def lose(self, count: int, back: int = 0) -> None:

@@ -176,6 +176,42 @@ async def test_a_gap_does_not_begin_with_the_end_of_a_pause(lost: str) -> None:
     assert gap.since <= received + 0.1, f"{gap.since - received} s too late"
 
 
+async def test_what_came_during_a_pause_is_as_old_as_the_pause() -> None:
+    """Events that waited to be read behind a full stream say nothing of the time after them."""
+    lost_at = 0.0
+    pauses, lost = anyio.Event(), anyio.Event()
+
+    async def talk(peer: Peer) -> None:
+        nonlocal lost_at
+        await peer.open()
+        if peer.number > 1:
+            await answer(peer)
+            return
+        await subscribed(peer)
+        await peer.send(event(1))
+        await pauses.wait()
+        await peer.send(event(2))
+        await peer.send(close(1012))
+        lost_at = anyio.current_time()
+        lost.set()
+
+    async with (
+        serving(talk) as url,
+        Client(url, metadata_lookup=False, encoding="json", retry=RETRY) as client,
+        client.thing.get_for_id("a1").connect() as conn,
+    ):
+        stream = conn.events("e", gaps="mark", buffer_size=1, overflow="block")
+        with anyio.fail_after(PATIENCE):
+            while not stream.buffered:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            pauses.set()
+            await lost.wait()
+            await anyio.sleep(0.01)  # whatever the clocks' resolution is
+            before, gap = await until_gap(stream)
+    assert before == [1, 2]
+    assert gap.since <= lost_at, f"{gap.since - lost_at} s too late"
+
+
 @pytest.fixture(scope="module")
 def real_server() -> Iterator[Server]:
     with start_server("2.2.1") as server:

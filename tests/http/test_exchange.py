@@ -18,6 +18,7 @@ from .playing import Result, new, play
 
 _FRAGMENTS = (
     b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     b"HTTP/1.1 204 No\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
@@ -39,7 +40,7 @@ _FRAGMENTS = (
 )
 _DATA = st.one_of(
     st.sampled_from(_FRAGMENTS),
-    st.sampled_from([case.data for case in CASES if len(case.data) < 300]),
+    st.sampled_from([case.data for case in CASES if 0 < len(case.data) < 300]),
     st.binary(min_size=1, max_size=20),
 )
 _METHODS = st.sampled_from(("GET", "POST", "HEAD", "CONNECT"))
@@ -57,8 +58,12 @@ class Machine(RuleBasedStateMachine):
 
     exchange: Exchange
 
-    @initialize(method=_METHODS, kind=st.sampled_from(("content", "streams", "upgrade", "nothing")))
-    def make(self, method: str, kind: str) -> None:
+    @initialize(
+        method=_METHODS,
+        kind=st.sampled_from(("content", "streams", "upgrade", "nothing")),
+        starts=st.sampled_from((True, True, True, False)),
+    )
+    def make(self, method: str, kind: str, starts: bool) -> None:
         headers = {"Host": "server"}
         if kind == "upgrade":
             headers |= {"Connection": "Upgrade", "Upgrade": "websocket"}
@@ -81,6 +86,8 @@ class Machine(RuleBasedStateMachine):
         self.fed = b""
         self.has_ended = False
         self.body = b""
+        if starts:
+            self.start()
 
     @precondition(lambda self: not self.is_started)
     @rule()
@@ -113,8 +120,10 @@ class Machine(RuleBasedStateMachine):
         if not was_quiet:
             assert not self.exchange.reusable
 
-    @rule()
-    def end(self) -> None:
+    @rule(really=st.sampled_from((True, False, False)))
+    def end(self, really: bool) -> None:
+        if not really:
+            return
         self.exchange.feed(b"")
         self.other.feed(b"")
         self.has_ended = True
@@ -170,7 +179,7 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=150, stateful_step_count=25)
 
 
-_PIECES = st.lists(_DATA.filter(bool), max_size=12)
+_PIECES = st.lists(_DATA, max_size=12)
 
 
 @given(pieces=_PIECES, method=_METHODS, upgrade=st.booleans(), ends=st.booleans())

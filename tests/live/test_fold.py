@@ -61,6 +61,7 @@ STEPS = (
     "set_back",
     "restart",
     "lose_silently",
+    "rest",
 )
 """What may happen next, the ordinary more often; each takes how often."""
 
@@ -82,6 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.reading: State | None = None  # what the action has read
         self.answer: State | None = None  # what the client has received
         self.dropped = 0
+        self.is_silent = False  # whether an event was lost of which nobody was told
         self.shown = -1  # the place of the last state in the history
         self.given = 0
         self.settle()
@@ -142,6 +144,8 @@ class Machine(RuleBasedStateMachine):
         del self.channel[:count]
 
     def receive_garbage(self, _: int) -> None:
+        # The snapshot after it may be of the moment before the change that it announced.
+        self.is_silent |= self.announced is not None
         self.receive(1, Unreadable(ProtocolError("garbage"), 10))
 
     def lose(self, count: int, back: int = 0) -> None:
@@ -192,6 +196,7 @@ class Machine(RuleBasedStateMachine):
     def lose_silently(self, _: int) -> None:
         if self.numbered and self.channel and not isinstance(self.channel[0], State):
             del self.channel[0]
+            self.is_silent = True
 
     # The client's task
 
@@ -245,10 +250,15 @@ class Machine(RuleBasedStateMachine):
             self.receive(1)
         assert self.fold.value == self.history[-1]
 
+    def rest(self, count: int) -> None:
+        if count < 3:
+            self.come_to_rest()
+
     @rule()
     def come_to_rest(self) -> None:
-        if self.numbered:
+        if self.is_silent:
             self.write(1)  # Else nobody knows that an event before it was lost silently.
+            self.is_silent = False
         self.settle()
 
     def teardown(self) -> None:

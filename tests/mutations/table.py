@@ -778,6 +778,200 @@ _LATER = (
 )
 """What an outsider planted later, in every layer."""
 
+_NEWEST = (
+    Mutation(
+        "a listing of names ends after its first page",
+        "_gateway/management.py",
+        "        if cursor is None or len(names) == known:\n            return sorted(names)",
+        "        return sorted(names)",
+        "errands",
+    ),
+    Mutation(
+        "a socket that broke while its request waited is used",
+        _POOL,
+        "            elif self._is_current(pooled) and pooled.stream.is_quiet():",
+        "            elif True:",
+        "pool",
+    ),
+    Mutation(
+        "a handshake that waited for its place counts as slow",
+        "_connection/link.py",
+        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
+        "        if observer is not None:\n"
+        "            handshake.observer = observer.attempt()\n"
+        "        began = self._backend.time()\n",
+        "        began = self._backend.time()\n"
+        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
+        "        if observer is not None:\n"
+        "            handshake.observer = observer.attempt()\n",
+        "tests/watch/test_feed.py::test_to_wait_for_a_place_makes_no_handshake_slow",
+    ),
+    Mutation(
+        "what came during a pause counts as just come",
+        _WEBSOCKET,
+        "            came = now if unread_since is None else unread_since\n",
+        "            came = now\n",
+        "tests/expected/test_gaps.py",
+    ),
+    Mutation(
+        "a server that was forgotten while its token was asked for comes back",
+        "_gateway/context.py",
+        "            if known is None or known.codec is not server.codec:\n"
+        "                return server.with_token(token)\n"
+        "            self._server = changed = known.with_token(token)",
+        "            self._server = changed = server.with_token(token)",
+        "tests/test_tokens.py",
+    ),
+    Mutation(
+        "the limit of a confirmation goes on after it",
+        _STATE,
+        "        self._socket.unlimit()\n",
+        "",
+        "connection",
+    ),
+    Mutation(
+        "a gap after a loss forgets the restart before it",
+        _STATE,
+        "            self._lost_at = min(self._lost_at, self._start_seen)",
+        "            pass",
+        "connection",
+    ),
+    Mutation(
+        "what does not leave at once is forgotten",
+        "_websocket/outbox.py",
+        "            self._items = left\n",
+        "            self._items = {}\n",
+        "outbox",
+    ),
+    Mutation(
+        "messages behind a ping give its answer time",
+        "_websocket/keepalive.py",
+        "min(confirmed, self._left_end)",
+        "confirmed",
+        "tests/scopes/test_keepalive.py",
+    ),
+    Mutation(
+        "of too many status changes the newest is forgotten",
+        "_connection/status.py",
+        "            self._changes.popleft()\n            self.dropped += 1",
+        "            self._changes.pop()\n            self.dropped += 1",
+        "tests/connection/test_status.py",
+    ),
+    Mutation(
+        "an actor without a record is asked for at every look",
+        "_gateway/checks.py",
+        "                self._asked[session] = now\n"
+        '                actor = found.get(session.actor_id or "")\n'
+        "                if actor is not None:\n",
+        '                actor = found.get(session.actor_id or "")\n'
+        "                if actor is not None:\n"
+        "                    self._asked[session] = now\n",
+        "checks",
+    ),
+    Mutation(
+        "a stream that overflows hides an event from the next",
+        "_connection/receiving.py",
+        "            for sink in tuple(sinks):  # one that overflows leaves them",
+        "            for sink in sinks:",
+        "client",
+    ),
+    Mutation(
+        "events from before Init come in the wrong order",
+        "_connection/receiving.py",
+        "self.message(self._early.pop(0))",
+        "self.message(self._early.pop())",
+        "client",
+    ),
+    Mutation(
+        "a feed's source does not begin with a gap",
+        "_watch.py",
+        "        link.state.miss_events(self._backend.time())\n",
+        "",
+        "tests/watch/test_feed.py",
+    ),
+    Mutation(
+        "the event between a snapshot and the next is lost",
+        "_live.py",
+        "        if early is not None and version is not None and early[2] == version + 1:",
+        "        if False:",
+        "tests/live/test_fold.py",
+    ),
+    Mutation(
+        "a raw message whose send was cancelled is sent later",
+        "_raw_websocket.py",
+        "            self._unsettled.discard(message)\n            self._outbox.discard(message)\n",
+        "            self._unsettled.discard(message)\n",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "a dial that failed while metadata was asked for goes unnoticed",
+        "_gateway/context.py",
+        "        self._failed_dials = before\n",
+        "        self._failed_dials = self.http.failed_dials\n",
+        "tests/peers/test_lookups.py",
+    ),
+    Mutation(
+        "a confirmation lifts the end of a stopped actor's socket",
+        _WEBSOCKET,
+        "        if self.state is State.OPEN and not self._is_retired:\n"
+        "            self._deadline = math.inf",
+        "        if self.state is State.OPEN:\n            self._deadline = math.inf",
+        "tests/connection/test_limits.py",
+    ),
+    Mutation(
+        "attempts have no end in time",
+        "_gateway/attempts.py",
+        "if self._count >= _MAX_ATTEMPTS or self._time() > self._until:",
+        "if self._count >= _MAX_ATTEMPTS:",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "an action that destroyed its actor runs once more",
+        "_gateway/call.py",
+        "may_run = once is not None or refusal.from_gateway or actor_id in error.message",
+        "may_run = True",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "all callers of one request raise one exception",
+        "_gateway/shared.py",
+        "                raise again(request.error)",
+        "                raise request.error",
+        "shared requests",
+    ),
+    Mutation(
+        "the token goes to another host",
+        "_gateway/context.py",
+        "        keeps_secrets = self._forward_token or same_host(old.url, clean)",
+        "        keeps_secrets = True",
+        "tests/test_tokens.py,tests/peers/test_secrets.py",
+    ),
+    Mutation(
+        "a TLS write that was cut short is written from its beginning",
+        "_io/tls.py",
+        "            self._encrypted = encrypted[self._below.write_now(encrypted) :]",
+        "            self._encrypted = encrypted\n"
+        "            if self._below.write_now(encrypted) == len(encrypted):\n"
+        '                self._encrypted = b""',
+        "tests/backend/test_tls.py",
+    ),
+    Mutation(
+        "the saved state of an actor in memory runs ahead",
+        "testing/_storage.py",
+        "            self._due = max(now, self._saved_at + self._interval)",
+        "            self._due = now",
+        "tests/testing/test_server.py,tests/testing/test_strict.py",
+    ),
+    Mutation(
+        "what is lost in a partition breaks no connection",
+        "testing/_network.py",
+        "            for wire in cut_off:\n                wire.drop()",
+        "            pass",
+        "tests/testing/test_networks.py",
+    ),
+)
+"""What was planted after the first whole run of this table, of kinds that it had not."""
+
 MUTATIONS = (
     *_PROTOCOL,
     *_CONNECTION,
@@ -787,4 +981,5 @@ MUTATIONS = (
     *_ABOVE,
     *_TESTING,
     *_LATER,
+    *_NEWEST,
 )

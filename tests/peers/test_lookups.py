@@ -276,3 +276,38 @@ async def answer(peer: Peer, body: Any) -> None:
     content = json.dumps(body).encode()
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
     await peer.send(f"{head} {len(content)}\r\n\r\n".encode() + content)
+
+
+async def test_a_dial_that_fails_while_metadata_is_asked_for_is_not_forgotten() -> None:
+    fails, go_on = anyio.Event(), anyio.Event()
+
+    async def before(what: str) -> None:
+        number = transport.asked[what]
+        if (what, number) == ("metadata", 2):
+            await go_on.wait()
+        elif what == "gateway" and number <= 2:
+            if number == 1:
+                await fails.wait()
+            raise httpx.ConnectError("refused")
+
+    transport = Lookups(before)
+    with anyio.fail_after(GUARD):
+        async with (
+            httpx.AsyncClient(transport=transport) as http,
+            Client("http://h", http=http, encoding="json") as client,
+            anyio.create_task_group() as tasks,
+        ):
+            handle = client.c.get_or_create("k")
+            ping: Callable[[], Awaitable[Any]] = handle.ping
+            tasks.start_soon(failures_of, [ping])
+            await anyio.wait_all_tasks_blocked()
+            await failures_of([ping])
+            tasks.start_soon(handle.ping)
+            await anyio.wait_all_tasks_blocked()
+            assert transport.asked["metadata"] == 2
+            fails.set()
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+            await anyio.wait_all_tasks_blocked()
+            await handle.ping()
+    assert transport.asked["metadata"] == 3

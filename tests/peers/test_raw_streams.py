@@ -11,6 +11,7 @@ from anyio.streams.memory import MemoryObjectStreamStatistics
 from anyio.streams.stapled import StapledObjectStream
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, ConnectionLostError
+from rivet_anyio.testing import Actor, ActorServer, ActorSocket
 
 from .raw import Peer, close, frame, serving
 from .test_raw_closing import GUARD, client, opened, websocket
@@ -199,3 +200,32 @@ async def test_a_buffer_full_of_bytes_gets_capacity_back() -> None:
             for _ in range(9):
                 assert len(await ws.receive()) == 1024 * 1024
         assert ws.statistics() == MemoryObjectStreamStatistics(0, 256, 1, 1, 0, 0)
+
+
+class Listener(Actor):
+    def __init__(self) -> None:
+        self._got: list[str | bytes] = []
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        async for message in socket:
+            self._got.append(message)
+
+
+async def test_a_send_that_is_cancelled_before_its_message_leaves_sends_nothing() -> None:
+    large = bytes(1024 * 1024)  # more than the way to the server takes
+    with anyio.fail_after(GUARD):
+        async with ActorServer({"listener": Listener}) as server, server.client() as client:
+            async with (
+                client.listener.get_or_create("k").websocket() as ws,
+                anyio.create_task_group() as tasks,
+            ):
+                with server.network.to_server.hold():
+                    tasks.start_soon(ws.send, large)
+                    await anyio.wait_all_tasks_blocked()
+                    async with anyio.create_task_group() as cancelled:
+                        cancelled.start_soon(ws.send, b"cancelled")
+                        await anyio.wait_all_tasks_blocked()
+                        cancelled.cancel_scope.cancel()
+                await ws.send(b"next")
+            await anyio.wait_all_tasks_blocked()
+            assert server.actor("listener", "k", type=Listener)._got == [large, b"next"]

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from rivet_anyio import ActorError, ActorHandle, Client, ConnectError, ProtocolError, Retry
+from rivet_anyio._gateway.attempts import Attempts
 
 GUARD = 60
 RAY = {"x-rivet-ray-id": "ray1"}
@@ -518,3 +519,15 @@ async def test_metadata_that_the_server_refuses_says_so_too() -> None:
             await client.c.get_or_create("k").pay()
         assert (caught.value.group, caught.value.code) == ("api", "forbidden")
         assert caught.value.ray_id == "ray1"
+
+
+async def test_no_attempt_begins_after_a_minute() -> None:
+    now = 100.0
+    attempts = Attempts(Retry(), lambda: now)
+    error = ActorError("guard", "actor_ready_timeout", "wait")
+    assert attempts.next_delay(error) <= 0.2
+    now += 59
+    assert attempts.next_delay(error) <= 0.4
+    now += 2
+    with pytest.raises(ActorError, match="actor_ready_timeout"):
+        attempts.next_delay(error)

@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from rivet_anyio import Connection, Gap, Retry, RivetError, Status
+from rivet_anyio import ActorError, Connection, Gap, Retry, RivetError, Status
 from rivet_anyio.testing import Actor, ActorServer
 
 __all__ = ["Account", "missing_outside_gaps", "play_deaths"]
@@ -109,14 +109,21 @@ async def _strike(server: ActorServer, chance: random.Random, account: Account) 
 
 async def _use(handle: Any, account: Account, chance: random.Random) -> None:
     while True:
-        async with handle.connect() as conn, anyio.create_task_group() as tasks:
-            if chance.random() < 0.8:
-                tasks.start_soon(_listen, conn, account, chance.choice(("a", "b", _EVENTS)))
-            if chance.random() < 0.6:
-                tasks.start_soon(_call, conn, account, random.Random(chance.getrandbits(32)))
-            await anyio.sleep(chance.choice((50.0, 300.0, 5000.0)))
-            assert conn.status is not Status.CLOSED
-            tasks.cancel_scope.cancel()
+        try:
+            async with handle.connect() as conn, anyio.create_task_group() as tasks:
+                if chance.random() < 0.8:
+                    tasks.start_soon(_listen, conn, account, chance.choice(("a", "b", _EVENTS)))
+                if chance.random() < 0.6:
+                    tasks.start_soon(_call, conn, account, random.Random(chance.getrandbits(32)))
+                await anyio.sleep(chance.choice((50.0, 300.0, 5000.0)))
+                assert conn.status is not Status.CLOSED
+                tasks.cancel_scope.cancel()
+        except ActorError as error:
+            # Without `wait_for_server`: there is no host, and the record says why.
+            if "failed to start" not in error.message:
+                raise
+            account.counts["not started"] += 1
+            await anyio.sleep(1.0)
 
 
 async def _listen(conn: Connection, account: Account, names: Any) -> None:

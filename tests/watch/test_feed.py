@@ -440,6 +440,31 @@ async def test_sources_that_hang_do_not_stop_others() -> None:
             feed.remove("b")
 
 
+async def test_to_wait_for_a_place_makes_no_handshake_slow() -> None:
+    class Slower(Slow):
+        seconds = 2.0
+
+    actors = {"ticker": ACTORS["ticker"], "slower": Slower}
+    retry = Retry(initial=5.0, random=lambda: 1.0)
+    async with (
+        serving(actors=actors, retry=retry) as (server, client),
+        watch("tick", opening=4) as feed,
+    ):
+        for key in range(4):
+            feed.add(client.slower.get_or_create(str(key)), key=key)
+        await anyio.sleep(0.1)
+        server.faults.refuse_connects(4, actor="ticker")
+        for key in range(4, 8):
+            feed.add(client.ticker.get_or_create(str(key)), key=key)
+        assert {item.key for item in await collect(feed, 4)} == {0, 1, 2, 3}
+        await anyio.sleep(1)
+        assert feed.statistics().handshakes == 0, "the others were refused at once"
+        with server.network.to_client.hold():
+            await anyio.sleep(10)
+            assert feed.statistics().handshakes == 4, "and may use all places"
+        assert {item.key for item in await collect(feed, 4)} == {4, 5, 6, 7}
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_leaving_while_nothing_moves_has_one_deadline(cancelled: bool) -> None:
     async with serving(close_timeout=3) as (server, client):

@@ -93,7 +93,8 @@ class WebSocketConnection:
         end: Why it ended: the peer's close frame, or an error. None until that is known.
         fault: The close code of the first `fail`.
         last_received: When bytes last came, or when reading went on after a pause.
-        last_message: When the last message came that the sink has taken.
+        last_message: When the last message came that the sink has taken: at the latest when it was
+            read; of what came during a pause, when the bytes before the pause did.
         keepalive: When to ping.
 
     Args:
@@ -299,7 +300,10 @@ class WebSocketConnection:
     async def _read(self) -> None:
         frames = 0
         message = self._sink.message
+        unread_since: float | None = None  # bytes may have waited so long, because of a pause
         while self.end is None:
+            if unread_since is not None and self._stream.is_quiet():
+                unread_since = None
             try:
                 data = await self._stream.read(_READ_SIZE)
             except ConnectionLostError as lost:
@@ -309,14 +313,16 @@ class WebSocketConnection:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
             self.last_received = now = self._time()
+            came = now if unread_since is None else unread_since
             try:
                 for frame in self._framer.receive(data):
                     if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
                         must_pause = message(frame)
-                        self.last_message = now
+                        self.last_message = came
                         if must_pause:
+                            unread_since = came
                             await self._pause()
                     if self.end is not None:
                         return

@@ -637,8 +637,9 @@ class Instance:
         """Log what a hook raises, where no client waits for it."""
         try:
             yield
-        except Exception:
+        except Exception as exc:
             logger.exception("%s: %s failed", self.ref, what)
+            self.note(f"{what} failed: {shown(exc)}")
 
     @contextmanager
     def busy(self) -> Generator[None]:
@@ -808,6 +809,7 @@ class Instance:
                 await self.actor.run()
         except Exception as exc:
             logger.exception("%s: run() failed", self.ref)
+            self.note(f"run() failed: {shown(exc)}")
             self._host.crashes.append((self.ref, exc))
         life.is_running = False
         self._rest()

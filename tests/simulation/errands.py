@@ -32,6 +32,8 @@ __all__ = ["run"]
 _ITEMS: tuple[Any, ...] = (None, 0, -1, 2**60, 0.5, "", "ü/ %", b"\x00\xff", True, [1, [None]], {})
 _STATUSES = (200, 201, 301, 400, 401, 404, 409, 429, 500, 502, 503, 504)
 _REQUEST_SECONDS = 30.0
+_UNMARKED = "2.3.11"
+"""Its gateway does not say which errors are its own."""
 _WORK = (
     (0.0, (None, 0.2, 10.0)),
     (0.5, (None, 0.2, 2.0)),
@@ -366,6 +368,19 @@ class _Errands:
         assert request.headers["x-mine"] == "mine"
         assert request.headers["x-trace"] == "trace"
 
+    async def refuse_fetch(self) -> None:
+        """What the gateway refuses is sent again, a POST only where the gateway says that it did."""
+        if not self.is_at_least(3):
+            return
+        await self.handle.resolve()
+        method = self.chance.choice(("GET", "POST"))
+        error = ActorError("guard", "actor_ready_timeout", "text")
+        self.server.faults.fail_request(error, fetch="*")
+        if method == "POST" and self.server.version == _UNMARKED:
+            await self.expect("guard.actor_ready_timeout", self.handle.fetch("/", method=method))
+        else:
+            assert (await self.handle.fetch("/", method=method)).status_code == 200
+
     async def forward(self) -> None:
         """A request goes on, with what is meant for the actor and nothing else."""
         status = self.chance.choice(_STATUSES)
@@ -427,7 +442,10 @@ class _Errands:
         assert info is not None and (info.name, info.key) == ("errand", tuple(self.key))
         assert await other.get(self.key).resolve() == id
         assert [one.actor_id async for one in management.list("errand", key=self.key)] == [id]
-        assert id in [one.actor_id async for one in management.list("errand")]
+        everybody = [one.actor_id async for one in management.list("errand")]
+        size = self.chance.randrange(1, 5)
+        assert [one.actor_id async for one in other.list(page_size=size)] == everybody
+        assert id in everybody
         assert await management.names() == sorted(_ACTORS)
         assert await other.get_for_id(id).args(2) == [2]
         await self.expect("actor.duplicate_key", other.create(self.key))
@@ -462,6 +480,7 @@ _KINDS: tuple[Callable[[_Errands], Awaitable[None]], ...] = (
     _Errands.put,
     _Errands.lose_message,
     _Errands.fetch,
+    _Errands.refuse_fetch,
     _Errands.forward,
     _Errands.talk,
     _Errands.manage,
@@ -474,7 +493,7 @@ async def run(chance: Random) -> None:
     async with (
         ActorServer(
             _ACTORS,
-            version=chance.choice(("2.0", "2.1", "2.2", "2.3")),
+            version=chance.choice(("2.0", "2.1", "2.2", _UNMARKED, "2.3")),
             unused_faults="ignore",
         ) as server,
         server.client(

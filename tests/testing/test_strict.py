@@ -613,6 +613,18 @@ async def test_other_misspelt_names() -> None:
             server.faults.lose_reply(fetch="orders")
 
 
+async def test_a_worker_that_misspells_its_queue() -> None:
+    class Worker(Actor):
+        queues = ("jobs",)
+
+        async def run(self) -> None:
+            self.context.queue("jbos")
+
+    with pytest.raises(ActorCrashError, match="Worker has no queue 'jbos', only: jobs"):
+        async with ActorServer({"worker": Worker}) as server, server.client() as client:
+            await client.worker.get_or_create().send("jobs", 1)
+
+
 async def test_queues_that_can_be_any() -> None:
     """Who does not declare its queues may have one of every name."""
     async with ActorServer(ACTORS) as server:
@@ -684,3 +696,16 @@ async def test_a_probe_is_no_failure_in_the_timeline(version: str) -> None:
         code = "actor.action_not_found" if version == "2.3" else "action.not_found"
         assert line.endswith(f" counter[] answers a probe: {code}")
         assert PROBE not in server.timeline() and "failed" not in server.timeline()
+
+
+@pytest.mark.parametrize(("version", "is_marked"), [("2.3.16", False), ("2.3.17", True)])
+async def test_errors_that_a_gateway_marks(version: str, is_marked: bool) -> None:
+    """A POST is sent again only after an error that is certainly the gateway's."""
+    async with ActorServer(ACTORS, version=version) as server, server.client() as client:
+        web = client.web.get_or_create()
+        server.faults.fail_request(ActorError("guard", "actor_ready_timeout", ""), fetch="/echo")
+        if is_marked:
+            assert (await web.fetch("/echo", method="POST")).status_code == 200
+        else:
+            with pytest.raises(ActorError, match="actor_ready_timeout"):
+                await web.fetch("/echo", method="POST")

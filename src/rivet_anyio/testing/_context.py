@@ -193,8 +193,11 @@ class ActorContext:
 
         Raises:
             TypeError, ValueError: an argument cannot be used.
+            LookupError: the class declares its queues, and none of this name.
         """
         checked = tuple(check_name("queue", name) for name in names)
+        for name in checked:
+            self._instance.check_queue(name)
         check_flag("completable", completable)
         return ActorQueue(self._instance.mailbox, self._instance, checked, completable)
 

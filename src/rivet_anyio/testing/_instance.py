@@ -279,6 +279,13 @@ class Instance:
         declared = type(self.actor).queues
         return declared is None or name in declared
 
+    def check_queue(self, name: str) -> None:
+        """Raise `LookupError` for a queue that the actor takes from and does not declare."""
+        if not self.has_queue(name):
+            cls = type(self.actor)
+            declared = ", ".join(sorted(cls.queues or ())) or "none"
+            raise LookupError(f"{cls.__name__} has no queue {name!r}, only: {declared}")
+
     async def ready(self) -> None:
         """Start it unless it runs.
 

@@ -251,6 +251,7 @@ def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
                 with rivet_server.network.outage():
                     await anyio.sleep(60)
                 await conn.wait_connected()
+                rivet_server.faults.lose_reply("increment")  # follows from the failure
                 assert await counts.receive() == "three"
 
         async def test_with_its_own_server(rivet_actors):

@@ -560,6 +560,10 @@ class ActorServer:
                 'ActorServer(unused_faults="ignore") allows it.'
             )
 
+    def _expect_no_end(self) -> None:
+        """The test has failed: what it left open or unused follows from that, and is no error."""
+        self._leaks, self._unused_faults = False, "ignore"
+
     def _unused(self) -> list[str]:
         """Faults that never happened, each once."""
         texts = [*self.faults._unused]

@@ -775,6 +775,41 @@ _LATER = (
         "return bound",
         "simulation",
     ),
+    Mutation(
+        "a POST is repeated without the gateway's own header",
+        "_handle.py",
+        "is_marked = failure.from_gateway and HEADER_ERROR in response.headers",
+        "is_marked = failure.from_gateway",
+        "errands",
+    ),
+    Mutation(
+        "a list ends where a page begins with actors of the page before",
+        "_client.py",
+        "page.cursor is None or not fresh",
+        "page.cursor is None or len(fresh) < len(page.actors)",
+        "errands",
+    ),
+    Mutation(
+        "a gap begins before its stream was opened",
+        _STATE,
+        "buffer.begin_gap(max(lost_at, buffer.since))",
+        "buffer.begin_gap(lost_at)",
+        "connection",
+    ),
+    Mutation(
+        "who gives up waiting for a subscription ends that of the others",
+        "_connection/link.py",
+        """            await self.state.changed.wait()
+""",
+        """            try:
+                await self.state.changed.wait()
+            except BaseException:
+                for name in buffer.sinks:
+                    self.state._request(name, False)
+                raise
+""",
+        "race",
+    ),
 )
 """What an outsider planted later, in every layer."""
 

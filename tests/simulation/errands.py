@@ -369,8 +369,21 @@ class _Errands:
         assert request.headers["x-mine"] == "mine"
         assert request.headers["x-trace"] == "trace"
 
+    async def wait_until_ready(self) -> None:
+        """Who waits until an actor is ready waits for a minute, and asks ten times."""
+        if not self.is_at_least(3):
+            return
+        await self.handle.resolve()
+        faults = self.server.faults
+        for _ in range(10):
+            faults.fail_request(ActorError("guard", "actor_ready_timeout", "text"), "note")
+        call = self.handle.note(self.number())
+        await self.expect("guard.actor_ready_timeout", call, within=70)
+        assert not faults._unused, "it was not repeated often enough"
+        assert await self.handle.note(self.count) == self.count
+
     async def refuse_fetch(self) -> None:
-        """What the gateway refuses is sent again, a POST only where the gateway says that it did."""
+        """What the gateway refuses is sent again; a POST only where the gateway marks the error."""
         if not self.is_at_least(3):
             return
         await self.handle.resolve()
@@ -394,6 +407,7 @@ class _Errands:
             ("Accept-Encoding", "gzip"),
             ("TE", "trailers"),
             ("Upgrade", "h2c"),
+            ("X-Own", "theirs"),
         )
         headers = [("X-Status", str(status)), ("X-Twice", "1"), *dropped, ("x-twice", "2")]
         body = self.chance.choice((b"", b"body"))
@@ -401,6 +415,7 @@ class _Errands:
         self.check_request(response, status, "POST", "/f?g=h", body)
         request = self.actor._requests[-1]
         assert request.headers.get_list("x-twice") == ["1", "2"]
+        assert request.headers.get_list("x-own") == ["ours"]
         for name, value in dropped:
             assert request.headers.get(name) != value, f"{name} was forwarded"
 
@@ -456,15 +471,19 @@ class _Errands:
             await anyio.sleep(1)
             assert [one async for one in management.list("errand", key=self.key)] == []
             await self.expect("actor.not_found", other.get(self.key).resolve())
+            if self.is_at_least(2):
+                await self.expect("actor.not_found", other.get_for_id(id).args(2), within=0.1)
             assert await self.handle.given() == self.input, "it was not created anew"
         self.begin()
         assert await self.handle.given() == self.input
 
-    async def expect(self, what: str, call: Awaitable[object]) -> None:
+    async def expect(self, what: str, call: Awaitable[object], *, within: float = 3600.0) -> None:
+        began = anyio.current_time()
         try:
             await call
         except ActorError as error:
             assert f"{error.group}.{error.code}" == what
+            assert anyio.current_time() - began <= within, "it was repeated for too long"
         else:
             raise AssertionError(f"no {what} was raised")
 
@@ -482,6 +501,7 @@ _KINDS: tuple[Callable[[_Errands], Awaitable[None]], ...] = (
     _Errands.lose_message,
     _Errands.fetch,
     _Errands.refuse_fetch,
+    _Errands.wait_until_ready,
     _Errands.forward,
     _Errands.talk,
     _Errands.manage,
@@ -501,6 +521,7 @@ async def run(chance: Random) -> None:
             encoding=chance.choice(("bare", "cbor", "json")),
             retry=Retry(random=lambda: chance.uniform(0.5, 1.0)),
             token="ours",
+            headers={"X-Own": "ours"},
             request_timeout=_REQUEST_SECONDS,
             observer=figures,
         ) as client,

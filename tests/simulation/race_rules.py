@@ -212,8 +212,10 @@ def calls_end_in_time(race: Race) -> Iterator[str]:
 
 
 def params_are_asked_for_each_time(race: Race) -> Iterator[str]:
-    """A gateway that moves connections to a new start of the actor does so with their params."""
-    again = [one for one, count in Counter(race.params).items() if one is not None and count > 1]
+    """A handshake that found its socket closed is sent on another one. A gateway that moves
+    connections to a new start of the actor does so with their params.
+    """
+    again = [one for one, count in Counter(race.params).items() if one is not None and count > 2]
     if again and not race.kills_at:
         yield f"{again} were used for several attempts"
 

@@ -73,8 +73,10 @@ class Gap:
 
     Attributes:
         since: When the last message came before the loss, or when the stream was opened if that
-            was later, in seconds of `anyio.current_time`. Where the actor's host may have died
-            unnoticed, the last message before the last check that saw the old start.
+            was later, in seconds of `anyio.current_time`. Where a full stream had paused the
+            connection, and what came meanwhile was not read to its end, the last message before the
+            pause. Where the actor's host may have died unnoticed, the last message before the last
+            check that saw the old start.
         until: When the server had confirmed the subscriptions again, in seconds of
             `anyio.current_time`.
         attempts: How many attempts the reconnect took; 0 where the connection stayed, and the

@@ -46,6 +46,8 @@ _SMALL_WRITE = 16 * 1024
 """Up to so many bytes, the rest of a write is copied rather than waited for with a third task."""
 _FRAMES_PER_CHECKPOINT = 64
 _PAUSE_CHECK_SECONDS = 0.5
+_WAITING_SECONDS = 0.001
+"""A read that takes so long has waited for what it brings."""
 CLOSE_FRAME_SECONDS = 1.0
 """How long a close frame may take to leave when nothing else is waited for, and how long the
 peer's own explanation may take after a failed write."""
@@ -93,7 +95,8 @@ class WebSocketConnection:
         end: Why it ended: the peer's close frame, or an error. None until that is known.
         fault: The close code of the first `fail`.
         last_received: When bytes last came, or when reading went on after a pause.
-        last_message: When the last message came that the sink has taken.
+        last_message: When the last message came that the sink has taken; of those that may have
+            come during a pause of reading, when that began.
         keepalive: When to ping.
 
     Args:
@@ -298,7 +301,9 @@ class WebSocketConnection:
     async def _read(self) -> None:
         frames = 0
         message, is_full = self._sink.message, self._sink.is_full
+        paused_at: float | None = None  # until a read has to wait: what it has came since then
         while self.end is None:
+            began = None if paused_at is None else self._time()
             try:
                 data = await self._stream.read(_READ_SIZE)
             except ConnectionLostError as lost:
@@ -308,16 +313,20 @@ class WebSocketConnection:
                 self._finish(ConnectionLostError("the peer went away without a close frame"))
                 return
             self.last_received = now = self._time()
+            if began is not None and now > began + _WAITING_SECONDS:
+                paused_at = None
+            came_at = now if paused_at is None else paused_at
             try:
                 for frame in self._framer.receive(data):
                     if isinstance(frame, tuple):
                         self._take_control(frame)
                     elif self._close_frame is None:
                         message(frame)
-                        self.last_message = now
+                        self.last_message = came_at
                     if self.end is not None:
                         return
                     if is_full():
+                        paused_at = came_at
                         await self._pause()
                     frames += 1
                     if frames % _FRAMES_PER_CHECKPOINT == 0:

@@ -810,6 +810,47 @@ _LATER = (
 """,
         "race",
     ),
+    Mutation(
+        "what is read after a pause counts as having come then",
+        _WEBSOCKET,
+        "came_at = now if paused_at is None else paused_at",
+        "came_at = now",
+        "simulation",
+    ),
+    Mutation(
+        "a connection asks for its params once",
+        "_connection/link.py",
+        """                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        """                params=self._params,
+                get_params=None if self.state.attempts else self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        "race",
+    ),
+    Mutation(
+        "who asks by an id that is gone asks again",
+        "_gateway/call.py",
+        "if target.is_fixed or not (",
+        "if not (",
+        "errands",
+    ),
+    Mutation(
+        "an actor that is not ready is asked for an hour",
+        "_gateway/attempts.py",
+        "_MAX_ATTEMPTS = 10\n\n_MAX_SECONDS = 60.0",
+        "_MAX_ATTEMPTS = 10_000\n\n_MAX_SECONDS = 3600.0",
+        "errands",
+    ),
+    Mutation(
+        "a forwarded header stands in place of the client's own",
+        "_handle.py",
+        "None, None, options, ours_first=True)",
+        "None, None, options)",
+        "errands",
+    ),
 )
 """What an outsider planted later, in every layer."""
 

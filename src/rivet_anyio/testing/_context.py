@@ -39,6 +39,10 @@ class RunningActor(Protocol):
         """The messages of its queues."""
         ...
 
+    def check_queue(self, name: str) -> None:
+        """Raise `LookupError` for a queue that it does not declare."""
+        ...
+
     @property
     def vars(self) -> Any:
         """What `Actor.create_vars` made."""

@@ -301,7 +301,7 @@ class WebSocketConnection:
     async def _read(self) -> None:
         frames = 0
         message, is_full = self._sink.message, self._sink.is_full
-        paused_at: float | None = None  # until a read has to wait: what it has came since then
+        paused_at: float | None = None  # until a read waits, what it brings may have come then
         while self.end is None:
             began = None if paused_at is None else self._time()
             try:

@@ -47,9 +47,8 @@ class _RequestFault(_Where):
 
     @property
     def only_delays(self) -> bool:
-        return (self.error, self.status) == (None, None) and not (
-            self.loses_request or self.loses_reply
-        )
+        is_answer = self.error is not None or self.status is not None
+        return not (is_answer or self.loses_request or self.loses_reply)
 
 
 @dataclass(kw_only=True)

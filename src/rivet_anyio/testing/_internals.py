@@ -161,7 +161,7 @@ def is_anyio_caller(frames: list[FrameType]) -> bool:
 
 def is_pytest_trio_test(frames: list[FrameType]) -> bool:
     """Whether these are of the task in which pytest-trio runs the test itself."""
-    return any(getattr(frame.f_locals.get("self"), "_is_test", False) for frame in frames[:1])
+    return bool(frames and getattr(frames[0].f_locals.get("self"), "_is_test", False))
 
 
 # Trio

@@ -824,8 +824,10 @@ _LATER = (
                 get_params=self._get_params,
                 skip_ready_wait=self._skip_ready_wait,
 """,
-        """                params=self._params,
-                get_params=None if self.state.attempts else self._get_params,
+        """                params=vars(self).setdefault(
+                    "kept", await self._get_params() if self._get_params else self._params
+                ),
+                get_params=None,
                 skip_ready_wait=self._skip_ready_wait,
 """,
         "race",

@@ -22,6 +22,7 @@ _LINES = 200
 """How many lines of a timeline a report shows."""
 
 _timelines = pytest.StashKey[Any]()
+_has_failed = pytest.StashKey[bool]()
 
 
 # Seeds
@@ -110,6 +111,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any]:
     report = outcome.get_result()
     if not report.failed:
         return
+    item.stash[_has_failed] = True
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "rivet_seed" in callspec.params:
         seed = callspec.params["rivet_seed"]
@@ -155,13 +157,17 @@ def rivet_version() -> str:
 
 @pytest.fixture
 async def rivet_server(
-    rivet_actors: Mapping[str, Callable[[], Actor]], rivet_version: str
+    request: pytest.FixtureRequest,
+    rivet_actors: Mapping[str, Callable[[], Actor]],
+    rivet_version: str,
 ) -> AsyncGenerator[ActorServer]:
     """A server with the actors of `rivet_actors`, new for every test."""
     from rivet_anyio.testing import ActorServer
 
     async with ActorServer(rivet_actors, version=rivet_version) as server:
         yield server
+        if request.node.stash.get(_has_failed, False):
+            server._expect_no_end()
 
 
 @pytest.fixture

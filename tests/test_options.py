@@ -455,7 +455,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.ActorServer.drop_connections": {
         "code": SERVER_CODE,
         "reason": CLOSE_REASON,
-        "actor": name(none=True),
+        "actor": name(none=True, good="probe"),
         "key": Values(KEY.bad, [*KEY.good, None]),
     },
     "testing.ActorServer.restart": {

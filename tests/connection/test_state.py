@@ -829,6 +829,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert received == sorted(set(received))
         gaps = [item for item in stream.items if isinstance(item, Gap)]
         assert stream.buffer.gap_count >= len(gaps)
+        assert all(gap.since >= stream.buffer.since for gap in gaps)
         told = [(gap.since, gap.until) for gap in gaps]
         if self.away_since is not None:
             told.append((self.away_since, self.now))

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, EventStream, Gap, Retry, Status
+from rivet_anyio.testing import Actor, ActorServer, run_virtual
 from tests.faults.proxy import running_proxy
 from tests.faults.toxics import Latency
 from tests.peers.raw import Peer, close, frame, response, serving, text
@@ -261,3 +262,39 @@ async def test_what_a_real_server_sent_without_a_subscription_lies_in_the_gap(
     ]
     assert gaps and missing
     assert not outside, f"{len(outside)} events are lost outside the gaps {gaps}"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("is_read_to_the_end", [False, True])
+def test_a_gap_begins_before_the_pause(backend: str, is_read_to_the_end: bool) -> None:
+    """A full stream pauses the connection, which is lost: nobody knows when it was read last."""
+
+    class Ticker(Actor):
+        async def tick(self, number: int) -> None:
+            self.context.broadcast("tick", number)
+
+    async def main() -> None:
+        async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+            ticker = client.ticker.get_or_create()
+            async with (
+                ticker.connect() as conn,
+                conn.events("tick", buffer_size=1, overflow="block", gaps="mark") as ticks,
+            ):
+                for number in range(3):
+                    await anyio.sleep(1)
+                    await ticker.tick(number)
+                if is_read_to_the_end:
+                    assert [await ticks.receive() for _ in range(3)] == [0, 1, 2]
+                    await anyio.sleep(1)
+                    await ticker.tick(3)
+                    last = anyio.current_time()
+                else:
+                    last = 1.0
+                await anyio.sleep(1)
+                server.drop_connections()
+                await anyio.sleep(5)
+                before, gap = await until_gap(ticks)
+                assert before == ([3] if is_read_to_the_end else [0, 1, 2])
+                assert gap.since == pytest.approx(last)
+
+    run_virtual(main, backend=backend)

@@ -170,6 +170,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "simulation": _simulation(
         "tests.simulation.model:play", "tests.simulation.invariants:broken", hours=1.0
     ),
+    "race": _simulation("tests.simulation.race:race", "tests.simulation.race_rules:wrong_of"),
     "deaths": _simulation(
         "tests.simulation.deaths:play_deaths", "tests.simulation.deaths:missing_outside_gaps"
     ),

@@ -775,6 +775,77 @@ _LATER = (
         "return bound",
         "simulation",
     ),
+    Mutation(
+        "a POST is repeated without the gateway's own header",
+        "_handle.py",
+        "is_marked = failure.from_gateway and HEADER_ERROR in response.headers",
+        "is_marked = failure.from_gateway",
+        "errands",
+    ),
+    Mutation(
+        "a list ends where a page begins with actors of the page before",
+        "_client.py",
+        "page.cursor is None or not fresh",
+        "page.cursor is None or len(fresh) < len(page.actors)",
+        "errands",
+    ),
+    Mutation(
+        "a gap begins before its stream was opened",
+        _STATE,
+        "buffer.begin_gap(max(lost_at, buffer.since))",
+        "buffer.begin_gap(lost_at)",
+        "connection",
+    ),
+    Mutation(
+        "who gives up waiting for a subscription ends that of the others",
+        "_connection/link.py",
+        """            await self.state.changed.wait()
+""",
+        """            try:
+                await self.state.changed.wait()
+            except BaseException:
+                for name in buffer.sinks:
+                    self.state._request(name, False)
+                raise
+""",
+        "race",
+    ),
+    Mutation(
+        "a connection asks for its params once",
+        "_connection/link.py",
+        """                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        """                params=vars(self).setdefault(
+                    "kept", await self._get_params() if self._get_params else self._params
+                ),
+                get_params=None,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        "race",
+    ),
+    Mutation(
+        "who asks by an id that is gone asks again",
+        "_gateway/call.py",
+        "if target.is_fixed or not (",
+        "if not (",
+        "errands",
+    ),
+    Mutation(
+        "an actor that is not ready is asked for an hour",
+        "_gateway/attempts.py",
+        "_MAX_ATTEMPTS = 10\n\n_MAX_SECONDS = 60.0",
+        "_MAX_ATTEMPTS = 10_000\n\n_MAX_SECONDS = 3600.0",
+        "errands",
+    ),
+    Mutation(
+        "a forwarded header stands in place of the client's own",
+        "_handle.py",
+        "None, None, options, ours_first=True)",
+        "None, None, options)",
+        "errands",
+    ),
 )
 """What an outsider planted later, in every layer."""
 

@@ -96,10 +96,16 @@ def every_gap_is_an_absence(run: Run) -> Iterator[str]:
 
 
 def every_stream_tells_every_absence(run: Run) -> Iterator[str]:
-    """A stream that was read to its end told of each return, whatever it had to drop."""
+    """A stream that was read to its end told of each return, whatever it had to drop.
+
+    One that overflowed has ended, also where nobody took the error.
+    """
     for visit in run.visits:
         for consumer in visit.consumers:
-            if consumer.gaps == "ignore" or consumer.unread or consumer.ended_by is not None:
+            has_overflowed = consumer.overflow == "raise" and consumer.dropped
+            if consumer.gaps == "ignore" or consumer.unread or has_overflowed:
+                continue
+            if consumer.ended_by is not None:
                 continue
             for lost, back in _absences(visit):
                 since = max(lost, consumer.opened_at)

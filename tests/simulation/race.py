@@ -79,6 +79,10 @@ class Broadcaster(Actor):
             await anyio.sleep(self._chance.expovariate(1 / pause))
             self._send(self._chance.choice((*NAMES, SHY, SECRET)))
 
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        if not connection.is_http:
+            self._result.params.append(connection.params)
+
     async def can_subscribe(self, connection: ActorConnection, event: str) -> bool:
         if self._chance.random() < 0.3:  # before the subscriptions are confirmed
             self._send(self._chance.choice(NAMES))
@@ -243,13 +247,19 @@ class Programs:
     def _handle(self, key: str) -> ActorHandle:
         return self._client.board.get_or_create(key)
 
+    async def _next_params(self) -> int:
+        self._next += 1
+        return self._next
+
     # Connections, one after another
 
     async def connections(self, chance: random.Random) -> None:
         while True:
             key = chance.choice(KEYS)
             with anyio.CancelScope() as scope:
-                async with self._handle(key).connect(wait_for_server=True) as conn:
+                params = self._next_params
+                handle = self._handle(key)
+                async with handle.connect(wait_for_server=True, get_params=params) as conn:
                     await self._use(conn, key, chance)
                     assert conn.status is not Status.CLOSED, conn.status
                     if chance.random() < 0.3:

@@ -123,6 +123,7 @@ class Race:
     copies: list[Copy] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     put: set[int] = field(default_factory=set)
+    params: list[int | None] = field(default_factory=list)
     strikes_at: list[float] = field(default_factory=list)
     kills_at: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -210,6 +211,15 @@ def calls_end_in_time(race: Race) -> Iterator[str]:
             yield f"{call} raised {error!r}"
 
 
+def params_are_asked_for_each_time(race: Race) -> Iterator[str]:
+    """A handshake that found its socket closed is sent on another one. A gateway that moves
+    connections to a new start of the actor does so with their params.
+    """
+    again = [one for one, count in Counter(race.params).items() if one is not None and count > 2]
+    if again and not race.kills_at:
+        yield f"{again} were used for several attempts"
+
+
 def the_observer_sees_it_all(race: Race) -> Iterator[str]:
     """Live states have streams as well, and so have sources that were removed."""
     observed = race.observer.counts
@@ -229,7 +239,13 @@ def nothing_is_left(race: Race) -> Iterator[str]:
         yield f"{race.tasks_left} tasks"
 
 
-_OF_RACES = (live_states_are_true, calls_end_in_time, the_observer_sees_it_all, nothing_is_left)
+_OF_RACES = (
+    live_states_are_true,
+    calls_end_in_time,
+    params_are_asked_for_each_time,
+    the_observer_sees_it_all,
+    nothing_is_left,
+)
 _OF_EVENTS = (
     events_come_in_order,
     gaps_do_not_overlap,

@@ -98,6 +98,45 @@ async def test_seeds(again, rivet_seed, rivet_client, autojump_clock):
     check(run, "-p", "no:asyncio", passed=6)
 
 
+def test_a_deadlock_under_pytest_trio(run: pytest.Pytester) -> None:
+    """Its own clock knows nothing of what waits for ever, and pings would keep it busy."""
+    run.makepyfile(
+        """
+        import anyio, pytest
+
+        async def wait():
+            await anyio.Event().wait()
+
+        async def test_events(rivet_client, autojump_clock):
+            conn = rivet_client.counter.get_or_create().connect()
+            async with conn, conn.events("newCount") as counts:
+                await counts.receive()
+
+        async def test_tasks(rivet_server, autojump_clock):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+
+        @pytest.fixture
+        async def late(autojump_clock, rivet_server):
+            yield
+            await wait()
+
+        async def test_clean_up(late, autojump_clock):
+            pass
+
+        async def test_the_next_one(rivet_client, autojump_clock):
+            assert await rivet_client.counter.get_or_create().increment() == 1
+        """
+    )
+    result = run.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error", "-o", "trio_mode=true"),
+        timeout=60,
+    )
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(["*DeadlockError*", "*the test in test_events *receive()"])
+    result.stdout.fnmatch_lines(["*DeadlockError*", "*in wait *Event().wait()"])
+
+
 def test_under_pytest_trio_in_trio_mode(run: pytest.Pytester) -> None:
     run.makepyfile(TESTS)
     check(run, "-p", "no:asyncio", "-o", "trio_mode=true", passed=2)
@@ -212,6 +251,7 @@ def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
                 with rivet_server.network.outage():
                     await anyio.sleep(60)
                 await conn.wait_connected()
+                rivet_server.faults.lose_reply("increment")  # follows from the failure
                 assert await counts.receive() == "three"
 
         async def test_with_its_own_server(rivet_actors):

@@ -687,6 +687,7 @@ async def test_listing_by_pages() -> None:
             await client.counter.get_or_create(str(n)).resolve()
         infos = [info async for info in client.counter.list(page_size=3)]
         assert [info.key for info in infos] == [(str(n),) for n in range(7)]
+        assert [info async for info in client.counter.list(page_size=1)] == infos
         server.actor("counter", "0").context.destroy()
         with_gone = [info async for info in client.counter.list(include_destroyed=True)]
         assert len(with_gone) == 7

@@ -230,6 +230,23 @@ def test_what_is_deterministic(backend: str) -> None:
         assert_deterministic(count_visits, "error", backends=[backend])
 
 
+async def give_up() -> None:
+    """Cancel a call and an attempt to connect that are under way."""
+    server = ActorServer(ACTORS)
+    async with server, server.client() as client:
+        counter = client.counter.get_or_create()
+        server.faults.delay_action("increment", 30)
+        with anyio.move_on_after(10):
+            await counter.increment()
+        with server.network.outage(), anyio.move_on_after(10):
+            async with counter.connect(wait_for_server=True):
+                pass
+
+
+def test_a_cancellation_is_deterministic(backend: str) -> None:
+    assert_deterministic(give_up, backends=[backend])
+
+
 @pytest.mark.parametrize(
     ("ask", "found"),
     [

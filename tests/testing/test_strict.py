@@ -106,6 +106,24 @@ def test_what_makes_no_actor(wrong: Any) -> None:
         ActorServer({"chat": wrong})
 
 
+@pytest.mark.parametrize("value", [[], {}, set[int]()])
+def test_state_that_all_actors_would_share(value: Any) -> None:
+    class Shop(Actor):
+        pass
+
+    Shop.items = value  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"Shop\.items is .*: set self\.items in __init__"):
+        ActorServer({"shop": Shop})
+
+
+def test_tables_of_a_class() -> None:
+    class Shop(Actor):
+        prices: ClassVar[dict[str, int]] = {"tea": 5}
+        _names = ["tea"]  # noqa: RUF012
+
+    ActorServer({"shop": Shop})
+
+
 # Hooks
 
 
@@ -576,12 +594,70 @@ async def test_a_fault_that_happened_is_used() -> None:
         ),
         (lambda f: f.delay_action(None, 1, actor="contour"), "there is no actor 'contour', only:"),
         (lambda f: f.refuse_connects(actor="contour"), "there is no actor 'contour'"),
+        (
+            lambda f: f.lose_request(queue="job", actor="worker"),
+            "the actor 'worker' does not have a queue 'job', only: jobs, stuck",
+        ),
     ],
 )
 async def test_misspelt_faults(arm: Callable[[Any], None], match: str) -> None:
     async with ActorServer(ACTORS) as server:
         with pytest.raises(LookupError, match=match):
             arm(server.faults)
+
+
+async def test_other_misspelt_names() -> None:
+    async with ActorServer(ACTORS) as server:
+        for look in (server.actor, lambda name: server.drop_connections(actor=name)):
+            with pytest.raises(LookupError, match="there is no actor 'contour', only: "):
+                look("contour")
+        with pytest.raises(ValueError, match="a path that begins with '/', not 'orders'"):
+            server.faults.lose_reply(fetch="orders")
+
+
+async def test_a_worker_that_misspells_its_queue() -> None:
+    class Worker(Actor):
+        queues = ("jobs",)
+
+        async def run(self) -> None:
+            self.context.queue("jbos")
+
+    with pytest.raises(ActorCrashError, match="Worker has no queue 'jbos', only: jobs"):
+        async with ActorServer({"worker": Worker}) as server, server.client() as client:
+            await client.worker.get_or_create().send("jobs", 1)
+
+
+async def test_queues_that_can_be_any() -> None:
+    """Who does not declare its queues may have one of every name."""
+    async with ActorServer(ACTORS) as server:
+        server.faults.lose_reply(queue="job")
+        server.faults.lose_reply(queue="*", actor="worker")
+        server.faults.clear()
+
+
+async def test_one_fault_for_one_request() -> None:
+    """All delays happen, and of the other faults one for each request."""
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        counter = client.counter.get_or_create()
+        faults = server.faults
+        faults.lose_reply("increment")
+        faults.delay_action("increment", 0)
+        faults.fail_action("increment", UserError(code="broke"))
+        faults.lose_reply("increment")
+        faults.refuse_request(503, "increment")
+        answers: list[object] = []
+        for _ in range(5):
+            try:
+                answers.append(await counter.increment())
+            except (ActorError, ConnectionLostError) as error:
+                answers.append(getattr(error, "code", None) or type(error))
+        assert answers == [
+            ConnectionLostError,
+            "broke",
+            ConnectionLostError,
+            ConnectionLostError,
+            3,
+        ]
 
 
 async def test_actions_of_what_a_function_makes_are_not_known() -> None:
@@ -622,3 +698,16 @@ async def test_a_probe_is_no_failure_in_the_timeline(version: str) -> None:
         code = "actor.action_not_found" if version == "2.3" else "action.not_found"
         assert line.endswith(f" counter[] answers a probe: {code}")
         assert PROBE not in server.timeline() and "failed" not in server.timeline()
+
+
+@pytest.mark.parametrize(("version", "is_marked"), [("2.3.16", False), ("2.3.17", True)])
+async def test_errors_that_a_gateway_marks(version: str, is_marked: bool) -> None:
+    """A POST is sent again only after an error that is certainly the gateway's."""
+    async with ActorServer(ACTORS, version=version) as server, server.client() as client:
+        web = client.web.get_or_create()
+        server.faults.fail_request(ActorError("guard", "actor_ready_timeout", ""), fetch="/echo")
+        if is_marked:
+            assert (await web.fetch("/echo", method="POST")).status_code == 200
+        else:
+            with pytest.raises(ActorError, match="actor_ready_timeout"):
+                await web.fetch("/echo", method="POST")

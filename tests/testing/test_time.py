@@ -205,6 +205,24 @@ def test_keepalive_is_no_progress(backend: str, version: str) -> None:
     assert "tasks of the client, the server and the event loop" in said
 
 
+def test_a_deadlock_in_a_loop_of_ones_own() -> None:
+    """It is raised where the program waits, as pytest-asyncio runs it, and the loop goes on."""
+    caught: list[str] = []
+
+    async def main() -> str:
+        try:
+            await asyncio.Event().wait()
+        except DeadlockError as error:
+            caught.append(str(error))
+        await asyncio.sleep(1)
+        return "done"
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(main()) == "done"
+        assert "main" in caught[0]
+        assert runner.run(asyncio.sleep(1, "again")) == "again"
+
+
 def test_every_task_is_named(backend: str) -> None:
     class Stuck(Actor):
         async def wait(self) -> None:

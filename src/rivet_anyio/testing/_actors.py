@@ -46,6 +46,8 @@ class Actor:
     ``onConnect``, is an error.
 
     Attributes of the object are the actor's state, except those that begin with an underscore.
+    A list, dict or set of the class is an error, unless it is annotated as a ClassVar: all actors
+    would share it.
     The state is saved as RivetKit saves it, encoded, and comes back when the actor wakes after a
     sleep or a restart of the server. Then the actor is made anew, and what its ``__init__`` sets
     is replaced by what was saved. A call after which the state cannot be encoded fails with the
@@ -198,12 +200,22 @@ _MISSPELT = {
 """How hooks are not written here, and what to do about it."""
 
 
-def check_hooks(cls: type[Actor]) -> None:
-    """Look for hooks in RivetKit's spelling.
+def check_class(cls: type[Actor]) -> None:
+    """Look for hooks that are misspelt, and for state that all actors of a class would share.
 
     Raises:
-        ConfigError: for a hook that would never be called.
+        ConfigError: for a hook that would never be called, or such state.
     """
+    for owner in cls.__mro__[: cls.__mro__.index(Actor)]:
+        for name, value in vars(owner).items():
+            if name.startswith("_") or name == "queues" or not isinstance(value, (list, dict, set)):
+                continue
+            if "ClassVar" not in str(inspect.get_annotations(owner).get(name)):
+                raise ConfigError(
+                    f"{owner.__name__}.{name} is {value!r}, one {type(value).__name__} that all "
+                    f"actors of the class share: set self.{name} in __init__, or annotate what "
+                    "is no state as a ClassVar"
+                )
     for name, advice in _MISSPELT.items():
         function = inspect.getattr_static(cls, name, None)
         if callable(function) and not hasattr(function, SERVER_NAME):
@@ -224,7 +236,7 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
         ConfigError: when two methods are one action, or a hook is spelt as RivetKit spells it, or a
             method cannot be the action that it is marked as.
     """
-    check_hooks(cls)
+    check_class(cls)
     found: dict[str, str] = {}
     for method in dir(cls):
         function = inspect.getattr_static(cls, method)

@@ -39,6 +39,10 @@ class RunningActor(Protocol):
         """The messages of its queues."""
         ...
 
+    def check_queue(self, name: str) -> None:
+        """Raise `LookupError` for a queue that it does not declare."""
+        ...
+
     @property
     def vars(self) -> Any:
         """What `Actor.create_vars` made."""
@@ -193,8 +197,11 @@ class ActorContext:
 
         Raises:
             TypeError, ValueError: an argument cannot be used.
+            LookupError: the class declares its queues, and none of this name.
         """
         checked = tuple(check_name("queue", name) for name in names)
+        for name in checked:
+            self._instance.check_queue(name)
         check_flag("completable", completable)
         return ActorQueue(self._instance.mailbox, self._instance, checked, completable)
 

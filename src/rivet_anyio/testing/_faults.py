@@ -45,6 +45,11 @@ class _RequestFault(_Where):
     loses_request: bool = False
     loses_reply: bool = False
 
+    @property
+    def only_delays(self) -> bool:
+        is_answer = self.error is not None or self.status is not None
+        return not (is_answer or self.loses_request or self.loses_reply)
+
 
 @dataclass(kw_only=True)
 class ConnectFault(_Where):
@@ -73,12 +78,17 @@ class Faults:
     Every method arms a fault for the next occasions, `times` of them. `actor`, `key` and the
     action's name narrow down which; None means any. Bytes go wrong in `ActorServer.network`.
 
-    An actor or an action that does not exist is an error at once. A fault that never happened
-    fails the test: see `ActorServer`'s `unused_faults`.
+    All delays that fit a request add up. Of the other faults, the one that was armed first happens,
+    and the next one waits for another request.
+
+    An actor, an action or a queue that does not exist is an error at once. A fault that never
+    happened fails the test: see `ActorServer`'s `unused_faults`.
     """
 
     def __init__(
-        self, knows: Callable[[str | None, str | None], None], note: Callable[[str], None]
+        self,
+        knows: Callable[[str | None, str | None, str | None], None],
+        note: Callable[[str], None],
     ) -> None:
         self._knows = knows
         self._note = note
@@ -152,7 +162,7 @@ class Faults:
 
         Raises:
             TypeError, ValueError: an argument cannot be used.
-            LookupError: no actor has this name, or no such action.
+            LookupError: no actor has this name, or no such action or queue.
         """
         self._add(
             "lose_reply", action, queue, fetch, management, times, actor, key, loses_reply=True
@@ -276,7 +286,7 @@ class Faults:
         check_instance("error", error, ActorError)
         check_size("status", status, least=400, most=599)
         check_size("retry_after", retry_after, least=0, none=True)
-        parts = self._check(actor, key, None)
+        parts = self._check(actor, key, None, None)
         what = _described("refuse_connects", {"actor": actor, "key": parts})
         self._note(f"armed {what}, times={times}")
         self._connects.append(
@@ -317,7 +327,9 @@ class Faults:
             check_choice("management", management, get_args(ManagementRequest))
         elif given:
             check_name(kind, named[kind])
-        parts = self._check(actor, key, action)
+        if fetch is not None and not fetch.startswith(("/", "*")):
+            raise ValueError(f"fetch is a path that begins with '/', not {fetch!r}")
+        parts = self._check(actor, key, action, queue)
         what = _described(method, {**named, "actor": actor, "key": parts})
         self._note(f"armed {what}, times={times}")
         self._requests.append(
@@ -336,14 +348,14 @@ class Faults:
         )
 
     def _check(
-        self, actor: str | None, key: Key | None, action: str | None
+        self, actor: str | None, key: Key | None, action: str | None, queue: str | None
     ) -> tuple[str, ...] | None:
         if action is not None:
             check_name("action", action)
         if actor is not None:
             check_name("actor", actor)
         parts = None if key is None else parse_key(key)
-        self._knows(actor, action)
+        self._knows(actor, action, None if queue == "*" else queue)
         return parts
 
     def _lose_next(self, *, request: bool) -> None:
@@ -377,6 +389,7 @@ class Faults:
     ) -> Plan:
         """What goes wrong with this request; the server asks this."""
         plan = Plan()
+        is_settled = False
         for fault in self._requests:
             if not (fault.kind == kind and fault.is_for(actor, key)):
                 continue
@@ -384,15 +397,18 @@ class Faults:
                 continue
             if fault.status is not None and not over_http:
                 continue
+            if not fault.only_delays:
+                if is_settled:
+                    continue
+                is_settled = True
             fault.left -= 1
             whom = "" if actor is None else f" at {actor}{'' if key is None else list(key)}"
             self._note(f"fired {fault.what}{whom} {name!r}")
             plan.delay += fault.delay
-            plan.error = plan.error or fault.error
-            if plan.status is None:
+            if not fault.only_delays:
+                plan.error = fault.error
                 plan.status, plan.retry_after = fault.status, fault.retry_after
-            plan.loses_request = plan.loses_request or fault.loses_request
-            plan.loses_reply = plan.loses_reply or fault.loses_reply
+                plan.loses_request, plan.loses_reply = fault.loses_request, fault.loses_reply
         return plan
 
     def _plan_connect(self, ref: ActorRef) -> ConnectFault | None:

@@ -470,7 +470,7 @@ class Gateway:
         if error.metadata is not None:
             fields["metadata"] = error.metadata
         headers = [JSON]
-        if self._host.release.has_engine:
+        if self._host.release.marks_errors:
             headers.append(("x-rivet-error", f"{error.group}.{error.code}"))
         return Answer(self._status(error), headers, dump_json(fields))
 

@@ -279,6 +279,13 @@ class Instance:
         declared = type(self.actor).queues
         return declared is None or name in declared
 
+    def check_queue(self, name: str) -> None:
+        """Raise `LookupError` for a queue that the actor takes from and does not declare."""
+        if not self.has_queue(name):
+            cls = type(self.actor)
+            declared = ", ".join(sorted(cls.queues or ())) or "none"
+            raise LookupError(f"{cls.__name__} has no queue {name!r}, only: {declared}")
+
     async def ready(self) -> None:
         """Start it unless it runs.
 
@@ -637,8 +644,9 @@ class Instance:
         """Log what a hook raises, where no client waits for it."""
         try:
             yield
-        except Exception:
+        except Exception as exc:
             logger.exception("%s: %s failed", self.ref, what)
+            self.note(f"{what} failed: {shown(exc)}")
 
     @contextmanager
     def busy(self) -> Generator[None]:
@@ -808,6 +816,7 @@ class Instance:
                 await self.actor.run()
         except Exception as exc:
             logger.exception("%s: run() failed", self.ref)
+            self.note(f"run() failed: {shown(exc)}")
             self._host.crashes.append((self.ref, exc))
         life.is_running = False
         self._rest()

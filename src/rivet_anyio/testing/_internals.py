@@ -27,6 +27,8 @@ __all__ = [
     "is_anyio_caller",
     "is_anyio_runner",
     "is_anyio_runner_idle",
+    "is_asyncio_main",
+    "is_pytest_trio_test",
     "raise_in_asyncio",
     "raise_in_trio",
     "ready_handles",
@@ -112,6 +114,14 @@ _MISSING: Any = object()
 _DEADLOCK = "a test that waits for ever ends the event loop, too"
 
 
+def is_asyncio_main(task: asyncio.Task[Any]) -> bool:
+    """Whether the loop runs until this task ends."""
+    callbacks = getattr(task, "_callbacks", None) or ()
+    return any(
+        getattr(callback, "__name__", "") == "_run_until_complete_cb" for callback, _ in callbacks
+    )
+
+
 def raise_in_asyncio(task: asyncio.Task[Any], error: BaseException) -> bool:
     """Raise an error where a task waits, and say whether it waits."""
     for waiter in asyncio_waited_for(task)[:1]:
@@ -146,6 +156,14 @@ def is_anyio_caller(frames: list[FrameType]) -> bool:
     return any(frame.f_code.co_name == "_call_in_runner_task" for frame in frames)
 
 
+# pytest-trio
+
+
+def is_pytest_trio_test(frames: list[FrameType]) -> bool:
+    """Whether these are of the task in which pytest-trio runs the test itself."""
+    return bool(frames and getattr(frames[0].f_locals.get("self"), "_is_test", False))
+
+
 # Trio
 
 
@@ -172,15 +190,17 @@ def trio_scheduling() -> tuple[Any, random.Random]:
     return module, chance
 
 
-def trio_clock(decide: Callable[[Any, Any], None]) -> Any:
+def trio_clock(decide: Callable[[Any, Any], None], clock: Any = None) -> Any:
     """Trio's `MockClock`, which cannot be derived from, with another idea of what comes next.
 
     Args:
         decide: Called with the clock and Trio's runner when every task waits.
+        clock: The clock that changes its habit; None: a new one.
     """
     from trio.testing import MockClock
 
-    clock: Any = MockClock(autojump_threshold=0)
+    if clock is None:
+        clock = MockClock(autojump_threshold=0)
     plain: Any = getattr(clock, "_autojump", None)
 
     def autojump() -> None:

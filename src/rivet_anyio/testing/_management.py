@@ -158,10 +158,11 @@ class Management:
                 found = [instance for instance in found if instance.ref.key == parts]
         if not self._host.release.has_engine:
             return {"actors": [self._info(instance) for instance in found]}
-        start = int(query.get("cursor") or 0)
-        end = start + int(query.get("limit") or 100)
-        cursor = str(end) if end < len(found) else None
-        page = [self._info(instance) for instance in found[start:end]]
+        # A page may begin with actors of the page before, and the last one has a cursor, too.
+        limit = int(query.get("limit") or 100)
+        start = max(0, int(query.get("cursor") or 0) - (limit > 1))
+        page = [self._info(instance) for instance in found[start : start + limit]]
+        cursor = str(start + len(page)) if page else None
         return {"actors": page, "pagination": {"cursor": cursor}}
 
     def _info(self, instance: Instance) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._checks import as_config_errors, check_name
@@ -69,27 +69,40 @@ class Registry:
         """The names of actors there can be."""
         return list(self._factories)
 
-    def check_known(self, actor: str | None, action: str | None) -> None:
-        """Look up a name that a test has written.
+    def check_known(
+        self, actor: str | None, action: str | None = None, queue: str | None = None
+    ) -> None:
+        """Look up names that a test has written.
 
         Raises:
-            LookupError: there is no such actor, or no such action, as far as that can be known.
+            LookupError: there is no such actor, action or queue, as far as that can be known.
         """
         if actor is not None and actor not in self._factories:
             raise LookupError(f"there is no actor {actor!r}, only: {', '.join(self.names)}")
-        if action is None:
+        self._check_member(actor, "an action", action, actions_of)
+        self._check_member(actor, "a queue", queue, lambda cls: cls.queues)
+
+    def _check_member(
+        self,
+        actor: str | None,
+        what: str,
+        wanted: str | None,
+        members_of: Callable[[type[Actor]], Iterable[str] | None],
+    ) -> None:
+        if wanted is None:
             return
         found: set[str] = set()
         for name, factory in self._factories.items():
             if actor in (None, name):
-                if not isinstance(factory, type):
-                    return  # Nobody knows yet what a function will make.
-                found |= actions_of(factory).keys()
-        if action not in found:
+                members = members_of(factory) if isinstance(factory, type) else None
+                if members is None:
+                    return  # It may have any, or nobody knows yet what a function will make.
+                found.update(members)
+        if wanted not in found:
             owner = "no actor" if actor is None else f"the actor {actor!r}"
             verb = "has" if actor is None else "does not have"
             known = ", ".join(sorted(found)) or "none"
-            raise LookupError(f"{owner} {verb} an action {action!r}, only: {known}")
+            raise LookupError(f"{owner} {verb} {what} {wanted!r}, only: {known}")
 
     def by_id(self, id: str) -> Instance | None:
         """An actor by its id, also one that was destroyed."""

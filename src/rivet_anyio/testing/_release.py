@@ -33,6 +33,11 @@ class Release:
         return self.minor >= 3
 
     @property
+    def marks_errors(self) -> bool:
+        """Since 2.3.17 the engine marks its own errors by a header."""
+        return self.has_engine and int(self.version.split(".")[2]) >= 17
+
+    @property
     def is_serial(self) -> bool:
         """2.1 and 2.2 handle the messages of a connection strictly one after the other."""
         return self.minor in (1, 2)

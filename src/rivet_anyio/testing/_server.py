@@ -48,6 +48,7 @@ from ._peers import ActorConnection, check_close
 from ._records import Log, Record
 from ._registry import Registry
 from ._release import release_of
+from ._time import watch_clock
 from ._timeline import Timeline, TimelineObserver
 from ._websocket import OpenWebSockets
 
@@ -279,6 +280,7 @@ class ActorServer:
             TypeError: when it is none of this class.
         """
         parts = parse_key(key)
+        self._registry.check_known(check_name("actor", name))
         found = self._registry.find(name, parts)
         if found is None:
             there = ", ".join(str(i.ref) for i in self._registry if not i.is_destroyed)
@@ -327,10 +329,14 @@ class ActorServer:
 
         Returns:
             How many there were.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
+            LookupError: no actor has this name.
         """
         check_close(code, reason)
         if actor is not None:
-            check_name("actor", actor)
+            self._registry.check_known(check_name("actor", actor))
         parts = None if key is None else parse_key(key)
         dropped = [
             connection
@@ -500,6 +506,7 @@ class ActorServer:
         if self._used:
             raise RuntimeError("an ActorServer can be entered once: make another one")
         self._used = True
+        watch_clock()
         self._began = anyio.current_time()
         self._timeline.begin()
         tasks = anyio.create_task_group()
@@ -554,6 +561,10 @@ class ActorServer:
                 'ActorServer(unused_faults="ignore") allows it.'
             )
 
+    def _expect_no_end(self) -> None:
+        """The test has failed: what it left open or unused follows from that, and is no error."""
+        self._leaks, self._unused_faults = False, "ignore"
+
     def _unused(self) -> list[str]:
         """Faults that never happened, each once."""
         texts = [*self.faults._unused]
@@ -574,8 +585,8 @@ class ActorServer:
                 await self._open.changed()
         return self._open.describe()
 
-    def _check_known(self, actor: str | None, action: str | None) -> None:
-        self._registry.check_known(actor, action)
+    def _check_known(self, actor: str | None, action: str | None, queue: str | None) -> None:
+        self._registry.check_known(actor, action, queue)
 
     def _date(self, at: float) -> dt.datetime:
         return self._epoch + dt.timedelta(seconds=at - self._began)

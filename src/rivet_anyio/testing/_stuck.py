@@ -22,6 +22,8 @@ from ._internals import (
     is_anyio_caller,
     is_anyio_runner,
     is_anyio_runner_idle,
+    is_asyncio_main,
+    is_pytest_trio_test,
     raise_in_asyncio,
     raise_in_trio,
     trio_tasks,
@@ -60,7 +62,12 @@ def _first(owner: Any, *names: str) -> Any:
 def _is_own(frame: FrameType) -> bool:
     """Whether it runs code of the program, and of no library of ours."""
     path = frame.f_code.co_filename
-    return not (path.startswith(_LIBRARIES) or "/trio/" in path or "contextlib" in path)
+    return not (
+        path.startswith(_LIBRARIES)
+        or "/trio/" in path
+        or "/pytest_trio/" in path
+        or "contextlib" in path
+    )
 
 
 def describe(tasks: Iterable[tuple[str, Any]]) -> str:
@@ -72,7 +79,7 @@ def describe(tasks: Iterable[tuple[str, Any]]) -> str:
         own = [frame for frame in frames if _is_own(frame)]
         if any(frame.f_code.co_qualname == "_Guard.watched" for frame in frames):
             name = "the program"
-        elif is_anyio_runner(frames):
+        elif is_anyio_runner(frames) or is_pytest_trio_test(frames):
             name = "the test"
         if not own:
             hidden += 1
@@ -102,7 +109,7 @@ def asyncio_tasks(loop: asyncio.AbstractEventLoop) -> list[tuple[str, Any]]:
 
 
 def end_asyncio(loop: asyncio.AbstractEventLoop, error: BaseException, *, everybody: bool) -> bool:
-    """Raise an error where the program waits that AnyIO's pytest plugin runs.
+    """Raise an error where the program waits that AnyIO's pytest plugin, or the loop, runs.
 
     Args:
         loop: The event loop.
@@ -114,6 +121,8 @@ def end_asyncio(loop: asyncio.AbstractEventLoop, error: BaseException, *, everyb
     """
     tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
     runner = next((task for task in tasks if _runs_test(task.get_coro())), None)
+    if runner is None:
+        runner = next((task for task in tasks if _is_program(task)), None)
     if runner is None:
         return False
     chosen = [_leaf(runner)] if not everybody else [_leaf(task) for task in tasks]
@@ -128,6 +137,11 @@ def _runs_test(coroutine: Any) -> bool:
     """Whether this is the task of AnyIO's runner, at work on a test or a fixture."""
     frames = list(frames_of(coroutine))
     return is_anyio_runner(frames) and not is_anyio_runner_idle(frames)
+
+
+def _is_program(task: asyncio.Task[Any]) -> bool:
+    """Whether the loop runs for this task alone, pytest-asyncio's test say."""
+    return is_asyncio_main(task) and not is_anyio_caller(list(frames_of(task.get_coro())))
 
 
 def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
@@ -154,10 +168,12 @@ def _leaf(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
 
 
 def end_trio(runner: Any, error: BaseException, *, everybody: bool) -> bool:
-    """Raise an error where the main task waits; the arguments are those of `end_asyncio`."""
+    """Raise an error where the main task or the test waits; the arguments are as above."""
     frames = list(frames_of(runner.main_task.coro))
     if is_anyio_runner(frames) and is_anyio_runner_idle(frames):
         return False
-    tasks = trio_tasks(runner) if everybody else [runner.main_task]
+    tasks = trio_tasks(runner)
+    if not everybody:
+        tasks = [t for t in tasks if is_pytest_trio_test(list(frames_of(t.coro)))] or tasks[:1]
     heard = [raise_in_trio(task, error) for task in tasks]
     return any(heard)

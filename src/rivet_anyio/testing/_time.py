@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 import anyio
 
@@ -29,6 +30,7 @@ __all__ = [
     "is_time_virtual",
     "run_virtual",
     "virtual_options",
+    "watch_clock",
 ]
 
 T = TypeVar("T")
@@ -214,7 +216,18 @@ def virtual_options(backend: str) -> dict[str, Any]:
     raise ValueError(f"backend is 'asyncio' or 'trio', not {backend!r}")
 
 
-def _trio_clock(guard: _Guard) -> Any:
+def watch_clock() -> None:
+    """Let a clock of Trio that jumps by itself, pytest-trio's say, end what waits for ever, too."""
+    clock = _mock_clock()
+    if clock is not None and clock.autojump_threshold == 0 and clock not in _watched:
+        _trio_clock(_Guard(), clock)
+
+
+_watched: WeakSet[Any] = WeakSet()
+"""The clocks of Trio with the habit of `_trio_clock`."""
+
+
+def _trio_clock(guard: _Guard, clock: Any = None) -> Any:
     """A clock of Trio with the same habit as the event loop here."""
 
     def move(clock: Any, runner: Any) -> None:
@@ -230,7 +243,9 @@ def _trio_clock(guard: _Guard) -> Any:
                 lambda error, everybody: end_trio(runner, error, everybody=everybody),
             )
 
-    return trio_clock(move)
+    clock = trio_clock(move, clock)
+    _watched.add(clock)
+    return clock
 
 
 def run_virtual(
@@ -285,18 +300,26 @@ def _guarded(loop: asyncio.AbstractEventLoop, guard: _Guard) -> asyncio.Abstract
 
 def is_time_virtual() -> bool:
     """Whether the program that runs now runs in virtual time."""
-    if "trio" in sys.modules:
-        import trio
-        from trio.testing import MockClock
-
-        try:
-            return isinstance(trio.lowlevel.current_clock(), MockClock)
-        except RuntimeError:
-            pass
+    if _mock_clock() is not None:
+        return True
     try:
         return isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
     except RuntimeError:
         return False
+
+
+def _mock_clock() -> Any:
+    """The clock of Trio that this program runs by, where that is virtual."""
+    if "trio" not in sys.modules:
+        return None
+    import trio
+    from trio.testing import MockClock
+
+    try:
+        clock = trio.lowlevel.current_clock()
+    except RuntimeError:
+        return None
+    return clock if isinstance(clock, MockClock) else None
 
 
 def refuse_virtual_time(what: str) -> None:

@@ -98,6 +98,8 @@ def _whom(subject: Subject) -> str:
 def _error(error: BaseException) -> str:
     if isinstance(error, ActorError):
         return f"{error.group}.{error.code}"
+    if not isinstance(error, Exception):
+        return type(error).__name__  # the text of a cancellation has addresses of objects
     return f"{type(error).__name__}: {str(error)[:100]}".rstrip(": ")
 
 

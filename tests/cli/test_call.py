@@ -95,7 +95,7 @@ def test_broken_json_is_refused_and_not_stored(text: str) -> None:
 
 def test_where_json_is_broken() -> None:
     assert "expecting value at column 6; --string" in usage_error("call", "a", "b", '{"a":')
-    assert "line 2, column 1" in usage_error("call", "a", "b", "[1,\n]")
+    assert "line 2, column 1" in usage_error("call", "a", "b", "[1,\n?]")
     for option in ("--args-from", "--from"):
         command = ["call", "a", "b"] if option == "--args-from" else ["send", "a", "q"]
         broken = Cli()(*command, option, "-", input='{"a":', code=2)

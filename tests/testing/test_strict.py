@@ -24,6 +24,7 @@ from rivet_anyio.testing import (
     QueueMessage,
     UnusedFaultError,
     UserError,
+    simulate,
     virtual_backend,
 )
 
@@ -711,3 +712,31 @@ async def test_errors_that_a_gateway_marks(version: str, is_marked: bool) -> Non
         else:
             with pytest.raises(ActorError, match="actor_ready_timeout"):
                 await web.fetch("/echo", method="POST")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_call_that_lets_its_actor_sleep_does_not_wake_it(backend: str, seed: int) -> None:
+    """Its `on_disconnect` runs before the sleep, in whatever order tasks run."""
+    done: list[str] = []
+
+    class Sleeper(Actor):
+        async def rest(self) -> None:
+            self.context.sleep()
+
+        async def on_wake(self) -> None:
+            done.append("wake")
+
+        async def on_sleep(self) -> None:
+            done.append("sleep")
+
+        async def on_disconnect(self, connection: ActorConnection) -> None:
+            done.append("disconnect")
+
+    async def main() -> None:
+        async with ActorServer({"sleeper": Sleeper}) as server, server.client() as client:
+            await client.sleeper.get_or_create().rest()
+            await anyio.sleep(10)
+            assert done == ["wake", "disconnect", "sleep"]
+
+    simulate(main, seed=seed, backend=backend)

@@ -535,8 +535,14 @@ class _Caller:
 
     async def __aexit__(self, *exc: object) -> None:
         self._instance.connections.pop(self._connection.id, None)
-        self._host.tasks.start_soon(self._instance.part, self._connection)
-        self._busy.__exit__(None, None, None)
+        self._host.tasks.start_soon(self._part)
+
+    async def _part(self) -> None:
+        """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""
+        try:
+            await self._instance.part(self._connection, is_kept_awake=True)
+        finally:
+            self._busy.__exit__(None, None, None)
 
 
 class _Refused(Exception):

@@ -623,15 +623,20 @@ class Instance:
             raise ActorError("actor", "callback_timed_out", f"{hook} took too long")
         raise internal_error(self._host.release)
 
-    async def part(self, connection: ActorConnection) -> None:
+    async def part(self, connection: ActorConnection, *, is_kept_awake: bool = False) -> None:
         """Call `Actor.on_disconnect`, unless the actor has crashed since.
 
         In 2.3, where connections outlast a sleep, that wakes the actor. 2.2 calls it twice for a
         connection that the actor has closed.
+
+        Args:
+            connection: The one that has ended.
+            is_kept_awake: Whether the actor does not stop meanwhile, because it is `busy`.
         """
         if connection._crashes != self.crashes:
             return
-        if self._host.release.has_engine and not self.is_destroyed:
+        is_up = is_kept_awake and self._life is not None
+        if self._host.release.has_engine and not self.is_destroyed and not is_up:
             with self.guarded("to wake for on_disconnect"):
                 await self.ready()
         is_twice = connection._is_closed_by_actor and self._host.release.minor == 2

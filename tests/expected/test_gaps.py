@@ -177,6 +177,35 @@ async def test_a_gap_does_not_begin_with_the_end_of_a_pause(lost: str) -> None:
     assert gap.since <= received + 0.1, f"{gap.since - received} s too late"
 
 
+async def test_reading_pauses_when_a_gap_that_ends_fills_the_stream() -> None:
+    """What came in the gap takes all capacity: the event behind the answer has to wait."""
+
+    async def talk(peer: Peer) -> None:
+        await peer.open()
+        await subscribed(peer)
+        if peer.number == 1:
+            await peer.send(close(1012))
+            return
+        await peer.send(event(1))
+        while heard := await peer.heard():
+            if heard[0] == 1 and (body := json.loads(heard[1])["body"])["tag"] == "ActionRequest":
+                await peer.send(response(body["val"]["id"], None) + event(2))
+
+    async with (
+        serving(talk) as url,
+        Client(url, metadata_lookup=False, encoding="json", retry=RETRY) as client,
+        client.thing.get_for_id("a1").connect() as conn,
+    ):
+        stream = conn.events("e", buffer_size=1, overflow="block")
+        with anyio.fail_after(PATIENCE):
+            async for change in conn.status_changes():
+                if change.status is Status.CONNECTED and stream.gaps:
+                    break
+            await anyio.wait_all_tasks_blocked()
+            assert stream.buffered == 1
+            assert [await stream.receive(), await stream.receive()] == [1, 2]
+
+
 async def test_what_came_during_a_pause_is_as_old_as_the_pause() -> None:
     """Events that waited to be read behind a full stream say nothing of the time after them."""
     lost_at = 0.0

@@ -234,6 +234,13 @@ _CONNECTION = (
         "client",
     ),
     Mutation(
+        "a stream that is full when its gap ends stops no reader",
+        "_connection/receiving.py",
+        "            return self._is_blocked()\n",
+        "            return False\n",
+        "tests/expected/test_gaps.py",
+    ),
+    Mutation(
         "an event goes to the first of two streams",
         "_connection/receiving.py",
         "            for sink in tuple(sinks):  # one that overflows leaves them",

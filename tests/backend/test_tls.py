@@ -474,6 +474,15 @@ async def test_no_version_in_common(server_tls: ssl.SSLContext, client_tls: ssl.
     assert str(error) == ("the TLS handshake with localhost failed: tlsv1 alert protocol version")
 
 
+def demand_certificates(
+    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Let the server want a certificate of the client, and the client have one."""
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server_tls)
+    authority.issue_cert("me@example.com").configure_cert(client_tls)
+
+
 @versions
 async def test_client_certificates(
     version: ssl.TLSVersion,
@@ -481,9 +490,7 @@ async def test_client_certificates(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
 ) -> None:
-    server_tls.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(server_tls)
-    authority.issue_cert("me@example.com").configure_cert(client_tls)
+    demand_certificates(authority, server_tls, client_tls)
 
     def talk(far: ssl.SSLSocket) -> None:
         assert far.getpeercert()
@@ -624,9 +631,7 @@ async def test_a_server_that_wants_client_certificates_is_resumed(
     client_tls: ssl.SSLContext,
 ) -> None:
     """It knows the client's certificate from the session."""
-    server_tls.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(server_tls)
-    authority.issue_cert("me@example.com").configure_cert(client_tls)
+    demand_certificates(authority, server_tls, client_tls)
     resumption = Resumption()
     seen: list[tuple[bool | None, bool]] = []
 
@@ -649,9 +654,7 @@ async def test_the_client_certificate_that_is_accepted_changes(
     client_tls: ssl.SSLContext,
 ) -> None:
     """A server that starts again with other demands resumes nothing from before."""
-    server_tls.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(server_tls)
-    authority.issue_cert("me@example.com").configure_cert(client_tls)
+    demand_certificates(authority, server_tls, client_tls)
     resumption = Resumption()
     assert not await resumes(server_tls, client_tls, resumption, version)
     assert await resumes(server_tls, client_tls, resumption, version)

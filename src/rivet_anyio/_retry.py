@@ -19,7 +19,8 @@ class Retry:
 
     Before attempt ``n`` (from 0) the delay is drawn evenly between 0 and
     ``min(initial * 2**n, maximum)``. Delays are slept on the event loop's clock, so virtual time
-    applies to them.
+    applies to them. `sleep` is cancelled when another connection of the client has reached the
+    server meanwhile; then it is called once more, for at most ``4 * initial`` and what was left.
 
     Attributes:
         initial: Upper bound of the first delay, in seconds.

@@ -1047,6 +1047,27 @@ _NEWEST = (
         "            pass",
         "tests/testing/test_networks.py",
     ),
+    Mutation(
+        "a connection waits on although another one has reached the server",
+        "_gateway/backoffs.py",
+        "            scope.cancel()",
+        "            pass",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "delays end early again and again",
+        "_connection/link.py",
+        "if self._is_away and not self._was_hurried:",
+        "if self._is_away:",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "delays that end early ignore Retry-After",
+        "_connection/outcome.py",
+        " and self.retry_after is None",
+        "",
+        "tests/testing/test_backoffs.py",
+    ),
 )
 """What was planted after the first whole run of this table, of kinds that it had not."""
 

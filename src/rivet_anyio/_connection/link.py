@@ -96,6 +96,32 @@ class Link:
         wait_for_server: Repeat attempts without end before the first Init, too.
     """
 
+    __slots__ = (
+        "_backend",
+        "_cancellation",
+        "_checked",
+        "_close_timeout",
+        "_connect_timeout",
+        "_first",
+        "_get_params",
+        "_is_away",
+        "_params",
+        "_skip_ready_wait",
+        "_supervised",
+        "_target",
+        "_tasks",
+        "_waits",
+        "_was_hurried",
+        "_was_slow",
+        "core",
+        "handshakes",
+        "retry",
+        "socket",
+        "state",
+        "subject",
+        "warned_at",
+    )
+
     _backend: Backend  # from `enter` on
     _cancellation: Callable[[], Awaitable[None] | None]
 
@@ -134,6 +160,8 @@ class Link:
         self.warned_at = -math.inf
         self.handshakes: HandshakeLimit | None = None
         self._was_slow = False  # the last attempt led to nothing, and took its time
+        self._is_away = False  # the last attempt did not reach the server
+        self._was_hurried = False  # a wait has ended early since the last Init
         self._tasks = SilentTasks()
         self._supervised = Signal()
         self._checked: CheckedSocket | None = None
@@ -271,7 +299,7 @@ class Link:
                 self._first = None if self._waits else Attempts(self.retry, self.core.time)
                 # No local name holds the end of an attempt: it would live until the next one.
                 while (delay := self._judge(await self._observed_attempt())) is not None:
-                    await self.retry.sleep(delay)
+                    await self._wait(delay)
                     self.state.attempt_begins()
         except Exception as failure:
             if self.state.init is not None:
@@ -279,6 +307,13 @@ class Link:
             self.state.finish(failure)
         finally:
             self._supervised.set()
+
+    async def _wait(self, delay: float) -> None:
+        # Once until the next Init: a server that is overloaded must not meet all at each Init.
+        if self._is_away and not self._was_hurried:
+            self._was_hurried = await self.core.backoffs.sleep(self.retry, delay)
+        else:
+            await self.retry.sleep(delay)
 
     def _judge(self, ended: Ended) -> float | None:
         """Seconds until the next attempt, None when the block was left; raises what is final."""
@@ -288,9 +323,10 @@ class Link:
         has_point = state.attempt_ended(ended)
         if not has_point:
             raise ended.cause
+        self._is_away = ended.is_away
         if ended.opened:
             self._first = None
-            self._waits = False
+            self._waits = self._was_hurried = False
         if self._first is not None and isinstance(ended.cause, ActorError):
             return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
         delay = delay_after(ended, state.failures, self.retry)
@@ -407,7 +443,7 @@ class Link:
         observer: AttemptObserver | None,
     ) -> Ended:
         session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
-        receiver = Receiver(self.state, session, observer)
+        receiver = Receiver(self.state, session, observer, self.core.backoffs)
         socket = self.socket = opened.websocket(
             self.state.outbox, receiver, self.core, opening_deadline=deadline
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._errors import ActorError, ProtocolError
+from .._gateway.backoffs import Backoffs
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver
@@ -22,14 +23,33 @@ class Receiver:
         received: Whether the actor has sent anything after Init.
         refusal: The error that the server sent in place of Init.
         socket: The socket; to be set before the first message.
+
+    Args:
+        state: The connection's.
+        session: Of this socket.
+        attempt: Observes the attempt, which ends with Init.
+        backoffs: What notes Init: the delays of the client's connections.
     """
 
-    __slots__ = ("_attempt", "_early", "_session", "_state", "received", "refusal", "socket")
+    __slots__ = (
+        "_attempt",
+        "_backoffs",
+        "_early",
+        "_session",
+        "_state",
+        "received",
+        "refusal",
+        "socket",
+    )
 
     socket: WebSocketConnection
 
     def __init__(
-        self, state: ConnectionState, session: Session, attempt: AttemptObserver | None
+        self,
+        state: ConnectionState,
+        session: Session,
+        attempt: AttemptObserver | None,
+        backoffs: Backoffs,
     ) -> None:
         self.received = False
         self.refusal: ActorError | None = None
@@ -37,6 +57,7 @@ class Receiver:
         self._session = session
         self._early = session.early
         self._attempt = attempt
+        self._backoffs = backoffs
 
     def message(self, data: str | bytes) -> bool:
         """Take one message; whether reading must pause."""
@@ -107,6 +128,7 @@ class Receiver:
             logger.info("connected to actor %s, attempt %d", message.actor_id, state.attempts + 1)
             if self._attempt is not None:
                 self._attempt.end(None)
+            self._backoffs.reached()
             socket = self.socket
             state.opened(message, socket.last_received, socket.last_message)
             return

@@ -39,6 +39,7 @@ from ..protocol.dialect import Dialect, ServerVersion
 from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo, Metadata, parse_actors, parse_metadata
 from ..protocol.values import quote
+from .backoffs import Backoffs
 from .checks import ActorChecks
 from .errors import call_error, error_of
 from .server import Server
@@ -69,6 +70,7 @@ class Core:
     Attributes:
         sockets: The open WebSockets, which end with the client's block.
         checks: Asks whether the actors' hosts still run.
+        backoffs: Where connections wait for a server that is away.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Core:
         self._tokens: SharedRequests[str | None] = SharedRequests()
         self.sockets: set[Droppable] = set()
         self.checks = ActorChecks(self.find_actors, options.actor_check_interval)
+        self.backoffs = Backoffs()
         self.backend: Backend | None = None
         self._transport: HttpTransport | None = None
         self._server: Server | None = None

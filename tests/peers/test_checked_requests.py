@@ -107,15 +107,17 @@ async def using(
     gateway = Gateway()
     server_tls = None if authority is None else server_side(authority)
     client_tls: ssl.SSLContext | None = None if authority is None else client_side(authority)
-    async with serving(gateway.handle, server_tls) as url:
-        async with Client(
+    async with (
+        serving(gateway.handle, server_tls) as url,
+        Client(
             url, encoding="json", retry=AT_ONCE, actor_check_interval=0.2, ssl_context=client_tls
-        ) as client:
-            yield gateway, client
+        ) as client,
+    ):
+        yield gateway, client
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await anyio.sleep(0.001)
 
 
@@ -185,21 +187,23 @@ async def test_the_client_is_left_meanwhile(authority: trustme.CA) -> None:
     """While checks wait for their answer, too."""
     errors: list[Exception] = []
     with anyio.fail_after(GUARD):
-        async with anyio.create_task_group() as tasks:
-            async with using(authority) as (gateway, client):
+        async with (
+            anyio.create_task_group() as tasks,
+            using(authority) as (gateway, client),
+        ):
 
-                async def call(id: str) -> None:
-                    try:
-                        await client.x.get_for_id(id).action("go", retry_for=GUARD)
-                    except Exception as error:
-                        errors.append(error)
+            async def call(id: str) -> None:
+                try:
+                    await client.x.get_for_id(id).action("go", retry_for=GUARD)
+                except Exception as error:
+                    errors.append(error)
 
-                for number in range(10):
-                    tasks.start_soon(call, f"a{number}")
-                gateway.is_silent = True
-                await until(lambda: gateway.waiting == 10 and len(gateway.asked) == 1)
-                await client.__aexit__(None, None, None)
-                await until(lambda: len(errors) == 10)
+            for number in range(10):
+                tasks.start_soon(call, f"a{number}")
+            gateway.is_silent = True
+            await until(lambda: gateway.waiting == 10 and len(gateway.asked) == 1)
+            await client.__aexit__(None, None, None)
+            await until(lambda: len(errors) == 10)
     assert {type(error) for error in errors} <= {ConnectionLostError, ClosedError}
 
 

@@ -78,9 +78,7 @@ class _CheckedRequest:
     async def run(self, send: Callable[[], Awaitable[T]]) -> T:
         """As `unless_host_dies`."""
         async with self._tasks:
-            self._tasks.call_at(
-                self._began + _QUICK_SECONDS, partial(self._core.checks.add, self)
-            )
+            self._tasks.call_at(self._began + _QUICK_SECONDS, partial(self._core.checks.add, self))
             try:
                 with self._scope:
                     return await send()

@@ -11,6 +11,7 @@ import pytest
 
 from rivet_anyio import Client, Retry, RivetError, Status
 from rivet_anyio._io.asyncio import AsyncioSocket
+from rivet_anyio._io.asyncio_transport import TransportStream
 from rivet_anyio._io.socket import unsent
 from rivet_anyio._io.trio import TrioSocket
 from tests.peers.raw import Peer, frame, response, serving
@@ -91,7 +92,7 @@ async def test_what_a_socket_raises_stays_inside(
     over: str, where: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Broken(error)
-    for kind in (AsyncioSocket, TrioSocket):
+    for kind in (AsyncioSocket, TransportStream, TrioSocket):
         broken.wrap(monkeypatch, kind, where)
     async with (
         serving(talk) as url,

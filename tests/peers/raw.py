@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
 
 Handler = Callable[["Peer"], Awaitable[None]]
 
@@ -48,7 +50,7 @@ def close(code: int, reason: str = "") -> bytes:
 class Peer:
     """One accepted connection."""
 
-    def __init__(self, stream: SocketStream, number: int) -> None:
+    def __init__(self, stream: ByteStream, number: int) -> None:
         self.stream = stream
         self.number = number
         self._buffer = b""
@@ -150,8 +152,9 @@ async def upgrade_only(peer: Peer) -> None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Accept connections, each handled by `handler`; yields the server's URL."""
+    scheme = "http" if tls is None else "https"
     accepted = 0
 
     async def handle(stream: SocketStream) -> None:
@@ -162,8 +165,15 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         if transport is not None:
             transport.pause_reading()
         async with stream:
+            number = accepted
             try:
-                await handler(Peer(stream, accepted))
+                if tls is None:
+                    await handler(Peer(stream, number))
+                else:
+                    encrypted = await TLSStream.wrap(
+                        stream, server_side=True, ssl_context=tls, standard_compatible=False
+                    )
+                    await handler(Peer(encrypted, number))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
 
@@ -172,5 +182,5 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(listener.serve, handle)
-        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        yield f"{scheme}://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
         tasks.cancel_scope.cancel()

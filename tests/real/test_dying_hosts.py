@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
@@ -10,6 +11,7 @@ import anyio.to_thread
 import pytest
 
 from rivet_anyio import Client, Connection, Gap, Retry, RivetError
+from rivet_anyio.protocol.management import ActorInfo
 from tests.servers import Server, start_server
 
 GUARD = 240
@@ -19,8 +21,8 @@ BURST = 20
 
 
 @pytest.fixture
-def doomed(request: pytest.FixtureRequest, wakes: bool, anyio_backend_name: str) -> Server:
-    ordinary = wakes and anyio_backend_name == "asyncio"
+def doomed(request: pytest.FixtureRequest, anyio_backend_name: str) -> Server:
+    ordinary = anyio_backend_name == "asyncio" and request.node.callspec.params.get("wakes")
     if not ordinary and not request.config.getoption("--all-kills"):
         pytest.skip("one is enough: see --all-kills")
     server = start_server("2.3.19")
@@ -84,3 +86,41 @@ async def test_a_host_that_is_killed_under_load(doomed: Server, wakes: bool) -> 
                 after,
                 gaps,
             )
+
+
+async def test_fifty_calls_under_way_to_a_host_that_is_killed(doomed: Server) -> None:
+    """All of them run again, and few requests find out about their actors."""
+    results: list[int] = []
+    async with Client(doomed.endpoint, retry=QUICK) as client:
+        handles = [client.probe.get_or_create(f"doomed-{number}") for number in range(10)]
+        asked = count_requests(client)
+        for handle in handles:
+            await handle.slow(0, 0)
+
+        async def call(number: int) -> None:
+            handle = handles[number % len(handles)]
+            results.append(await handle.action("slow", 9_000, number, retry_for=GUARD))
+
+        with anyio.fail_after(GUARD):
+            async with anyio.create_task_group() as tasks:
+                for number in range(50):
+                    tasks.start_soon(call, number)
+                await anyio.sleep(6)
+                await anyio.to_thread.run_sync(doomed.kill_host)
+                await anyio.to_thread.run_sync(doomed.start)
+        assert client._core.checks._leader is None and not client._core.checks._asked
+    assert sorted(results) == list(range(50))
+    assert len(asked) < 20
+
+
+def count_requests(client: Client) -> list[list[str]]:
+    """What the client's checks ask for from now on."""
+    asked: list[list[str]] = []
+    ask = client._core.checks._ask_for
+
+    async def count(ids: list[str]) -> Iterable[ActorInfo]:
+        asked.append(ids)
+        return await ask(ids)
+
+    client._core.checks._ask_for = count
+    return asked

@@ -17,6 +17,7 @@ import sniffio
 import trio
 
 from rivet_anyio._io.asyncio import AsyncioSocket
+from rivet_anyio._io.asyncio_transport import TransportStream
 from rivet_anyio._io.trio import TrioSocket
 
 __all__ = ["MEANS", "PLACES", "cancelled_at", "live_tasks", "undisturbed"]
@@ -104,10 +105,10 @@ async def _counting_io(program: Program, counter: _Counter) -> None:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for stream in (AsyncioSocket, TrioSocket):
+        for stream in (AsyncioSocket, TransportStream, TrioSocket):
             for name in ("read", "write"):
                 patch.setattr(stream, name, counted(getattr(stream, name)))
-        for stream in (AsyncioSocket, TrioSocket):
+        for stream in (AsyncioSocket, TransportStream, TrioSocket):
             patch.setattr(stream, "write_now", counted_at_once(stream.write_now))
         await program()
 

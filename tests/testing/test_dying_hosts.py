@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import anyio
@@ -652,6 +653,65 @@ async def test_a_call_that_wakes_a_dead_actor_is_given_up_only_if_it_stays_dead(
                     await request.run(partial(see, request, records))
             else:
                 assert await request.run(partial(see, request, records)) == "answered"
+
+
+async def test_five_hundred_calls_whose_host_dies() -> None:
+    """Of fifty actors; a few requests find out for all of them."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        began, asked = anyio.current_time(), await count_requests(server, client)
+        first, second = (
+            [
+                ActorInfo(str(id), "ticker", (), connectable_since=dt.datetime(2026, 1, day))
+                for id in range(50)
+            ]
+            for day in (1, 2)
+        )
+        took: list[float] = []
+
+        async def find(ids: list[str]) -> list[ActorInfo]:
+            asked.append(ids)
+            found = first if anyio.current_time() < began + 10 else second
+            return [info for info in found if info.actor_id in ids]
+
+        async def call(id: str) -> None:
+            with pytest.raises(ConnectionLostError, match=f"the host of actor {id} has died"):
+                await _CheckedRequest(client._core, id).run(anyio.sleep_forever)
+            took.append(anyio.current_time() - began)
+
+        client._core.checks._ask_for = find
+        async with anyio.create_task_group() as tasks:
+            for number in range(500):
+                tasks.start_soon(call, str(number % 50))
+        assert min(took) > 10 and max(took) < 10 + 3 * INTERVAL / 5 + 5
+        assert len(asked) <= 6 and all(len(set(ids)) == len(ids) <= 32 for ids in asked)
+        assert not client._core.checks._asked and client._core.checks._leader is None
+        server._host.unnoticed -= 1
+
+
+@pytest.mark.parametrize("seconds", [4.0, 10.0])
+async def test_calls_that_come_and_go_do_not_put_off_the_checks(seconds: float) -> None:
+    """Whoever asks for all of them ends again and again."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        server._host.unnoticed += 1
+        times: list[float] = []
+
+        async def find(ids: list[str]) -> list[ActorInfo]:
+            times.append(anyio.current_time())
+            await anyio.sleep(0.01)
+            return []
+
+        async def call(id: str) -> None:
+            await _CheckedRequest(client._core, id).run(partial(anyio.sleep, seconds))
+
+        client._core.checks._ask_for = find
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(call, str(number % 32))
+                await anyio.sleep(0.2)
+            tasks.cancel_scope.cancel()
+        assert max(later - one for one, later in pairwise(times)) < 3
+        assert 5 <= len(times) <= 8
+        server._host.unnoticed -= 1
 
 
 @pytest.mark.parametrize("interval", [30.0, None])

@@ -9,6 +9,7 @@ connections are. A request that is answered soon costs no check.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -37,7 +38,8 @@ async def unless_host_dies(
         ConnectionLostError: the actor's host has died meanwhile; `send` was cancelled.
         Exception: what `send` raised.
     """
-    if server.version is None or not server.version.has_engine:
+    is_behind_gateway = server.version is not None and server.version.has_engine
+    if not (is_behind_gateway and core.checks.are_on):
         return await send()
     return await _CheckedRequest(core, actor_id).run(send)
 
@@ -48,16 +50,12 @@ class _CheckedRequest:
     last_message = 0.0
 
     def __init__(self, core: Core, actor_id: str) -> None:
-        self._actor_id = actor_id
+        self.actor_id: str | None = actor_id
         self._core = core
         self._began = core.time()
         self._seen: Start | None = None
         self._scope = anyio.CancelScope()
         self._tasks = SilentTasks()
-
-    @property
-    def actor_id(self) -> str | None:
-        return self._actor_id if self._core.time() >= self._began + _QUICK_SECONDS else None
 
     def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.start(task)
@@ -80,13 +78,13 @@ class _CheckedRequest:
     async def run(self, send: Callable[[], Awaitable[T]]) -> T:
         """As `unless_host_dies`."""
         async with self._tasks:
-            self._core.checks.add(self)
+            self._tasks.call_at(self._began + _QUICK_SECONDS, partial(self._core.checks.add, self))
             try:
                 with self._scope:
                     return await send()
             finally:
                 self._core.checks.remove(self)
         raise ConnectionLostError(
-            f"the host of actor {self._actor_id} has died while a request to it was under way, "
+            f"the host of actor {self.actor_id} has died while a request to it was under way, "
             "so it may have run"
         )

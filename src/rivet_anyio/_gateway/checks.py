@@ -77,6 +77,9 @@ class CheckedSession(Protocol):
 class ActorChecks:
     """See the module.
 
+    Attributes:
+        are_on: Whether anything is ever asked.
+
     Args:
         ask: Asks for the records of actors by their ids, of which some may be missing.
         interval: Seconds; None: nothing is asked.
@@ -87,20 +90,23 @@ class ActorChecks:
     ) -> None:
         self._ask_for = ask
         self._interval = math.inf if interval is None else float(interval)
+        self.are_on = interval is not None
         self._look = min(_LOOK_SECONDS, self._interval / 10)
         self._asked: dict[CheckedSession, float] = {}  # when; -inf: never
         self._leader: CheckedSession | None = None
         self._scope: CancelScope | None = None
         self._resting: Waiter | None = None
+        self._look_at = -math.inf
         self._last_request = -math.inf
         self._has_failed = False
 
     def add(self, session: CheckedSession) -> None:
         """A socket opens."""
-        if self._interval < math.inf:
+        if self.are_on:
             self._asked[session] = -math.inf
             self.wake()
             if self._leader is None:
+                self._look_at = current_backend().time() + self._look
                 self._lead_by(session)
 
     def remove(self, session: CheckedSession) -> None:
@@ -128,8 +134,8 @@ class ActorChecks:
 
     def _hand_over(self) -> None:
         self._leader = None
-        if self._asked:
-            self._lead_by(next(iter(self._asked)))
+        if self._asked:  # of slow calls the newest will stay for longest
+            self._lead_by(next(reversed(self._asked)))
 
     async def _run(self, scope: CancelScope) -> None:
         time = current_backend().time
@@ -143,11 +149,12 @@ class ActorChecks:
                     await self._rest(seconds)
                     for ids in self._batches(time()):
                         await self._ask(ids, time())
+                    self._look_at = time() + self._look
         finally:
             if scope is self._scope and (leader := self._leader) is not None:
                 # It was cancelled from outside: the next session leads, if there is one.
                 if leader in self._asked:
-                    self._asked[leader] = self._asked.pop(leader)
+                    self._asked = {leader: self._asked[leader]} | self._asked
                 self._hand_over()
 
     def _seconds_to_rest(self, now: float) -> float:
@@ -156,7 +163,7 @@ class ActorChecks:
             session.actor_id is None or at == -math.inf or session.seconds_waiting(now) is not None
             for session, at in self._asked.items()
         ):
-            return self._look
+            return self._look_at - now
         for session in self._asked:
             session.notify_of_calls(self.wake)  # ends with this rest
         return min(self._asked.values(), default=now) + self._interval - now
@@ -195,7 +202,8 @@ class ActorChecks:
     async def _ask(self, ids: list[str], now: float) -> None:
         """One request; whatever comes of it, these were asked for now."""
         self._last_request = now
-        last = {s: s.last_message for s in self._asked if s.actor_id in ids}
+        asked = set(ids)
+        last = {s: s.last_message for s in self._asked if s.actor_id in asked}
         found: dict[str, ActorInfo] = {}
         try:
             found = {actor.actor_id: actor for actor in await self._ask_for(ids)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from .socket import broke, dropped, unsent
+from .socket import broke, dropped, shut_down, unsent
 
 __all__ = ["TransportStream"]
 
@@ -21,7 +22,8 @@ class TransportStream(asyncio.Protocol):
 
     writes_now = True
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._data = bytearray()
@@ -35,7 +37,7 @@ class TransportStream(asyncio.Protocol):
     @classmethod
     async def over(cls, sock: socket.socket) -> TransportStream:
         """That of a connected socket, which it closes at the end, also when this is cancelled."""
-        stream = cls()
+        stream = cls(sock)
         try:
             await stream._loop.create_connection(lambda: stream, sock=sock)
         except BaseException:
@@ -100,6 +102,8 @@ class TransportStream(asyncio.Protocol):
         self._lose(None)
         self._error = None
         if self._transport is not None and not self._loop.is_closed():
+            if hasattr(os, "fork"):  # Windows' loop does it itself, and must be the first
+                shut_down(self._socket)
             self._transport.abort()
 
     def _lose(self, error: Exception | None) -> None:

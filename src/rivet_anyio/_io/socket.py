@@ -19,6 +19,7 @@ __all__ = [
     "dropped",
     "knows_unsent",
     "next_read",
+    "shut_down",
     "unsent",
 ]
 
@@ -47,6 +48,14 @@ def broke(exc: Exception) -> ConnectionLostError:
 def dropped() -> ConnectionLostError:
     """What reading and writing raise after `drop`."""
     return ConnectionLostError("the connection was dropped")
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End the connection, also where a forked process has the socket, too."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has ended already
+        pass
 
 
 knows_unsent = sys.platform == "linux"
@@ -137,11 +146,8 @@ class WritableSocket(ABC):
         return dropped() if self._socket.fileno() < 0 else broke(exc)
 
     def _end(self) -> None:
-        """Close the socket, also for a forked process that has it, too."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it has ended already
-            pass
+        """Close the socket."""
+        shut_down(self._socket)
         self._socket.close()
 
     @abstractmethod

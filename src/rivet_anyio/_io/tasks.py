@@ -6,6 +6,7 @@ inside keep what goes wrong to themselves and return.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .internals import ki_protected
 from .stream import in_trio
@@ -112,6 +114,7 @@ class SilentTasks:
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
         self._shield: CancelScope | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._running = 0
         self._entered_by = 0
 
@@ -138,6 +141,19 @@ class SilentTasks:
     def start(self, task: Task) -> None:
         """Run a task that does not raise."""
         self._start(task, nullcontext())
+
+    def call_at(self, at: float, function: Callable[[], None]) -> None:
+        """Call one function at a time of the event loop, unless the block has ended by then."""
+        if not in_trio():  # a timer costs a tenth of a task
+            self._timer = asyncio.get_running_loop().call_at(at, function)
+            return
+
+        async def call() -> None:
+            await anyio.sleep_until(at)
+            await checkpoint_if_cancelled()
+            function()
+
+        self.start(call)
 
     def start_shielded(self, task: Task) -> None:
         """As `start`, but only `leave` cancels it: one task, which closes what the block opened."""
@@ -181,6 +197,8 @@ class SilentTasks:
         """
         group, self._group = self._group, None
         assert group is not None
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             if seconds > 0:
                 with CancelScope(shield=True, deadline=anyio.current_time() + seconds):

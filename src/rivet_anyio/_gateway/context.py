@@ -237,7 +237,7 @@ class Core:
         async def ask() -> str | None:
             self._awaits_token = True  # stays so after a cancellation, for `late_part`
             try:
-                with ForeignCancellation(ConnectError, "the function for the token"):
+                with ForeignCancellation(ConnectError, "the function for the token", passes=True):
                     token = checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
                 self._awaits_token = False

@@ -163,7 +163,7 @@ async def dial(
 
 async def ask_params(get_params: GetParams) -> Any:
     """What `get_params` returns; raises what it raises."""
-    with ForeignCancellation(ConnectError, "get_params"):
+    with ForeignCancellation(ConnectError, "get_params", passes=True):
         return await awaitable_from("get_params", get_params())
 
 

@@ -350,3 +350,19 @@ async def test_asyncio_cancels_a_caller_whose_function_is_under_way(
                 await means(use, waiting)
                 waits = False
                 assert await handle.increment() == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("function", ["token", "get_params"])
+async def test_a_function_that_cancels_itself_cancels_nobody(function: str) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    options: dict[str, Any] = {function: cancelled}
+    own = {"get_params": options.pop("get_params")} if function == "get_params" else {}
+    with anyio.fail_after(60):
+        async with ActorServer({"counter": Counter}) as server, server.client(**options) as client:
+            with pytest.raises(
+                ConnectError, match=r"(token|get_params) was cancelled from outside"
+            ):
+                await client.counter.get_or_create(**own).increment()

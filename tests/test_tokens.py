@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -279,3 +280,89 @@ def test_two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in str(caught.value)
     monkeypatch.setenv("RIVET_TOKEN", "hush")
     assert Client("http://server", token=Tokens())._core.config.endpoint.token is None
+
+
+async def by_task_cancel(use: Callable[[], Awaitable[object]], waiting: anyio.Event) -> None:
+    task = asyncio.ensure_future(use())
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_timeout(use: Callable[[], Awaitable[object]], waiting: anyio.Event) -> None:
+    async def strike() -> None:
+        await waiting.wait()
+        timeout.reschedule(0)
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as timeout:
+                tasks.start_soon(strike)
+                await use()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("means", [by_task_cancel, by_timeout])
+@pytest.mark.parametrize("function", ["token", "get_params"])
+async def test_asyncio_cancels_a_caller_whose_function_is_under_way(
+    means: Callable[..., Awaitable[None]], function: str
+) -> None:
+    waiting = anyio.Event()
+    waits = False
+
+    async def token() -> str:
+        if waits and function == "token":
+            waiting.set()
+            await anyio.sleep_forever()
+        return "token"
+
+    async def get_params() -> None:
+        if waits and function == "get_params":
+            waiting.set()
+            await anyio.sleep_forever()
+
+    async def open_websocket() -> None:
+        async with handle.websocket():
+            pytest.fail("the body ran")
+
+    async def open_connection() -> None:
+        async with handle.connect():
+            pytest.fail("the body ran")
+
+    with anyio.fail_after(60):
+        async with (
+            ActorServer({"counter": Counter}) as server,
+            server.client(token=token) as client,
+        ):
+            handle = client.counter.get_or_create(get_params=get_params)
+            uses = [
+                handle.increment,
+                lambda: handle.action("increment", retry_for=50.0),
+                lambda: handle.send("jobs", 1),
+                open_websocket,
+                open_connection,
+            ]
+            if function == "token":
+                uses += [handle.resolve, lambda: handle.fetch("/"), Management(client).names]
+            for use in uses:
+                waiting, waits = anyio.Event(), True
+                await means(use, waiting)
+                waits = False
+                assert await handle.increment() == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("function", ["token", "get_params"])
+async def test_a_function_that_cancels_itself_cancels_nobody(function: str) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    options: dict[str, Any] = {function: cancelled}
+    own = {"get_params": options.pop("get_params")} if function == "get_params" else {}
+    with anyio.fail_after(60):
+        async with ActorServer({"counter": Counter}) as server, server.client(**options) as client:
+            with pytest.raises(
+                ConnectError, match=r"(token|get_params) was cancelled from outside"
+            ):
+                await client.counter.get_or_create(**own).increment()

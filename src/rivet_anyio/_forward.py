@@ -49,7 +49,8 @@ async def forward(
     those of one hop (RFC 9110, section 7.6.1) and those that ``Connection`` names, ``Host``,
     ``Expect``, ``Content-Length``, which is written anew, ``Accept-Encoding``, so that the body
     comes as it is, all that begin with ``X-Rivet-`` or ``Sec-WebSocket-``, and those that `Client`
-    was given. All others go on in their order, also names that come twice.
+    was given. All others go on in their order. The values of a name that comes twice are joined by
+    commas (RFC 9110, section 5.3), those of ``Cookie`` by semicolons.
 
     Args:
         handle: The actor, also a typed one.
@@ -112,14 +113,18 @@ def _end_to_end(headers: Any) -> list[tuple[str, str]]:
         for one in value.split(",")
     }
     dropped = _OF_THIS_HOP | named
-    return [
-        (name, value)
-        for name, value in pairs
+    kept: dict[str, tuple[str, str]] = {}
+    for name, value in pairs:
+        lower = name.lower()
         # Some servers read an underscore in a name as a hyphen.
-        if (plain := name.lower().replace("_", "-")) not in dropped
-        and name.lower() not in dropped
-        and not plain.startswith(_OF_RIVET)
-    ]
+        plain = lower.replace("_", "-")
+        if plain in dropped or lower in dropped or plain.startswith(_OF_RIVET):
+            continue
+        # Of a name that comes twice the engine of 2.3 keeps the last value only.
+        first, before = kept.get(lower, (name, None))
+        separator = "; " if lower == "cookie" else ", "
+        kept[lower] = first, value if before is None else f"{before}{separator}{value}"
+    return list(kept.values())
 
 
 def _is_sendable(value: str) -> bool:

@@ -643,8 +643,8 @@ _LATER = (
     Mutation(
         "a forwarded header hides behind an underscore",
         "_forward.py",
-        'name.lower().replace("_", "-")',
-        "name.lower()",
+        'lower.replace("_", "-")',
+        "lower",
         "errands",
     ),
     Mutation(

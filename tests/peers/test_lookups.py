@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry
+from rivet_anyio.testing import virtual_backend
 
 from .raw import INIT, Peer, serving, text
 
@@ -311,3 +312,40 @@ async def test_a_dial_that_fails_while_metadata_is_asked_for_is_not_forgotten() 
             await anyio.wait_all_tasks_blocked()
             await handle.ping()
     assert transport.asked["metadata"] == 3
+
+
+LATE = {
+    "params": "get_params did not return",
+    "token": "the function for the token did not return",
+    "metadata": "http://h/metadata did not answer",
+    "actors": "the management API did not answer with the actor's id",
+    "gateway": "the server did not answer the handshake",
+}
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio"), virtual_backend("trio")])
+@pytest.mark.parametrize("late", LATE)
+async def test_a_late_connection_says_what_it_waited_for(late: str) -> None:
+    async def wait(what: str) -> None:
+        if what == late:
+            await anyio.sleep_forever()
+
+    async def get_params() -> None:
+        await wait("params")
+
+    async def token() -> str:
+        await wait("token")
+        return "secret"
+
+    async with (
+        httpx.AsyncClient(transport=Lookups(wait)) as http,
+        Client("http://h", http=http, encoding="json", token=token) as client,
+    ):
+        handle = client.c.get_or_create("k", get_params=get_params)
+        with pytest.raises(ConnectError) as caught:
+            async with handle.connect():
+                pytest.fail("the body ran")
+        assert f"not be opened in time: {LATE[late]} within connect_timeout" in str(caught.value)
+        if late == "token":
+            with pytest.raises(ConnectError, match="token did not return within 30 s"):
+                await client.c.get_or_create("k").ping()

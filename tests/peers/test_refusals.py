@@ -26,6 +26,7 @@ class RivetPeer:
         opened: How many handshakes there were.
         destroyed: Whether the management API says that the actor is gone.
         cuts: How many of the connections it accepts end with their first action.
+        reason: Why the actor does not start, as the management API says it.
     """
 
     def __init__(self, version: str, refusals: list[bytes]) -> None:
@@ -33,6 +34,7 @@ class RivetPeer:
         self.opened = 0
         self.destroyed = False
         self.cuts = 0
+        self.reason: Any = None
         self._refusals = refusals
 
     async def talk(self, peer: Peer) -> None:
@@ -42,7 +44,7 @@ class RivetPeer:
             if request[1].startswith("/metadata"):
                 await self._answer(peer, {"runtime": "rivetkit", "version": self.version})
             elif request[1].startswith("/actors"):
-                actor = {"actor_id": "a1", "name": "c", "key": "k"}
+                actor = {"actor_id": "a1", "name": "c", "key": "k", "error": self.reason}
                 # Nothing here reads a body: httpx sends it with the head or right behind.
                 peer._buffer = b""
                 body: Any = {"actor": actor}
@@ -172,6 +174,42 @@ async def test_what_passes_is_tried_again_on_a_reconnect(name: str) -> None:
                 await conn.action("cut")
             assert await conn.action("back") == "back"
     assert server.opened == 4
+
+
+NOT_STARTED = close(1011, "guard.actor_ready_timeout#ray1")
+HOST_LOST = {"envoy_connection_lost": {"envoy_key": "e"}}
+CRASHED = {"crashed": {"message": "no state"}}
+
+
+@pytest.mark.parametrize(
+    ("reason", "refusals", "opened"),
+    [(HOST_LOST, 3, 4), (HOST_LOST, 20, 10), (CRASHED, 1, 1), ("no_envoys", 1, 1)],
+    ids=["lost host", "lost host, for ever", "crashed", "no_envoys"],
+)
+async def test_a_first_connection_waits_only_while_the_reason_may_pass(
+    reason: Any, refusals: int, opened: int
+) -> None:
+    server = RivetPeer("2.3.19", [NOT_STARTED] * refusals)
+    server.reason = reason
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            conn = client.c.get_or_create("k").connect()
+            changes = conn.status_changes()
+            if opened > refusals:
+                async with conn:
+                    assert await conn.action("back") == "back"
+            else:
+                what = "lost its host" if reason is HOST_LOST else "failed to start"
+                with pytest.raises(ActorError, match=f"actor a1 {what}: "):
+                    async with conn:
+                        pytest.fail("the body ran")
+            failures = [change.error async for change in changes if change.error is not None]
+    assert server.opened == opened and len(delays.seconds) == opened - 1
+    assert all("actor a1 " in str(error) for error in failures)
 
 
 async def test_an_actor_that_is_gone_is_created_anew() -> None:

@@ -64,6 +64,7 @@ class RivetServer(httpx.AsyncBaseTransport):
         self.version = version
         self.alive = ["a1"]
         self.destroyed: list[str] = []
+        self.reason: Any = None  # why they do not start
         self.asked: list[tuple[str, str, str]] = []
         self.managed: list[str] = []
         self._answer = answer
@@ -90,7 +91,8 @@ class RivetServer(httpx.AsyncBaseTransport):
 
     def _info(self, id: str) -> dict[str, Any]:
         destroyed = 1 if id in self.destroyed else None
-        return {"actor_id": id, "name": "c", "key": "k", "destroy_ts": destroyed}
+        info = {"actor_id": id, "name": "c", "key": "k", "destroy_ts": destroyed}
+        return info | {"error": self.reason}
 
     def destroy(self, id: str, *, listed: bool = False) -> None:
         self.alive.remove(id)
@@ -370,6 +372,35 @@ async def test_a_call_that_did_not_reach_the_actor_is_repeated(
     async with using(server) as (client, delays):
         await (CALLS | REQUESTS)[name](client.c.get_or_create("k"))
         assert len(server.asked) == 3 and len(delays.seconds) == 2
+
+
+HOST_LOST = {"envoy_connection_lost": {"envoy_key": "e"}}
+NOT_STARTED = error("guard", "actor_ready_timeout", {**RAY, **JSON}, status=503)
+
+
+@pytest.mark.parametrize(
+    "reason", [{"crashed": {"message": "no state"}}, "no_envoys"], ids=["crashed", "no_envoys"]
+)
+async def test_a_call_is_not_repeated_while_a_reason_lasts(reason: Any) -> None:
+    server = RivetServer("2.3.19", lambda _: NOT_STARTED)
+    server.reason = reason
+    async with using(server) as (client, _):
+        with pytest.raises(ActorError, match="actor a1 failed to start: "):
+            await client.c.get_or_create("k").pay()
+        assert len(server.asked) == 1
+
+
+async def test_a_call_is_repeated_when_the_actor_lost_its_host() -> None:
+    server = RivetServer("2.3.19", lambda _: NOT_STARTED if len(server.asked) < 3 else output(1))
+    server.reason = HOST_LOST
+    async with using(server) as (client, delays):
+        handle = client.c.get_or_create("k")
+        assert await handle.pay() == 1
+        assert len(server.asked) == 3
+        server._answer = lambda _: NOT_STARTED
+        with pytest.raises(ActorError, match=r"actor a1 lost its host: .*envoy_connection_lost"):
+            await handle.pay()
+        assert len(server.asked) == 3 + 10 and len(delays.seconds) == 2 + 9
 
 
 async def test_what_did_not_reach_the_actor_has_no_signature() -> None:

@@ -7,6 +7,7 @@ import base64
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from rivet_anyio.protocol.addressing import Endpoint
 from rivet_anyio.protocol.dialect import Dialect, ServerVersion
 from rivet_anyio.protocol.keys import escape_key
 from rivet_anyio.protocol.management import (
+    ActorInfo,
     creation_body,
     encode_input,
     key_query,
@@ -31,6 +33,7 @@ from rivet_anyio.protocol.management import (
 from rivet_anyio.protocol.verdicts import (
     Opening,
     Verdict,
+    is_host_loss,
     is_refusal,
     is_scheduling,
     is_transient,
@@ -184,6 +187,35 @@ def test_errors_made_here() -> None:
 
 
 # Verdicts
+
+
+@pytest.mark.parametrize(
+    "reason, is_lost",
+    [
+        ({"envoy_connection_lost": {"envoy_key": "e"}}, True),
+        ({"envoy_no_response": {"envoy_key": None}}, True),
+        ({"runner_connection_lost": {"runner_id": "r"}}, True),
+        ({"runner_no_response": {"runner_id": "r"}}, True),
+        ({"runner_draining_timeout": {"runner_id": "r"}}, True),
+        ({"crashed": {"message": "envoy_connection_lost"}}, False),
+        ({"runner_pool_error": {"serverless_http_error": {"status_code": 500}}}, False),
+        ({"runner_pool_error": "serverless_stream_ended_early"}, False),
+        ("no_envoys", False),
+        ("no_capacity", False),
+        ("internal_error", False),
+        ("concurrent_actor_limit_reached", False),
+        ("something new", False),
+        ({"something_new": None}, False),
+        (["envoy_connection_lost"], False),
+        (5, False),
+        ({}, False),
+    ],
+)
+def test_reasons_that_pass(reason: Any, is_lost: bool) -> None:
+    assert is_host_loss(reason) is is_lost
+    actor = ActorInfo("a1", "n", (), error=reason)
+    error = scheduling_error(ActorError("guard", "actor_ready_timeout"), actor)
+    assert ("lost its host: " if is_lost else "failed to start: ") in str(error)
 
 
 @pytest.mark.parametrize(

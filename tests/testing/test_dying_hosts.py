@@ -810,6 +810,16 @@ async def test_the_record_says_what_becomes_of_an_actor() -> None:
         second = await management.get(id)
         assert first and second and first.connectable_since != second.connectable_since
 
+        async def down() -> None:
+            await server.kill_host(downtime=60.0)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(down)
+            await anyio.sleep(7)
+            with pytest.raises(ActorError, match='failed to start: "no_envoys"'):
+                await handle.ping()
+            tasks.cancel_scope.cancel()
+
 
 async def test_an_actor_that_was_forgotten_never_starts_again() -> None:
     """A call that waits for its start, at a gateway that has been restarted with no actors."""

@@ -16,7 +16,7 @@ import anyio
 from .._convert import check_result_type
 from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
-from .._gateway.call import explain, is_gone
+from .._gateway.call import explained, is_gone
 from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
@@ -481,12 +481,10 @@ class Link:
             if judge(cause) is Verdict.STALE:
                 self._target.forget(opened.actor_id)
         elif isinstance(cause, ActorError):
-            try:
-                in_message = receiver.refusal is not None
-                opening = await self._judge_opening(opened, cause, in_message=in_message)
-            except ActorError as explained:
-                cause, is_explained = explained, True
-                opening = Opening.NOT_READY
+            in_message = receiver.refusal is not None
+            opening, cause, is_explained = await self._judge_opening(
+                opened, cause, in_message=in_message
+            )
         return Ended(
             cause,
             is_open,
@@ -500,11 +498,11 @@ class Link:
 
     async def _judge_opening(
         self, opened: OpenSocket, error: ActorError, *, in_message: bool
-    ) -> Opening:
+    ) -> tuple[Opening, ActorError, bool]:
         """What an error in place of Init means, as far as the management API can say in time.
 
-        Raises:
-            ActorError: why the actor does not start.
+        Returns:
+            What it means, the error with its reason, and whether that lasts.
         """
         has_engine = opened.server.dialect is Dialect.COMPAT
         opening = judge_opening(error, has_engine=has_engine, in_message=in_message)
@@ -512,9 +510,11 @@ class Link:
             if opening is Opening.UNSURE:
                 gone = await is_gone(self.core, opened.server, opened.actor_id)
                 opening = Opening.REFUSED if gone is False else Opening.STALE
-            await explain(self.core, opened.server, opened.actor_id, error)
+            reason, lasts = await explained(self.core, opened.server, opened.actor_id, error)
+            if reason is not error:
+                return Opening.NOT_READY, reason, lasts
         if opening is Opening.UNSURE:
             opening = Opening.STALE
         if opening is Opening.STALE:
             self._target.forget(opened.actor_id)
-        return opening
+        return opening, error, False

@@ -26,7 +26,7 @@ class Ended(msgspec.Struct, frozen=True):
         by_user: Whether the user's own `get_params` or function for the token failed.
         refused: Whether the server sent an error in place of Init.
         opening: What an error that came in place of Init means.
-        explained: Whether the management API said why the actor does not start.
+        explained: Whether the management API gave a reason that lasts why the actor does not start.
         healthy: Whether the actor sent something or the connection lasted, so that backoff
             starts over.
         close_code: The code of the peer's close frame, if there was one.

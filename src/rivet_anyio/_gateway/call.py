@@ -16,14 +16,14 @@ from typing import Any, Generic, TypeVar
 from .._errors import ActorError, RivetError
 from .._http.transport import HttpAnswer, retry_after
 from ..protocol.management import scheduling_error
-from ..protocol.verdicts import Verdict, is_scheduling, judge, may_ask_again
+from ..protocol.verdicts import Verdict, is_host_loss, is_scheduling, judge, may_ask_again
 from .attempts import Attempts, OneAttempt
 from .context import Core
 from .errors import call_error, is_from_gateway
 from .resolve import Target, find_by_id
 from .server import Server
 
-__all__ = ["Failed", "call_actor", "explain", "failed", "is_gone"]
+__all__ = ["Failed", "call_actor", "explained", "failed", "is_gone"]
 
 
 T = TypeVar("T")
@@ -115,7 +115,9 @@ async def call_actor(
         elif not refusal.may_repeat:
             raise error
         else:
-            await explain(core, server, actor_id, error)
+            error, is_final = await explained(core, server, actor_id, error)
+            if is_final:
+                raise error
         at_once = verdict is Verdict.STALE
         await attempts.wait(error, at_once=at_once, retry_after=refusal.retry_after)
 
@@ -136,13 +138,21 @@ async def is_gone(core: Core, server: Server, actor_id: str) -> bool | None:
     return actor is None or actor.destroyed_at is not None
 
 
-async def explain(core: Core, server: Server, actor_id: str, error: ActorError) -> None:
-    """Raise the reason why an actor did not start, where the management API knows it."""
-    if not is_scheduling(error):
-        return
-    try:
-        actor = await find_by_id(core, server, actor_id)
-    except RivetError:
-        return
-    if actor is not None and actor.error is not None:
-        raise scheduling_error(error, actor) from error
+async def explained(
+    core: Core, server: Server, actor_id: str, error: ActorError
+) -> tuple[ActorError, bool]:
+    """An error with the reason why the actor did not start, where the management API knows it.
+
+    Returns:
+        The error, and whether the reason says that another attempt has no point.
+    """
+    if is_scheduling(error):
+        try:
+            actor = await find_by_id(core, server, actor_id)
+        except RivetError:
+            return error, False
+        if actor is not None and actor.error is not None:
+            reason = scheduling_error(error, actor)
+            reason.__cause__ = error
+            return reason, not is_host_loss(actor.error)
+    return error, False

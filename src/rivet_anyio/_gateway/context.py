@@ -90,6 +90,7 @@ class Core:
         self._forward_token = forward_token
         self._get_token = get_token
         self._tokens: SharedRequests[str | None] = SharedRequests()
+        self._awaits_token = False
         self.sockets: set[Droppable] = set()
         self.checks = ActorChecks(self.find_actors, options.actor_check_interval)
         self.backoffs = Backoffs()
@@ -207,13 +208,11 @@ class Core:
             server = None
         if server is not None and not server.asks_token:
             return server
-        what = f"{self.config.endpoint.url}/metadata did not answer"
         with self.limit(seconds) as limit:
             if server is None:
                 server = await self._lookups.run("metadata", self._look_up)
                 if not server.asks_token:
                     return server
-            what = "the function for the token did not return"
             token = await self._token()
             # Those with the same token get the same server, and share its requests.
             known = self._server
@@ -221,7 +220,16 @@ class Core:
                 return server.with_token(token)
             self._server = changed = known.with_token(token)
             return changed
-        raise ConnectError(f"{what} within {limit:g} s: raise connect_timeout to wait longer")
+        raise ConnectError(
+            f"{self.late_part} within {limit:g} s: raise connect_timeout to wait longer"
+        )
+
+    @property
+    def late_part(self) -> str:
+        """What `server_of_attempt` was waiting for when it was cancelled."""
+        if self._awaits_token:
+            return "the function for the token did not return"
+        return f"{self.config.endpoint.url}/metadata did not answer"
 
     async def _token(self) -> str | None:
         """The token of now, asked for once by all that ask at the same time."""
@@ -230,11 +238,15 @@ class Core:
             return self.config.endpoint.token
 
         async def ask() -> str | None:
+            self._awaits_token = True  # stays so after a cancellation, for `late_part`
             try:
-                with ForeignCancellation(ConnectError, "the function for the token"):
-                    return checked_token(await awaitable_from("token", get_token()))
+                with ForeignCancellation(ConnectError, "the function for the token", passes=True):
+                    token = checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
+                self._awaits_token = False
                 raise TokenFailed(error) from error
+            self._awaits_token = False
+            return token
 
         return await self._tokens.run("token", ask)
 

@@ -136,6 +136,7 @@ async def dial(
         TransportError, ProtocolError: when it did not, or not in HTTP.
     """
     observed = nullcontext(_NO_CONTEXT) if observer is None else observer.current()
+    late = "get_params did not return"
     with observed as context, CancelScope(deadline=deadline):
         if get_params is not None:
             try:
@@ -143,22 +144,26 @@ async def dial(
             except Exception as exc:
                 raise ParamsFailed(exc) from exc
         header = params_json(params)
+        late = ""
         try:
             server = await core.server_of_attempt(math.inf)
         except TokenFailed as failed:
             copied = again(failed.error)
             assert isinstance(copied, Exception)
             raise ParamsFailed(copied) from failed.error
+        late = "the management API did not answer with the actor's id"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
+        late = "the server did not answer the handshake"
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )
-    raise ConnectError("the connection could not be opened in time: connect_timeout is over")
+    late = late or core.late_part
+    raise ConnectError(f"the connection could not be opened in time: {late} within connect_timeout")
 
 
 async def ask_params(get_params: GetParams) -> Any:
     """What `get_params` returns; raises what it raises."""
-    with ForeignCancellation(ConnectError, "get_params"):
+    with ForeignCancellation(ConnectError, "get_params", passes=True):
         return await awaitable_from("get_params", get_params())
 
 

@@ -65,13 +65,18 @@ class ForeignCancellation:
     Args:
         error: The kind of error.
         what: What was cancelled.
+        passes: Whether the task may be the caller's own. Then the cancellation of that task
+            passes, and only one that the function inside raised by itself becomes an error.
     """
 
-    __slots__ = ("_error", "_what")
+    __slots__ = ("_error", "_passes", "_what")
 
-    def __init__(self, error: Callable[[str], Exception], what: str) -> None:
+    def __init__(
+        self, error: Callable[[str], Exception], what: str, *, passes: bool = False
+    ) -> None:
         self._error = error
         self._what = what
+        self._passes = passes
 
     def __enter__(self) -> None:
         pass
@@ -83,6 +88,9 @@ class ForeignCancellation:
         traceback: TracebackType | None,
     ) -> None:
         if not isinstance(exc, anyio.get_cancelled_exc_class()) or in_trio():
+            return
+        task = asyncio.current_task()
+        if self._passes and task is not None and task.cancelling():
             return
         if anyio.current_effective_deadline() > -math.inf:
             raise self._error(f"{self._what} was cancelled from outside") from exc

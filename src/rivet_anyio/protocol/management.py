@@ -16,6 +16,7 @@ from .addressing import Endpoint
 from .dialect import Dialect, ServerVersion
 from .keys import escape_key, unescape_key
 from .values import COMPAT_CBOR, PLAIN_CBOR, dump_cbor, dump_json, prepare, quote, shown
+from .verdicts import is_host_loss
 
 __all__ = [
     "ActorInfo",
@@ -210,10 +211,11 @@ def not_found(name: str, key: tuple[str, ...]) -> ActorError:
 def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
     """An error of an actor that failed to start, with the reason the API knows."""
     reason = dump_json(actor.error).decode()
+    what = "lost its host" if is_host_loss(actor.error) else "failed to start"
     return ActorError(
         error.group,
         error.code,
-        f"actor {actor.actor_id} failed to start: {reason}",
+        f"actor {actor.actor_id} {what}: {reason}",
         metadata={"actorId": actor.actor_id, "details": actor.error},
         actor=error.actor,
         ray_id=error.ray_id,

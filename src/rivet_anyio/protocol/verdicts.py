@@ -7,7 +7,7 @@ Actors sleep, start, stop and move. The gateway and the runtime say so with erro
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Any, Final
 
 from .._errors import ActorError
 
@@ -16,6 +16,7 @@ __all__ = [
     "Opening",
     "Verdict",
     "is_destroyed",
+    "is_host_loss",
     "is_impossible_id",
     "is_masked",
     "is_refusal",
@@ -91,6 +92,15 @@ _UNPLACED: Final = frozenset(
 )
 _SCHEDULING: Final = frozenset(
     {"actor_ready_timeout", "actor_runner_failed", "actor_wake_retries_exceeded"}
+)
+_HOST_LOSSES: Final = frozenset(
+    {
+        "envoy_connection_lost",
+        "envoy_no_response",
+        "runner_connection_lost",
+        "runner_draining_timeout",
+        "runner_no_response",
+    }
 )
 _REFUSING_GROUPS: Final = frozenset({"user", "auth"})
 _MOVING: Final = frozenset(
@@ -171,6 +181,18 @@ def is_unplaced(error: ActorError) -> bool:
 def is_scheduling(error: ActorError) -> bool:
     """Whether the management API may know why the actor could not start."""
     return error.group == "guard" and error.code in _SCHEDULING
+
+
+def is_host_loss(reason: Any) -> bool:
+    """Whether an actor's record says that its host was lost, which is no fault of the actor's.
+
+    The actor starts on another host, or on this one when it is back. All other reasons last until
+    somebody does something: the actor crashes as it starts, or there is no host with capacity.
+
+    Args:
+        reason: The `error` of the record.
+    """
+    return isinstance(reason, dict) and not _HOST_LOSSES.isdisjoint(reason)
 
 
 def is_transient(error: ActorError) -> bool:

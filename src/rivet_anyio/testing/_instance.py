@@ -304,6 +304,7 @@ class Instance:
                 with move_on_after(_WAKE_SECONDS):
                     await self._host.up()
                     continue
+                self.start_error = "no_envoys"
                 raise ActorError("guard", "actor_wake_retries_exceeded", "no_envoys")
             if life is None:
                 life = self._life = _Life()

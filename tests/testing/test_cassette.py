@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 
 from rivet_anyio import (
     ActorError,
@@ -30,6 +32,7 @@ from rivet_anyio.testing import (
     Actor,
     ActorConnection,
     ActorServer,
+    ActorSocket,
     CassetteError,
     DeadlockError,
     UserError,
@@ -84,6 +87,8 @@ class Counter(Actor):
             return httpx.Response(
                 200, content=b"\x00\xff", headers={"set-cookie": "c=cookie-12345"}
             )
+        if request.url.path == "/numbers":
+            return httpx.Response(200, content=numbers())
         if request.url.path == "/missing":
             return httpx.Response(404, json={"group": "a", "code": "b", "message": "c"})
         return httpx.Response(
@@ -92,9 +97,30 @@ class Counter(Actor):
             headers={"x-own": "1", "x-api-key": "key-1234567890"},
         )
 
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        if connection.params == {"banned": True}:
+            raise UserError(code="banned")
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        while True:
+            message = await socket.receive()
+            match message.split() if isinstance(message, str) else ():
+                case ["leave", code, reason]:
+                    await socket.close(int(code), reason)
+                case ["twice"]:
+                    await socket.send(message)
+                    await socket.send("again")
+                case _:
+                    await socket.send(message)
+
     async def run(self) -> None:
         async for message in self.context.queue("jobs"):
             await message.complete({"done": message.body})
+
+
+async def numbers() -> AsyncGenerator[bytes]:
+    yield b"1\n2\n3\n"
+    await anyio.sleep_forever()
 
 
 async def recorded(path: Path, program: Program, *, version: str = "2.3", **options: Any) -> Any:
@@ -819,23 +845,172 @@ async def test_a_real_port(tmp_path: Path) -> None:
     assert endpoint.rpartition(":")[2] not in path.read_text()
 
 
-async def test_what_cannot_be_recorded_is_said_in_the_call(tmp_path: Path) -> None:
+async def raw_program(client: Client) -> list[Any]:
+    """Messages both ways on raw WebSockets."""
+    handle = client.counter.get_or_create("k", params=PARAMS)
+    seen: list[Any] = []
+    async with handle.websocket("chat?x=1") as socket:
+        for message in ("ü", b"\x00\xff", "", PARAMS["pass"]):
+            await socket.send(message)
+            seen.append(await socket.receive())
+        await socket.send("leave 4001 moved")
+        with pytest.raises(ConnectionLostError) as lost:
+            await socket.receive()
+        seen.append((lost.value.code, lost.value.reason))
+    async with handle.websocket() as one, handle.websocket("other") as other:
+        for socket in (other, one):
+            await socket.send("twice")
+            seen += [await socket.receive() for _ in range(2)]
+    async with handle.websocket() as socket:
+        await socket.send("leave 1000 -")
+        with pytest.raises(anyio.EndOfStream):
+            await socket.receive()
+    banned = client.counter.get_or_create("k", params={"banned": True})
+    with pytest.raises((ActorError, ConnectionLostError)) as refused:
+        async with banned.websocket() as socket:
+            await socket.receive()
+    seen.append((type(refused.value), str(refused.value)))
+    return seen
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.3"])
+async def test_raw_websockets(tmp_path: Path, version: str) -> None:
+    texts = []
+    for number in range(2):
+        path = tmp_path / f"{number}.json"
+        first = await recorded(path, raw_program, version=version)
+        assert await replayed(path, raw_program) == first
+        texts.append(path.read_text())
+    assert first[:5] == ["ü", b"\x00\xff", "", PARAMS["pass"], (4001, "moved")]
+    assert first[5:9] == ["twice", "again"] * 2
+    assert texts[0] == texts[1]
+    assert PARAMS["pass"] not in texts[0]
+    assert '{"sent": "ü"},\n        {"received": "ü"},\n' in texts[0]
+    assert '{"received": ["$Uint8Array", "AP8="]}' in texts[0]
+    assert '"websocket": "/chat?x=1"' in texts[0]
+    assert all(message.question for of in read_tape(path).connections for message in of.messages)
+
+
+async def test_a_raw_websocket_that_is_not_on_it(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 
-    async def pieces() -> AsyncGenerator[bytes]:
-        yield b"x"
+    async def program(client: Client, *messages: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            for message in messages:
+                await socket.send(message)
+                assert await socket.receive() == message
 
-    async def program(client: Client) -> None:
+    await recorded(path, lambda client: program(client, "a", "bcd"))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a", "bcx"))
+    assert str(raised.value) == (
+        f'the cassette {path} does not have {{"sent": "bcx"}} on this raw WebSocket /chat to '
+        'actor-1. The nearest that it has is {"sent": "bcd"}. Record it anew with record()'
+    )
+    with pytest.raises(CassetteError, match='{"sent": "a"} on this .* again: it has it once'):
+        await replayed(path, lambda client: program(client, "a", "a"))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a"))
+    assert str(raised.value).endswith('\n{"sent": "bcd"} on a raw WebSocket /chat to actor-1')
+
+    async def elsewhere(client: Client) -> None:
+        with pytest.raises(CassetteError, match="no other raw WebSocket /elsewhere to actor-1"):
+            await client.counter.get_or_create("k").websocket("elsewhere").__aenter__()
+
+    with pytest.raises(CassetteError) as raised:  # it was suppressed
+        await replayed(path, elsewhere)
+    assert "no other raw WebSocket /elsewhere" in str(raised.value)
+    async with replay(path, unused="ignore"):
+        pass
+    with pytest.raises(CassetteError, match="\na raw WebSocket /chat to actor-1$"):
+        async with replay(path):
+            pass
+
+
+async def test_an_unknown_message_is_an_error_of_its_send(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, *messages: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            async with anyio.create_task_group() as tasks:
+                for message in messages:
+                    tasks.start_soon(socket.send, message)
+            for _ in messages:
+                await socket.receive()
+
+    await recorded(path, lambda client: program(client, "a", "b"))
+    await replayed(path, lambda client: program(client, "b", "a"))
+    with pytest.raises(ExceptionGroup) as raised:
+        await replayed(path, lambda client: program(client, "c"))
+    assert raised.group_contains(CassetteError, match="does not have")
+
+
+async def pieces(*parts: bytes, error: Exception | None = None) -> AsyncGenerator[bytes]:
+    for part in parts:
+        await checkpoint()
+        yield part
+    if error is not None:
+        raise error
+
+
+async def test_bodies_in_pieces(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
         handle = client.counter.get_or_create("k")
-        with pytest.raises(CassetteError, match="raw WebSockets"):
-            await handle.websocket().__aenter__()
-        body = pieces()
-        with pytest.raises(CassetteError, match="piece by piece"):
-            await handle.fetch("/", method="POST", content=body)
-        await body.aclose()
+        seen: list[Any] = []
+        for parts in ((b"a", b"b\xc3", b"\xbc"), ()):
+            async with handle.stream("/x", method="POST", content=pieces(*parts)) as response:
+                seen.append(b"".join([piece async for piece in response.aiter_bytes()]))
+        response = await handle.fetch("/bytes", method="POST", files={"file": b"text"})
+        seen.append(len(response.content))
+        for _ in range(2):
+            with pytest.raises(LookupError):  # and nothing was asked
+                body = pieces(b"a", error=LookupError())
+                await handle.fetch("/x", method="POST", content=body)
+        async with handle.stream("/numbers") as response:
+            async for line in response.aiter_lines():  # it would go on for ever
+                seen.append(line)
+                if line == "2":
+                    break
+        return seen
 
-    await recorded(path, program)
-    await replayed(path, program)
+    texts = []
+    for number in range(2):
+        path = tmp_path / f"{number}.json"
+        first = await recorded(path, program)
+        assert await replayed(path, program) == first
+        texts.append(path.read_text())
+    assert json.loads(first[0]) == ["POST", "/x", "abü"]
+    assert first[3:] == ["1", "2"]
+    assert '"body": "abü"' in texts[0]
+    assert '"unfinished": true' in texts[0]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_body_whose_end_was_not_read_waits(tmp_path: Path, backend: str) -> None:
+    async def program(client: Client, *, waits: bool = False) -> None:
+        async with client.counter.get_or_create("k").stream("/numbers") as response:
+            async for _ in response.aiter_bytes():
+                if not waits:
+                    break
+
+    path = tmp_path / "c.json"
+    run_virtual(recorded, path, program, backend=backend)
+    run_virtual(replayed, path, program, backend=backend)
+    with pytest.raises(DeadlockError):
+        run_virtual(replayed, path, partial(program, waits=True), backend=backend)
+
+
+async def test_a_body_that_broke_is_not_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    async with ActorServer({"counter": Counter}) as server:
+        with pytest.raises(CassetteError, match=r'was not recorded:\n{"actor": "actor-1", "fetch"'):
+            async with record(server, path) as cassette, cassette.client() as client:
+                async with client.counter.get_or_create("k").stream("/numbers") as response:
+                    with pytest.raises(ConnectionLostError):
+                        async for _ in response.aiter_bytes():
+                            server.network.cut()
+    assert not path.exists()
 
 
 async def test_a_request_that_failed_on_its_way_is_not_recorded(tmp_path: Path) -> None:
@@ -928,8 +1103,8 @@ EDITS: list[tuple[str, str, str]] = [
     ),
     ('"status": 201', '"status": "201"', r"answer is wrong: Expected `int`.*exchanges\[3\]`"),
     ('"to": 1', '"to": 9', r"no call 9 before it - at `\$\.connections\[0\]\.messages\[2\]`"),
-    ('"to": 1, "answer": 5', '"to": 1', r"no message has to - .*connections\[0\]\.messages\[2\]`"),
-    ('"init": "connection-1"', "", r"no message has nothing - at `\$\.connections\[0\]\.messages"),
+    ('"to": 1, "answer": 5', '"to": 1', r"no message of a connection has to - .*connections\[0\]\.messages\[2\]`"),
+    ('"init": "connection-1"', "", r"no message of a connection has nothing - at `\$\.connections\[0\]\.messages"),
     ('"init": "connection-1"', '"close": [7, ""]', "no close frame has the code 7"),
     ('"messages"', '"status": 404, "messages"', r"an error has a status - at `\$\.connections\[0"),
 ]

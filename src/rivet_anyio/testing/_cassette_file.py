@@ -110,7 +110,7 @@ class Exchange(_Entry):
 
 
 class Message(_Entry):
-    """What one side said on a connection: one of `init` to `lost`, or an error alone.
+    """What one side said on a connection or a raw WebSocket: one of these, or an error alone.
 
     Attributes:
         init: The server opened the connection, which has this id.
@@ -118,6 +118,8 @@ class Message(_Entry):
         call: The client called `action` with `args`; its number.
         event: The server sent an event of this name with `args`.
         to: The server answered the call of this number by `answer` or `error`.
+        sent: A message of the client on a raw WebSocket.
+        received: A message of the server on a raw WebSocket.
         close: Code and reason of the server's close frame.
         lost: The connection broke.
     """
@@ -131,27 +133,43 @@ class Message(_Entry):
     to: int | None = None
     answer: Any | UnsetType = UNSET
     error: ErrorEntry | None = None
+    sent: Any = None
+    received: Any = None
     close: tuple[int, str] | None = None
     lost: bool = False
 
     @property
     def is_from_client(self) -> bool:
         """Whether the client said it."""
-        return self.call is not None or self.subscribe is not None
+        return not (self.call is None and self.subscribe is None and self.sent is None)
 
     @property
     def question(self) -> dict[str, Any]:
-        """What is called."""
-        return {"action": self.action, "args": self.args}
+        """What the client asked."""
+        if self.action is not None:
+            return {"action": self.action, "args": self.args}
+        return {"sent": self.sent} if self.subscribe is None else {"subscribe": self.subscribe}
 
 
 class RecordedConnection(_Entry):
-    """A connection to an actor; `status` and `error` of a handshake that was refused."""
+    """A connection to an actor; `status` and `error` of a handshake that was refused.
+
+    Attributes:
+        websocket: The path of a raw WebSocket.
+    """
 
     actor: str
+    websocket: str | None = None
     status: int | None = None
     error: ErrorEntry | None = None
     messages: list[Message] = []
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        if self.websocket is None:
+            return f"connection to {self.actor}"
+        return f"raw WebSocket {self.websocket} to {self.actor}"
 
 
 class Tape(msgspec.Struct, forbid_unknown_fields=True):
@@ -343,7 +361,8 @@ def read_tape(path: Path) -> Tape:
         calls: set[int] = set()
         for index, message in enumerate(connection.messages):
             at = f"$.connections[{number}].messages[{index}]"
-            _check(path, at, message, _fault_of_message(message, calls))
+            fault = _fault_of_message(message, calls, is_raw=connection.websocket is not None)
+            _check(path, at, message, fault)
     return tape
 
 
@@ -351,7 +370,8 @@ def _check(path: Path, at: str, entry: Exchange | Message, fault: str | None) ->
     if fault is None:
         try:
             answer = None if entry.answer is UNSET else entry.answer
-            from_json([entry.args, answer, entry.error and entry.error.metadata])
+            data = [entry.sent, entry.received] if isinstance(entry, Message) else []
+            from_json([entry.args, answer, entry.error and entry.error.metadata, *data])
         except ValueError as exc:
             fault = str(exc)
     if fault is not None:
@@ -383,6 +403,10 @@ def _fault_of(entry: Exchange) -> str | None:
     return None
 
 
+_TextOrBytes = str | tuple[Literal["$Uint8Array"], str]
+"""What is not text has a marker."""
+
+
 class _Reply(_Entry):
     """What became of a message for a queue."""
 
@@ -391,17 +415,24 @@ class _Reply(_Entry):
 
 
 class _Response(_Entry):
-    """What an actor's own server answered; a body that is not text has its marker."""
+    """What an actor's own server answered; the end of an unfinished body was not read."""
 
     status: int
     headers: dict[str, str]
-    body: str | tuple[Literal["$Uint8Array"], str]
+    body: _TextOrBytes
+    unfinished: bool = False
 
 
-def _fault_of_message(entry: Message, calls: set[int]) -> str | None:
+def _fault_of_message(entry: Message, calls: set[int], *, is_raw: bool) -> str | None:
     fields = tuple(msgspec.to_builtins(entry))
-    if fields not in _MESSAGES:
-        return f"no message has {', '.join(fields) or 'nothing'}"
+    if fields not in (_RAW_MESSAGES if is_raw else _MESSAGES):
+        of = "a raw WebSocket" if is_raw else "a connection"
+        return f"no message of {of} has {', '.join(fields) or 'nothing'}"
+    if fields in (("sent",), ("received",)):
+        try:
+            msgspec.convert(entry.received if entry.sent is None else entry.sent, _TextOrBytes)
+        except msgspec.ValidationError as exc:
+            return f"a message is text or bytes: {exc}"
     if entry.call is not None:
         calls.add(entry.call)
     if entry.to is not None and entry.to not in calls:
@@ -423,3 +454,6 @@ _MESSAGES = {
     ("lost",),
 }
 """The fields that messages have."""
+
+_RAW_MESSAGES = {("sent",), ("received",), ("close",), ("lost",)}
+"""Those of messages on raw WebSockets."""

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 import os
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -24,6 +25,7 @@ from rivet_anyio import (
     Client,
     ConfigError,
     ConnectError,
+    Connection,
     ConnectionLostError,
     Management,
 )
@@ -102,8 +104,7 @@ class Counter(Actor):
             raise UserError(code="banned")
 
     async def on_websocket(self, socket: ActorSocket) -> None:
-        while True:
-            message = await socket.receive()
+        async for message in socket:
             match message.split() if isinstance(message, str) else ():
                 case ["leave", code, reason]:
                     await socket.close(int(code), reason)
@@ -490,6 +491,50 @@ async def test_concurrent_calls(tmp_path: Path) -> None:
 
     first = await recorded(tmp_path / "c.json", program)
     assert await replayed(tmp_path / "c.json", program) == first == [(n, n) for n in range(10)]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_fifty_at_once(tmp_path: Path, backend: str) -> None:
+    async def program(client: Client) -> list[Any]:
+        seen: list[Any] = []
+
+        async def over_http(number: int) -> None:
+            seen.append((number, await client.counter.get_or_create(str(number)).echo(number)))
+
+        async def on(conn: Connection, number: int) -> None:
+            seen.append((number, await conn.echo([number])))
+
+        async def raw(number: int) -> None:
+            async with client.counter.get_or_create("raw").websocket(str(number)) as socket:
+                await socket.send(str(number))
+                seen.append((number, await socket.receive()))
+
+        async with (
+            client.counter.get_or_create("one").connect() as conn,
+            anyio.create_task_group() as tasks,
+        ):
+            for number in range(50):
+                tasks.start_soon(over_http, number)
+                tasks.start_soon(on, conn, number)
+                tasks.start_soon(raw, number)
+        return sorted(map(repr, seen))
+
+    path = tmp_path / "c.json"
+    first = anyio.run(recorded, path, program, backend=backend)
+    for other in ("asyncio", "trio"):
+        assert run_virtual(replayed, path, program, backend=other) == first
+
+
+def test_many_ids_and_secrets_are_hidden_fast() -> None:
+    names = Names(())
+    began = time.process_time()
+    for number in range(1000):
+        names.add_id("actor", f"id-{number}")
+        names.add_secrets("token", f"secret-token-{number}-")
+        hidden = names.hide([f"id-{number}", f"secret-token-{number}-"])
+        assert hidden == [f"actor-{number + 1}", f"token-{number + 1}"]
+        assert names.show(hidden)[1] == f"secret-token-{number}-"
+    assert time.process_time() - began < 20
 
 
 async def one_increment(client: Client) -> int:
@@ -907,7 +952,7 @@ async def test_a_raw_websocket_that_is_not_on_it(tmp_path: Path) -> None:
         f'the cassette {path} does not have {{"sent": "bcx"}} on this raw WebSocket /chat to '
         'actor-1. The nearest that it has is {"sent": "bcd"}. Record it anew with record()'
     )
-    with pytest.raises(CassetteError, match='{"sent": "a"} on this .* again: it has it once'):
+    with pytest.raises(CassetteError, match=r'{"sent": "a"} on this .* again: it has it once'):
         await replayed(path, lambda client: program(client, "a", "a"))
     with pytest.raises(CassetteError) as raised:
         await replayed(path, lambda client: program(client, "a"))
@@ -922,9 +967,24 @@ async def test_a_raw_websocket_that_is_not_on_it(tmp_path: Path) -> None:
     assert "no other raw WebSocket /elsewhere" in str(raised.value)
     async with replay(path, unused="ignore"):
         pass
-    with pytest.raises(CassetteError, match="\na raw WebSocket /chat to actor-1$"):
+    with pytest.raises(CassetteError, match=r"\na raw WebSocket /chat to actor-1$"):
         async with replay(path):
             pass
+
+
+async def test_a_long_message_that_is_not_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, message: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            await socket.send(message)
+            assert await socket.receive() == message
+
+    await recorded(path, lambda client: program(client, "a" * 60_000))
+    await replayed(path, lambda client: program(client, "a" * 60_000))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a" * 59_999))
+    assert len(str(raised.value)) < 1500
 
 
 async def test_an_unknown_message_is_an_error_of_its_send(tmp_path: Path) -> None:
@@ -1004,12 +1064,15 @@ def test_a_body_whose_end_was_not_read_waits(tmp_path: Path, backend: str) -> No
 async def test_a_body_that_broke_is_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     async with ActorServer({"counter": Counter}) as server:
-        with pytest.raises(CassetteError, match=r'was not recorded:\n{"actor": "actor-1", "fetch"'):
-            async with record(server, path) as cassette, cassette.client() as client:
-                async with client.counter.get_or_create("k").stream("/numbers") as response:
-                    with pytest.raises(ConnectionLostError):
-                        async for _ in response.aiter_bytes():
-                            server.network.cut()
+        with pytest.raises(CassetteError, match=r'not recorded:\n{"actor": "actor-1", "fetch"'):
+            async with (
+                record(server, path) as cassette,
+                cassette.client() as client,
+                client.counter.get_or_create("k").stream("/numbers") as response,
+            ):
+                with pytest.raises(ConnectionLostError):
+                    async for _ in response.aiter_bytes():
+                        server.network.cut()
     assert not path.exists()
 
 
@@ -1103,8 +1166,16 @@ EDITS: list[tuple[str, str, str]] = [
     ),
     ('"status": 201', '"status": "201"', r"answer is wrong: Expected `int`.*exchanges\[3\]`"),
     ('"to": 1', '"to": 9', r"no call 9 before it - at `\$\.connections\[0\]\.messages\[2\]`"),
-    ('"to": 1, "answer": 5', '"to": 1', r"no message of a connection has to - .*connections\[0\]\.messages\[2\]`"),
-    ('"init": "connection-1"', "", r"no message of a connection has nothing - at `\$\.connections\[0\]\.messages"),
+    (
+        '"to": 1, "answer": 5',
+        '"to": 1',
+        r"no message of a connection has to - .*connections\[0\]\.messages\[2\]`",
+    ),
+    (
+        '"init": "connection-1"',
+        "",
+        r"no message of a connection has nothing - at `\$\.connections\[0\]\.messages",
+    ),
     ('"init": "connection-1"', '"close": [7, ""]', "no close frame has the code 7"),
     ('"messages"', '"status": 404, "messages"', r"an error has a status - at `\$\.connections\[0"),
 ]

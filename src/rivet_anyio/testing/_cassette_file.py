@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -214,10 +216,11 @@ class Names:
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._names: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
+        self._forms: dict[str, str] = {}  # how secrets may be written, the longest first
         self._cursors: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         for secret in secrets:
-            self._add(self._secrets, "secret", secret)
+            self._add_secret("secret", secret)
 
     def add_id(self, kind: str, id: str) -> None:
         """The server has named something."""
@@ -239,7 +242,7 @@ class Names:
     def add_secrets(self, kind: str, value: Any) -> None:
         """All texts in a value are secrets; short ones, which may mean anything, are not."""
         if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
-            self._add(self._secrets, kind, value)
+            self._add_secret(kind, value)
         elif isinstance(value, dict):
             for item in value.values():
                 self.add_secrets(kind, item)
@@ -252,46 +255,48 @@ class Names:
             self._counts[kind] = self._counts.get(kind, 0) + 1
             names[value] = f"{kind}-{self._counts[kind]}"
 
+    def _add_secret(self, kind: str, value: str) -> None:
+        if value in self._secrets:
+            return
+        self._add(self._secrets, kind, value)
+        as_json = (json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+        forms = dict.fromkeys((value, quote(value, safe=""), *as_json), self._secrets[value])
+        known = {**self._forms, **forms}
+        self._forms = {form: known[form] for form in sorted(known, key=len, reverse=True)}
+
     def hide(self, tree: Any) -> Any:
         """A JSON tree with names for ids and secrets."""
-        forms: dict[str, str] = {}
-        for secret, name in self._secrets.items():
-            as_json = (
-                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)
-            )
-            forms |= dict.fromkeys((secret, quote(secret, safe=""), *as_json), name)
-        pattern = [re.escape(form) for form in _longest_first(forms)]
-        pattern += [rf"(?<![\w-]){re.escape(id)}(?![\w-])" for id in _longest_first(self._names)]
-        return _replaced(tree, "|".join(pattern), self._names | forms)
+        return _replaced(tree, self._hidden)
+
+    def _hidden(self, text: str) -> str:
+        # An expression with all that is known would be compiled anew for each new id.
+        found = [re.escape(form) for form in self._forms if form in text]
+        if found:
+            text = re.sub("|".join(found), lambda match: self._forms[match[0]], text)
+        return _ID.sub(lambda match: self._names.get(match[0], match[0]), text)
 
     def show(self, tree: Any) -> Any:
         """A JSON tree with the secrets for their names."""
         secrets = {name: secret for secret, name in self._secrets.items()}
-        return _replaced(tree, "|".join(rf"{name}(?!\d)" for name in secrets), secrets)
+        return _replaced(tree, partial(_SECRET.sub, lambda match: secrets.get(match[0], match[0])))
 
 
-def _replaced(tree: Any, pattern: str, known: dict[str, str]) -> Any:
-    if not pattern:
-        return tree
-    found = re.compile(pattern)
-
-    def replaced(tree: Any) -> Any:
-        if isinstance(tree, str):
-            return found.sub(lambda match: known[match[0]], tree)
-        if isinstance(tree, list):
-            return [replaced(item) for item in tree]
-        if isinstance(tree, dict):
-            return {
-                key if key in _FIELDS else replaced(key): replaced(item)
-                for key, item in tree.items()
-            }
-        return tree
-
-    return replaced(tree)
+_ID = re.compile(r"[\w-]+")
+_SECRET = re.compile(r"(?:secret|token|param)-\d+")
 
 
-def _longest_first(texts: dict[str, str]) -> list[str]:
-    return sorted(texts, key=len, reverse=True)
+def _replaced(tree: Any, replace: Callable[[str], str]) -> Any:
+    """A JSON tree with other texts; the names of an entry's own fields stay."""
+    if isinstance(tree, str):
+        return replace(tree)
+    if isinstance(tree, list):
+        return [_replaced(item, replace) for item in tree]
+    if isinstance(tree, dict):
+        return {
+            key if key in _FIELDS else replace(key): _replaced(item, replace)
+            for key, item in tree.items()
+        }
+    return tree
 
 
 def write_tape(tape: Tape, names: Names, path: Path) -> None:

@@ -46,6 +46,8 @@ __all__ = ["Player", "Playing"]
 
 _RAY = (HEADER_RAY, "ray")
 _NO_CODE = 1005
+_LONGEST = 500
+"""How much of a question is compared and shown."""
 _FINDING = ("GET ", "PUT ")
 """Methods of requests that find actors, and create them where there is none."""
 
@@ -104,14 +106,14 @@ class Playing:
     def unused(self) -> list[str]:
         """What was recorded and not asked for, but for requests that only find something."""
         found = [
-            known
+            _shortened(known)
             for known, exchange in self._exchanges
             if not (exchange.request or "").startswith(_FINDING)
         ]
         found += [f"a {connection.name}" for connection in self._connections]
         for connection, script in self._scripts:
             where = f" on a {connection.name}"
-            found += [json_text(message) + where for message in script.unsaid]
+            found += [_shortened(json_text(message)) + where for message in script.unsaid]
         return found
 
     def script(self, connection: RecordedConnection) -> Script:
@@ -149,13 +151,13 @@ class Playing:
 
     def miss(self, question: str, where: str = "") -> CassetteError:
         """The error for a call that is not on the tape, or not so often."""
-        text = f"the cassette {self._path} does not have {question}{where}"
+        text = f"the cassette {self._path} does not have {_shortened(question)}{where}"
         count = self._known.count(question)
         if count:
             text += f" again: it has it {'once' if count == 1 else f'{count} times'}"
         elif self._known:
             nearest = max(self._known, key=lambda known: _likeness(known, question))
-            text += f". The nearest that it has is {nearest}"
+            text += f". The nearest that it has is {_shortened(nearest)}"
         return self.note(CassetteError(f"{text}. Record it anew with record()"))
 
     def unwritable(self, exc: TypeError) -> CassetteError:
@@ -173,7 +175,11 @@ class _NoConnection(CassetteError, TypeError):
 
 
 def _likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return SequenceMatcher(None, one[:_LONGEST], other[:_LONGEST], autojunk=False).ratio()
+
+
+def _shortened(question: str) -> str:
+    return question if len(question) <= _LONGEST else f"{question[:_LONGEST]}..."
 
 
 class Player:

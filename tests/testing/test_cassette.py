@@ -987,6 +987,21 @@ async def test_a_long_message_that_is_not_on_it(tmp_path: Path) -> None:
     assert len(str(raised.value)) < 1500
 
 
+async def test_what_is_sent_after_the_server_has_closed_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client) -> None:
+        async with client.counter.get_or_create("k").websocket() as socket:
+            await socket.send("leave 4001 moved")
+            with pytest.raises(ConnectionLostError):  # perhaps by the first
+                await socket.send("late")
+                await socket.receive()
+
+    await recorded(path, program)
+    path.write_text(path.read_text().replace('{"sent": "late"},', ""))
+    await replayed(path, program)
+
+
 async def test_an_unknown_message_is_an_error_of_its_send(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 

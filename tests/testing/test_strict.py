@@ -543,6 +543,9 @@ ARMED: dict[str, Callable[[ActorServer], None]] = {
     "lose_reply('increment', key=['x'])": lambda server: server.faults.lose_reply(
         "increment", key="x"
     ),
+    "drop_connections(actor='counter', key=['x'])": lambda server: server.drop_connections(
+        actor="counter", key="x"
+    ),
     "refuse_connects(actor='counter')": lambda server: server.faults.refuse_connects(
         actor="counter"
     ),

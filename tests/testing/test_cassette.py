@@ -975,9 +975,12 @@ async def test_a_raw_websocket_that_is_not_on_it(tmp_path: Path) -> None:
 async def test_a_long_message_that_is_not_on_it(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 
+    sent: list[str] = []
+
     async def program(client: Client, message: str) -> None:
         async with client.counter.get_or_create("k").websocket("chat") as socket:
             await socket.send(message)
+            sent.append(message)
             assert await socket.receive() == message
 
     await recorded(path, lambda client: program(client, "a" * 60_000))
@@ -985,6 +988,7 @@ async def test_a_long_message_that_is_not_on_it(tmp_path: Path) -> None:
     with pytest.raises(CassetteError) as raised:
         await replayed(path, lambda client: program(client, "a" * 59_999))
     assert len(str(raised.value)) < 1500
+    assert {len(message) for message in sent} == {60_000}
 
 
 async def test_what_is_sent_after_the_server_has_closed_is_lost(tmp_path: Path) -> None:
@@ -1041,6 +1045,8 @@ async def test_bodies_in_pieces(tmp_path: Path) -> None:
             with pytest.raises(LookupError):  # and nothing was asked
                 body = pieces(b"a", error=LookupError())
                 await handle.fetch("/x", method="POST", content=body)
+        async with handle.stream("/bytes") as response:  # whose body is not read
+            seen.append(response.headers["content-length"])
         async with handle.stream("/numbers") as response:
             async for line in response.aiter_lines():  # it would go on for ever
                 seen.append(line)
@@ -1055,7 +1061,7 @@ async def test_bodies_in_pieces(tmp_path: Path) -> None:
         assert await replayed(path, program) == first
         texts.append(path.read_text())
     assert json.loads(first[0]) == ["POST", "/x", "abü"]
-    assert first[3:] == ["1", "2"]
+    assert first[3:] == ["2", "1", "2"]
     assert '"body": "abü"' in texts[0]
     assert '"unfinished": true' in texts[0]
     assert texts[0] == texts[1]
@@ -1223,6 +1229,27 @@ def test_a_file_that_is_wrong(
     with pytest.raises(CassetteError, match=match) as raised:
         read_tape(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("messages", "match"),
+    [
+        (
+            [{"sent": 5}],
+            r"a message is text or bytes: .* - at `\$\.connections\[0\]\.messages\[0\]`",
+        ),
+        ([{"received": ["$Date", "2024-01-01"]}], "a message is text or bytes"),
+        ([{"sent": ["$Uint8Array", "?"]}], r"content of \$Uint8Array is '\?'"),
+        ([{"received": ["$Uint8Array", "?"]}], r"content of \$Uint8Array is '\?'"),
+        ([{"init": "connection-1"}], "no message of a raw WebSocket has init"),
+    ],
+)
+def test_a_raw_websocket_that_is_wrong(tmp_path: Path, messages: list[Any], match: str) -> None:
+    path = tmp_path / "c.json"
+    connection = {"actor": "actor-1", "websocket": "/", "messages": messages}
+    path.write_text(json.dumps({"cassette": 1, "rivetkit": "2.3.19", "connections": [connection]}))
+    with pytest.raises(CassetteError, match=match):
+        read_tape(path)
 
 
 def script(*messages: dict[str, Any]) -> tuple[Script, Callable[[str], Any]]:

@@ -559,5 +559,4 @@ class _PlayedWebSocket(_PlayedStream):
             return
         error: Any = self._playing.miss(question, f" on this {self._name}")
         self._socket._finish(error)  # so the program gets it
-        self._hears = False
         self.drop()

@@ -587,7 +587,7 @@ async def test_limits_of_our_own() -> None:
             await odd.big(2000)
 
 
-ARMED: dict[str, Callable[[ActorServer], None]] = {
+ARMED: dict[str, Callable[[ActorServer], object]] = {
     "fail_action('increment')": lambda server: server.faults.fail_action("increment", UserError()),
     "delay_action('increment')": lambda server: server.faults.delay_action("increment", 1),
     "lose_reply('increment', key=['x'])": lambda server: server.faults.lose_reply(

@@ -6,6 +6,7 @@ the tests of AnyIO's pytest plugin and for those of pytest-trio.
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -129,7 +130,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse what would break when the test has passed."""
-    names = sorted(_fixtures_of(item) & {"rivet_server", "rivet_client"})
+    fixtures = _fixtures_of(item)
+    names = sorted(fixtures & {"rivet_server", "rivet_client"})
+    if names and "anyio_backend" not in fixtures and not _is_async(item):
+        raise pytest.UsageError(
+            f"{' and '.join(names)} cannot be used in a synchronous test, since nothing would run "
+            f"the server. Write 'async def {getattr(item, 'originalname', item.name)}' and mark it "
+            "with @pytest.mark.anyio; under pytest-asyncio, begin it with 'async with "
+            "ActorServer(rivet_actors) as server, server.client() as client:' in place of the "
+            "fixtures"
+        )
     if names and any(cls.__module__.startswith("pytest_asyncio") for cls in type(item).__mro__):
         raise pytest.UsageError(
             f"{' and '.join(names)} cannot be used under pytest-asyncio: it runs fixtures and "
@@ -138,6 +148,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             "it with @pytest.mark.anyio and run pytest with '-p no:asyncio' or in asyncio_mode = "
             "strict"
         )
+
+
+def _is_async(item: pytest.Item) -> bool:
+    function = getattr(item, "function", None)
+    # Hypothesis wraps the test before it runs, and pytest-trio what it runs a second time.
+    hypothesis = getattr(function, "hypothesis", None)
+    is_trio = item.get_closest_marker("trio") is not None
+    return is_trio or inspect.iscoroutinefunction(getattr(hypothesis, "inner_test", function))
 
 
 @pytest.fixture

@@ -409,6 +409,20 @@ async def a_hook_that_fails(client: Client, key: Key) -> Any:
     return await outcome(connected(presence, params={"broken": "onBeforeConnect"}))
 
 
+@fact("raised", v23="sent", once=True)
+async def a_broadcast_of_an_actor_that_wakes(client: Client, key: Key) -> Any:
+    return await client.odd.get_or_create(key).woke()
+
+
+@fact(["twice"] * 4, v23=[*["twice"] * 3, "actor.stopping"], once=True)
+async def an_actor_that_ends_twice(client: Client, key: Key) -> Any:
+    return [
+        await outcome(client.odd.get_or_create([*key, first + second]).endTwice(first, second))
+        for first in ("sleep", "destroy")
+        for second in ("sleep", "destroy")
+    ]
+
+
 @fact(["came guest", "went guest"])
 async def broadcasts_of_hooks(client: Client, key: Key) -> Any:
     presence = client.presence.get_or_create(key)
@@ -474,7 +488,7 @@ async def _end_of_socket(websocket: Any, end: Callable[[], Awaitable[Any]] | Non
                 await socket.receive()
             return "open"
     except anyio.EndOfStream:
-        return "closed"
+        return f"closed: {socket.close_reason}" if socket.close_reason else "closed"
     except ConnectionLostError as error:
         return f"ConnectionLostError {error.code} {error.reason}"
     except ActorError as error:
@@ -486,10 +500,16 @@ async def a_raw_websocket_whose_handler_raises(client: Client, key: Key) -> Any:
     return await _end_of_socket(client.web.get_or_create(key).websocket("/broken"))
 
 
-@fact("open", v20="closed", v23="closed", slow=True)
+@fact("open", v20="closed", v23="closed: actor.stopped", slow=True)
 async def a_raw_websocket_of_a_destroyed_actor(client: Client, key: Key) -> Any:
     web = client.web.get_or_create(key)
     return await _end_of_socket(web.websocket("/"), web.destroy)
+
+
+@fact("open", v20="closed", v23="closed: actor.stopped", slow=True)
+async def a_raw_websocket_of_a_sleeping_actor(client: Client, key: Key) -> Any:
+    web = client.web.get_or_create(key)
+    return await _end_of_socket(web.websocket("/"), web.sleepNow)
 
 
 @fact(
@@ -500,6 +520,22 @@ async def a_raw_websocket_of_a_destroyed_actor(client: Client, key: Key) -> Any:
 async def a_raw_request_that_is_answered_with_nothing(client: Client, key: Key) -> Any:
     response = await client.web.get_or_create(key).fetch("/nothing")
     return [response.status_code, "{group}.{code}".format_map(response.json())]
+
+
+@fact(
+    [500, "rivetkit.internal_error"],
+    v20=[500, "internal.internal_error"],
+    once=True,
+)
+async def a_raw_request_that_is_answered_with_text(client: Client, key: Key) -> Any:
+    response = await client.web.get_or_create(key).fetch("/text")
+    return [response.status_code, "{group}.{code}".format_map(response.json())]
+
+
+@fact([["a=1", "b=2"], ["a=1, b=2"]], v23=[["b=2"], ["a=1, b=2"]], once=True)
+async def fields_that_a_raw_answer_has_twice(client: Client, key: Key) -> Any:
+    response = await client.web.get_or_create(key).fetch("/fields")
+    return [response.headers.get_list(name) for name in ("set-cookie", "x-two")]
 
 
 @fact([204, "/echo/a"], v23=[204, "/echo/a/"], once=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,11 @@ PRODUCTS = [
 ]
 
 
+async def pieces() -> AsyncGenerator[bytes]:
+    yield b"in "
+    yield b"pieces"
+
+
 async def program(client: Client, key: list[str], *, has_queues: bool) -> list[Any]:
     """Calls of every kind; what they gave. Run again, it gives the same."""
     seen: list[Any] = []
@@ -61,6 +68,17 @@ async def program(client: Client, key: list[str], *, has_queues: bool) -> list[A
     response = await web.fetch("/echo?a=1", method="POST", content=b"body")
     seen.append((response.status_code, response.json()["body"], response.json()["search"]))
     seen.append((await web.fetch("/nowhere")).status_code)
+    async with web.stream("/echo", method="POST", content=pieces()) as response:
+        seen.append(json.loads(await response.aread())["body"])
+    async with web.websocket("chat") as socket:
+        seen.append(await socket.receive())
+        for message in ("ü", b"\x00\xff", "many:3"):
+            await socket.send(message)
+            seen += [await socket.receive() for _ in range(3 if message == "many:3" else 1)]
+        await socket.send("close:4001:moved")
+        with pytest.raises(ConnectionLostError) as lost:
+            await socket.receive()
+        seen.append((lost.value.code, lost.value.reason))
     if has_queues:
         worker = client.worker.get_or_create(key)
         await note(worker.send("jobs", {"n": 1}))

@@ -282,8 +282,18 @@ function web({ actor }) {
           return new Response(chunks(5), { headers: { "content-type": "text/plain" } });
         case "login":
           return new Response("welcome", { headers: { "set-cookie": "session=own; Path=/" } });
+        case "fields": {
+          const headers = new Headers();
+          for (const name of ["set-cookie", "x-two"]) {
+            headers.append(name, "a=1");
+            headers.append(name, "b=2");
+          }
+          return new Response("fields", { headers });
+        }
         case "nothing":
           return undefined;
+        case "text":
+          return "no response";
         case "upload":
           return Response.json({ bytes: (await request.arrayBuffer()).byteLength });
         default:
@@ -313,7 +323,7 @@ function web({ actor }) {
         else ws.send(data);
       });
     },
-    actions: { destroy: (c) => c.destroy() },
+    actions: { destroy: (c) => c.destroy(), sleepNow: (c) => c.sleep() },
   });
 }
 
@@ -428,8 +438,21 @@ function odd({ actor }) {
   return actor({
     options,
     createState: () => ({ noted: [], kept: null }),
-    createVars: () => ({ calls: 0 }),
+    createVars: () => ({ calls: 0, woke: "-" }),
+    onWake(c) {
+      try {
+        c.broadcast("woke");
+        c.vars.woke = "sent";
+      } catch {
+        c.vars.woke = "raised";
+      }
+    },
     actions: {
+      woke: (c) => c.vars.woke,
+      endTwice(c, first, second) {
+        for (const how of [first, second]) c[how]();
+        return "twice";
+      },
       _under: () => "under",
       broadcastBad(c) {
         c.broadcast("bad", () => 1);

@@ -270,6 +270,7 @@ class Programs:
         about = About(may_block=chance.random() < 0.3)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._count_returns, conn, about)
+            tasks.start_soon(self._waits, conn, _part(chance))
             for _ in range(chance.randrange(1, 5)):
                 tasks.start_soon(self._streams, conn, key, about, _part(chance))
             tasks.start_soon(self._calls, conn, _part(chance))
@@ -284,6 +285,12 @@ class Programs:
             async for change in changes:
                 if change.status is Status.CONNECTED and change.error is None:
                     about.returns.append(anyio.current_time())
+
+    async def _waits(self, conn: Connection, chance: random.Random) -> None:
+        while True:
+            await conn.wait_connected()
+            assert conn.status is Status.CONNECTED, "wait_connected returned too early"
+            await anyio.sleep(chance.choice((0.1, 10.0)) * chance.random())
 
     async def _streams(
         self, conn: Connection, key: str, about: About, chance: random.Random

@@ -252,14 +252,22 @@ class Web(Actor):
         if route == "stream":
             headers = {"content-type": "text/plain"}
             return httpx.Response(200, content=chunks(5), headers=headers)
+        if route == "fields":
+            fields = [(name, v) for name in ("set-cookie", "x-two") for v in ("a=1", "b=2")]
+            return httpx.Response(200, text="fields", headers=fields)
         if route == "nothing":
             return None  # type: ignore[return-value]
+        if route == "text":
+            return "no response"  # type: ignore[return-value]
         if route == "upload":
             return httpx.Response(200, json={"bytes": len(request.content)})
         return httpx.Response(404, text="no such route")
 
     async def destroy(self) -> None:
         self.context.destroy()
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
 
     async def on_websocket(self, socket: ActorSocket) -> None:
         if socket.path == "/broken":
@@ -356,8 +364,23 @@ class Odd(Actor):
         self.done: list[list[Any]] = []
         self.kept: Any = None
 
-    async def create_vars(self) -> dict[str, int]:
-        return {"calls": 0}
+    async def create_vars(self) -> dict[str, Any]:
+        return {"calls": 0, "woke": "-"}
+
+    async def on_wake(self) -> None:
+        try:
+            self.context.broadcast("woke")
+            self.context.vars["woke"] = "sent"
+        except RuntimeError:
+            self.context.vars["woke"] = "raised"
+
+    async def woke(self) -> str:
+        return str(self.context.vars["woke"])
+
+    async def endTwice(self, first: str, second: str) -> str:
+        for how in (first, second):
+            getattr(self.context, how)()
+        return "twice"
 
     @action("_under")
     async def under(self) -> str:

@@ -6,8 +6,10 @@ import datetime as dt
 import json
 import math
 import os
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +18,14 @@ import anyio
 import httpx
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 
 from rivet_anyio import (
     ActorError,
     Client,
     ConfigError,
     ConnectError,
+    Connection,
     ConnectionLostError,
     Management,
 )
@@ -30,6 +34,7 @@ from rivet_anyio.testing import (
     Actor,
     ActorConnection,
     ActorServer,
+    ActorSocket,
     CassetteError,
     DeadlockError,
     UserError,
@@ -84,6 +89,8 @@ class Counter(Actor):
             return httpx.Response(
                 200, content=b"\x00\xff", headers={"set-cookie": "c=cookie-12345"}
             )
+        if request.url.path == "/numbers":
+            return httpx.Response(200, content=numbers())
         if request.url.path == "/missing":
             return httpx.Response(404, json={"group": "a", "code": "b", "message": "c"})
         return httpx.Response(
@@ -92,9 +99,29 @@ class Counter(Actor):
             headers={"x-own": "1", "x-api-key": "key-1234567890"},
         )
 
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        if connection.params == {"banned": True}:
+            raise UserError(code="banned")
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        async for message in socket:
+            match message.split() if isinstance(message, str) else ():
+                case ["leave", code, reason]:
+                    await socket.close(int(code), reason)
+                case ["twice"]:
+                    await socket.send(message)
+                    await socket.send("again")
+                case _:
+                    await socket.send(message)
+
     async def run(self) -> None:
         async for message in self.context.queue("jobs"):
             await message.complete({"done": message.body})
+
+
+async def numbers() -> AsyncGenerator[bytes]:
+    yield b"1\n2\n3\n"
+    await anyio.sleep_forever()
 
 
 async def recorded(path: Path, program: Program, *, version: str = "2.3", **options: Any) -> Any:
@@ -466,6 +493,50 @@ async def test_concurrent_calls(tmp_path: Path) -> None:
     assert await replayed(tmp_path / "c.json", program) == first == [(n, n) for n in range(10)]
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_fifty_at_once(tmp_path: Path, backend: str) -> None:
+    async def program(client: Client) -> list[Any]:
+        seen: list[Any] = []
+
+        async def over_http(number: int) -> None:
+            seen.append((number, await client.counter.get_or_create(str(number)).echo(number)))
+
+        async def on(conn: Connection, number: int) -> None:
+            seen.append((number, await conn.echo([number])))
+
+        async def raw(number: int) -> None:
+            async with client.counter.get_or_create("raw").websocket(str(number)) as socket:
+                await socket.send(str(number))
+                seen.append((number, await socket.receive()))
+
+        async with (
+            client.counter.get_or_create("one").connect() as conn,
+            anyio.create_task_group() as tasks,
+        ):
+            for number in range(50):
+                tasks.start_soon(over_http, number)
+                tasks.start_soon(on, conn, number)
+                tasks.start_soon(raw, number)
+        return sorted(map(repr, seen))
+
+    path = tmp_path / "c.json"
+    first = anyio.run(recorded, path, program, backend=backend)
+    for other in ("asyncio", "trio"):
+        assert run_virtual(replayed, path, program, backend=other) == first
+
+
+def test_many_ids_and_secrets_are_hidden_fast() -> None:
+    names = Names(())
+    began = time.process_time()
+    for number in range(1000):
+        names.add_id("actor", f"id-{number}")
+        names.add_secrets("token", f"secret-token-{number}-")
+        hidden = names.hide([f"id-{number}", f"secret-token-{number}-"])
+        assert hidden == [f"actor-{number + 1}", f"token-{number + 1}"]
+        assert names.show(hidden)[1] == f"secret-token-{number}-"
+    assert time.process_time() - began < 20
+
+
 async def one_increment(client: Client) -> int:
     return int(await client.counter.get_or_create("k").increment(2))
 
@@ -819,23 +890,211 @@ async def test_a_real_port(tmp_path: Path) -> None:
     assert endpoint.rpartition(":")[2] not in path.read_text()
 
 
-async def test_what_cannot_be_recorded_is_said_in_the_call(tmp_path: Path) -> None:
+async def raw_program(client: Client) -> list[Any]:
+    """Messages both ways on raw WebSockets."""
+    handle = client.counter.get_or_create("k", params=PARAMS)
+    seen: list[Any] = []
+    async with handle.websocket("chat?x=1") as socket:
+        for message in ("ü", b"\x00\xff", "", PARAMS["pass"]):
+            await socket.send(message)
+            seen.append(await socket.receive())
+        await socket.send("leave 4001 moved")
+        with pytest.raises(ConnectionLostError) as lost:
+            await socket.receive()
+        seen.append((lost.value.code, lost.value.reason))
+    async with handle.websocket() as one, handle.websocket("other") as other:
+        for socket in (other, one):
+            await socket.send("twice")
+            seen += [await socket.receive() for _ in range(2)]
+    async with handle.websocket() as socket:
+        await socket.send("leave 1000 -")
+        with pytest.raises(anyio.EndOfStream):
+            await socket.receive()
+    banned = client.counter.get_or_create("k", params={"banned": True})
+    with pytest.raises((ActorError, ConnectionLostError)) as refused:
+        async with banned.websocket() as socket:
+            await socket.receive()
+    seen.append((type(refused.value), str(refused.value)))
+    return seen
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.3"])
+async def test_raw_websockets(tmp_path: Path, version: str) -> None:
+    texts = []
+    for number in range(2):
+        path = tmp_path / f"{number}.json"
+        first = await recorded(path, raw_program, version=version)
+        assert await replayed(path, raw_program) == first
+        texts.append(path.read_text())
+    assert first[:5] == ["ü", b"\x00\xff", "", PARAMS["pass"], (4001, "moved")]
+    assert first[5:9] == ["twice", "again"] * 2
+    assert texts[0] == texts[1]
+    assert PARAMS["pass"] not in texts[0]
+    assert '{"sent": "ü"},\n        {"received": "ü"},\n' in texts[0]
+    assert '{"received": ["$Uint8Array", "AP8="]}' in texts[0]
+    assert '"websocket": "/chat?x=1"' in texts[0]
+    assert all(message.question for of in read_tape(path).connections for message in of.messages)
+
+
+async def test_a_raw_websocket_that_is_not_on_it(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
 
-    async def pieces() -> AsyncGenerator[bytes]:
-        yield b"x"
+    async def program(client: Client, *messages: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            for message in messages:
+                await socket.send(message)
+                assert await socket.receive() == message
+
+    await recorded(path, lambda client: program(client, "a", "bcd"))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a", "bcx"))
+    assert str(raised.value) == (
+        f'the cassette {path} does not have {{"sent": "bcx"}} on this raw WebSocket /chat to '
+        'actor-1. The nearest that it has is {"sent": "bcd"}. Record it anew with record()'
+    )
+    with pytest.raises(CassetteError, match=r'{"sent": "a"} on this .* again: it has it once'):
+        await replayed(path, lambda client: program(client, "a", "a"))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a"))
+    assert str(raised.value).endswith('\n{"sent": "bcd"} on a raw WebSocket /chat to actor-1')
+
+    async def elsewhere(client: Client) -> None:
+        with pytest.raises(CassetteError, match="no other raw WebSocket /elsewhere to actor-1"):
+            await client.counter.get_or_create("k").websocket("elsewhere").__aenter__()
+
+    with pytest.raises(CassetteError) as raised:  # it was suppressed
+        await replayed(path, elsewhere)
+    assert "no other raw WebSocket /elsewhere" in str(raised.value)
+    async with replay(path, unused="ignore"):
+        pass
+    with pytest.raises(CassetteError, match=r"\na raw WebSocket /chat to actor-1$"):
+        async with replay(path):
+            pass
+
+
+async def test_a_long_message_that_is_not_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    sent: list[str] = []
+
+    async def program(client: Client, message: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            await socket.send(message)
+            sent.append(message)
+            assert await socket.receive() == message
+
+    await recorded(path, lambda client: program(client, "a" * 60_000))
+    await replayed(path, lambda client: program(client, "a" * 60_000))
+    with pytest.raises(CassetteError) as raised:
+        await replayed(path, lambda client: program(client, "a" * 59_999))
+    assert len(str(raised.value)) < 1500
+    assert {len(message) for message in sent} == {60_000}
+
+
+async def test_what_is_sent_after_the_server_has_closed_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
 
     async def program(client: Client) -> None:
-        handle = client.counter.get_or_create("k")
-        with pytest.raises(CassetteError, match="raw WebSockets"):
-            await handle.websocket().__aenter__()
-        body = pieces()
-        with pytest.raises(CassetteError, match="piece by piece"):
-            await handle.fetch("/", method="POST", content=body)
-        await body.aclose()
+        async with client.counter.get_or_create("k").websocket() as socket:
+            await socket.send("leave 4001 moved")
+            with pytest.raises(ConnectionLostError):  # perhaps by the first
+                await socket.send("late")
+                await socket.receive()
 
     await recorded(path, program)
+    path.write_text(path.read_text().replace('{"sent": "late"},', ""))
     await replayed(path, program)
+
+
+async def test_an_unknown_message_is_an_error_of_its_send(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+
+    async def program(client: Client, *messages: str) -> None:
+        async with client.counter.get_or_create("k").websocket("chat") as socket:
+            async with anyio.create_task_group() as tasks:
+                for message in messages:
+                    tasks.start_soon(socket.send, message)
+            for _ in messages:
+                await socket.receive()
+
+    await recorded(path, lambda client: program(client, "a", "b"))
+    await replayed(path, lambda client: program(client, "b", "a"))
+    with pytest.raises(ExceptionGroup) as raised:
+        await replayed(path, lambda client: program(client, "c"))
+    assert raised.group_contains(CassetteError, match="does not have")
+
+
+async def pieces(*parts: bytes, error: Exception | None = None) -> AsyncGenerator[bytes]:
+    for part in parts:
+        await checkpoint()
+        yield part
+    if error is not None:
+        raise error
+
+
+async def test_bodies_in_pieces(tmp_path: Path) -> None:
+    async def program(client: Client) -> list[Any]:
+        handle = client.counter.get_or_create("k")
+        seen: list[Any] = []
+        for parts in ((b"a", b"b\xc3", b"\xbc"), ()):
+            async with handle.stream("/x", method="POST", content=pieces(*parts)) as response:
+                seen.append(b"".join([piece async for piece in response.aiter_bytes()]))
+        response = await handle.fetch("/bytes", method="POST", files={"file": b"text"})
+        seen.append(len(response.content))
+        for _ in range(2):
+            with pytest.raises(LookupError):  # and nothing was asked
+                body = pieces(b"a", error=LookupError())
+                await handle.fetch("/x", method="POST", content=body)
+        async with handle.stream("/bytes") as response:  # whose body is not read
+            seen.append(response.headers["content-length"])
+        async with handle.stream("/numbers") as response:
+            async for line in response.aiter_lines():  # it would go on for ever
+                seen.append(line)
+                if line == "2":
+                    break
+        return seen
+
+    texts = []
+    for number in range(2):
+        path = tmp_path / f"{number}.json"
+        first = await recorded(path, program)
+        assert await replayed(path, program) == first
+        texts.append(path.read_text())
+    assert json.loads(first[0]) == ["POST", "/x", "abü"]
+    assert first[3:] == ["2", "1", "2"]
+    assert '"body": "abü"' in texts[0]
+    assert '"unfinished": true' in texts[0]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_body_whose_end_was_not_read_waits(tmp_path: Path, backend: str) -> None:
+    async def program(client: Client, *, waits: bool = False) -> None:
+        async with client.counter.get_or_create("k").stream("/numbers") as response:
+            async for _ in response.aiter_bytes():
+                if not waits:
+                    break
+
+    path = tmp_path / "c.json"
+    run_virtual(recorded, path, program, backend=backend)
+    run_virtual(replayed, path, program, backend=backend)
+    with pytest.raises(DeadlockError):
+        run_virtual(replayed, path, partial(program, waits=True), backend=backend)
+
+
+async def test_a_body_that_broke_is_not_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    async with ActorServer({"counter": Counter}) as server:
+        with pytest.raises(CassetteError, match=r'not recorded:\n{"actor": "actor-1", "fetch"'):
+            async with (
+                record(server, path) as cassette,
+                cassette.client() as client,
+                client.counter.get_or_create("k").stream("/numbers") as response,
+            ):
+                with pytest.raises(ConnectionLostError):
+                    async for _ in response.aiter_bytes():
+                        server.network.cut()
+    assert not path.exists()
 
 
 async def test_a_request_that_failed_on_its_way_is_not_recorded(tmp_path: Path) -> None:
@@ -928,8 +1187,16 @@ EDITS: list[tuple[str, str, str]] = [
     ),
     ('"status": 201', '"status": "201"', r"answer is wrong: Expected `int`.*exchanges\[3\]`"),
     ('"to": 1', '"to": 9', r"no call 9 before it - at `\$\.connections\[0\]\.messages\[2\]`"),
-    ('"to": 1, "answer": 5', '"to": 1', r"no message has to - .*connections\[0\]\.messages\[2\]`"),
-    ('"init": "connection-1"', "", r"no message has nothing - at `\$\.connections\[0\]\.messages"),
+    (
+        '"to": 1, "answer": 5',
+        '"to": 1',
+        r"no message of a connection has to - .*connections\[0\]\.messages\[2\]`",
+    ),
+    (
+        '"init": "connection-1"',
+        "",
+        r"no message of a connection has nothing - at `\$\.connections\[0\]\.messages",
+    ),
     ('"init": "connection-1"', '"close": [7, ""]', "no close frame has the code 7"),
     ('"messages"', '"status": 404, "messages"', r"an error has a status - at `\$\.connections\[0"),
 ]
@@ -962,6 +1229,27 @@ def test_a_file_that_is_wrong(
     with pytest.raises(CassetteError, match=match) as raised:
         read_tape(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("messages", "match"),
+    [
+        (
+            [{"sent": 5}],
+            r"a message is text or bytes: .* - at `\$\.connections\[0\]\.messages\[0\]`",
+        ),
+        ([{"received": ["$Date", "2024-01-01"]}], "a message is text or bytes"),
+        ([{"sent": ["$Uint8Array", "?"]}], r"content of \$Uint8Array is '\?'"),
+        ([{"received": ["$Uint8Array", "?"]}], r"content of \$Uint8Array is '\?'"),
+        ([{"init": "connection-1"}], "no message of a raw WebSocket has init"),
+    ],
+)
+def test_a_raw_websocket_that_is_wrong(tmp_path: Path, messages: list[Any], match: str) -> None:
+    path = tmp_path / "c.json"
+    connection = {"actor": "actor-1", "websocket": "/", "messages": messages}
+    path.write_text(json.dumps({"cassette": 1, "rivetkit": "2.3.19", "connections": [connection]}))
+    with pytest.raises(CassetteError, match=match):
+        read_tape(path)
 
 
 def script(*messages: dict[str, Any]) -> tuple[Script, Callable[[str], Any]]:

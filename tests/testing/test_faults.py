@@ -93,6 +93,7 @@ async def test_only_some_are_dropped() -> None:
         one, other = client.probe.get_or_create("one"), client.probe.get_or_create("other")
         async with one.connect() as first, other.connect() as second:
             assert server.drop_connections(actor="counter") == 0
+            server.faults.clear()
             assert server.drop_connections(actor="probe", key="one") == 1
             assert isinstance(await lost(first), ConnectionLostError)
             assert second.status is Status.CONNECTED

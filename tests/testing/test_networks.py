@@ -224,6 +224,7 @@ async def test_pings_of_a_troubled_network_are_sent(trouble: str, value: float) 
     ("arm", "text"),
     [
         (lambda network: network.refuse(3), r"network\.refuse\(3\)"),
+        (lambda network: network.cut(), r"network\.cut\(\)"),
         (lambda network: network.to_server.hold(), r"network\.to_server\.hold\(\)"),
         (lambda network: network.to_client.partition(), r"network\.to_client\.partition\(\)"),
         (lambda network: network.outage().__enter__(), r"network\.outage\(\)"),
@@ -240,6 +241,22 @@ async def test_what_never_happened(arm: Any, text: str) -> None:
     async with ActorServer(ACTORS, unused_faults="ignore") as server:
         kept = arm(server.network)
     del kept
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_loop_that_breaks_something_once(times: int) -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        async with client.counter.get_or_create().connect():
+            for _ in range(times):
+                server.network.cut()
+                server.drop_connections()
+        for _ in range(times):
+            await client.counter.get_or_create().increment()
+            server.network.cut()
+    with pytest.raises(UnusedFaultError, match=r"drop_connections\(\), armed at"):
+        async with ActorServer(ACTORS) as server:
+            for _ in range(times):
+                server.drop_connections()
 
 
 async def test_many_that_never_happened() -> None:

@@ -502,6 +502,48 @@ def pytest_asyncio_loop_factories(config, item):
     assert "different task" not in text
 
 
+SYNC = """
+import pytest
+
+def test_sync(rivet_server):
+    pass
+
+@pytest.mark.anyio
+def test_marked(rivet_client):
+    pass
+
+@pytest.fixture
+async def mine(rivet_server):
+    return rivet_server
+
+def test_with_a_fixture_of_its_own(mine):
+    pass
+
+def test_with_a_backend(anyio_backend, rivet_server):
+    pass
+
+@pytest.mark.anyio
+async def test_that_can(rivet_server):
+    pass
+"""
+
+
+@pytest.mark.parametrize("plugin", ["anyio", "asyncio"])
+def test_synchronous_tests(run: pytest.Pytester, plugin: str) -> None:
+    if plugin == "asyncio":
+        pytest.importorskip("pytest_asyncio")
+    run.makepyfile(SYNC)
+    options = ("-p", "no:asyncio") if plugin == "anyio" else ("-o", "asyncio_mode=auto")
+    result = run.runpytest_subprocess("-p", "no:trio", *options, timeout=60)
+    # On two backends; pytest-asyncio takes all tests that are async.
+    passed, errors = (4, 3) if plugin == "anyio" else (2, 5)
+    result.assert_outcomes(passed=passed, errors=errors)
+    text = result.stdout.str()
+    assert "rivet_server cannot be used in a synchronous test" in text
+    assert "Write 'async def test_sync' and mark it with @pytest.mark.anyio" in text
+    assert "different task" not in text
+
+
 def test_beside_pytest_asyncio(run: pytest.Pytester) -> None:
     pytest.importorskip("pytest_asyncio")
     run.makepyfile(

@@ -69,22 +69,72 @@ def spelt(name: str) -> type[Actor]:
 )
 def test_hooks_in_rivetkits_spelling(name: str, advice: str) -> None:
     with pytest.raises(ConfigError, match=rf"Chat\.{name} is spelt like .*{advice}"):
-        ActorServer({"chat": spelt(name)})
+        spelt(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("on_conect", "on_connect"),
+        ("onConect", "on_connect"),
+        ("on_connected", "on_connect"),
+        ("on_conn", "on_connect"),
+        ("on_connection", "on_connect"),
+        ("on_dissconnect", "on_disconnect"),
+        ("create_conn_sate", "create_conn_state"),
+        ("on_before_conn", "on_before_connect"),
+        ("before_connect", "on_before_connect"),
+        ("create_var", "create_vars"),
+        ("can_subscribed", "can_subscribe"),
+        ("on_web_socket", "on_websocket"),
+        ("on_wakeup", "on_wake"),
+        ("on_destroyed", "on_destroy"),
+    ],
+)
+def test_a_name_that_is_nearly_a_hook(name: str, hook: str) -> None:
+    for make in (spelt, lambda name: type("Mixed", (type("Chat", (), {name: print}), Actor), {})):
+        with pytest.raises(ConfigError) as raised:
+            make(name)
+        assert str(raised.value) == (
+            f"Chat.{name} is spelt nearly like the hook {hook!r}: name it so, or mark an action of "
+            f"that name with @action({name!r})"
+        )
+
+
+@pytest.mark.parametrize("name", ["sleep_timout", "action_timeouts", "queue", "stateSaveInterval"])
+def test_a_name_that_is_nearly_a_setting(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Chat\.{name} is spelt nearly .*set self\.{name} in"):
+        type("Chat", (Actor,), {name: 5.0})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("connect", "disconnect", "subscribe", "destroy", "sleep", "wake", "create", "request"),
+        *("runs", "on_message", "on_update", "on_delete", "on_start", "create_room", "websocket"),
+        *("can_describe", "context_of", "timeout", "save_state", "create_user_state", "join"),
+    ],
+)
+def test_a_name_that_is_an_action(name: str) -> None:
+    ActorServer({"chat": spelt(name)})
 
 
 def test_a_hook_that_is_no_async_def() -> None:
-    class Sync(Actor):
-        def on_connect(self, connection: ActorConnection) -> None:  # type: ignore[override]
-            pass
-
     with pytest.raises(ConfigError, match="write 'async def on_connect'"):
-        ActorServer({"sync": Sync})
+
+        class Sync(Actor):
+            def on_connect(self, connection: ActorConnection) -> None:  # type: ignore[override]
+                pass
 
 
 async def test_an_action_with_the_name_of_a_hook() -> None:
     class Named(Actor):
         @action("onConnect")
         async def connect(self) -> str:
+            return "an action"
+
+        @action("on_conect")
+        async def on_conect(self) -> str:
             return "an action"
 
         @action("_hidden")
@@ -95,7 +145,7 @@ async def test_an_action_with_the_name_of_a_hook() -> None:
 
     async with ActorServer({"named": Named}) as server, server.client() as client:
         named = client.named.get_or_create()
-        assert await named.action("onConnect") == "an action"
+        assert await named.action("onConnect") == await named.on_conect() == "an action"
         assert await named.action("_hidden") == "an action, too"
         with pytest.raises(ActorError, match="not found"):
             await named.action("_private")
@@ -537,11 +587,14 @@ async def test_limits_of_our_own() -> None:
             await odd.big(2000)
 
 
-ARMED: dict[str, Callable[[ActorServer], None]] = {
+ARMED: dict[str, Callable[[ActorServer], object]] = {
     "fail_action('increment')": lambda server: server.faults.fail_action("increment", UserError()),
     "delay_action('increment')": lambda server: server.faults.delay_action("increment", 1),
     "lose_reply('increment', key=['x'])": lambda server: server.faults.lose_reply(
         "increment", key="x"
+    ),
+    "drop_connections(actor='counter', key=['x'])": lambda server: server.drop_connections(
+        actor="counter", key="x"
     ),
     "refuse_connects(actor='counter')": lambda server: server.faults.refuse_connects(
         actor="counter"

@@ -97,6 +97,7 @@ class Link:
     """
 
     __slots__ = (
+        "__weakref__",
         "_backend",
         "_cancellation",
         "_checked",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection
+from difflib import get_close_matches
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ._context import ActorContext
     from ._peers import ActorConnection, ActorSocket
 
-__all__ = ["Actor", "UserError", "actions_of"]
+__all__ = ["Actor", "UserError", "actions_of", "check_class"]
 
 
 class UserError(ActorError):
@@ -42,8 +43,9 @@ class Actor:
 
     Names are not translated: a method ``sendMessage`` is the action ``sendMessage``;
     `rivet_anyio.action` gives it another name. Methods that begin with an underscore, or are no
-    ``async def``, are none, and neither are the hooks below. RivetKit's spelling of a hook,
-    ``onConnect``, is an error.
+    ``async def``, are none, and neither are the hooks below. A method or an attribute that is
+    spelt nearly as a hook or a setting, ``onConnect`` or ``on_conect``, is a `ConfigError` at the
+    class statement; `rivet_anyio.action` makes an action of it all the same.
 
     Attributes of the object are the actor's state, except those that begin with an underscore.
     A list, dict or set of the class is an error, unless it is annotated as a ClassVar: all actors
@@ -77,6 +79,10 @@ class Actor:
     came after the last save; `ActorContext.save_state` saves at once."""
 
     _context: ActorContext | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_class(cls)
 
     @property
     def context(self) -> ActorContext:
@@ -175,6 +181,7 @@ def _is_async(function: object) -> bool:
 
 
 _HOOKS = frozenset(name for name in vars(Actor) if not name.startswith("_"))
+_SETTINGS = ("queues", "sleep_timeout", "action_timeout", "state_save_interval")
 
 _NOT_PLAYED = ("createState", "onStateChange", "onBeforeActionResponse", "onMigrate")
 """Hooks of RivetKit that have no counterpart here."""
@@ -200,6 +207,41 @@ _MISSPELT = {
 """How hooks are not written here, and what to do about it."""
 
 
+_ALIKE = 0.88
+"""How alike names are of which one is the other, misspelt: more than the action 'disconnect' is
+like the hook 'on_disconnect'."""
+_ALIKE_HOOKS = 0.8
+"""That of names that begin as hooks do."""
+
+
+def _check_spelling(cls: type, name: str, value: object) -> None:
+    """Refuse what was meant to be a hook or a setting, and is misspelt.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if name in _HOOKS or name.startswith("_") or hasattr(value, SERVER_NAME):
+        return
+    is_method = callable(value) or isinstance(value, (staticmethod, classmethod))
+    if is_method and name in _MISSPELT:
+        raise ConfigError(
+            f"{cls.__name__}.{name} is spelt like a hook of RivetKit, and nothing would call "
+            f"it: {_MISSPELT[name]}, or mark an action of that name with @action({name!r})"
+        )
+    plain = _in_snake_case(name).strip("_")
+    alike = _ALIKE_HOOKS if plain.startswith("on_") else _ALIKE
+    known = _HOOKS.difference(_SETTINGS) if is_method else _SETTINGS
+    for meant in get_close_matches(plain, known, n=1, cutoff=alike):
+        what, way = (
+            ("hook", f"mark an action of that name with @action({name!r})")
+            if is_method
+            else ("setting", f"set self.{name} in __init__")
+        )
+        raise ConfigError(
+            f"{cls.__name__}.{name} is spelt nearly like the {what} {meant!r}: name it so, or {way}"
+        )
+
+
 def check_class(cls: type[Actor]) -> None:
     """Look for hooks that are misspelt, and for state that all actors of a class would share.
 
@@ -208,6 +250,7 @@ def check_class(cls: type[Actor]) -> None:
     """
     for owner in cls.__mro__[: cls.__mro__.index(Actor)]:
         for name, value in vars(owner).items():
+            _check_spelling(owner, name, value)
             if name.startswith("_") or name == "queues" or not isinstance(value, (list, dict, set)):
                 continue
             if "ClassVar" not in str(inspect.get_annotations(owner).get(name)):
@@ -216,13 +259,6 @@ def check_class(cls: type[Actor]) -> None:
                     f"actors of the class share: set self.{name} in __init__, or annotate what "
                     "is no state as a ClassVar"
                 )
-    for name, advice in _MISSPELT.items():
-        function = inspect.getattr_static(cls, name, None)
-        if callable(function) and not hasattr(function, SERVER_NAME):
-            raise ConfigError(
-                f"{cls.__name__}.{name} is spelt like a hook of RivetKit, and nothing would call "
-                f"it: {advice}, or mark an action of that name with @action({name!r})"
-            )
     for name in _HOOKS:
         function = inspect.getattr_static(cls, name)
         if inspect.isfunction(function) and name != "context" and not _is_async(function):
@@ -233,10 +269,9 @@ def actions_of(cls: type[Actor]) -> dict[str, str]:
     """Names of actions to names of methods.
 
     Raises:
-        ConfigError: when two methods are one action, or a hook is spelt as RivetKit spells it, or a
-            method cannot be the action that it is marked as.
+        ConfigError: when two methods are one action, or a method cannot be the action that it is
+            marked as.
     """
-    check_class(cls)
     found: dict[str, str] = {}
     for method in dir(cls):
         function = inspect.getattr_static(cls, method)

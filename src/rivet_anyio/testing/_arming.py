@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from types import FrameType
 
-__all__ = ["Armed", "armed", "calling_place"]
+__all__ = ["Armed", "Moments", "armed", "calling_place"]
 
 _HERE = os.path.dirname(__file__) + os.sep
 _LIBRARY = os.path.dirname(os.__file__) + os.sep + "contextlib.py"
@@ -54,3 +54,30 @@ class Armed:
 def armed(what: str, times: int = 1, *, is_optional: bool = False) -> Armed:
     """A fault that the test arms in this moment."""
     return Armed(what=what, where=calling_place(), times=times, left=times, is_optional=is_optional)
+
+
+class Moments:
+    """Faults that happen in the moment in which the test asks for them.
+
+    One that finds nothing to break is unused, unless the same place in the test breaks something
+    another time: in a loop, say.
+    """
+
+    def __init__(self) -> None:
+        self._by_place: dict[str, Armed] = {}
+
+    def note(self, what: str, *, has_effect: bool) -> None:
+        """The test asks for a fault."""
+        fault = armed(what)
+        fault = self._by_place.setdefault(str(fault), fault)
+        if has_effect:
+            fault.left = 0
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._by_place.clear()
+
+    @property
+    def unused(self) -> list[Armed]:
+        """Those that never broke anything."""
+        return [fault for fault in self._by_place.values() if fault.is_unused]

@@ -71,7 +71,8 @@ def record(
     is written when the block is left, and not when it is left by an error.
 
     It has actions, queue messages, requests to the actors' own HTTP servers and to the management
-    API, and connections with their events. It has no header of a request, no token, no params and
+    API, connections with their events, and raw WebSockets. A body that is given piece by piece is
+    sent when all pieces are there. It has no header of a request, no token, no params and
     no time. Ids that the server gives are numbered. A token, or a text in params, of at least 8
     characters is replaced by a name wherever it occurs.
 
@@ -82,8 +83,7 @@ def record(
 
     Raises:
         CassetteError: on leaving the block: something cannot be recorded, a request failed on its
-            way, say. In a call: raw WebSockets and bodies that are sent piece by piece, or a
-            server of an unknown version.
+            way, say. In a call: the server is of an unknown version.
         ConfigError: an argument cannot be used.
         OSError: the file cannot be written.
     """
@@ -131,15 +131,16 @@ def replay(
     Each recorded answer is given once, to a call of the same action of the same actor with the
     same arguments; equal calls get theirs in the order in which they were recorded. Only what
     finds actors is answered by its last answer again. The n-th connection to an actor plays the
-    n-th that was recorded: events come in their place between the answers on it. A call that was
-    never answered waits.
+    n-th that was recorded: events come in their place between the answers on it. The n-th raw
+    WebSocket of a path plays the n-th, too: its messages wait for what the client sent before them.
+    A call that was never answered waits.
 
     Args:
         path: The file.
         secrets: What stands for the `secrets` of `record`, in the same order.
         unused: What leaving the block does when something was recorded and never asked for: a
-            call, a message, a subscription, a connection. ``"error"`` raises `CassetteError`,
-            unless the block itself raised; ``"ignore"`` does nothing.
+            call, a message, a subscription, a connection, a raw WebSocket. ``"error"`` raises
+            `CassetteError`, unless the block itself raised; ``"ignore"`` does nothing.
 
     Raises:
         CassetteError: the file does not exist or cannot be read. In a call, or on entering a

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -110,7 +112,7 @@ class Exchange(_Entry):
 
 
 class Message(_Entry):
-    """What one side said on a connection: one of `init` to `lost`, or an error alone.
+    """What one side said on a connection or a raw WebSocket: one of these, or an error alone.
 
     Attributes:
         init: The server opened the connection, which has this id.
@@ -118,6 +120,8 @@ class Message(_Entry):
         call: The client called `action` with `args`; its number.
         event: The server sent an event of this name with `args`.
         to: The server answered the call of this number by `answer` or `error`.
+        sent: A message of the client on a raw WebSocket.
+        received: A message of the server on a raw WebSocket.
         close: Code and reason of the server's close frame.
         lost: The connection broke.
     """
@@ -131,27 +135,43 @@ class Message(_Entry):
     to: int | None = None
     answer: Any | UnsetType = UNSET
     error: ErrorEntry | None = None
+    sent: Any = None
+    received: Any = None
     close: tuple[int, str] | None = None
     lost: bool = False
 
     @property
     def is_from_client(self) -> bool:
         """Whether the client said it."""
-        return self.call is not None or self.subscribe is not None
+        return not (self.call is None and self.subscribe is None and self.sent is None)
 
     @property
     def question(self) -> dict[str, Any]:
-        """What is called."""
-        return {"action": self.action, "args": self.args}
+        """What the client asked."""
+        if self.action is not None:
+            return {"action": self.action, "args": self.args}
+        return {"sent": self.sent} if self.subscribe is None else {"subscribe": self.subscribe}
 
 
 class RecordedConnection(_Entry):
-    """A connection to an actor; `status` and `error` of a handshake that was refused."""
+    """A connection to an actor; `status` and `error` of a handshake that was refused.
+
+    Attributes:
+        websocket: The path of a raw WebSocket.
+    """
 
     actor: str
+    websocket: str | None = None
     status: int | None = None
     error: ErrorEntry | None = None
     messages: list[Message] = []
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        if self.websocket is None:
+            return f"connection to {self.actor}"
+        return f"raw WebSocket {self.websocket} to {self.actor}"
 
 
 class Tape(msgspec.Struct, forbid_unknown_fields=True):
@@ -196,10 +216,11 @@ class Names:
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._names: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
+        self._forms: dict[str, str] = {}  # how secrets may be written, the longest first
         self._cursors: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         for secret in secrets:
-            self._add(self._secrets, "secret", secret)
+            self._add_secret("secret", secret)
 
     def add_id(self, kind: str, id: str) -> None:
         """The server has named something."""
@@ -221,7 +242,7 @@ class Names:
     def add_secrets(self, kind: str, value: Any) -> None:
         """All texts in a value are secrets; short ones, which may mean anything, are not."""
         if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
-            self._add(self._secrets, kind, value)
+            self._add_secret(kind, value)
         elif isinstance(value, dict):
             for item in value.values():
                 self.add_secrets(kind, item)
@@ -234,46 +255,48 @@ class Names:
             self._counts[kind] = self._counts.get(kind, 0) + 1
             names[value] = f"{kind}-{self._counts[kind]}"
 
+    def _add_secret(self, kind: str, value: str) -> None:
+        if value in self._secrets:
+            return
+        self._add(self._secrets, kind, value)
+        as_json = (json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+        forms = dict.fromkeys((value, quote(value, safe=""), *as_json), self._secrets[value])
+        known = {**self._forms, **forms}
+        self._forms = {form: known[form] for form in sorted(known, key=len, reverse=True)}
+
     def hide(self, tree: Any) -> Any:
         """A JSON tree with names for ids and secrets."""
-        forms: dict[str, str] = {}
-        for secret, name in self._secrets.items():
-            as_json = (
-                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)
-            )
-            forms |= dict.fromkeys((secret, quote(secret, safe=""), *as_json), name)
-        pattern = [re.escape(form) for form in _longest_first(forms)]
-        pattern += [rf"(?<![\w-]){re.escape(id)}(?![\w-])" for id in _longest_first(self._names)]
-        return _replaced(tree, "|".join(pattern), self._names | forms)
+        return _replaced(tree, self._hidden)
+
+    def _hidden(self, text: str) -> str:
+        # An expression with all that is known would be compiled anew for each new id.
+        found = [re.escape(form) for form in self._forms if form in text]
+        if found:
+            text = re.sub("|".join(found), lambda match: self._forms[match[0]], text)
+        return _ID.sub(lambda match: self._names.get(match[0], match[0]), text)
 
     def show(self, tree: Any) -> Any:
         """A JSON tree with the secrets for their names."""
         secrets = {name: secret for secret, name in self._secrets.items()}
-        return _replaced(tree, "|".join(rf"{name}(?!\d)" for name in secrets), secrets)
+        return _replaced(tree, partial(_SECRET.sub, lambda match: secrets.get(match[0], match[0])))
 
 
-def _replaced(tree: Any, pattern: str, known: dict[str, str]) -> Any:
-    if not pattern:
-        return tree
-    found = re.compile(pattern)
-
-    def replaced(tree: Any) -> Any:
-        if isinstance(tree, str):
-            return found.sub(lambda match: known[match[0]], tree)
-        if isinstance(tree, list):
-            return [replaced(item) for item in tree]
-        if isinstance(tree, dict):
-            return {
-                key if key in _FIELDS else replaced(key): replaced(item)
-                for key, item in tree.items()
-            }
-        return tree
-
-    return replaced(tree)
+_ID = re.compile(r"[\w-]+")
+_SECRET = re.compile(r"(?:secret|token|param)-\d+")
 
 
-def _longest_first(texts: dict[str, str]) -> list[str]:
-    return sorted(texts, key=len, reverse=True)
+def _replaced(tree: Any, replace: Callable[[str], str]) -> Any:
+    """A JSON tree with other texts; the names of an entry's own fields stay."""
+    if isinstance(tree, str):
+        return replace(tree)
+    if isinstance(tree, list):
+        return [_replaced(item, replace) for item in tree]
+    if isinstance(tree, dict):
+        return {
+            key if key in _FIELDS else replace(key): _replaced(item, replace)
+            for key, item in tree.items()
+        }
+    return tree
 
 
 def write_tape(tape: Tape, names: Names, path: Path) -> None:
@@ -343,7 +366,8 @@ def read_tape(path: Path) -> Tape:
         calls: set[int] = set()
         for index, message in enumerate(connection.messages):
             at = f"$.connections[{number}].messages[{index}]"
-            _check(path, at, message, _fault_of_message(message, calls))
+            fault = _fault_of_message(message, calls, is_raw=connection.websocket is not None)
+            _check(path, at, message, fault)
     return tape
 
 
@@ -351,7 +375,8 @@ def _check(path: Path, at: str, entry: Exchange | Message, fault: str | None) ->
     if fault is None:
         try:
             answer = None if entry.answer is UNSET else entry.answer
-            from_json([entry.args, answer, entry.error and entry.error.metadata])
+            data = [entry.sent, entry.received] if isinstance(entry, Message) else []
+            from_json([entry.args, answer, entry.error and entry.error.metadata, *data])
         except ValueError as exc:
             fault = str(exc)
     if fault is not None:
@@ -383,6 +408,10 @@ def _fault_of(entry: Exchange) -> str | None:
     return None
 
 
+_TextOrBytes = str | tuple[Literal["$Uint8Array"], str]
+"""What is not text has a marker."""
+
+
 class _Reply(_Entry):
     """What became of a message for a queue."""
 
@@ -391,17 +420,24 @@ class _Reply(_Entry):
 
 
 class _Response(_Entry):
-    """What an actor's own server answered; a body that is not text has its marker."""
+    """What an actor's own server answered; the end of an unfinished body was not read."""
 
     status: int
     headers: dict[str, str]
-    body: str | tuple[Literal["$Uint8Array"], str]
+    body: _TextOrBytes
+    unfinished: bool = False
 
 
-def _fault_of_message(entry: Message, calls: set[int]) -> str | None:
+def _fault_of_message(entry: Message, calls: set[int], *, is_raw: bool) -> str | None:
     fields = tuple(msgspec.to_builtins(entry))
-    if fields not in _MESSAGES:
-        return f"no message has {', '.join(fields) or 'nothing'}"
+    if fields not in (_RAW_MESSAGES if is_raw else _MESSAGES):
+        of = "a raw WebSocket" if is_raw else "a connection"
+        return f"no message of {of} has {', '.join(fields) or 'nothing'}"
+    if fields in (("sent",), ("received",)):
+        try:
+            msgspec.convert(entry.received if entry.sent is None else entry.sent, _TextOrBytes)
+        except msgspec.ValidationError as exc:
+            return f"a message is text or bytes: {exc}"
     if entry.call is not None:
         calls.add(entry.call)
     if entry.to is not None and entry.to not in calls:
@@ -423,3 +459,6 @@ _MESSAGES = {
     ("lost",),
 }
 """The fields that messages have."""
+
+_RAW_MESSAGES = {("sent",), ("received",), ("close",), ("lost",)}
+"""Those of messages on raw WebSockets."""

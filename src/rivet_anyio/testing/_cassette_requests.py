@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, cast, get_args
 from urllib.parse import unquote, unquote_plus
@@ -14,7 +15,7 @@ from ..protocol.addressing import HEADER_ENCODING, HEADER_PARAMS, HEADER_TOKEN
 from ..protocol.codec import Encoding
 from ..protocol.keys import unescape_key
 from ..protocol.values import COMPAT_CBOR, PLAIN_CBOR, load_cbor, revive
-from ._cassette_file import CassetteError, Exchange, Names
+from ._cassette_file import Exchange, Names, RecordedConnection
 from ._cassette_values import to_json
 from ._encodings import ServerCodec, server_codec
 from ._gateway import addressed_actor, offer_after, params_of
@@ -22,10 +23,19 @@ from ._http import HttpRequest
 from ._release import Release
 from ._websocket import offers_of
 
-__all__ = ["connection_of", "encoding_of", "exchange_of", "request_of", "text_or_bytes"]
+__all__ = [
+    "connection_of",
+    "encoding_of",
+    "exchange_of",
+    "request_of",
+    "text_or_bytes",
+    "whole_body",
+]
 
 _USUAL = {"runner_name_selector": None, "crash_policy": "sleep"}
 """What clients always send along, and what of it says nothing; None: whatever it is."""
+
+_BOUNDARY = re.compile(r"multipart/.*boundary=([\w-]+)", re.IGNORECASE)
 
 
 def request_of(
@@ -33,7 +43,7 @@ def request_of(
     url: str,
     endpoints: Sequence[str],
     headers: Mapping[str, str] | list[tuple[str, str]],
-    content: bytes | AsyncIterable[bytes] | None,
+    content: bytes | None,
     names: Names,
 ) -> HttpRequest:
     """A request of the client; the secrets in its headers are noted.
@@ -45,14 +55,7 @@ def request_of(
         headers: Its headers.
         content: Its body.
         names: Where secrets are noted.
-
-    Raises:
-        CassetteError: the body is a stream.
     """
-    if not (content is None or isinstance(content, bytes)):
-        raise CassetteError(
-            "a body that is sent piece by piece cannot be on a cassette: give fetch() bytes"
-        )
     target = next((url.removeprefix(at) for at in endpoints if url.startswith(f"{at}/")), url)
     request = HttpRequest(method, target, httpx.Headers(headers), content or b"")
     offers = offers_of(request)
@@ -68,17 +71,22 @@ def request_of(
     return request
 
 
-def connection_of(request: HttpRequest, names: Names) -> str:
-    """The id of the actor that a handshake leads to.
+async def whole_body(content: bytes | AsyncIterable[bytes] | None) -> bytes | None:
+    """A body, once it is whole; raises what its iteration raises."""
+    if content is None or isinstance(content, bytes):
+        return content
+    return b"".join([piece async for piece in content])
 
-    Raises:
-        CassetteError: it is not for a connection.
-    """
+
+def connection_of(request: HttpRequest, names: Names) -> RecordedConnection:
+    """The connection, or raw WebSocket, that a handshake asks for, without messages."""
     asked = _asked(request)
-    if asked is None or asked[1].partition("?")[0] != "/connect":
-        raise CassetteError("raw WebSockets cannot be on a cassette: use ActorServer for them")
-    names.keep_id(asked[0])
-    return asked[0]
+    assert asked is not None
+    id, below = asked
+    names.keep_id(id)
+    is_raw = below.partition("?")[0] != "/connect"
+    path = "/" + below.removeprefix("/websocket").removeprefix("/")
+    return RecordedConnection(id, path if is_raw else None, messages=[])
 
 
 def encoding_of(request: HttpRequest) -> Encoding:
@@ -103,7 +111,7 @@ def exchange_of(request: HttpRequest, release: Release, names: Names) -> Exchang
     path = below.partition("?")[0]
     if path == "/request" or path.startswith("/request/"):
         where = "/" + below.removeprefix("/request").removeprefix("/")
-        body = to_json(text_or_bytes(request.body)) if request.body else None
+        body = to_json(text_or_bytes(_without_boundary(request))) if request.body else None
         return Exchange(fetch=f"{request.method} {where}", actor=id, body=body)
     codec: ServerCodec = server_codec(encoding_of(request), release)
     if path.startswith("/action/"):
@@ -143,6 +151,12 @@ def _asked(request: HttpRequest) -> tuple[str, str] | None:
         return unquote(segment.partition("@")[0]), f"/{rest}"
     id = addressed_actor(request)
     return None if id is None else (id, request.target)
+
+
+def _without_boundary(request: HttpRequest) -> bytes:
+    """The body; the boundary of a form is drawn at random each time."""
+    found = _BOUNDARY.match(request.headers.get("content-type", ""))
+    return request.body if found is None else request.body.replace(found[1].encode(), b"boundary")
 
 
 def text_or_bytes(data: bytes) -> str | bytes:

@@ -76,6 +76,10 @@ class RunningActor(Protocol):
         """Begin to stop."""
         ...
 
+    def destroy(self) -> None:
+        """Begin to stop for good."""
+        ...
+
 
 class ActorSchedule:
     """Runs actions of the actor later, from `ActorContext.schedule`.
@@ -175,6 +179,7 @@ class ActorContext:
                 then, and log it.
             ActorError: ``message.outgoing_too_long``, up to 2.2, when somebody subscribed. 2.3
                 closes the connections that subscribed instead.
+            RuntimeError: in `Actor.on_wake`, up to 2.2. In 2.3 nobody gets the event then.
         """
         self._instance.broadcast(check_name("event", event), args)
 
@@ -241,5 +246,9 @@ class ActorContext:
         self._instance.stop("sleep")
 
     def destroy(self) -> None:
-        """End for good, once what is under way is answered; connections are closed."""
-        self._instance.stop("destroy")
+        """End for good, once what is under way is answered; connections are closed.
+
+        Raises:
+            ActorError: in 2.3, for the second time: ``actor.stopping``.
+        """
+        self._instance.destroy()

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from .._checks import check_choice, check_instance, check_name, check_seconds, check_size
 from .._errors import ActorError
 from ..protocol.keys import Key, parse_key
-from ._arming import Armed, calling_place
+from ._arming import Armed, Moments, calling_place
 from ._records import ActorRef
 
 __all__ = ["ConnectFault", "Faults", "ManagementRequest", "Plan"]
@@ -94,6 +94,7 @@ class Faults:
         self._note = note
         self._requests: list[_RequestFault] = []
         self._connects: list[ConnectFault] = []
+        self._drops = Moments()
 
     def fail_action(
         self,
@@ -368,15 +369,22 @@ class Faults:
             loses_reply=not request,
         )
 
+    def _note_drop(self, actor: str | None, key: tuple[str, ...] | None, count: int) -> None:
+        """So many connections were dropped."""
+        what = _described("drop_connections", {"actor": actor, "key": key})
+        self._drops.note(what, has_effect=count > 0)
+
     def clear(self) -> None:
         """Disarm what is armed."""
         self._requests.clear()
         self._connects.clear()
+        self._drops.clear()
 
     @property
     def _unused(self) -> list[str]:
         """What never happened, a text each."""
-        return [str(fault) for fault in (*self._requests, *self._connects) if fault.is_unused]
+        armed = [fault for fault in (*self._requests, *self._connects) if fault.is_unused]
+        return [str(fault) for fault in (*armed, *self._drops.unused)]
 
     def _plan(
         self,

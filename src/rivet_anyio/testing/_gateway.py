@@ -268,14 +268,25 @@ class Gateway:
             return self._error(instance, codec, failure(instance, "on_request", error))
         if plan.loses_reply:
             raise ReplyLost
-        headers = [*self._signature(instance), *response.headers.multi_items()]
+        headers = [*self._signature(instance), *self._fields_of(response)]
         if not self._host.release.has_engine and "content-type" not in response.headers:
             headers.append(("content-type", "text/plain; charset=UTF-8"))
+        stream = response.stream
+        if isinstance(stream, httpx.ByteStream):
+            return Answer(response.status_code, headers, b"".join(stream))  # not decompressed
         try:
             body: bytes | AsyncIterable[bytes] = response.content
         except httpx.ResponseNotRead:
-            body = cast("AsyncIterable[bytes]", response.stream)
+            body = cast("AsyncIterable[bytes]", stream)
         return Answer(response.status_code, headers, body)
+
+    def _fields_of(self, response: httpx.Response) -> list[tuple[str, str]]:
+        """Its fields as JavaScript joins them; of cookies, 2.3 passes on the last alone."""
+        cookies = response.headers.get_list("set-cookie")
+        if self._host.release.has_engine:
+            del cookies[:-1]
+        fields = [field for field in response.headers.items() if field[0] != "set-cookie"]
+        return fields + [("set-cookie", cookie) for cookie in cookies]
 
     def _no_handler(self, instance: Instance) -> Answer:
         """2.3 says nothing; the versions before always say it in JSON."""

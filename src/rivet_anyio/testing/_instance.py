@@ -208,6 +208,7 @@ class Instance:
         self._quiet = Signal()
         self._rested_at = self.created_at
         self._vars: Any = None
+        self._is_waking = False
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
         self.actor = self._make()
@@ -365,12 +366,12 @@ class Instance:
             response: object = await self.actor.on_request(request)
             if not isinstance(response, httpx.Response):
                 logger.error("%s: on_request returned %r, no httpx.Response", self.ref, response)
-                raise self._no_response()
+                raise self._no_response(response)
             return response
         raise self._cut_short(scope)
 
-    def _no_response(self) -> ActorError:
-        if self._host.release.has_engine:
+    def _no_response(self, response: object) -> ActorError:
+        if self._host.release.has_engine or response is not None:
             return internal_error(self._host.release)
         text = (
             "Actor's onRequest handler must return a Response object. Returning void/undefined is "
@@ -529,10 +530,15 @@ class Instance:
         Raises:
             TypeError: when an argument cannot travel.
             ActorError: when it is too long.
+            RuntimeError: up to 2.2, in `Actor.on_wake`.
         """
         release = self._host.release
         if release.has_engine:
             self._host.state.dump_args(args)
+        if self._is_waking:
+            if not release.has_engine:
+                raise RuntimeError(f"RivetKit {release.version} does not broadcast in on_wake")
+            return
         for connection in tuple(self.connections.values()):
             if connection._channel is None:
                 continue
@@ -702,6 +708,16 @@ class Instance:
                 with CancelScope(deadline=self._rested_at + timeout):
                     await life.stopping.wait()
 
+    def destroy(self) -> None:
+        """Begin to stop for good, because the actor says so.
+
+        Raises:
+            ActorError: in 2.3, when it was said before.
+        """
+        if self._host.release.has_engine and self.is_destroyed:
+            raise ActorError("actor", "stopping", "Actor is stopping.")
+        self.stop("destroy")
+
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""
         if end == "destroy" and not self.is_destroyed:
@@ -813,8 +829,12 @@ class Instance:
                 connection._crashes = self.crashes  # the gateway has moved it to this start
         self.note("wakes")
         self._vars = await self.actor.create_vars()
-        with self.changing():
-            await self.actor.on_wake()
+        self._is_waking = True
+        try:
+            with self.changing():
+                await self.actor.on_wake()
+        finally:
+            self._is_waking = False
 
     async def _run(self, life: _Life) -> None:
         try:
@@ -855,15 +875,16 @@ class Instance:
         self._wind_up("destroy")
 
     def _let_go(self, *, closes: bool) -> None:
-        """What becomes of connections: 2.3 keeps them while the actor sleeps, 2.0 closes them,
-        2.1 and 2.2 forget them without a word."""
+        """What becomes of connections: 2.3 keeps them while the actor sleeps, but for raw
+        WebSockets; 2.0 closes them, 2.1 and 2.2 forget them without a word."""
         if self._host.release.is_serial:
             self.connections.clear()
-        elif closes:
+            return
+        if closes:
             for connection in tuple(self.connections.values()):
                 connection.drop(1000)
-            for channel in self.channels:
-                channel.close(1000, "")
+        for channel in self.channels:
+            channel.close(1000, "actor.stopped" if self._host.release.has_engine else "")
 
     def _not_started(self, error: Exception) -> ActorError:
         """The engine tries again and gives up; the runtimes before it knew nothing to say."""

@@ -15,7 +15,7 @@ from anyio import CancelScope
 from .._checks import check_instance, check_label, check_seconds, check_size
 from .._errors import ConfigError, ConnectError
 from .._io.waiting import Signal
-from ._arming import Armed, armed
+from ._arming import Armed, Moments, armed
 from ._memory import MemoryStream, memory_pipe
 
 __all__ = ["Direction", "Latency", "Network", "NetworkFault", "Wire"]
@@ -237,6 +237,7 @@ class Network:
         self._refusals: list[Armed] = []
         self._outages: list[Armed] = []
         self._over: list[Armed] = []
+        self._cuts = Moments()
         self._timeline: Callable[[str, str], None] | None = None
         self.to_server = Direction(f"{name}.to_server", "to the server", self._note)
         self.to_client = Direction(f"{name}.to_client", "to the client", self._note)
@@ -285,7 +286,11 @@ class Network:
         self._end(lambda wire: wire.is_idle)
 
     def cut(self) -> None:
-        """Break every connection off, without a word."""
+        """Break every connection off, without a word. If there is none, it is an unused fault."""
+        self._cuts.note(f"{self._name}.cut()", has_effect=bool(self._wires))
+        self._cut()
+
+    def _cut(self) -> None:
         self._note("all connections break")
         self._end(lambda wire: True)
 
@@ -300,7 +305,7 @@ class Network:
         self._outages.append(fault)
         if self._wires:
             fault.left = 0
-        self.cut()
+        self._cut()
         try:
             yield
         finally:
@@ -341,6 +346,7 @@ class Network:
         """Let nothing go wrong any more: no refusal, latency, loss, hold or partition is left."""
         self._refusals.clear()
         self._over.clear()
+        self._cuts.clear()
         self._chunk_size = None
         for direction in (self.to_server, self.to_client):
             direction._clear()
@@ -417,9 +423,8 @@ class Network:
     def _unused(self) -> list[str]:
         """What never happened, a text each."""
         own = [fault for fault in (*self._over, *self._outages, *self._refusals) if fault.is_unused]
-        return [
-            str(fault) for fault in (*own, *self.to_server._unused(), *self.to_client._unused())
-        ]
+        ways = (*self.to_server._unused(), *self.to_client._unused())
+        return [str(fault) for fault in (*own, *self._cuts.unused, *ways)]
 
     def _add(self, wire: Wire) -> None:
         """A connection has begun."""

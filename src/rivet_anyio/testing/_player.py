@@ -34,7 +34,7 @@ from ._cassette_file import (
     RecordedConnection,
     Tape,
 )
-from ._cassette_requests import connection_of, encoding_of, exchange_of, request_of
+from ._cassette_requests import connection_of, encoding_of, exchange_of, request_of, whole_body
 from ._cassette_values import from_json, json_text, to_json
 from ._encodings import ActionRequest, ServerCodec, server_codec
 from ._http import HttpRequest
@@ -46,6 +46,8 @@ __all__ = ["Player", "Playing"]
 
 _RAY = (HEADER_RAY, "ray")
 _NO_CODE = 1005
+_LONGEST = 500
+"""How much of a question is compared and shown."""
 _FINDING = ("GET ", "PUT ")
 """Methods of requests that find actors, and create them where there is none."""
 
@@ -72,13 +74,13 @@ class Playing:
         self._exchanges = [(json_text(entry.question), entry) for entry in tape.exchanges]
         self._last: dict[str, Exchange] = {}
         self._connections = list(tape.connections)
-        self._scripts: list[tuple[str, Script]] = []
+        self._scripts: list[tuple[RecordedConnection, Script]] = []
         self._known = [question for question, _ in self._exchanges]
         self._known += [
             json_text(message.question)
             for connection in tape.connections
             for message in connection.messages
-            if message.call is not None
+            if not (message.call is None and message.sent is None)
         ]
 
     def take(self, asked: Exchange) -> Exchange:
@@ -104,36 +106,36 @@ class Playing:
     def unused(self) -> list[str]:
         """What was recorded and not asked for, but for requests that only find something."""
         found = [
-            known
+            _shortened(known)
             for known, exchange in self._exchanges
             if not (exchange.request or "").startswith(_FINDING)
         ]
-        found += [f"a connection to {connection.actor}" for connection in self._connections]
-        for actor, script in self._scripts:
-            where = f" on a connection to {actor}"
-            found += [json_text(message) + where for message in script.unsaid]
+        found += [f"a {connection.name}" for connection in self._connections]
+        for connection, script in self._scripts:
+            where = f" on a {connection.name}"
+            found += [_shortened(json_text(message)) + where for message in script.unsaid]
         return found
 
     def script(self, connection: RecordedConnection) -> Script:
         """What a recorded connection says, from now on."""
         script = Script(connection.messages)
-        self._scripts.append((connection.actor, script))
+        self._scripts.append((connection, script))
         return script
 
-    def connect(self, actor: str) -> RecordedConnection:
-        """The next recorded connection to an actor.
+    def connect(self, asked: RecordedConnection) -> RecordedConnection:
+        """The next recorded connection to an actor, or raw WebSocket of a path.
 
         Raises:
             CassetteError: there is none.
         """
-        actor = self.names.hide(actor)
+        name = self.names.hide(asked.name)
         for index, connection in enumerate(self._connections):
-            if connection.actor == actor:
+            if connection.name == name:
                 return self._connections.pop(index)
-        raise _NoConnection(
-            f"the cassette {self._path} has no other connection to {actor}. Record it anew with "
-            "record()"
-        )
+        text = f"the cassette {self._path} has no other {name}. Record it anew with record()"
+        if asked.websocket is None:
+            raise _NoConnection(text)
+        raise self.note(CassetteError(text))
 
     def text(self, question: dict[str, Any]) -> str:
         """A question as the tape has it."""
@@ -149,13 +151,13 @@ class Playing:
 
     def miss(self, question: str, where: str = "") -> CassetteError:
         """The error for a call that is not on the tape, or not so often."""
-        text = f"the cassette {self._path} does not have {question}{where}"
+        text = f"the cassette {self._path} does not have {_shortened(question)}{where}"
         count = self._known.count(question)
         if count:
             text += f" again: it has it {'once' if count == 1 else f'{count} times'}"
         elif self._known:
             nearest = max(self._known, key=lambda known: _likeness(known, question))
-            text += f". The nearest that it has is {nearest}"
+            text += f". The nearest that it has is {_shortened(nearest)}"
         return self.note(CassetteError(f"{text}. Record it anew with record()"))
 
     def unwritable(self, exc: TypeError) -> CassetteError:
@@ -173,7 +175,11 @@ class _NoConnection(CassetteError, TypeError):
 
 
 def _likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return SequenceMatcher(None, one[:_LONGEST], other[:_LONGEST], autojunk=False).ratio()
+
+
+def _shortened(question: str) -> str:
+    return question if len(question) <= _LONGEST else f"{question[:_LONGEST]}..."
 
 
 class Player:
@@ -234,7 +240,8 @@ class Player:
         timeouts: Timeouts | None,
     ) -> OpenAnswer:
         await checkpoint()
-        exchange = await self._exchange(self._asked(method, url, headers, content))
+        body = await whole_body(content)
+        exchange = await self._exchange(self._asked(method, url, headers, body))
         return _PlayedAnswer(self._playing.value(exchange.answer))
 
     async def upgrade(self, url: str, *, headers: Mapping[str, str], **options: Any) -> Upgraded:
@@ -246,7 +253,8 @@ class Player:
             error = self._playing.error(connection.error)
             answer = self._gateway_error(connection.status, error)
             return Upgraded(answer.status, "HTTP/1.1", answer.headers, None, answer.body)
-        stream = _PlayedStream(self._core, self._playing, connection, self._codec(asked))
+        kind = _PlayedStream if connection.websocket is None else _PlayedWebSocket
+        stream = kind(self._core, self._playing, connection, self._codec(asked))
         return Upgraded(101, "HTTP/1.1", _fields(upgrade_answer(asked, _nobody).headers), stream)
 
     def lost(self, url: str) -> None:
@@ -260,7 +268,7 @@ class Player:
         method: str,
         url: str,
         headers: Mapping[str, str] | list[tuple[str, str]],
-        content: bytes | AsyncIterable[bytes] | None,
+        content: bytes | None,
     ) -> HttpRequest:
         endpoints = (self._core.config.endpoint.url,)
         return request_of(method, url, endpoints, headers, content, self._playing.names)
@@ -329,7 +337,8 @@ class _PlayedAnswer:
         body: str | bytes = answer["body"]
         self._body = body.encode() if isinstance(body, str) else body
         fields = dict(answer["headers"])
-        if "content-length" in fields:
+        self._is_unfinished = "unfinished" in answer
+        if "content-length" in fields and not self._is_unfinished:
             fields["content-length"] = str(len(self._body))
         self.headers = _fields(list(fields.items()))
         self.raw_headers = self.headers.raw
@@ -337,6 +346,8 @@ class _PlayedAnswer:
     async def read(self) -> bytes:
         await checkpoint()
         body, self._body = self._body, b""
+        if self._is_unfinished and not body:
+            await anyio.sleep_forever()
         return body
 
     async def aclose(self) -> None:
@@ -354,12 +365,14 @@ class _PlayedStream:
         self._core = core
         self._playing = playing
         self._actor = connection.actor
+        self._name = connection.name
         self._codec = codec
         self._script = playing.script(connection)
         self._server = Connection(ConnectionType.SERVER)
         self._parts: list[Any] = []
         self._ids: dict[int, int] = {}  # of the client's calls, by their numbers
         self._incoming = bytearray()
+        self._hears = True  # False once the server has closed
         self._is_ended = False  # by the server
         self._is_dropped = False  # by the client
         self._changed = Signal()
@@ -391,12 +404,12 @@ class _PlayedStream:
         await checkpoint()
         self._check_open()
         self._take(data)
+        self._check_open()
 
     def write_now(self, data: bytes) -> int:
-        if self._is_dropped:
-            return 0
-        self._take(data)
-        return len(data)
+        if not self._is_dropped:
+            self._take(data)
+        return 0 if self._is_dropped else len(data)
 
     def unsent(self) -> int:
         return 0
@@ -430,7 +443,7 @@ class _PlayedStream:
                 self._is_ended = True
             elif isinstance(event, Ping):
                 self._send(self._server.send(event.response()))
-            elif isinstance(event, (str, bytes)):
+            elif isinstance(event, (str, bytes)) and self._hears:
                 self._receive(event)
         self._notify()
 
@@ -447,7 +460,7 @@ class _PlayedStream:
                 self._say(said)
                 return
             known = json_text({"subscribe": message.name})
-            error = self._playing.miss(known, f" on the connection to {self._actor}")
+            error = self._playing.miss(known, f" on the {self._name}")
             self._state.end_streams(message.name, error)
 
     def _call(self, request: ActionRequest) -> None:
@@ -459,7 +472,7 @@ class _PlayedStream:
         question = self._playing.text(Message(action=request.name, args=args).question)
         found = self._script.call(lambda message: json_text(message.question) == question)
         if found is None:
-            where = f" on this connection to {self._actor}"
+            where = f" on this {self._name}"
             self._fail(request.id, self._playing.miss(question, where))
             return
         number, said = found
@@ -493,10 +506,14 @@ class _PlayedStream:
         elif message.error is not None:
             self._send_message(self._codec.error(playing.error(message.error), id))
         elif message.close is not None:
+            self._hears = False
             code, reason = message.close
             frame = CloseConnection(code, reason or None) if code != _NO_CODE else None
             self._send(b"\x88\x00" if frame is None else self._server.send(frame))
+        elif message.received is not None:
+            self._send_message(playing.value(message.received))
         elif message.lost:
+            self._hears = False
             self._is_ended = True
         else:
             assert id is not None
@@ -519,8 +536,27 @@ class _PlayedStream:
     @property
     def _state(self) -> ConnectionState:
         """That of the connection whose stream this is."""
+        assert isinstance(self._socket._sink, Receiver)
+        return self._socket._sink._state
+
+    @property
+    def _socket(self) -> WebSocketConnection:
+        """The one whose stream this is."""
         for socket in self._core.sockets:
             if isinstance(socket, WebSocketConnection) and socket._stream is self:
-                assert isinstance(socket._sink, Receiver)
-                return socket._sink._state
+                return socket
         raise AssertionError("the stream is of no connection")
+
+
+class _PlayedWebSocket(_PlayedStream):
+    """The client's end of a recorded raw WebSocket."""
+
+    def _receive(self, data: str | bytes) -> None:
+        question = self._playing.text(Message(sent=to_json(data)).question)
+        said = self._script.send(lambda message: json_text(message.question) == question)
+        if said is not None:
+            self._say(said)
+            return
+        error: Any = self._playing.miss(question, f" on this {self._name}")
+        self._socket._finish(error)  # so the program gets it
+        self.drop()

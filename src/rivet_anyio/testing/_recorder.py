@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Generator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..protocol.addressing import HEADER_RAY
 from ..protocol.codec import Codec, Encoding
 from ..protocol.encodings import codec_for
 from ..protocol.management import parse_metadata
-from ..protocol.messages import ActionResponse, Event, Init, ServerMessage, actor_error
+from ..protocol.messages import ActionResponse, Event, Init, actor_error
 from ..protocol.verdicts import PROBE
 from ._cassette_file import (
     CassetteError,
@@ -47,6 +48,7 @@ from ._cassette_requests import (
     exchange_of,
     request_of,
     text_or_bytes,
+    whole_body,
 )
 from ._cassette_values import json_text, to_json
 from ._encodings import ActionRequest, ServerCodec, server_codec
@@ -130,7 +132,7 @@ class Recording:
         if isinstance(entry, Exchange):
             what = json_text(self.names.hide(entry.question))
         else:
-            what = f"a connection to {self.names.hide(entry.actor)}"
+            what = f"a {self.names.hide(entry.name)}"
         self.problems.append(f"{what}: {error}")
 
 
@@ -186,18 +188,21 @@ class Recorder(ObservedTransport):
         timeouts: Timeouts | None,
     ) -> OpenAnswer:
         recording = self._recording
-        asked = request_of(method, url, self._endpoints, headers, content, recording.names)
+        body = await whole_body(content)
+        asked = request_of(method, url, self._endpoints, headers, body, recording.names)
         exchange = recording.begin(asked)
+        if body is not None and content is not body:
+            content = _in_one_piece(body)
         with recording.noting_loss(exchange):
             answer = await self._transport.open(
                 method, url, headers=headers, content=content, timeouts=timeouts
             )
-        return _ObservedAnswer(answer, exchange)
+        return _ObservedAnswer(answer, exchange, recording)
 
     async def upgrade(self, url: str, *, headers: Mapping[str, str], **options: Any) -> Upgraded:
         recording = self._recording
         asked = request_of("GET", url, self._endpoints, headers, None, recording.names)
-        connection = RecordedConnection(connection_of(asked, recording.names), messages=[])
+        connection = connection_of(asked, recording.names)
         codec = self._codec(encoding_of(asked))
         recording.tape.connections.append(connection)
         with recording.noting_loss(connection):
@@ -210,8 +215,10 @@ class Recorder(ObservedTransport):
             except (ProtocolError, TypeError) as exc:
                 recording.fail(connection, exc)
             return answer
-        written_by_client = server_codec(codec.encoding, recording.release)
-        notes = _ConnectionNotes(connection, codec, written_by_client, recording)
+        notes: _Notes = _RawNotes(connection, recording)
+        if connection.websocket is None:
+            written_by_client = server_codec(codec.encoding, recording.release)
+            notes = _ConnectionNotes(connection, recording, codec, written_by_client)
         return msgspec.structs.replace(answer, stream=_ObservedStream(answer.stream, notes))
 
     @property
@@ -223,6 +230,10 @@ class Recorder(ObservedTransport):
 
     def _codec(self, encoding: Encoding) -> Codec:
         return codec_for(encoding, self._recording.release.dialect)
+
+
+async def _in_one_piece(body: bytes) -> AsyncGenerator[bytes]:
+    yield body
 
 
 def _note_answer(exchange: Exchange, answer: HttpAnswer, codec: Codec, names: Names) -> None:
@@ -272,7 +283,7 @@ def _reduced_actor(actor: dict[str, Any], names: Names) -> dict[str, Any]:
 class _ObservedAnswer:
     """An answer whose body is noted as it is read."""
 
-    def __init__(self, answer: OpenAnswer, exchange: Exchange) -> None:
+    def __init__(self, answer: OpenAnswer, exchange: Exchange, recording: Recording) -> None:
         self.status = answer.status
         self.reason = answer.reason
         self.version = answer.version
@@ -280,12 +291,16 @@ class _ObservedAnswer:
         self.raw_headers = answer.raw_headers
         self._answer = answer
         self._exchange = exchange
+        self._recording = recording
         self._body = bytearray()
+        self._is_whole = False
         self._note()
 
     async def read(self) -> bytes:
-        data = await self._answer.read()
+        with self._recording.noting_loss(self._exchange):
+            data = await self._answer.read()
         self._body += data
+        self._is_whole = not data
         return data
 
     async def aclose(self) -> None:
@@ -300,27 +315,19 @@ class _ObservedAnswer:
         }
         body = to_json(text_or_bytes(bytes(self._body)))
         self._exchange.answer = {"status": self.status, "headers": headers, "body": body}
+        if not self._is_whole:
+            self._exchange.answer["unfinished"] = True
 
 
-class _ConnectionNotes:
-    """Reads the messages of one connection, in both directions, and notes them."""
+class _Notes(ABC):
+    """Reads the messages of one WebSocket, in both directions, and notes them."""
 
-    def __init__(
-        self,
-        connection: RecordedConnection,
-        codec: Codec,
-        written_by_client: ServerCodec,
-        recording: Recording,
-    ) -> None:
+    def __init__(self, connection: RecordedConnection, recording: Recording) -> None:
         self._connection = connection
-        self._codec = codec
-        self._written_by_client = written_by_client
         self._recording = recording
         self._framer = RFC6455Framer(_LONGEST)
         self._server = Connection(ConnectionType.SERVER)
         self._parts: list[Any] = []
-        self._calls: dict[int, int] = {}  # their numbers by their ids; probes have none
-        self._count = 0
         self._is_over = False
 
     def received(self, data: bytes) -> None:
@@ -336,7 +343,7 @@ class _ConnectionNotes:
                     self._is_over = True
                     self._note(Message(close=(frame.code, re.sub("#.*", "#ray", frame.reason))))
                 elif isinstance(frame, (str, bytes)):
-                    self._read(self._codec.server_message(frame))
+                    self._read(frame)
         except (ProtocolError, TypeError) as exc:
             self._fail(exc)
 
@@ -367,6 +374,41 @@ class _ConnectionNotes:
     def _note(self, message: Message) -> None:
         self._connection.messages.append(message)
 
+    @abstractmethod
+    def _read_sent(self, data: str | bytes) -> None:
+        """A message of the client."""
+
+    @abstractmethod
+    def _read(self, data: str | bytes) -> None:
+        """A message of the server."""
+
+
+class _RawNotes(_Notes):
+    """Those of a raw WebSocket."""
+
+    def _read_sent(self, data: str | bytes) -> None:
+        self._note(Message(sent=to_json(data)))
+
+    def _read(self, data: str | bytes) -> None:
+        self._note(Message(received=to_json(data)))
+
+
+class _ConnectionNotes(_Notes):
+    """Those of a connection."""
+
+    def __init__(
+        self,
+        connection: RecordedConnection,
+        recording: Recording,
+        codec: Codec,
+        written_by_client: ServerCodec,
+    ) -> None:
+        super().__init__(connection, recording)
+        self._codec = codec
+        self._written_by_client = written_by_client
+        self._calls: dict[int, int] = {}  # their numbers by their ids; probes have none
+        self._count = 0
+
     def _read_sent(self, data: str | bytes) -> None:
         message = self._written_by_client.client_message(data)
         if not isinstance(message, ActionRequest):
@@ -378,7 +420,8 @@ class _ConnectionNotes:
             args = [to_json(arg) for arg in message.args]
             self._note(Message(call=self._count, action=message.name, args=args))
 
-    def _read(self, message: ServerMessage) -> None:
+    def _read(self, data: str | bytes) -> None:
+        message = self._codec.server_message(data)
         if isinstance(message, Init):
             self._recording.names.add_id("connection", message.connection_id)
             self._note(Message(init=message.connection_id))
@@ -397,7 +440,7 @@ class _ConnectionNotes:
 class _ObservedStream:
     """A stream whose bytes are noted."""
 
-    def __init__(self, stream: ByteStream, notes: _ConnectionNotes) -> None:
+    def __init__(self, stream: ByteStream, notes: _Notes) -> None:
         self._stream = stream
         self._notes = notes
 

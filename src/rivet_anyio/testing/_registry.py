@@ -7,7 +7,7 @@ from typing import Any
 
 from .._checks import as_config_errors, check_name
 from .._errors import ConfigError
-from ._actors import Actor, actions_of
+from ._actors import Actor, actions_of, check_class
 from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
 from ._timeline import shown
@@ -40,6 +40,7 @@ def _check_factory(name: str, factory: object) -> None:
     if isinstance(factory, type):
         if not issubclass(factory, Actor):
             raise ConfigError(f"the actor {name!r} is {factory!r}: derive it from testing.Actor")
+        check_class(factory)
         actions_of(factory)
     elif not callable(factory) or isinstance(factory, Actor):
         raise ConfigError(

@@ -71,9 +71,10 @@ async def play_faults(server: ActorServer, schedule: Iterable[Fault]) -> None:
         await anyio.sleep(fault.after)
         match fault.name:
             case "cut":
-                network.cut()
+                network._cut()
             case "close":
-                server.drop_connections(1001)
+                for connection in server.connections:
+                    connection.drop(1001)
             case "refuse":
                 network._refuse(1, is_optional=True)
             case "lose_request":

@@ -31,13 +31,13 @@ class Script:
 
     @property
     def unsaid(self) -> list[dict[str, Any]]:
-        """What the client has not said: its calls, and names that it never subscribed to."""
+        """What the client has not said, but for names that it subscribed to once."""
         said = {self._messages[place].subscribe for place in self._said}
         return [
-            message.question if message.call is not None else {"subscribe": message.subscribe}
+            message.question
             for place, message in enumerate(self._messages)
             if message.is_from_client and place not in self._said
-            if message.call is not None or message.subscribe not in said
+            if message.subscribe is None or message.subscribe not in said
         ]
 
     def begin(self) -> list[Message]:
@@ -67,6 +67,11 @@ class Script:
         if place is None and all(message.subscribe != name for message in self._messages):
             return None
         return list(self._go_on())
+
+    def send(self, fits: Callable[[Message], bool]) -> list[Message] | None:
+        """The client sends a message on a raw WebSocket: what comes then; None: it never did."""
+        place = self._find(lambda message: message.sent is not None and fits(message))
+        return None if place is None else list(self._go_on())
 
     def _find(self, fits: Callable[[Message], bool]) -> int | None:
         """The first place of what the client has not said yet and now says."""

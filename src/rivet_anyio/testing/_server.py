@@ -120,8 +120,8 @@ class ActorServer:
         leaks: Whether leaving the block with an open connection raises `ConnectionLeakError`.
         epoch: The date at which the server's clock begins; must have a time zone.
         unused_faults: What leaving the block does when a fault of `faults` or of a network never
-            happened:
-            ``"error"`` raises `UnusedFaultError`, ``"ignore"`` does nothing.
+            happened, a `cut` or `drop_connections` that found nothing among them: ``"error"``
+            raises `UnusedFaultError`, ``"ignore"`` does nothing.
         max_incoming_message_size: Bytes of the largest message that the server takes, RivetKit's
             ``maxIncomingMessageSize``.
         max_outgoing_message_size: Bytes of the largest message that it sends, RivetKit's
@@ -319,7 +319,7 @@ class ActorServer:
         actor: str | None = None,
         key: Key | None = None,
     ) -> int:
-        """Let open connections fail.
+        """Let open connections fail. If there is none, it is an unused fault.
 
         Args:
             code: Close with this code; None: break off without a close frame.
@@ -345,6 +345,7 @@ class ActorServer:
         ]
         for connection in dropped:
             connection.drop(code, reason)
+        self.faults._note_drop(actor, parts, len(dropped))
         return len(dropped)
 
     async def restart(

@@ -292,8 +292,8 @@ _CONNECTION = (
     Mutation(
         "the leader of the checks hands over to nobody",
         "_gateway/checks.py",
-        "        if self._asked:\n            self._lead_by(next(iter(self._asked)))",
-        "        pass",
+        "            self._lead_by(next(reversed(self._asked)))",
+        "            pass",
         "checks",
     ),
     Mutation(

@@ -270,7 +270,7 @@ class Programs:
         about = About(may_block=chance.random() < 0.3)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._count_returns, conn, about)
-            tasks.start_soon(self._waits, conn, _part(chance))
+            tasks.start_soon(self._waits, conn, random.Random(key))
             for _ in range(chance.randrange(1, 5)):
                 tasks.start_soon(self._streams, conn, key, about, _part(chance))
             tasks.start_soon(self._calls, conn, _part(chance))

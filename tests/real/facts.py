@@ -518,8 +518,7 @@ async def a_raw_websocket_of_a_sleeping_actor(client: Client, key: Key) -> Any:
     once=True,
 )
 async def a_raw_request_that_is_answered_with_nothing(client: Client, key: Key) -> Any:
-    response = await client.web.get_or_create(key).fetch("/nothing")
-    return [response.status_code, "{group}.{code}".format_map(response.json())]
+    return await _refusal(client, key, "/nothing")
 
 
 @fact(
@@ -528,7 +527,11 @@ async def a_raw_request_that_is_answered_with_nothing(client: Client, key: Key) 
     once=True,
 )
 async def a_raw_request_that_is_answered_with_text(client: Client, key: Key) -> Any:
-    response = await client.web.get_or_create(key).fetch("/text")
+    return await _refusal(client, key, "/text")
+
+
+async def _refusal(client: Client, key: Key, path: str) -> Any:
+    response = await client.web.get_or_create(key).fetch(path)
     return [response.status_code, "{group}.{code}".format_map(response.json())]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
@@ -11,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from rivet_anyio import Client, Connection, Gap, Retry, RivetError
-from rivet_anyio.protocol.management import ActorInfo
+from tests.checks import count_checks
 from tests.servers import Server, start_server
 
 GUARD = 240
@@ -93,7 +92,7 @@ async def test_fifty_calls_under_way_to_a_host_that_is_killed(doomed: Server) ->
     results: list[int] = []
     async with Client(doomed.endpoint, retry=QUICK) as client:
         handles = [client.probe.get_or_create(f"doomed-{number}") for number in range(10)]
-        asked = count_requests(client)
+        asked = count_checks(client)
         for handle in handles:
             await handle.slow(0, 0)
 
@@ -111,16 +110,3 @@ async def test_fifty_calls_under_way_to_a_host_that_is_killed(doomed: Server) ->
         assert client._core.checks._leader is None and not client._core.checks._asked
     assert sorted(results) == list(range(50))
     assert len(asked) < 20
-
-
-def count_requests(client: Client) -> list[list[str]]:
-    """What the client's checks ask for from now on."""
-    asked: list[list[str]] = []
-    ask = client._core.checks._ask_for
-
-    async def count(ids: list[str]) -> Iterable[ActorInfo]:
-        asked.append(ids)
-        return await ask(ids)
-
-    client._core.checks._ask_for = count
-    return asked

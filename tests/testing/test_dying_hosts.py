@@ -29,6 +29,7 @@ from rivet_anyio._gateway.checked_request import _CheckedRequest
 from rivet_anyio._gateway.checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import ActionCalled, Actor, ActorServer, virtual_backend
+from tests.checks import count_checks
 
 TICK = 0.5
 INTERVAL = 30.0
@@ -126,15 +127,7 @@ async def call(conn: Connection, every: float) -> None:
 async def count_requests(server: ActorServer, client: Client) -> list[list[str]]:
     """What the client's checks ask for from now on; time does not jump over any."""
     server._host.unnoticed += 1
-    asked: list[list[str]] = []
-    ask = client._core.checks._ask_for
-
-    async def count(ids: list[str]) -> Iterable[ActorInfo]:
-        asked.append(ids)
-        return await ask(ids)
-
-    client._core.checks._ask_for = count
-    return asked
+    return count_checks(client)
 
 
 @pytest.mark.parametrize("calls", [False, True])

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -49,7 +48,11 @@ def check_accepted(headers: Mapping[str, str], key: str, subprotocols: Sequence[
     Raises:
         ProtocolError: this is not the answer of a WebSocket server.
     """
-    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode("ascii")).digest()).decode("ascii")
+    import hashlib  # loads OpenSSL, which takes milliseconds
+
+    # Systems in FIPS mode refuse SHA-1 for security.
+    digest = hashlib.sha1((key + _GUID).encode("ascii"), usedforsecurity=False).digest()
+    accept = base64.b64encode(digest).decode("ascii")
     tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
     if headers.get("upgrade", "").lower() != "websocket" or "upgrade" not in tokens:
         raise ProtocolError("the server's 101 does not upgrade to a WebSocket")

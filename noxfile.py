@@ -218,7 +218,7 @@ def crowd(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """The tests with faults, for many seeds: ``nox -s faults -- --fault-runs 50``."""
     install(session, "test")
-    more = ["--fault-runs=10", "--faults=200", "--reconnects=1000", "--all-kills"]
+    more = ["--fault-runs=10", "--faults=200", "--reconnects=1000", "--cut-every=1", "--all-kills"]
     session.run("pytest", "tests/faults", *more, *session.posargs)
 
 

@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fault-seed", type=int, help="begin with this seed, not the usual ones")
     group.addoption("--faults", type=int, help="how many faults a run has")
     group.addoption("--fault-runs", type=int, default=1, help="how many seeds to run")
+    group.addoption("--cut-every", type=int, default=97, help="of how many bytes one is cut at")
     group.addoption("--reconnects", type=int, default=100, help="of one connection")
     group.addoption(
         "--all-kills", action="store_true", help="also where a restart takes half a minute"

@@ -24,7 +24,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.servers._ports import reserve_port
 
-from .toxics import Broken, Link, Onward, Toxic
+from .toxics import Broken, Link, Onward, Reset, Toxic
 from .upgrades import Frames, Goodbye, Reply, UpgradeFault
 
 __all__ = ["Direction", "Proxy", "running_proxy"]
@@ -343,7 +343,9 @@ class Proxy:
                     toxics = self._toxics[direction]
                     await _through(toxics, pair.links[direction], data, partial(deliver, pair))
                 self._notify()
-        except _FAILURES:
+        except _FAILURES as end:
+            if isinstance(end, Reset):
+                _make_closing_reset(pair.client)
             late = [toxic.closing_seconds for toxic in self._toxics[direction]]
             await anyio.sleep(max(late, default=0.0))
             pair.scope.cancel()

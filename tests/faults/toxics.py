@@ -12,7 +12,18 @@ from typing import Protocol
 
 import anyio
 
-__all__ = ["Bandwidth", "Broken", "Latency", "LimitData", "Link", "Slicer", "SlowClose", "Toxic"]
+__all__ = [
+    "Bandwidth",
+    "Broken",
+    "CutOnce",
+    "Latency",
+    "LimitData",
+    "Link",
+    "Reset",
+    "Slicer",
+    "SlowClose",
+    "Toxic",
+]
 
 Onward = Callable[[bytes], Awaitable[None]]
 
@@ -22,6 +33,10 @@ Link = object
 
 class Broken(Exception):
     """The connection ends here."""
+
+
+class Reset(Broken):
+    """The connection ends here, and the client's side with a reset."""
 
 
 class Toxic(Protocol):
@@ -98,6 +113,27 @@ class LimitData:
         if self._left[link] <= 0:
             self.tripped = True
             raise Broken
+
+
+class CutOnce:
+    """One connection ends: the one that brings this many bytes to be full, of all together."""
+
+    closing_seconds = 0.0
+
+    def __init__(self, count: int, *, reset: bool) -> None:
+        self.tripped = False
+        self._left = count
+        self._end = Reset if reset else Broken
+
+    async def apply(self, link: Link, data: bytes, onward: Onward) -> None:
+        if self.tripped or len(data) < self._left:
+            self._left -= len(data)
+            await onward(data)
+            return
+        self.tripped = True
+        if self._left:
+            await onward(data[: self._left])
+        raise self._end
 
 
 class SlowClose:

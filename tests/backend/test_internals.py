@@ -135,7 +135,7 @@ async def test_what_the_harness_finds_on_asyncio() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     with anyio.CancelScope(deadline=anyio.current_time() + 1000):
-        timers = test_internals.asyncio_timers(loop, 5)
+        timers = list(test_internals.asyncio_timers(loop, 5))
         await anyio.lowlevel.checkpoint()
     assert task.get_coro() in [coroutine for _, coroutine in timers]
     assert not test_internals.asyncio_waited_for(task), "it runs"
@@ -166,8 +166,8 @@ def test_an_event_loop_that_hides_its_deadlines(warnings: Callable[[], list[str]
             return 10
 
     loop: Any = Loop()
-    assert test_internals.asyncio_timers(loop, 5) == [(15, None)]
-    assert test_internals.asyncio_timers(loop, None) == []
+    assert list(test_internals.asyncio_timers(loop, 5)) == [(15, None)]
+    assert list(test_internals.asyncio_timers(loop, None)) == []
     assert len(warnings()) == 1
 
 

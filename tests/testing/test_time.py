@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -21,6 +23,7 @@ from rivet_anyio.testing import (
     run_virtual,
     virtual_backend,
 )
+from rivet_anyio.testing._idle import next_moment
 
 from .actors import ACTORS
 
@@ -70,6 +73,42 @@ def test_order_of_deadlines(backend: str) -> None:
 
     run_virtual(main, backend=backend)
     assert order == [10, 10.25, 20.5, 30, 35]
+
+
+def test_a_deadline_that_is_no_more_hides_no_other(backend: str) -> None:
+    passed: list[float] = []
+    scopes: list[anyio.CancelScope] = []
+
+    async def wait(seconds: float) -> None:
+        with anyio.CancelScope(deadline=seconds) as scope:
+            scopes.append(scope)
+            await anyio.sleep_forever()
+        passed.append(anyio.current_time())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            # In a heap, 9 stands behind 1, and before 5.
+            for seconds in (1, 9, 5):
+                tasks.start_soon(wait, seconds)
+                await anyio.wait_all_tasks_blocked()
+            scopes[0].deadline = math.inf
+            await anyio.sleep(20)
+            scopes[0].cancel()
+
+    run_virtual(main, backend=backend)
+    assert passed == [5, 9, 20]
+
+
+def test_only_the_first_deadline_is_looked_at() -> None:
+    """With many, a program would take the square of the time."""
+
+    def timers() -> Iterator[tuple[float, Any]]:
+        yield 3.0, None
+        pytest.fail("the others were looked at")
+
+    assert next_moment(timers()) == 3.0
+    assert next_moment(iter(())) is None
+    assert next_moment(iter([(math.inf, None)])) is None
 
 
 def test_an_hour_of_reconnecting(backend: str) -> None:

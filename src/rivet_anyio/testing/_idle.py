@@ -52,18 +52,19 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
     """When something happens next that is no keepalive.
 
     Args:
-        timers: Deadlines, and the coroutines that they are of, where that is known.
+        timers: Deadlines, the earliest first, the others in any order; and the coroutines that
+            they are of, where that is known. The others are looked at where the first is keepalive.
 
     Returns:
         The time; None: never. The keepalive of connections that rest has gone on until then.
     """
-    pending = list(timers)
-    if not pending:
+    pending = iter(timers)
+    first = next(pending, None)
+    if first is None:
         return None
-    first = min(pending, key=_deadline)
     if _resting(first[1]) is None:
         return first[0] if first[0] < math.inf else None
-    resting = [(deadline, _resting(coroutine)) for deadline, coroutine in pending]
+    resting = [(deadline, _resting(coroutine)) for deadline, coroutine in (first, *pending)]
     target = min((deadline for deadline, rests in resting if rests is None), default=math.inf)
     if target == math.inf:
         return None
@@ -73,10 +74,6 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
             pings = (target - connection.last_received) // interval
             connection.last_received += pings * interval
     return target
-
-
-def _deadline(timer: tuple[float, Any]) -> float:
-    return timer[0]
 
 
 def _resting(coroutine: Any) -> WebSocketConnection | ActorChecks | None:

@@ -65,15 +65,23 @@ def callback_owner(handle: asyncio.Handle) -> Any:
     return getattr(getattr(handle, "_callback", None), "__self__", None)
 
 
-def asyncio_timers(loop: asyncio.AbstractEventLoop, timeout: float | None) -> list[Timer]:
-    """The deadlines of a loop, which would wait for `timeout` seconds; None: for ever."""
+def asyncio_timers(loop: asyncio.AbstractEventLoop, timeout: float | None) -> Iterator[Timer]:
+    """The deadlines of a loop, the earliest first, the others in any order.
+
+    Args:
+        loop: The loop. It is about to wait, so it has removed what was cancelled from the head of
+            its heap.
+        timeout: How long it would wait, in seconds; None: for ever.
+    """
     scheduled = getattr(loop, "_scheduled", None)
     if scheduled is None:
         warn_once("asyncio", "BaseEventLoop._scheduled", _PINGS)
-        return [] if timeout is None else [(loop.time() + timeout, None)]
-    return [
-        (handle.when(), _coroutine_of(handle)) for handle in scheduled if not handle.cancelled()
-    ]
+        if timeout is not None:
+            yield loop.time() + timeout, None
+        return
+    for handle in scheduled:
+        if not handle.cancelled():
+            yield handle.when(), _coroutine_of(handle)
 
 
 _PINGS = "connections that rest are pinged one by one, and that counts as progress"
@@ -235,7 +243,11 @@ def _trio_runner() -> Any:
 
 
 def trio_timers(runner: Any) -> Iterator[Timer]:
-    """The deadlines of all cancel scopes."""
+    """The deadlines of all cancel scopes, the earliest first, the others in any order.
+
+    Args:
+        runner: Trio's. Every task waits, so it has removed what is old from the head of its heap.
+    """
     for deadline, _, scope in runner.deadlines._heap:
         if scope._registered_deadline == deadline:
             status = scope._cancel_status

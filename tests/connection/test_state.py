@@ -511,7 +511,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             server.is_noticed = True
             server.wake(keeps_subscriptions=how == "wake")
 
-    @precondition(lambda self: self.is_live and self.server.has_engine and not self.has_slept)
+    @precondition(lambda self: self.can_refuse)
     @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
     def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
         """The host dies, what it sends is lost, and the actor is started anew."""
@@ -523,6 +523,25 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.event_of_each_name()
         if during_check:
             self.check()
+
+    @precondition(lambda self: self.can_refuse and self.state.is_open and len(self.streams) < 5)
+    @rule(name=st.sampled_from(NAMES))
+    def restart_in_a_test(self, name: str) -> None:
+        """The actor is started anew while the names are tested of which it refuses one."""
+        self.refuse(name, True)
+        self.subscribe(NAMES)
+        for _ in range(2):
+            self.come_back()
+            if self.can_refuse and not self.state._tested:
+                self.keep_up()
+        if self.can_refuse:
+            self.restart(True, False)
+            self.look()
+
+    @property
+    def can_refuse(self) -> bool:
+        """Whether the actor is there, behind a gateway that closes over a subscription."""
+        return self.is_live and self.server.has_engine and not self.has_slept
 
     def event_of_each_name(self) -> None:
         for name in NAMES:

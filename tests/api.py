@@ -128,7 +128,7 @@ def _function(name: str, function: Any) -> Iterator[str]:
     variants = typing.get_overloads(function) if inspect.isfunction(function) else []
     for variant in variants or [function]:
         signature = _signature(variant)
-        # What says by itself that it returns a coroutine may only be marked as a coroutine function.
+        # What returns a coroutine by its signature may only be marked as a coroutine function.
         is_async = "-> Coroutine[" not in signature and inspect.iscoroutinefunction(
             inspect.unwrap(function)
         )

@@ -53,8 +53,9 @@ The rules:
    another Init. `checked` brings what the management API says; protocol/starts.py has the rules.
    After a restart the subscriptions leave once more, as after a loss. Their gap begins with the
    last message before the last check that saw the old start. Calls in flight wait on: the gateway
-   repeats them. Suspects wait until what left before is handled, or refused. After a death the socket is left. A loss may come after a restart that no check has
-   seen: unless the record from before the new socket has the old start, its gap begins as early.
+   repeats them. Suspects wait until what left before is handled. After a death the socket is left.
+   A loss may come after a restart that no check has seen: unless the record from before the new
+   socket has the old start, its gap begins as early.
 10. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
     delivered, counted, or reported as a gap.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import gc
+import inspect
 from pathlib import Path
 from typing import Any, cast
 
@@ -127,6 +128,8 @@ def test_frameworks_see_that_a_call_is_awaited() -> None:
             await BackgroundTask(handle.sendMessage, "x")()
 
     anyio.run(task)
+    # Starlette 0.46 to 0.47.2 asks `inspect`; other versions asked asyncio before Python 3.13.
+    assert inspect.iscoroutinefunction(handle.sendMessage.__call__)
 
 
 @pytest.mark.parametrize(

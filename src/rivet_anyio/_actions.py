@@ -6,7 +6,6 @@ clients call would be sent to the actor.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -108,7 +107,9 @@ class ActionCall:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(__call__)
     else:
-        __call__.__dict__["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+        __call__.__code__ = __call__.__code__.replace(
+            co_flags=__call__.__code__.co_flags | inspect.CO_COROUTINE
+        )
 
     def __getattr__(self, name: str) -> ActionCall:
         if name.startswith("__"):

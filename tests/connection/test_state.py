@@ -511,7 +511,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             server.is_noticed = True
             server.wake(keeps_subscriptions=how == "wake")
 
-    @precondition(lambda self: self.is_live and self.server.has_engine and not self.has_slept)
+    @precondition(lambda self: self.can_refuse)
     @rule(keeps_subscriptions=st.booleans(), during_check=st.booleans())
     def restart(self, keeps_subscriptions: bool, during_check: bool) -> None:
         """The host dies, what it sends is lost, and the actor is started anew."""
@@ -523,6 +523,25 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.event_of_each_name()
         if during_check:
             self.check()
+
+    @precondition(lambda self: self.can_refuse and self.state.is_open and len(self.streams) < 5)
+    @rule(name=st.sampled_from(NAMES))
+    def restart_in_a_test(self, name: str) -> None:
+        """The actor is started anew while the names are tested of which it refuses one."""
+        self.refuse(name, True)
+        self.subscribe(NAMES)
+        for _ in range(2):
+            self.come_back()
+            if self.can_refuse and not self.state._tested:
+                self.keep_up()
+        if self.can_refuse:
+            self.restart(True, False)
+            self.look()
+
+    @property
+    def can_refuse(self) -> bool:
+        """Whether the actor is there, behind a gateway that closes over a subscription."""
+        return self.is_live and self.server.has_engine and not self.has_slept
 
     def event_of_each_name(self) -> None:
         for name in NAMES:
@@ -1117,6 +1136,52 @@ def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
     assert driven.lose(LOST, 3.0)
     driven.connect(4.0)
     assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("left_before", ["suspect", "other"])
+def test_no_suspect_is_blamed_for_what_left_before_a_restart(
+    left_before: str, wanted: bool
+) -> None:
+    """The old start, or the new one, may refuse it after another name is under test."""
+    driven = Driven()
+    buffers = {name: driven.subscribe(name) for name in "ab"}
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    if left_before == "other":
+        buffers["c"] = driven.subscribe("c")
+    driven.connect(2.0)
+    driven.state.checked(started(1), 2.0)
+    (left,) = driven.state._places
+    if not wanted:
+        driven.state.unsubscribe(buffers.pop(left))
+    driven.state.checked(started(2), 3.0)
+    assert driven.lose(ERRORS["forbidden"], 3.0), "it may be allowed when it is asked for again"
+    assert not any(buffer.ended for buffer in buffers.values())
+    driven.connect(4.0)
+    while driven.is_in(Phase.RESUBSCRIBING):
+        driven.answer(5.0)
+    assert all(driven.state.has_subscriptions(buffer) for buffer in buffers.values())
+
+
+def test_what_left_before_a_restart_is_confirmed_before_suspects_are_tested() -> None:
+    driven = Driven()
+    buffers = [driven.subscribe(name) for name in "ab"]
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    driven.state.checked(started(1), 2.0)
+    driven.state.checked(started(2), 3.0)
+    for now in (4.0, 5.0, 6.0):
+        assert driven.is_in(Phase.RESUBSCRIBING)
+        driven.answer(now)
+    assert driven.is_in(Phase.CONNECTED)
+    assert driven.socket.server.kinds == [
+        *("SubscriptionRequest", "ActionRequest"),  # the first suspect
+        "ActionRequest",  # whether that was handled
+        *("SubscriptionRequest", "ActionRequest") * 2,
+    ]
+    assert [list(buffer.items) for buffer in buffers] == [[Gap(1.0, 6.0, 1)]] * 2
 
 
 def test_what_was_lost_with_its_socket_is_not_refused_by_the_next() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +21,7 @@ import trio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from tests.peers.raw import make_closing_reset
 from tests.servers._ports import reserve_port
 
 from .toxics import Broken, Link, Onward, Reset, Toxic
@@ -240,7 +240,7 @@ class Proxy:
         # WebSockets last: who comes back at once must not find a connection that is about to end.
         for pair in sorted(self._pairs, key=lambda pair: pair.is_websocket):
             if reset:
-                _make_closing_reset(pair.client)
+                make_closing_reset(pair.client)
             await self._part(pair)
 
     async def _cut_server_side(self) -> None:
@@ -411,12 +411,6 @@ async def _quietly(send: Callable[[], Awaitable[None]]) -> None:
         await send()
     except _FAILURES:
         pass
-
-
-def _make_closing_reset(stream: SocketStream) -> None:
-    stream.extra(SocketAttribute.raw_socket).setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-    )
 
 
 def _run_soon() -> Callable[[Callable[[], object]], object]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from anyio.abc import SocketAttribute
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
 from rivet_anyio._http import wire as wire_module
-from tests.peers.raw import Peer, serving
+from tests.peers.raw import Peer, make_closing_reset, serving
 
 from .wire import ACTOR, GUARD, RIGHT, Request, Wire, ask, prepare, take_body, using, whole
 
@@ -236,8 +233,7 @@ async def test_a_reset_is_no_end_of_a_body() -> None:
     async def meeting(peer: Peer, request: Request) -> None:
         await peer.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
         await was_read.wait()
-        raw = peer.stream.extra(SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        make_closing_reset(peer.stream)
         await peer.stream.aclose()
 
     async with using() as (wire, client):

@@ -175,6 +175,13 @@ _CONNECTION = (
         "connection",
     ),
     Mutation(
+        "a suspect is blamed for what left before a restart",
+        _STATE,
+        "        self._confirmed, self._fence = confirmed, self.subscribed\n",
+        "",
+        "connection",
+    ),
+    Mutation(
         "probes of before a restart confirm what came after it",
         _STATE,
         "id: call for id, call in self.in_flight.items() if not isinstance(call, Probe)",

@@ -6,6 +6,8 @@ import itertools
 import os
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
@@ -46,6 +48,13 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         is_ours = name.startswith("RIVET_") and name != "RIVET_ANYIO_SERVERS_CACHE"
         if is_ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """Short, unlike tmp_path: systems take about a hundred bytes for the path of a socket."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "rivet.sock"
 
 
 @pytest.fixture

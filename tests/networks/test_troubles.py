@@ -145,8 +145,8 @@ async def test_a_client_certificate_that_is_missing(
             assert {type(error) for error in await every_error(client)} == {ConnectError}
 
 
-async def test_a_unix_socket_that_is_missing(tmp_path: Path) -> None:
-    transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "nobody.sock"))
+async def test_a_unix_socket_that_is_missing(socket_path: Path) -> None:
+    transport = httpx.AsyncHTTPTransport(uds=str(socket_path))
     async with using("http://rivet.invalid", httpx.AsyncClient(transport=transport)) as client:
         for error in await every_error(client):
             assert type(error) is ConnectError
@@ -217,10 +217,10 @@ async def test_https_proxy_and_certificates_come_from_the_environment(
 
 
 async def test_metadata_may_lead_around_what_stands_before_the_server(
-    server: Server, tmp_path: Path, key: list[str]
+    server: Server, socket_path: Path, key: list[str]
 ) -> None:
     """A server that knows nothing of its front names itself."""
-    front = UnixFront(tmp_path / "rivet.sock", server.port)
+    front = UnixFront(socket_path, server.port)
     with running(front):
         transport = httpx.AsyncHTTPTransport(uds=front.path)
         async with (

@@ -113,8 +113,8 @@ async def test_a_client_certificate(
     assert front.accepted >= 3
 
 
-async def test_a_unix_socket(server: Server, tmp_path: Path, key: list[str]) -> None:
-    front = UnixFront(tmp_path / "rivet.sock", server.port)
+async def test_a_unix_socket(server: Server, socket_path: Path, key: list[str]) -> None:
+    front = UnixFront(socket_path, server.port)
     with running(front):
         way = Way(
             "http://rivet.invalid",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import struct
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
 
 from rivet_anyio import (
     ActorError,
@@ -28,6 +26,7 @@ from .raw import (
     Peer,
     close,
     frame,
+    make_closing_reset,
     play_along,
     response,
     serving,
@@ -344,12 +343,6 @@ async def test_a_message_of_just_the_allowed_length() -> None:
 # Losses
 
 
-def reset(peer: Peer) -> None:
-    """Let closing the socket send RST instead of FIN."""
-    raw = peer.stream.extra(SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 @pytest.mark.parametrize("how", ["reset", "end", "end in mid-frame", "reset in mid-frame"])
 async def test_lost_while_an_action_is_under_way(how: str) -> None:
     asked: list[str] = []
@@ -364,7 +357,7 @@ async def test_lost_while_an_action_is_under_way(how: str) -> None:
         if "mid-frame" in how:
             await peer.send(response(id, "never whole")[:-3])
         if "reset" in how:
-            reset(peer)
+            make_closing_reset(peer.stream)
 
     async with serving(handler) as url, client(url) as one:
         with anyio.fail_after(GUARD):
@@ -389,7 +382,7 @@ async def test_events_across_a_loss() -> None:
         await peer.send(text(event))
         if peer.number > 1:
             await peer.serve_actions()
-        reset(peer)
+        make_closing_reset(peer.stream)
 
     async with serving(handler) as url, client(url) as one:
         with anyio.fail_after(GUARD):

@@ -53,6 +53,12 @@ async def test_every_test_has_its_own_server(rivet_server, rivet_client):
 """
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_others(pytester: pytest.Pytester) -> None:
+    """Without a file of its own, such a run takes the settings of a folder above its own."""
+    pytester.makeini("[pytest]")
+
+
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest(CONFTEST)

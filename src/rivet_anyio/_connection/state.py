@@ -53,8 +53,9 @@ The rules:
    another Init. `checked` brings what the management API says; protocol/starts.py has the rules.
    After a restart the subscriptions leave once more, as after a loss. Their gap begins with the
    last message before the last check that saw the old start. Calls in flight wait on: the gateway
-   repeats them. After a death the socket is left. A loss may come after a restart that no check has
-   seen: unless the record from before the new socket has the old start, its gap begins as early.
+   repeats them. Suspects wait until what left before is handled. After a death the socket is left.
+   A loss may come after a restart that no check has seen: unless the record from before the new
+   socket has the old start, its gap begins as early.
 10. Nothing here raises because of what the server sent; nothing is forgotten without being settled,
     delivered, counted, or reported as a gap.
 """
@@ -644,7 +645,10 @@ class ConnectionState:
             return
         if self._lost_at is None:
             self._lost_at = self._start_seen
+        confirmed = self._confirmed
         self._lose_subscriptions()
+        # What left on this socket may still be refused, and no suspect is to blame for that.
+        self._confirmed, self._fence = confirmed, self.subscribed
         self._lose_probe()
         # An old one that is answered late says nothing of the new subscriptions.
         self.in_flight = {
@@ -670,7 +674,7 @@ class ConnectionState:
             self._begin_gaps(self._lost_at)
             self._set_phase(Phase.RESUBSCRIBING)
             self.outbox.is_paused = True
-            if self._requests:
+            if self._requests or self._confirmed < self._fence:
                 self._ask()
             else:
                 self._test_next()

@@ -141,6 +141,12 @@ def test_text_of_any_language_is_shown_as_it_is() -> None:
         assert str(ProtocolError(text)) == text
 
 
+def test_a_long_text_is_cut() -> None:
+    error = ActorError("g", "c", "m" * 20_000_000)
+    assert str(error).endswith("m... (20000005 characters in all)") and len(str(error)) < 4200
+    assert str(ProtocolError("x" * 4096)) == "x" * 4096
+
+
 def fail(kind: type[BaseException]) -> None:
     raise made(kind)
 

@@ -12,12 +12,18 @@ _UNSAFE = re.compile(
 )
 
 
+_MOST = 4096
+
+
 def on_one_line(text: str) -> str:
     """The text with escapes, as in Python, for all that would change what stands around it.
 
     Printed as it came, it could write lines of its own into a log, command a terminal, or reverse
-    what follows it. Lone surrogates cannot be written at all.
+    what follows it. Lone surrogates cannot be written at all. Long text is cut: it may have as many
+    megabytes as an answer, and each attempt to reconnect would log it.
     """
+    if len(text) > _MOST:
+        text = f"{text[:_MOST]}... ({len(text)} characters in all)"
     return _UNSAFE.sub(_escaped, text)
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from rivet_anyio import Client, ConnectionLostError, ProtocolError
-from tests.http.wire import GUARD, Request, ask, using, whole
+from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
+from tests.http.wire import GUARD, HANDSHAKES, Request, ask, using, whole
 from tests.peers.raw import INIT, Peer, response, text
 
 OTHER = text({"tag": "Init", "val": {"actorId": "a2", "connectionId": "c1"}})
@@ -99,3 +99,40 @@ async def test_a_message_is_stored_when_the_actor_says_so(kind: str, body: bytes
         async with using(kind) as (wire, client):
             wire.answer(kind, whole(body))
             await check(client)
+
+
+async def drip(peer: Peer) -> None:
+    while True:
+        await peer.send(b"x")
+        await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100000\r\n", ""])
+@pytest.mark.parametrize("then", [drip, Peer.silence])
+@pytest.mark.parametrize("kind", HANDSHAKES)
+async def test_a_refusal_whose_body_does_not_end(
+    kind: str, then: Any, length: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status is known, and says that another attempt has no point."""
+    monkeypatch.setattr("rivet_anyio._http.wire._REFUSAL_SECONDS", 0.1)
+
+    async def refuse(peer: Peer, request: Request) -> None:
+        await peer.send(f"HTTP/1.1 403 Forbidden\r\n{length}\r\nno".encode())
+        await then(peer)
+
+    with anyio.fail_after(GUARD):
+        async with using(kind) as (wire, client):
+            wire.instead[kind] = refuse
+            with pytest.raises(ConnectError, match="HTTP 403: b'no") as caught:
+                await ask(client, kind)
+            assert caught.value.status == 403
+            await wire.ends(wire.last(kind).connection)
+
+
+@pytest.mark.parametrize("status", ["304 Not Modified", "305 Use Proxy"])
+async def test_not_every_3xx_is_a_redirect(status: str) -> None:
+    with anyio.fail_after(GUARD):
+        async with using("action") as (wire, client):
+            wire.answer("action", whole(b"", status=status))
+            with pytest.raises(ProtocolError, match=f"HTTP {status[:3]} without a readable error"):
+                await ask(client, "action")

@@ -111,10 +111,11 @@ async def drip(peer: Peer) -> None:
 @pytest.mark.parametrize("then", [drip, Peer.silence])
 @pytest.mark.parametrize("kind", HANDSHAKES)
 async def test_a_refusal_whose_body_does_not_end(
-    kind: str, then: Any, length: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, then: Any, length: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status is known, and says that another attempt has no point."""
-    monkeypatch.setattr("rivet_anyio._http.wire._REFUSAL_SECONDS", 0.1)
+    for module in ("wire", "borrowed"):
+        monkeypatch.setattr(f"rivet_anyio._http.{module}.REFUSAL_SECONDS", 0.1)
 
     async def refuse(peer: Peer, request: Request) -> None:
         await peer.send(f"HTTP/1.1 403 Forbidden\r\n{length}\r\nno".encode())

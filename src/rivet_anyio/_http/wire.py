@@ -29,6 +29,7 @@ from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
 from .transport import (
     MAX_REFUSAL,
+    REFUSAL_SECONDS,
     HttpAnswer,
     Timeouts,
     Upgraded,
@@ -41,8 +42,6 @@ __all__ = ["Wire"]
 
 _PORTS = {"http": 80, "https": 443}
 _FRAMING_SECONDS = 10.0
-_REFUSAL_SECONDS = 2.0
-"""How long the body of an answer is waited for that refuses an upgrade: its status is known."""
 _READ = 256 * 1024
 _WRITE = 256 * 1024
 
@@ -521,7 +520,7 @@ class _Running:
         """As much of a refusal's body as comes, and is wanted."""
         body = b""
         try:
-            with move_on_after(_REFUSAL_SECONDS):
+            with move_on_after(REFUSAL_SECONDS):
                 while len(body) <= MAX_REFUSAL and (data := await self.read()):
                     body += data
         except (ConnectionLostError, ProtocolError):  # the status says enough

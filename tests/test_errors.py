@@ -18,7 +18,15 @@ import pytest
 import rivet_anyio
 import rivet_anyio.stubs
 import rivet_anyio.testing
-from rivet_anyio import ActorError, ActorSpecifier, ConnectionLostError, TransportError
+from rivet_anyio import (
+    ActorError,
+    ActorSpecifier,
+    ConnectionLostError,
+    EventGapError,
+    ProtocolError,
+    RivetError,
+    TransportError,
+)
 from rivet_anyio._errors import again
 
 SPECIFIER = ActorSpecifier("a1", 2, "k")
@@ -50,6 +58,9 @@ ERRORS = sorted(
 
 def pickled(error: BaseException, *, protocol: int) -> Any:
     return pickle.loads(pickle.dumps(error, protocol))
+
+
+RIVET_ERRORS = [error for error in ERRORS if issubclass(error, RivetError)]
 
 
 COPIES: dict[str, Callable[[BaseException], Any]] = {
@@ -104,6 +115,36 @@ def test_raised_in_one_more_place(kind: type[BaseException]) -> None:
     other = again(error)
     assert other is not error and other.__cause__ is error.__cause__
     check_same(error, other)
+
+
+@pytest.mark.parametrize("kind", RIVET_ERRORS, ids=lambda kind: kind.__name__)
+def test_what_a_peer_wrote_commands_nothing(kind: type[RivetError]) -> None:
+    evil = "a\x1b[2J\r\n\x00\t\x7f\x9b31m\u2028\u2029\u202e\u2066\u200f\u061c\ud800b"
+    escaped = r"a\x1b[2J\r\n\x00\t\x7f\x9b31m\u2028\u2029\u202e\u2066\u200f\u061c\ud800b"
+    args, options = ARGUMENTS.get(kind.__name__, (("text",), {}))
+    if kind is not EventGapError:  # which is made of numbers
+        error = kind(*(evil if isinstance(arg, str) else arg for arg in args), **options)
+        assert escaped in str(error) and evil not in str(error)
+        assert evil in error.args
+
+
+def test_text_of_any_language_is_shown_as_it_is() -> None:
+    for text in (
+        "zu groß",
+        "日本語\u3000です",
+        "می\u200cخواهم",
+        "👩\u200d👩",
+        "1\u00a0000",
+        r"\n",
+        "",
+    ):
+        assert str(ProtocolError(text)) == text
+
+
+def test_a_long_text_is_cut() -> None:
+    error = ActorError("g", "c", "m" * 20_000_000)
+    assert str(error).endswith("m... (20000005 characters in all)") and len(str(error)) < 4200
+    assert str(ProtocolError("x" * 4096)) == "x" * 4096
 
 
 def fail(kind: type[BaseException]) -> None:

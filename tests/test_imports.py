@@ -20,6 +20,7 @@ PACKAGE = Path(rivet_anyio.__file__).parent
 NAME = rivet_anyio.__name__
 
 STOREYS = (
+    "_text",
     "_version _log _errors",
     "_checks",
     "_types _retry _observe _actions",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rivet_anyio
+from rivet_anyio._log import logger
 
 ROOT = Path(rivet_anyio.__file__).parent
 ERRORS = {"cause", "end", "err", "error", "exc", "exception", "failure"}
@@ -35,3 +36,8 @@ def test_it_finds_what_it_looks_for() -> None:
     tree = ast.parse("logger.info('%s', error)\nlevel('%s', self.end)\nlogger.info('%s', str(exc))")
     given = [ast.unparse(call.args[1]) for call in calls(tree)]
     assert given == ["error", "self.end", "str(exc)"]
+
+
+def test_what_a_peer_wrote_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    logger.warning("actor %s: %d, %.1f", "a\x1b[2J\nERROR b", 1, 0.5)
+    assert caplog.messages == [r"actor a\x1b[2J\nERROR b: 1, 0.5"]

@@ -56,6 +56,7 @@ LINES_OF_TEXT = (
     "testing/_faults.py",
     "testing/_server.py",
     "testing/_stuck.py",
+    "_text.py",
     "testing/_timeline.py",
     "testing/pytest_plugin.py",
     "_convert.py",

@@ -12,6 +12,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from ._text import on_one_line
+
 __all__ = [
     "ActorError",
     "ActorSpecifier",
@@ -42,7 +44,14 @@ class ActorSpecifier(msgspec.Struct, frozen=True):
 
 
 class RivetError(Exception):
-    """Base class of all errors of this library."""
+    """Base class of all errors of this library.
+
+    In its `str` control characters are escaped, newlines too: a peer may have chosen parts of it.
+    Attributes have what the peer sent, as it came.
+    """
+
+    def __str__(self) -> str:
+        return on_one_line(super().__str__())
 
 
 class ActorError(RivetError):
@@ -84,7 +93,7 @@ class ActorError(RivetError):
             text += f": {self.message}"
         if self.ray_id:
             text += f" (ray {self.ray_id})"
-        return text
+        return on_one_line(text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.group, self.code, self.message), self.__dict__

@@ -400,9 +400,9 @@ class ActorHandle:
             )
             if not answer.ok:
                 return failed(answer, server, params)
+            reply = _read(answer, _load_reply, codec)
             if not wait:
                 return QueueResult("completed")
-            reply = _read(answer, _load_reply, codec)
             response = reply.response.load() if reply.response is not None else None
             if reply.response is not None:
                 response = convert(response, type, f"response of queue {queue!r}")

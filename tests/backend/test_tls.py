@@ -854,6 +854,22 @@ async def test_a_peer_that_speaks_no_tls(answer: bytes, client_tls: ssl.SSLConte
     assert "http://" in str(error)
 
 
+@pytest.mark.parametrize(
+    "alert", [b"\x01\x00", b"\x02\x28", b"\x02\xff"], ids=["close", "failure", "unknown"]
+)
+async def test_an_alert_in_place_of_a_handshake(alert: bytes, client_tls: ssl.SSLContext) -> None:
+    """OpenSSL has no words for some, and Python then says where in its own source it noticed."""
+
+    def talk(far: socket.socket) -> None:
+        far.recv(65536)
+        far.sendall(b"\x15\x03\x03\x00\x02" + alert)
+        far.recv(65536)
+
+    text = str(await refused(talk, client_tls))
+    assert text.startswith("the TLS handshake with localhost failed: ")
+    assert "_ssl.c" not in text and "[" not in text
+
+
 @versions
 @pytest.mark.parametrize("how", ["end", "reset"])
 @pytest.mark.parametrize("sent", [-1, 0, 1, 5, 6, 50, 100, 300])

@@ -15,6 +15,9 @@ from rivet_anyio.cli._arguments import Place, parse_place
 from rivet_anyio.cli._json import json_text, parse_json
 from rivet_anyio.cli._stderr import printable
 
+from .peers import METADATA, Answer, Request, as_json, serving
+from .running import Cli
+
 
 @pytest.mark.parametrize(
     ("text", "key"),
@@ -84,3 +87,26 @@ def test_what_is_no_json(text: str) -> None:
 
 def test_printable() -> None:
     assert printable("a\x1b[31m\x9b\tä\n") == "a\\x1b[31m\\x9b\tä\n"
+
+
+EVIL = "a\x1b[2J\n\x9b31m\u202eb"
+ESCAPED = r"a\x1b[2J\n\x9b31m\u202eb"
+
+
+def named(request: Request) -> Answer:
+    """A server whose actors were named by somebody who knows terminals."""
+    if request.path.startswith("/actors/names"):
+        return as_json({"names": {EVIL: {}}, "pagination": {"cursor": None}})
+    if request.path.startswith("/actors"):
+        actor = {"actor_id": f"a1{EVIL}", "name": EVIL, "key": EVIL, "runner_name_selector": EVIL}
+        body = {"actors": [actor], "pagination": {"cursor": None}, "actor": actor, "created": True}
+        return as_json(body)
+    return METADATA
+
+
+@pytest.mark.parametrize("command", [("names",), ("list", "any"), ("resolve", "any", "--create")])
+def test_names_command_no_terminal(command: tuple[str, ...]) -> None:
+    with serving(named) as url, Cli(RIVET_ENDPOINT=url).terminal(*command) as run:
+        run.end()
+    assert ESCAPED in run.shown, run.shown
+    assert all(char.isprintable() for char in run.shown.replace("\n", "")), run.shown

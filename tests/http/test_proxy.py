@@ -15,6 +15,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rivet_anyio import Client
 from rivet_anyio._errors import ConfigError, ConnectError
 from rivet_anyio._http.pool import Origin, Pool
 from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel
@@ -467,6 +468,24 @@ async def test_a_dial_through_a_proxy_that_takes_for_ever_ends_in_time(play: Pla
             with pytest.raises(ConnectError, match=r"through http://127\S+: no connection in 0.3"):
                 await pool.acquire(HTTPS, dial_seconds=0.3)
             assert pool.figures == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_takes_for_ever_is_named(scheme: str) -> None:
+    """A proxy that is asked for a tunnel, and one that speaks no TLS."""
+    endpoint = "https://example.com" if scheme == "http" else "http://example.com"
+    with anyio.fail_after(30):
+        async with (
+            raw_proxy(_hang) as proxy,
+            Client(
+                endpoint,
+                proxy=f"{scheme}://127.0.0.1:{proxy.port}",
+                metadata_lookup=False,
+                connect_timeout=0.2,
+            ) as client,
+        ):
+            with pytest.raises(ConnectError, match=rf"com:\d+, through the proxy {scheme}://127"):
+                await client.actor("x").get_for_id("a1").action("go")
 
 
 async def test_a_cancelled_connect_leaves_no_socket() -> None:

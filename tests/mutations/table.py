@@ -1125,6 +1125,50 @@ _NEWEST = (
         "race",
     ),
     Mutation(
+        "a connection to another actor is taken",
+        "protocol/session.py",
+        "if self._actor_id not in (None, message.actor_id):",
+        "if False:",
+        "tests/peers/test_lies.py",
+    ),
+    Mutation(
+        "an answer without an output is undefined",
+        "protocol/trees.py",
+        'if fields and "output" not in fields:',
+        "if False:",
+        "tests/peers/test_lies.py",
+    ),
+    Mutation(
+        "a message counts as stored whatever the answer says",
+        "_handle.py",
+        "            reply = _read(answer, _load_reply, codec)\n            if not wait:\n"
+        '                return QueueResult("completed")',
+        '            if not wait:\n                return QueueResult("completed")\n'
+        "            reply = _read(answer, _load_reply, codec)",
+        "tests/peers/test_lies.py",
+    ),
+    Mutation(
+        "an id of the management API leads elsewhere",
+        "protocol/management.py",
+        '        check_route("an actor\'s id", actor.actor_id)\n',
+        "",
+        "tests/protocol/test_management.py",
+    ),
+    Mutation(
+        "an error has a peer's control characters",
+        "_errors.py",
+        "return on_one_line(super().__str__())",
+        "return super().__str__()",
+        "tests/test_errors.py,tests/peers/test_hostile_texts.py",
+    ),
+    Mutation(
+        "the log has a peer's control characters",
+        "_log.py",
+        "logger.addFilter(_escape)",
+        "",
+        "tests/test_log.py,tests/peers/test_hostile_texts.py",
+    ),
+    Mutation(
         "a 101 with another accept is taken",
         "_websocket/handshake.py",
         'if headers.get("sec-websocket-accept") != accept:',

@@ -123,6 +123,19 @@ def test_listed(version: ServerVersion | None) -> None:
     assert info.destroyed_at is None
 
 
+@pytest.mark.parametrize(
+    "id", ["", ".", "..", "%2e%2e", "a/../b", "..\\\\b", "a\\r\\nX: y", "\\u0000"]
+)
+def test_an_id_leads_nowhere_else(id: str) -> None:
+    actor = f'{{"actor_id":"{id}","name":"x","key":"k"}}'
+    for parse, body in (
+        (parse_actor, f'{{"actor":{actor}}}'),
+        (parse_actors, f'{{"actors":[{actor}]}}'),
+    ):
+        with pytest.raises(ProtocolError, match="gave an id that no URL can carry"):
+            parse(body.encode(), V23)
+
+
 def test_nothing_listed() -> None:
     page = parse_actors(b'{"actors":[]}', V23)
     assert (page.actors, page.cursor) == ((), None)

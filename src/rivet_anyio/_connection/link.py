@@ -443,7 +443,8 @@ class Link:
         deadline: float,
         observer: AttemptObserver | None,
     ) -> Ended:
-        session = Session(codec_for(self.core.config.encoding, opened.server.dialect))
+        codec = codec_for(self.core.config.encoding, opened.server.dialect)
+        session = Session(codec, opened.actor_id)
         receiver = Receiver(self.state, session, observer, self.core.backoffs)
         socket = self.socket = opened.websocket(
             self.state.outbox, receiver, self.core, opening_deadline=deadline

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _PROXY_FAILED = (502, 503, 504)
+_REDIRECTS = (300, 301, 302, 303, 307, 308)
 _RETRIED_STATUS = (408, 425, 429)
 
 
@@ -98,7 +99,7 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
                 f"a proxy before the server failed: {unreadable}",
                 retry_after=retry_after(answer.headers),
             ) from None
-        if 300 <= answer.status < 400:
+        if answer.status in _REDIRECTS:
             raise ProtocolError(
                 f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
                 "give Client the endpoint that the server redirects to"

@@ -29,6 +29,7 @@ from .._errors import (
 from .._io.socket import broke, unsent
 from .transport import (
     MAX_REFUSAL,
+    REFUSAL_SECONDS,
     HttpAnswer,
     Timeouts,
     Upgraded,
@@ -183,7 +184,7 @@ class Borrowed:
         body = b""
         if not is_encoded(response.headers):
             try:
-                with self.translated():
+                with self.translated(), move_on_after(REFUSAL_SECONDS):
                     async for part in _pieces(response):
                         body += part
                         if len(body) > MAX_REFUSAL:

@@ -14,6 +14,7 @@ from .._io.stream import ByteStream
 
 __all__ = [
     "MAX_REFUSAL",
+    "REFUSAL_SECONDS",
     "HttpAnswer",
     "HttpTransport",
     "ObservedTransport",
@@ -28,6 +29,8 @@ __all__ = [
 
 MAX_REFUSAL = 64 * 1024
 """Bytes that are read of an answer that refuses an upgrade."""
+REFUSAL_SECONDS = 2.0
+"""How long they are waited for: the status is known by then."""
 
 
 class HttpAnswer:

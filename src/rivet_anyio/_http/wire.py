@@ -16,7 +16,7 @@ from inspect import isasyncgen
 from typing import NamedTuple
 
 import anyio
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.connect import Connector, DialError
@@ -29,6 +29,7 @@ from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
 from .transport import (
     MAX_REFUSAL,
+    REFUSAL_SECONDS,
     HttpAnswer,
     Timeouts,
     Upgraded,
@@ -102,7 +103,7 @@ class Wire:
             backend.time,
             backend.waiter,
             max_sockets=max_connections,
-            name_of=_url,
+            name_of=self._name_of,
         )
 
     async def request(
@@ -221,10 +222,14 @@ class Wire:
             field += f":{port}"
         proxy = self._proxies.find(origin)
         if proxy is None or scheme == "https":
-            via = "" if proxy is None else f", through the proxy {proxy.url}"
-            return _Site(origin, field, "", (), _url(origin) + via)
+            return _Site(origin, field, "", (), self._name_of(origin))
         name = f"the proxy {proxy.url} for {_url(origin)}"
         return _Site(origin, field, f"{scheme}://{field}", proxy.headers, name)
+
+    def _name_of(self, origin: Origin) -> str:
+        """What an error calls an origin, and the proxy that leads to it."""
+        proxy = self._proxies.find(origin)
+        return _url(origin) + ("" if proxy is None else f", through the proxy {proxy.url}")
 
     async def _acquire(
         self, origin: Origin, timeouts: Timeouts, *, fresh: bool = False, waits: bool = True
@@ -515,8 +520,9 @@ class _Running:
         """As much of a refusal's body as comes, and is wanted."""
         body = b""
         try:
-            while len(body) <= MAX_REFUSAL and (data := await self.read()):
-                body += data
+            with move_on_after(REFUSAL_SECONDS):
+                while len(body) <= MAX_REFUSAL and (data := await self.read()):
+                    body += data
         except (ConnectionLostError, ProtocolError):  # the status says enough
             pass
         return body

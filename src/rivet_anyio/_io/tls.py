@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ _BUFFER_SIZE = 128 * 1024
 _RECORD_SIZE = 16 * 1024
 
 _ALERT, _HANDSHAKE = 21, 22
+
+_PLACES = re.compile(r"^\[\w+\] | \(_ssl\.c:\d+\)$")
+"""Where in Python's source an error of OpenSSL was found."""
 
 _RESUMED_SECONDS = 600.0
 """How long after a server's certificate was verified its session may be resumed."""
@@ -200,7 +204,9 @@ async def _handshake(
 
 def _words(exc: ssl.SSLError) -> str:
     """OpenSSL's reason in words, such as "tlsv1 alert protocol version"."""
-    return exc.reason.replace("_", " ").lower() if exc.reason else str(exc)
+    if exc.reason:
+        return exc.reason.replace("_", " ").lower()
+    return _PLACES.sub("", str(exc))
 
 
 class TLSStream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["printable", "to_stderr"]
+__all__ = ["in_a_row", "printable", "to_stderr"]
 
 
 def to_stderr(text: str) -> None:
@@ -23,3 +23,8 @@ def printable(text: str) -> str:
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def in_a_row(text: str) -> str:
+    """As `printable`, for what has one line, or one cell of a table."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

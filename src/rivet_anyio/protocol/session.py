@@ -31,8 +31,14 @@ class Session:
             read once more after it.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, actor_id: str | None = None) -> None:
+        """
+        Args:
+            codec: Of the connection's encoding.
+            actor_id: Whom the connection is to; None: anybody.
+        """
         self.codec = codec
+        self._actor_id = actor_id
         self.init: Init | None = None
         self.early: list[bytes | str] = []  # an empty deque takes ten times as much memory
         self._early_bytes = 0
@@ -48,8 +54,8 @@ class Session:
                 `Delivery`, others and those whose arguments cannot be read as an `Event`.
 
         Raises:
-            ProtocolError: when it is no message, or not one that may come now; and when more than
-                4096 events or 64 MiB came before `Init`.
+            ProtocolError: when it is no message, or not one that may come now; when `Init` names
+                another actor; and when more than 4096 events or 64 MiB came before it.
         """
         if self.init is not None:
             message = self.codec.read(data, wanted)
@@ -58,6 +64,11 @@ class Session:
         else:
             message = self.codec.server_message(data)
         if isinstance(message, Init):
+            if self._actor_id not in (None, message.actor_id):
+                raise ProtocolError(
+                    f"the server connected to actor {shown(message.actor_id)}, not to "
+                    f"{shown(self._actor_id)}, which was asked for"
+                )
             self.init = message
         elif isinstance(message, Event):
             if message.name in wanted:

@@ -39,7 +39,12 @@ class TreeCodec:
         return self._dump({"args": prepare(args, self._form, "args")})
 
     def action_output(self, body: bytes) -> Raw:
-        return RawTree(_map(self._load(body), body).get("output"), self._form)
+        fields = _map(self._load(body), body)
+        # RivetKit up to 2.2 answers `{}` in JSON for undefined. Whoever says something else, and no
+        # output, is no actor.
+        if fields and "output" not in fields:
+            raise ProtocolError(f"an answer without the action's output: {quote(body)}")
+        return RawTree(fields.get("output"), self._form)
 
     def queue_body(self, name: str, body: Any, wait: bool, timeout_ms: int | None) -> bytes:
         message = {"body": prepare(body, self._form, "body"), "name": name, "wait": wait}

@@ -14,7 +14,7 @@ from .._arguments import VALUE, ArgumentsCommand, Place, read_values
 from .._exit import Exit, Quit
 from .._options import Common, Target, common_options, complete_name, target_options
 from .._output import Output
-from .._stderr import printable
+from .._stderr import in_a_row, printable
 
 if TYPE_CHECKING:
     from ..._management import Management
@@ -231,14 +231,14 @@ async def _print_names(output: Output, names: list[str]) -> None:
         if output.wants_json:
             await output.json({"name": name})
         else:
-            await output.line(printable(name))
+            await output.line(in_a_row(name))
 
 
 async def _print_id(output: Output, place: Place, actor_id: str) -> None:
     if output.wants_json:
         await output.json({"actor_id": actor_id, "name": place.name, "key": place.key})
     else:
-        await output.line(actor_id)
+        await output.line(in_a_row(actor_id) if output.is_terminal else actor_id)
 
 
 def _state(actor: ActorInfo) -> str:
@@ -272,5 +272,5 @@ def _table(actors: list[ActorInfo]) -> Any:
             created,
             actor.pool or "",
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(in_a_row(cell)) for cell in cells))
     return table

@@ -15,6 +15,7 @@ from .._exit import Exit, Quit
 from .._input import read_bytes
 from .._options import Common, Target, common_options, header_option, seconds_option, target_options
 from .._output import Output
+from .._stderr import in_a_row
 from .._timeout import limit
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ async def _copy(
     if include:
         head = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         lines = [head, *(f"{name}: {value}" for name, value in response.headers.items())]
+        if output.is_terminal:
+            lines = [in_a_row(line) for line in lines]
         await output.write("".join(f"{line}\n" for line in lines).encode() + b"\n")
     last = b""
     async for part in response.aiter_bytes():

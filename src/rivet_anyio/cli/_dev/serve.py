@@ -24,6 +24,7 @@ from .._input import Stdin
 from .._json import json_text
 from .._output import Output
 from .._run import until_first
+from .._stderr import in_a_row
 from .._trace import masked_url
 from .port import port_errors
 
@@ -122,7 +123,7 @@ async def _print(output: Output, record: Record) -> None:
         f"{name}={json_text(value)}" for name, value in fields.items() if value is not None
     )
     now = dt.datetime.now()
-    await output.line(f"{now:%H:%M:%S} {kind:<14} {place}  {shown}".rstrip())
+    await output.line(f"{now:%H:%M:%S} {kind:<14} {in_a_row(place)}  {shown}".rstrip())
 
 
 def load(name: str) -> ModuleType:

@@ -345,7 +345,7 @@ class Proxy:
                 self._notify()
         except _FAILURES as end:
             if isinstance(end, Reset):
-                _make_closing_reset(pair.client)
+                make_closing_reset(pair.client)
             late = [toxic.closing_seconds for toxic in self._toxics[direction]]
             await anyio.sleep(max(late, default=0.0))
             pair.scope.cancel()

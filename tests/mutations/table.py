@@ -111,6 +111,55 @@ _PROTOCOL = (
         "        pass",
         "tests/protocol/test_messages.py",
     ),
+    Mutation(
+        "raw close without a code is a loss",
+        "protocol/closes.py",
+        "FINISHED: Final = (1000, 1001, NO_CODE)",
+        "FINISHED: Final = (1000, 1001)",
+        "errands",
+    ),
+    Mutation(
+        "a queue's timeout is not sent in trees",
+        "protocol/trees.py",
+        "message if timeout_ms is None else {**message",
+        "message if timeout_ms is not None else {**message",
+        "errands",
+    ),
+    Mutation(
+        "destroyed_at is sleeping_since",
+        "protocol/management.py",
+        "destroyed_at=_time(actor.destroy_ts)",
+        "destroyed_at=_time(actor.sleep_ts)",
+        "errands",
+    ),
+    Mutation(
+        "a connection to another actor is taken",
+        "protocol/session.py",
+        "if self._actor_id not in (None, message.actor_id):",
+        "if False:",
+        "tests/peers/test_lies.py",
+    ),
+    Mutation(
+        "an answer without an output is undefined",
+        "protocol/trees.py",
+        'if fields and "output" not in fields:',
+        "if False:",
+        "tests/peers/test_lies.py",
+    ),
+    Mutation(
+        "an id of the management API leads elsewhere",
+        "protocol/management.py",
+        '        check_route("an actor\'s id", actor.actor_id)\n',
+        "",
+        "tests/protocol/test_management.py",
+    ),
+    Mutation(
+        "params in a handshake keep their plus",
+        "protocol/addressing.py",
+        "f\"rivet_conn_params.{quote(params, safe='-_.~')}\"",
+        "f\"rivet_conn_params.{quote(params, safe='-_.~+')}\"",
+        "errands",
+    ),
 )
 
 _CONNECTION = (
@@ -310,6 +359,174 @@ _CONNECTION = (
         "session.checked(actor, session.last_message)",
         "checks",
     ),
+    Mutation(
+        "bytes of raw messages that were taken still count",
+        "_raw_websocket.py",
+        "        self._bytes -= len(message)\n",
+        "",
+        "errands",
+    ),
+    Mutation(
+        "the reason of a raw close frame is lost",
+        "_raw_websocket.py",
+        "return end.reason if isinstance(end, Close) else",
+        "return '' if isinstance(end, Close) else",
+        "errands",
+    ),
+    Mutation(
+        "the bytes of a buffer have no bound",
+        "_connection/events.py",
+        "return self.event_count > 0 and self.byte_count + size > self._buffer_bytes",
+        "return False",
+        "buffers",
+    ),
+    Mutation(
+        "a reader that paused is not woken",
+        "_connection/events.py",
+        "                self._notify_departure()\n        return item",
+        "                pass\n        return item",
+        "buffers",
+    ),
+    Mutation(
+        "one call in flight of many hears of a loss",
+        "_connection/state.py",
+        "calls, self.in_flight = list(self.in_flight.values()), {}",
+        "calls, self.in_flight = list(self.in_flight.values())[:1], {}",
+        "simulation",
+    ),
+    Mutation(
+        "a suspect is subscribed with all others",
+        "_connection/state.py",
+        "        for name in self.sinks:\n            if name not in self._suspects:",
+        "        for name in self.sinks:\n            if True:",
+        "connection",
+    ),
+    Mutation(
+        "leaving says nothing to calls that wait",
+        "_connection/state.py",
+        "            if isinstance(item, ActionRequest):\n                item.fail(new_error())\n",
+        "            pass\n",
+        "simulation",
+    ),
+    Mutation(
+        "a stream that ends keeps its subscription",
+        "_connection/state.py",
+        "        for name in self._remove(buffer):\n            self._request(name, False)",
+        "        self._remove(buffer)",
+        "connection",
+    ),
+    Mutation(
+        "a gap begins before its stream was opened",
+        _STATE,
+        "buffer.begin_gap(max(lost_at, buffer.since))",
+        "buffer.begin_gap(lost_at)",
+        "connection",
+    ),
+    Mutation(
+        "who gives up waiting for a subscription ends that of the others",
+        "_connection/link.py",
+        """            await self.state.changed.wait()
+""",
+        """            try:
+                await self.state.changed.wait()
+            except BaseException:
+                for name in buffer.sinks:
+                    self.state._request(name, False)
+                raise
+""",
+        "race",
+    ),
+    Mutation(
+        "a connection asks for its params once",
+        "_connection/link.py",
+        """                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        """                params=vars(self).setdefault(
+                    "kept", await self._get_params() if self._get_params else self._params
+                ),
+                get_params=None,
+                skip_ready_wait=self._skip_ready_wait,
+""",
+        "race",
+    ),
+    Mutation(
+        "a handshake that waited for its place counts as slow",
+        "_connection/link.py",
+        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
+        "        if observer is not None:\n"
+        "            handshake.observer = observer.attempt()\n"
+        "        began = self._backend.time()\n",
+        "        began = self._backend.time()\n"
+        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
+        "        if observer is not None:\n"
+        "            handshake.observer = observer.attempt()\n",
+        "tests/watch/test_feed.py::test_to_wait_for_a_place_makes_no_handshake_slow",
+    ),
+    Mutation(
+        "the limit of a confirmation goes on after it",
+        _STATE,
+        "        self._socket.unlimit()\n",
+        "",
+        "connection",
+    ),
+    Mutation(
+        "a gap after a loss forgets the restart before it",
+        _STATE,
+        "            self._lost_at = min(self._lost_at, self._start_seen)",
+        "            pass",
+        "connection",
+    ),
+    Mutation(
+        "of too many status changes the newest is forgotten",
+        "_connection/status.py",
+        "            self._changes.popleft()\n            self.dropped += 1",
+        "            self._changes.pop()\n            self.dropped += 1",
+        "tests/connection/test_status.py",
+    ),
+    Mutation(
+        "a stream that overflows hides an event from the next",
+        "_connection/receiving.py",
+        "            for sink in tuple(sinks):  # one that overflows leaves them",
+        "            for sink in sinks:",
+        "client",
+    ),
+    Mutation(
+        "events from before Init come in the wrong order",
+        "_connection/receiving.py",
+        "self.message(self._early.pop(0))",
+        "self.message(self._early.pop())",
+        "client",
+    ),
+    Mutation(
+        "a raw message whose send was cancelled is sent later",
+        "_raw_websocket.py",
+        "            self._unsettled.discard(message)\n            self._outbox.discard(message)\n",
+        "            self._unsettled.discard(message)\n",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "delays end early again and again",
+        "_connection/link.py",
+        "if self._is_away and not self._was_hurried:",
+        "if self._is_away:",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "delays that end early ignore Retry-After",
+        "_connection/outcome.py",
+        " and self.retry_after is None",
+        "",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "wait_connected looks once",
+        "_connection/connection.py",
+        "        while link.state.phase is not Phase.CONNECTED:",
+        "        if link.state.phase is not Phase.CONNECTED:",
+        "race",
+    ),
 )
 
 _SOCKETS = (
@@ -399,6 +616,58 @@ _SOCKETS = (
         "self._leave_to_writer(_Batch([frame], [item], 0, False))",
         "tests/peers/test_direct_writes.py",
     ),
+    Mutation(
+        "what came during a pause counts as just come",
+        _WEBSOCKET,
+        "            came = now if unread_since is None else unread_since\n",
+        "            came = now\n",
+        "tests/expected/test_gaps.py",
+    ),
+    Mutation(
+        "what does not leave at once is forgotten",
+        "_websocket/outbox.py",
+        "            self._items = left\n",
+        "            self._items = {}\n",
+        "outbox",
+    ),
+    Mutation(
+        "messages behind a ping give its answer time",
+        "_websocket/keepalive.py",
+        "min(confirmed, self._left_end)",
+        "confirmed",
+        "tests/scopes/test_keepalive.py",
+    ),
+    Mutation(
+        "a confirmation lifts the end of a stopped actor's socket",
+        _WEBSOCKET,
+        "        if self.state is State.OPEN and not self._is_retired:\n"
+        "            self._deadline = math.inf",
+        "        if self.state is State.OPEN:\n            self._deadline = math.inf",
+        "tests/connection/test_limits.py",
+    ),
+    Mutation(
+        "a TLS write that was cut short is written from its beginning",
+        "_io/tls.py",
+        "            self._encrypted = encrypted[self._below.write_now(encrypted) :]",
+        "            self._encrypted = encrypted\n"
+        "            if self._below.write_now(encrypted) == len(encrypted):\n"
+        '                self._encrypted = b""',
+        "tests/backend/test_tls.py",
+    ),
+    Mutation(
+        "a 101 with another accept is taken",
+        "_websocket/handshake.py",
+        'if headers.get("sec-websocket-accept") != accept:',
+        "if False:",
+        "tests/peers/test_misbehaving.py,tests/peers/test_refusals.py",
+    ),
+    Mutation(
+        "a signal wakes the first waiter",
+        "_io/waiting.py",
+        "        for waiter in waiters or ():",
+        "        for waiter in list(waiters or ())[:1]:",
+        "client",
+    ),
 )
 
 _GATEWAY = (
@@ -429,6 +698,138 @@ _GATEWAY = (
         "requests = -(-len(due) // _BATCH)",
         "requests = len(due) // _BATCH",
         "checks",
+    ),
+    Mutation(
+        "retry_for begins anew at each attempt",
+        "_gateway/repeats.py",
+        "with anyio.CancelScope(deadline=deadline) as scope:",
+        "with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:",
+        "errands",
+    ),
+    Mutation(
+        "a repeat waits beyond the end of retry_for",
+        "_gateway/repeats.py",
+        "is_late = anyio.current_time() + delay >= deadline",
+        "is_late = anyio.current_time() >= deadline",
+        "errands",
+    ),
+    Mutation(
+        "what the actor refuses is repeated",
+        "_gateway/repeats.py",
+        "return is_destroyed(error) or is_of_engine or is_transient(error)",
+        "return True",
+        "errands",
+    ),
+    Mutation(
+        "what was lost is not repeated",
+        "_gateway/repeats.py",
+        "return isinstance(error, TransportError)",
+        "return False",
+        "errands",
+    ),
+    Mutation(
+        "a queue's timeout is cut to whole seconds",
+        "_gateway/queues.py",
+        "round(timeout * 1000)",
+        "int(timeout) * 1000",
+        "errands",
+    ),
+    Mutation(
+        "who asks by an id that is gone asks again",
+        "_gateway/call.py",
+        "if target.is_fixed or not (",
+        "if not (",
+        "errands",
+    ),
+    Mutation(
+        "an actor that is not ready is asked for an hour",
+        "_gateway/attempts.py",
+        "_MAX_ATTEMPTS = 10\n\n_MAX_SECONDS = 60.0",
+        "_MAX_ATTEMPTS = 10_000\n\n_MAX_SECONDS = 3600.0",
+        "errands",
+    ),
+    Mutation(
+        "a listing of names ends after its first page",
+        "_gateway/management.py",
+        "        if cursor is None or len(names) == known:\n            return sorted(names)",
+        "        return sorted(names)",
+        "errands",
+    ),
+    Mutation(
+        "a server that was forgotten while its token was asked for comes back",
+        "_gateway/context.py",
+        "            if known is None or known.codec is not server.codec:\n"
+        "                return server.with_token(token)\n"
+        "            self._server = changed = known.with_token(token)",
+        "            self._server = changed = server.with_token(token)",
+        "tests/test_tokens.py",
+    ),
+    Mutation(
+        "an actor without a record is asked for at every look",
+        "_gateway/checks.py",
+        "                self._asked[session] = now\n"
+        '                actor = found.get(session.actor_id or "")\n'
+        "                if actor is not None:\n",
+        '                actor = found.get(session.actor_id or "")\n'
+        "                if actor is not None:\n"
+        "                    self._asked[session] = now\n",
+        "checks",
+    ),
+    Mutation(
+        "a dial that failed while metadata was asked for goes unnoticed",
+        "_gateway/context.py",
+        "        self._failed_dials = before\n",
+        "        self._failed_dials = self.http.failed_dials\n",
+        "tests/peers/test_lookups.py",
+    ),
+    Mutation(
+        "attempts have no end in time",
+        "_gateway/attempts.py",
+        "if self._count >= _MAX_ATTEMPTS or self._time() > self._until:",
+        "if self._count >= _MAX_ATTEMPTS:",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "an action that destroyed its actor runs once more",
+        "_gateway/call.py",
+        "may_run = once is not None or refusal.from_gateway or actor_id in error.message",
+        "may_run = True",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "all callers of one request raise one exception",
+        "_gateway/shared.py",
+        "                raise again(request.error)",
+        "                raise request.error",
+        "shared requests",
+    ),
+    Mutation(
+        "the token goes to another host",
+        "_gateway/context.py",
+        "        keeps_secrets = self._forward_token or same_host(old.url, clean)",
+        "        keeps_secrets = True",
+        "tests/test_tokens.py,tests/peers/test_secrets.py",
+    ),
+    Mutation(
+        "a connection waits on although another one has reached the server",
+        "_gateway/backoffs.py",
+        "            scope.cancel()",
+        "            pass",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "ray ids of errors are lost",
+        "_gateway/errors.py",
+        "        return actor_error(body, ray_id, actor)",
+        "        return actor_error(body, None, actor)",
+        "errands",
+    ),
+    Mutation(
+        "a new token forgets the version",
+        "_gateway/server.py",
+        "return Server(endpoint, self.headers, self.version, self.codec, asks_token=True)",
+        "return Server(endpoint, self.headers, None, self.codec, asks_token=True)",
+        "errands",
     ),
 )
 
@@ -503,6 +904,55 @@ _HTTP = (
         "",
         "answers",
     ),
+    Mutation(
+        "a socket is used again whatever its answer says",
+        "_http/wire.py",
+        "reusable = self._is_sent and exchange.reusable",
+        "reusable = exchange.reusable or self._is_sent",
+        "errands",
+    ),
+    Mutation(
+        "a server's keep-alive is read too long",
+        "_http/pool.py",
+        "seconds = min(seconds, keep_alive - 1)",
+        "seconds = min(seconds, keep_alive + 1)",
+        "pool",
+    ),
+    Mutation(
+        "closing the pool forgets those who wait",
+        "_http/pool.py",
+        "        for waiter in queue:\n            waiter.wake()\n",
+        "",
+        "pool",
+    ),
+    Mutation(
+        "handshakes wait behind requests",
+        "_http/pool.py",
+        "place = (waits_behind_others, next(self._numbers))",
+        "place = (True, next(self._numbers))",
+        "pool",
+    ),
+    Mutation(
+        "a socket that broke while its request waited is used",
+        _POOL,
+        "            elif self._is_current(pooled) and pooled.stream.is_quiet():",
+        "            elif True:",
+        "pool",
+    ),
+    Mutation(
+        "of two fields the last counts",
+        "_http/headers.py",
+        'f"{values[text]}, {new}" if text in values else new',
+        "new",
+        "tests/http/test_headers.py",
+    ),
+    Mutation(
+        "the rest of a compressed piece is dropped",
+        "_http/response.py",
+        "            data, self._rest = data[: self._most], data[self._most :]",
+        "            data = data[: self._most]",
+        "errands",
+    ),
 )
 
 _ABOVE = (
@@ -564,82 +1014,6 @@ _ABOVE = (
         "            self._reported = 1 << 30\n",
         "feed",
     ),
-)
-
-_TESTING = (
-    Mutation(
-        "the server in memory knows one subscription of a connection",
-        "testing/_session.py",
-        "self._subscriptions.add(message.name)",
-        "self._subscriptions = {message.name}",
-        "client",
-    ),
-    Mutation(
-        "the server in memory handles the newest message first",
-        "testing/_session.py",
-        "self._waiting.append(message)",
-        "self._waiting.appendleft(message)",
-        "client",
-    ),
-    Mutation(
-        "a lost answer leaves its connection open",
-        "testing/_session.py",
-        "                except ReplyLost:\n                    self._channel.drop()\n",
-        "                except ReplyLost:\n",
-        "tests/testing/test_faults.py",
-    ),
-    Mutation(
-        "virtual time goes past the next deadline",
-        "testing/_time.py",
-        "            self.now = target\n",
-        "            self.now = target + 0.25\n",
-        "simulation",
-    ),
-    Mutation(
-        "a message that was taken blocks its queue after a restart",
-        "testing/_queue.py",
-        "            message._mailbox = None\n        self._taken.clear()\n",
-        "            message._mailbox = None\n",
-        "tests/testing/test_strict.py",
-    ),
-)
-
-_LATER = (
-    Mutation(
-        "retry_for begins anew at each attempt",
-        "_gateway/repeats.py",
-        "with anyio.CancelScope(deadline=deadline) as scope:",
-        "with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:",
-        "errands",
-    ),
-    Mutation(
-        "a repeat waits beyond the end of retry_for",
-        "_gateway/repeats.py",
-        "is_late = anyio.current_time() + delay >= deadline",
-        "is_late = anyio.current_time() >= deadline",
-        "errands",
-    ),
-    Mutation(
-        "what the actor refuses is repeated",
-        "_gateway/repeats.py",
-        "return is_destroyed(error) or is_of_engine or is_transient(error)",
-        "return True",
-        "errands",
-    ),
-    Mutation(
-        "what was lost is not repeated",
-        "_gateway/repeats.py",
-        "return isinstance(error, TransportError)",
-        "return False",
-        "errands",
-    ),
-    Mutation(
-        "a queue's timeout is cut to whole seconds",
-        "_gateway/queues.py",
-        "round(timeout * 1000)",
-        "int(timeout) * 1000",
-        "errands",
-    ),
     Mutation(
         "a forwarded header that Connection names goes on",
         "_forward.py",
@@ -662,90 +1036,6 @@ _LATER = (
         "            self._get_params = None\n"
         "            return self._header_params",
         "errands",
-    ),
-    Mutation(
-        "bytes of raw messages that were taken still count",
-        "_raw_websocket.py",
-        "        self._bytes -= len(message)\n",
-        "",
-        "errands",
-    ),
-    Mutation(
-        "the reason of a raw close frame is lost",
-        "_raw_websocket.py",
-        "return end.reason if isinstance(end, Close) else",
-        "return '' if isinstance(end, Close) else",
-        "errands",
-    ),
-    Mutation(
-        "a socket is used again whatever its answer says",
-        "_http/wire.py",
-        "reusable = self._is_sent and exchange.reusable",
-        "reusable = exchange.reusable or self._is_sent",
-        "errands",
-    ),
-    Mutation(
-        "a server's keep-alive is read too long",
-        "_http/pool.py",
-        "seconds = min(seconds, keep_alive - 1)",
-        "seconds = min(seconds, keep_alive + 1)",
-        "pool",
-    ),
-    Mutation(
-        "closing the pool forgets those who wait",
-        "_http/pool.py",
-        "        for waiter in queue:\n            waiter.wake()\n",
-        "",
-        "pool",
-    ),
-    Mutation(
-        "handshakes wait behind requests",
-        "_http/pool.py",
-        "place = (waits_behind_others, next(self._numbers))",
-        "place = (True, next(self._numbers))",
-        "pool",
-    ),
-    Mutation(
-        "the bytes of a buffer have no bound",
-        "_connection/events.py",
-        "return self.event_count > 0 and self.byte_count + size > self._buffer_bytes",
-        "return False",
-        "buffers",
-    ),
-    Mutation(
-        "a reader that paused is not woken",
-        "_connection/events.py",
-        "                self._notify_departure()\n        return item",
-        "                pass\n        return item",
-        "buffers",
-    ),
-    Mutation(
-        "one call in flight of many hears of a loss",
-        "_connection/state.py",
-        "calls, self.in_flight = list(self.in_flight.values()), {}",
-        "calls, self.in_flight = list(self.in_flight.values())[:1], {}",
-        "simulation",
-    ),
-    Mutation(
-        "a suspect is subscribed with all others",
-        "_connection/state.py",
-        "        for name in self.sinks:\n            if name not in self._suspects:",
-        "        for name in self.sinks:\n            if True:",
-        "connection",
-    ),
-    Mutation(
-        "leaving says nothing to calls that wait",
-        "_connection/state.py",
-        "            if isinstance(item, ActionRequest):\n                item.fail(new_error())\n",
-        "            pass\n",
-        "simulation",
-    ),
-    Mutation(
-        "a stream that ends keeps its subscription",
-        "_connection/state.py",
-        "        for name in self._remove(buffer):\n            self._request(name, False)",
-        "        self._remove(buffer)",
-        "connection",
     ),
     Mutation(
         "a live state is current while events wait",
@@ -804,168 +1094,11 @@ _LATER = (
         "errands",
     ),
     Mutation(
-        "a gap begins before its stream was opened",
-        _STATE,
-        "buffer.begin_gap(max(lost_at, buffer.since))",
-        "buffer.begin_gap(lost_at)",
-        "connection",
-    ),
-    Mutation(
-        "who gives up waiting for a subscription ends that of the others",
-        "_connection/link.py",
-        """            await self.state.changed.wait()
-""",
-        """            try:
-                await self.state.changed.wait()
-            except BaseException:
-                for name in buffer.sinks:
-                    self.state._request(name, False)
-                raise
-""",
-        "race",
-    ),
-    Mutation(
-        "a connection asks for its params once",
-        "_connection/link.py",
-        """                params=self._params,
-                get_params=self._get_params,
-                skip_ready_wait=self._skip_ready_wait,
-""",
-        """                params=vars(self).setdefault(
-                    "kept", await self._get_params() if self._get_params else self._params
-                ),
-                get_params=None,
-                skip_ready_wait=self._skip_ready_wait,
-""",
-        "race",
-    ),
-    Mutation(
-        "who asks by an id that is gone asks again",
-        "_gateway/call.py",
-        "if target.is_fixed or not (",
-        "if not (",
-        "errands",
-    ),
-    Mutation(
-        "an actor that is not ready is asked for an hour",
-        "_gateway/attempts.py",
-        "_MAX_ATTEMPTS = 10\n\n_MAX_SECONDS = 60.0",
-        "_MAX_ATTEMPTS = 10_000\n\n_MAX_SECONDS = 3600.0",
-        "errands",
-    ),
-    Mutation(
         "a forwarded header stands in place of the client's own",
         "_handle.py",
         "None, None, options, ours_first=True)",
         "None, None, options)",
         "errands",
-    ),
-)
-"""What an outsider planted later, in every layer."""
-
-_NEWEST = (
-    Mutation(
-        "a listing of names ends after its first page",
-        "_gateway/management.py",
-        "        if cursor is None or len(names) == known:\n            return sorted(names)",
-        "        return sorted(names)",
-        "errands",
-    ),
-    Mutation(
-        "a socket that broke while its request waited is used",
-        _POOL,
-        "            elif self._is_current(pooled) and pooled.stream.is_quiet():",
-        "            elif True:",
-        "pool",
-    ),
-    Mutation(
-        "a handshake that waited for its place counts as slow",
-        "_connection/link.py",
-        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
-        "        if observer is not None:\n"
-        "            handshake.observer = observer.attempt()\n"
-        "        began = self._backend.time()\n",
-        "        began = self._backend.time()\n"
-        "        handshake = await handshakes.begin(slow=self._was_slow)\n"
-        "        if observer is not None:\n"
-        "            handshake.observer = observer.attempt()\n",
-        "tests/watch/test_feed.py::test_to_wait_for_a_place_makes_no_handshake_slow",
-    ),
-    Mutation(
-        "what came during a pause counts as just come",
-        _WEBSOCKET,
-        "            came = now if unread_since is None else unread_since\n",
-        "            came = now\n",
-        "tests/expected/test_gaps.py",
-    ),
-    Mutation(
-        "a server that was forgotten while its token was asked for comes back",
-        "_gateway/context.py",
-        "            if known is None or known.codec is not server.codec:\n"
-        "                return server.with_token(token)\n"
-        "            self._server = changed = known.with_token(token)",
-        "            self._server = changed = server.with_token(token)",
-        "tests/test_tokens.py",
-    ),
-    Mutation(
-        "the limit of a confirmation goes on after it",
-        _STATE,
-        "        self._socket.unlimit()\n",
-        "",
-        "connection",
-    ),
-    Mutation(
-        "a gap after a loss forgets the restart before it",
-        _STATE,
-        "            self._lost_at = min(self._lost_at, self._start_seen)",
-        "            pass",
-        "connection",
-    ),
-    Mutation(
-        "what does not leave at once is forgotten",
-        "_websocket/outbox.py",
-        "            self._items = left\n",
-        "            self._items = {}\n",
-        "outbox",
-    ),
-    Mutation(
-        "messages behind a ping give its answer time",
-        "_websocket/keepalive.py",
-        "min(confirmed, self._left_end)",
-        "confirmed",
-        "tests/scopes/test_keepalive.py",
-    ),
-    Mutation(
-        "of too many status changes the newest is forgotten",
-        "_connection/status.py",
-        "            self._changes.popleft()\n            self.dropped += 1",
-        "            self._changes.pop()\n            self.dropped += 1",
-        "tests/connection/test_status.py",
-    ),
-    Mutation(
-        "an actor without a record is asked for at every look",
-        "_gateway/checks.py",
-        "                self._asked[session] = now\n"
-        '                actor = found.get(session.actor_id or "")\n'
-        "                if actor is not None:\n",
-        '                actor = found.get(session.actor_id or "")\n'
-        "                if actor is not None:\n"
-        "                    self._asked[session] = now\n",
-        "checks",
-    ),
-    Mutation(
-        "a stream that overflows hides an event from the next",
-        "_connection/receiving.py",
-        "            for sink in tuple(sinks):  # one that overflows leaves them",
-        "            for sink in sinks:",
-        "client",
-    ),
-    Mutation(
-        "events from before Init come in the wrong order",
-        "_connection/receiving.py",
-        "self.message(self._early.pop(0))",
-        "self.message(self._early.pop())",
-        "client",
     ),
     Mutation(
         "a feed's source does not begin with a gap",
@@ -982,163 +1115,6 @@ _NEWEST = (
         "tests/live/test_fold.py",
     ),
     Mutation(
-        "a raw message whose send was cancelled is sent later",
-        "_raw_websocket.py",
-        "            self._unsettled.discard(message)\n            self._outbox.discard(message)\n",
-        "            self._unsettled.discard(message)\n",
-        "tests/peers/test_raw_streams.py",
-    ),
-    Mutation(
-        "a dial that failed while metadata was asked for goes unnoticed",
-        "_gateway/context.py",
-        "        self._failed_dials = before\n",
-        "        self._failed_dials = self.http.failed_dials\n",
-        "tests/peers/test_lookups.py",
-    ),
-    Mutation(
-        "a confirmation lifts the end of a stopped actor's socket",
-        _WEBSOCKET,
-        "        if self.state is State.OPEN and not self._is_retired:\n"
-        "            self._deadline = math.inf",
-        "        if self.state is State.OPEN:\n            self._deadline = math.inf",
-        "tests/connection/test_limits.py",
-    ),
-    Mutation(
-        "attempts have no end in time",
-        "_gateway/attempts.py",
-        "if self._count >= _MAX_ATTEMPTS or self._time() > self._until:",
-        "if self._count >= _MAX_ATTEMPTS:",
-        "tests/peers/test_repeats.py",
-    ),
-    Mutation(
-        "an action that destroyed its actor runs once more",
-        "_gateway/call.py",
-        "may_run = once is not None or refusal.from_gateway or actor_id in error.message",
-        "may_run = True",
-        "tests/peers/test_repeats.py",
-    ),
-    Mutation(
-        "all callers of one request raise one exception",
-        "_gateway/shared.py",
-        "                raise again(request.error)",
-        "                raise request.error",
-        "shared requests",
-    ),
-    Mutation(
-        "the token goes to another host",
-        "_gateway/context.py",
-        "        keeps_secrets = self._forward_token or same_host(old.url, clean)",
-        "        keeps_secrets = True",
-        "tests/test_tokens.py,tests/peers/test_secrets.py",
-    ),
-    Mutation(
-        "a TLS write that was cut short is written from its beginning",
-        "_io/tls.py",
-        "            self._encrypted = encrypted[self._below.write_now(encrypted) :]",
-        "            self._encrypted = encrypted\n"
-        "            if self._below.write_now(encrypted) == len(encrypted):\n"
-        '                self._encrypted = b""',
-        "tests/backend/test_tls.py",
-    ),
-    Mutation(
-        "the saved state of an actor in memory runs ahead",
-        "testing/_storage.py",
-        "            self._due = max(now, self._saved_at + self._interval)",
-        "            self._due = now",
-        "tests/testing/test_server.py,tests/testing/test_strict.py",
-    ),
-    Mutation(
-        "what is lost in a partition breaks no connection",
-        "testing/_network.py",
-        "            for wire in cut_off:\n                wire.drop()",
-        "            pass",
-        "tests/testing/test_networks.py",
-    ),
-    Mutation(
-        "a connection waits on although another one has reached the server",
-        "_gateway/backoffs.py",
-        "            scope.cancel()",
-        "            pass",
-        "tests/testing/test_backoffs.py",
-    ),
-    Mutation(
-        "delays end early again and again",
-        "_connection/link.py",
-        "if self._is_away and not self._was_hurried:",
-        "if self._is_away:",
-        "tests/testing/test_backoffs.py",
-    ),
-    Mutation(
-        "delays that end early ignore Retry-After",
-        "_connection/outcome.py",
-        " and self.retry_after is None",
-        "",
-        "tests/testing/test_backoffs.py",
-    ),
-    Mutation(
-        "raw close without a code is a loss",
-        "protocol/closes.py",
-        "FINISHED: Final = (1000, 1001, NO_CODE)",
-        "FINISHED: Final = (1000, 1001)",
-        "errands",
-    ),
-    Mutation(
-        "ray ids of errors are lost",
-        "_gateway/errors.py",
-        "        return actor_error(body, ray_id, actor)",
-        "        return actor_error(body, None, actor)",
-        "errands",
-    ),
-    Mutation(
-        "a queue's timeout is not sent in trees",
-        "protocol/trees.py",
-        "message if timeout_ms is None else {**message",
-        "message if timeout_ms is not None else {**message",
-        "errands",
-    ),
-    Mutation(
-        "destroyed_at is sleeping_since",
-        "protocol/management.py",
-        "destroyed_at=_time(actor.destroy_ts)",
-        "destroyed_at=_time(actor.sleep_ts)",
-        "errands",
-    ),
-    Mutation(
-        "of two fields the last counts",
-        "_http/headers.py",
-        'f"{values[text]}, {new}" if text in values else new',
-        "new",
-        "tests/http/test_headers.py",
-    ),
-    Mutation(
-        "the rest of a compressed piece is dropped",
-        "_http/response.py",
-        "            data, self._rest = data[: self._most], data[self._most :]",
-        "            data = data[: self._most]",
-        "errands",
-    ),
-    Mutation(
-        "wait_connected looks once",
-        "_connection/connection.py",
-        "        while link.state.phase is not Phase.CONNECTED:",
-        "        if link.state.phase is not Phase.CONNECTED:",
-        "race",
-    ),
-    Mutation(
-        "a connection to another actor is taken",
-        "protocol/session.py",
-        "if self._actor_id not in (None, message.actor_id):",
-        "if False:",
-        "tests/peers/test_lies.py",
-    ),
-    Mutation(
-        "an answer without an output is undefined",
-        "protocol/trees.py",
-        'if fields and "output" not in fields:',
-        "if False:",
-        "tests/peers/test_lies.py",
-    ),
-    Mutation(
         "a message counts as stored whatever the answer says",
         "_handle.py",
         "            reply = _read(answer, _load_reply, codec)\n            if not wait:\n"
@@ -1146,13 +1122,6 @@ _NEWEST = (
         '            if not wait:\n                return QueueResult("completed")\n'
         "            reply = _read(answer, _load_reply, codec)",
         "tests/peers/test_lies.py",
-    ),
-    Mutation(
-        "an id of the management API leads elsewhere",
-        "protocol/management.py",
-        '        check_route("an actor\'s id", actor.actor_id)\n',
-        "",
-        "tests/protocol/test_management.py",
     ),
     Mutation(
         "an error has a peer's control characters",
@@ -1169,27 +1138,6 @@ _NEWEST = (
         "tests/test_log.py,tests/peers/test_hostile_texts.py",
     ),
     Mutation(
-        "a 101 with another accept is taken",
-        "_websocket/handshake.py",
-        'if headers.get("sec-websocket-accept") != accept:',
-        "if False:",
-        "tests/peers/test_misbehaving.py,tests/peers/test_refusals.py",
-    ),
-    Mutation(
-        "a signal wakes the first waiter",
-        "_io/waiting.py",
-        "        for waiter in waiters or ():",
-        "        for waiter in list(waiters or ())[:1]:",
-        "client",
-    ),
-    Mutation(
-        "params in a handshake keep their plus",
-        "protocol/addressing.py",
-        "f\"rivet_conn_params.{quote(params, safe='-_.~')}\"",
-        "f\"rivet_conn_params.{quote(params, safe='-_.~+')}\"",
-        "errands",
-    ),
-    Mutation(
         "typed queues take any body",
         "_typed/members.py",
         '        return self._plain(body, f"message for queue {self.server_name!r} '
@@ -1197,15 +1145,59 @@ _NEWEST = (
         "        return body",
         "errands",
     ),
+)
+
+_TESTING = (
     Mutation(
-        "a new token forgets the version",
-        "_gateway/server.py",
-        "return Server(endpoint, self.headers, self.version, self.codec, asks_token=True)",
-        "return Server(endpoint, self.headers, None, self.codec, asks_token=True)",
-        "errands",
+        "the server in memory knows one subscription of a connection",
+        "testing/_session.py",
+        "self._subscriptions.add(message.name)",
+        "self._subscriptions = {message.name}",
+        "client",
+    ),
+    Mutation(
+        "the server in memory handles the newest message first",
+        "testing/_session.py",
+        "self._waiting.append(message)",
+        "self._waiting.appendleft(message)",
+        "client",
+    ),
+    Mutation(
+        "a lost answer leaves its connection open",
+        "testing/_session.py",
+        "                except ReplyLost:\n                    self._channel.drop()\n",
+        "                except ReplyLost:\n",
+        "tests/testing/test_faults.py",
+    ),
+    Mutation(
+        "virtual time goes past the next deadline",
+        "testing/_time.py",
+        "            self.now = target\n",
+        "            self.now = target + 0.25\n",
+        "simulation",
+    ),
+    Mutation(
+        "a message that was taken blocks its queue after a restart",
+        "testing/_queue.py",
+        "            message._mailbox = None\n        self._taken.clear()\n",
+        "            message._mailbox = None\n",
+        "tests/testing/test_strict.py",
+    ),
+    Mutation(
+        "the saved state of an actor in memory runs ahead",
+        "testing/_storage.py",
+        "            self._due = max(now, self._saved_at + self._interval)",
+        "            self._due = now",
+        "tests/testing/test_server.py,tests/testing/test_strict.py",
+    ),
+    Mutation(
+        "what is lost in a partition breaks no connection",
+        "testing/_network.py",
+        "            for wire in cut_off:\n                wire.drop()",
+        "            pass",
+        "tests/testing/test_networks.py",
     ),
 )
-"""What was planted after the first whole run of this table, of kinds that it had not."""
 
 MUTATIONS = (
     *_PROTOCOL,
@@ -1215,6 +1207,4 @@ MUTATIONS = (
     *_HTTP,
     *_ABOVE,
     *_TESTING,
-    *_LATER,
-    *_NEWEST,
 )

@@ -179,6 +179,8 @@ async def test_an_actor_that_stops_under_its_connection(
         async with handle.connect() as conn:
             assert await conn.echo(0) == 0
             events = conn.events("tick")
+            # A RivetKit 2.1 or 2.2 ends when a subscription reaches an actor that has stopped.
+            await events.subscribed()
             await handle.action(end)
             heard: list[object] = []
             while heard[-2:] != ["after", "after"]:

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-import httpx
 
 from rivet_anyio import (
     ActorError,
@@ -364,7 +363,7 @@ async def _streamed(web: ActorHandle) -> str:
     try:
         async with web.stream("stream") as response:
             return "".join([part async for part in response.aiter_text()])
-    except httpx.RemoteProtocolError:
+    except ConnectionLostError:
         return ""
 
 

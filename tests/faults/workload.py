@@ -165,7 +165,9 @@ class Workload:
         self._next += 1
         history.calls.append(call)
         call.called_away = conn.status is not Status.CONNECTED
-        away_since = conn.connection_id if call.called_away else None
+        # With its next Init the connection has a new id, while subscriptions are confirmed, too:
+        # a call that was made then may leave under that id.
+        away_since = conn.connection_id if conn.status is Status.DISCONNECTED else None
         with anyio.move_on_after(seconds):
             try:
                 call.seq = await conn.append(call.number)

@@ -352,7 +352,11 @@ class Group:
         calls.append(call)
         away_since = None
         if conn is not None and conn.status is not Status.CONNECTED:
-            call.called_away, away_since = True, conn.connection_id
+            call.called_away = True
+            # With its next Init the connection has a new id, while subscriptions are confirmed,
+            # too: a call that was made then may leave under that id.
+            if conn.status is Status.DISCONNECTED:
+                away_since = conn.connection_id
         try:
             with anyio.move_on_after(patience):
                 call.seq = await at.action("append", call.number, seconds, "-" * size)

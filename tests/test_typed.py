@@ -990,6 +990,17 @@ async def test_undefined_takes_the_place_of_any_argument() -> None:
 # Names that are refused
 
 
+def test_attributes_that_are_set() -> None:
+    actor: Any = sample(FakeHandle())
+    conn: Any = Sample._made(cast("ActorHandle", FakeHandle()), cast("Any", object()))
+    for either in (actor, conn):
+        before = dict(vars(either))
+        for name in ("color", "_color", "say", "name", "action"):
+            with pytest.raises(AttributeError, match=rf"'Sample' takes no attribute '{name}'"):
+                setattr(either, name, 1)
+        assert vars(either) == before
+
+
 def test_advice_where_nothing_is_declared() -> None:
     actor: Any = sample(FakeHandle())
     conn: Any = Sample._made(cast("ActorHandle", FakeHandle()), cast("Any", object()))

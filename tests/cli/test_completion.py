@@ -15,8 +15,8 @@ from tests.servers import Server, call
 from .running import COMMAND, PATIENCE, Cli
 
 
-def complete(cli: Cli, *words: str) -> list[str]:
-    """What bash is told for the last word, by the protocol of the scripts."""
+def told(cli: Cli, *words: str) -> list[str]:
+    """What bash is told for the last word, by the protocol of the scripts: kinds and texts."""
     line = " ".join(("rivet-anyio", *words))
     done = subprocess.run(
         [COMMAND],
@@ -31,7 +31,12 @@ def complete(cli: Cli, *words: str) -> list[str]:
         check=True,
     )
     assert done.stderr == b""
-    return [found.partition(",")[2] for found in done.stdout.decode().split()]
+    return done.stdout.decode().split()
+
+
+def complete(cli: Cli, *words: str) -> list[str]:
+    """The texts that bash is told for the last word."""
+    return [found.partition(",")[2] for found in told(cli, *words)]
 
 
 def complete_in_time(cli: Cli, *words: str) -> list[str]:
@@ -48,6 +53,22 @@ def test_commands_and_options() -> None:
     assert "--encoding" in complete(cli, "call", "--e")
     assert complete(cli, "call", "--encoding", "c") == ["cbor"]
     assert complete(cli, "completion", "") == ["bash", "zsh", "fish"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dev",),
+        ("stubs",),
+        ("stubs", "--to"),
+        ("fetch", "--to"),
+        ("fetch", "--data-from"),
+        ("call", "--args-from"),
+        ("send", "--from"),
+    ],
+)
+def test_files(words: tuple[str, ...]) -> None:
+    assert told(Cli(), *words, "act") == ["file,act"]
 
 
 def test_actors(cli: Cli, server: Server) -> None:

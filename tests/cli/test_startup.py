@@ -58,6 +58,29 @@ main()
     assert done.stderr == f"rivet-anyio: this needs {missing}: pip install 'rivet-anyio[{extra}]'\n"
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["rivet_anyio.cli._exit", "click", "rivet_anyio.cli._app", "rivet_anyio.cli._commands.events"],
+)
+def test_an_interrupt_while_it_starts(module: str) -> None:
+    code = f"""
+import signal, sys
+
+class Interrupts:
+    def find_spec(name, path, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from importlib import util
+from rivet_anyio.cli import main
+sys.meta_path.insert(0, Interrupts)
+main()
+"""
+    done = python(code, "events", "counter/a", "newCount")
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
+
+
 def test_testing_without_its_extra() -> None:
     done = python("import sys; sys.modules['wsproto'] = None; import rivet_anyio.testing")
     assert "ImportError: rivet_anyio.testing needs wsproto" in done.stderr

@@ -128,6 +128,12 @@ class TypedActor(Generic[Params, Input]):
         def __getattr__(self, name: str) -> Any:
             self._refuse(name)
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AttributeError(
+                f"{type(self).__name__!r} takes no attribute {name!r}: "
+                "it describes an actor, and keeps nothing else"
+            )
+
     def _refuse(self, name: str) -> NoReturn:
         """Raise the `AttributeError` for what the class does not declare."""
         is_handle = self.__dict__.get("_connection") is None
@@ -198,8 +204,7 @@ class TypedActor(Generic[Params, Input]):
     @classmethod
     def _made(cls, handle: ActorHandle, connection: Connection | None) -> Self:
         self = cls.__new__(cls)
-        self._handle = handle
-        self._connection = connection
+        vars(self).update(_handle=handle, _connection=connection)
         return self
 
     # What a handle has

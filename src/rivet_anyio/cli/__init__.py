@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
-
-from ._exit import Exit
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130
+"""`Exit.INTERRUPTED`: Ctrl-C may come before that is imported."""
 
 
 def main() -> None:
     """Run the command and exit with its code."""
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def _run() -> int:
+    from importlib.util import find_spec
+
+    from ._exit import Exit
+
     if find_spec("click") is None or find_spec("rich") is None:
         print(
             "rivet-anyio: the command line needs more packages: pip install 'rivet-anyio[cli]'",
             file=sys.stderr,
         )
-        sys.exit(Exit.NOT_INSTALLED)
-    try:
-        from ._app import run_app
+        return Exit.NOT_INSTALLED
+    from ._app import run_app
 
-        code = run_app()
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    sys.exit(code)
+    return run_app()

@@ -31,6 +31,7 @@ __all__ = [
     "Target",
     "common_given",
     "common_options",
+    "complete_file",
     "complete_name",
     "header_option",
     "output_options",
@@ -325,6 +326,13 @@ def _complete_actor(
     from ._commands.completion import actors
 
     return actors(lambda: common_given(ctx.params).client(), incomplete)
+
+
+def complete_file(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Have the shell complete the name of a file."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def complete_name(

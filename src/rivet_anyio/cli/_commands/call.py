@@ -9,7 +9,7 @@ import click
 from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand, json_fault, read_values
 from .._input import read_text
-from .._options import Common, Target, common_options, seconds_option, target_options
+from .._options import Common, Target, common_options, complete_file, seconds_option, target_options
 from .._output import Output
 from .._timeout import limit
 
@@ -36,6 +36,7 @@ Examples:
 @click.option(
     "--args-from",
     metavar="FILE",
+    shell_complete=complete_file,
     help="Read the arguments, as one JSON array, from a file; '-' is stdin.",
 )
 @seconds_option("How long the answer may take.")

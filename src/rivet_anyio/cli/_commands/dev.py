@@ -9,7 +9,7 @@ import click
 
 from .._app import need, run_command
 from .._exit import Exit, Quit
-from .._options import Format, output_options
+from .._options import Format, complete_file, output_options
 from .._output import Output
 
 __all__ = ["dev_command"]
@@ -25,7 +25,7 @@ Examples:
   rivet-anyio dev actors.py
   rivet-anyio dev shop.actors --port 8080 --version 2.2""",
 )
-@click.argument("module", metavar="FILE|MODULE")
+@click.argument("module", metavar="FILE|MODULE", shell_complete=complete_file)
 @click.option(
     "--port",
     "-p",

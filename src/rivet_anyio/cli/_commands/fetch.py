@@ -13,7 +13,15 @@ from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand
 from .._exit import Exit, Quit
 from .._input import read_bytes
-from .._options import Common, Target, common_options, header_option, seconds_option, target_options
+from .._options import (
+    Common,
+    Target,
+    common_options,
+    complete_file,
+    header_option,
+    seconds_option,
+    target_options,
+)
 from .._output import Output
 from .._stderr import in_a_row
 from .._timeout import limit
@@ -40,9 +48,19 @@ Examples:
 @click.option("--method", "-X", help="The method; else GET, or POST with a body.")
 @header_option("A header; repeatable.")
 @click.option("--data", "-d", type=VALUE, help="The body, as it stands.")
-@click.option("--data-from", metavar="FILE", help="Read the body from a file; - is stdin.")
+@click.option(
+    "--data-from",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Read the body from a file; - is stdin.",
+)
 @click.option("--json", "json_data", type=VALUE, help="The body, with a content type of JSON.")
-@click.option("--to", metavar="FILE", help="Write the answer's body to a file.")
+@click.option(
+    "--to",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Write the answer's body to a file.",
+)
 @click.option("--include", "-i", is_flag=True, help="Print the answer's status and headers first.")
 @click.option("--fail", "-f", is_flag=True, help="End with code 8 when the status is 400 or above.")
 @seconds_option("How long all of it may take.")

@@ -9,7 +9,7 @@ from .._arguments import VALUE, ArgumentsCommand, json_fault, read_values
 from .._exit import Exit, Quit
 from .._input import read_text
 from .._json import parse_json
-from .._options import Common, Target, common_options, seconds_option, target_options
+from .._options import Common, Target, common_options, complete_file, seconds_option, target_options
 from .._output import Output
 
 __all__ = ["send_command"]
@@ -29,7 +29,11 @@ Examples:
 @click.argument("queue")
 @click.argument("body", required=False, type=VALUE)
 @click.option(
-    "--from", "source", metavar="FILE", help="Read the body from a file of JSON; - is stdin."
+    "--from",
+    "source",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Read the body from a file of JSON; - is stdin.",
 )
 @click.option("--string", "-s", is_flag=True, help="Take the body for a string.")
 @click.option("--json", "-j", "strict", is_flag=True, help="Refuse a body that is not JSON.")

@@ -7,7 +7,7 @@ import click
 
 from .._app import execute, reported
 from .._arguments import ArgumentsCommand
-from .._options import Common, common_options
+from .._options import Common, common_options, complete_file
 from .._output import Output
 
 __all__ = ["stubs_command"]
@@ -22,10 +22,15 @@ Examples:
   rivet-anyio stubs src/registry.ts --to actors.py
   rivet-anyio stubs --endpoint http://localhost:6420 > actors.py""",
 )
-@click.argument("registry", required=False, metavar="[REGISTRY.TS]")
+@click.argument("registry", required=False, metavar="[REGISTRY.TS]", shell_complete=complete_file)
 @click.option("--export", metavar="NAME", help="The registry's name, where a file has several.")
 @click.option("--node", metavar="PROGRAM", help="Node.js; else node on the PATH.")
-@click.option("--to", metavar="FILE", help="Write to a file instead of stdout.")
+@click.option(
+    "--to",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Write to a file instead of stdout.",
+)
 @common_options
 def stubs_command(
     common: Common, registry: str | None, export: str | None, node: str | None, to: str | None

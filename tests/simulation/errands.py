@@ -284,8 +284,8 @@ class _Errands:
         """The attempt under way at the end of `retry_for` is cancelled, also a later one."""
         await self.handle.resolve()
         seconds = self.chance.choice((2.0, 5.0))
-        if self.chance.random() < 0.5:
-            self.server.faults.lose_request("note")
+        if times := self.chance.randrange(5):  # the delays after four are 1.5 s at most
+            self.server.faults.lose_request("note", times=times)
         began = anyio.current_time()
         try:
             await self.handle.action("note", self.number(), seconds * 3, retry_for=seconds)

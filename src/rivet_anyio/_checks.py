@@ -21,6 +21,7 @@ from ._errors import ConfigError
 __all__ = [
     "as_config_errors",
     "awaitable_from",
+    "check_actor_id",
     "check_choice",
     "check_flag",
     "check_function",
@@ -95,6 +96,13 @@ def _filled(what: str, value: Any) -> str:
     if not text:
         raise ValueError(f"{what} must not be empty")
     return text
+
+
+def check_actor_id(value: Any) -> str:
+    """The id of an actor, which becomes part of a URL's path; as a plain str."""
+    actor_id = check_label("the actor's id", value)
+    check_route("the actor's id", actor_id)
+    return actor_id
 
 
 def check_route(what: str, text: str) -> None:

@@ -14,13 +14,13 @@ from anyio.lowlevel import checkpoint
 from ._actions import CLIENT_ADVICE, refuse_attribute
 from ._checks import (
     as_config_errors,
+    check_actor_id,
     check_choice,
     check_flag,
     check_function,
     check_instance,
     check_label,
     check_name,
-    check_route,
     check_seconds,
     check_size,
 )
@@ -519,9 +519,7 @@ class ActorAccessor:
             TypeError: the id is not a string.
             ValueError: the id is empty, or no URL can carry it.
         """
-        actor_id = check_label("the actor's id", actor_id)
-        check_route("the actor's id", actor_id)
-        target = Target(self._name, actor_id=actor_id)
+        target = Target(self._name, actor_id=check_actor_id(actor_id))
         return ActorHandle(self._core, target, params=params, get_params=get_params)
 
     def list(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from ._checks import check_instance, check_label, check_route
+from ._checks import check_actor_id, check_instance
 from ._client import ActorList, Client
 from ._errors import ActorError
 from ._gateway.management import actor_names, manage_actor
@@ -138,8 +138,7 @@ class Management:
 
 
 def _check_id(actor_id: str) -> str:
-    actor_id = check_label("the actor's id", actor_id)
-    check_route("the actor's id", actor_id)
+    actor_id = check_actor_id(actor_id)
     if "," in actor_id:
         raise ValueError(f"the actor's id has a comma, so it is none: {actor_id!r:.100}")
     return actor_id

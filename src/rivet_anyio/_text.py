@@ -11,8 +11,8 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
-
 _MOST = 4096
+"""Characters."""
 
 
 def on_one_line(text: str) -> str:

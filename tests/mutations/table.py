@@ -149,8 +149,8 @@ _PROTOCOL = (
     Mutation(
         "an id of the management API leads elsewhere",
         "protocol/management.py",
-        '        check_route("an actor\'s id", actor.actor_id)\n',
-        "",
+        "        check_actor_id(actor.actor_id)\n",
+        "        pass\n",
         "tests/protocol/test_management.py",
     ),
     Mutation(
@@ -226,8 +226,8 @@ _CONNECTION = (
     Mutation(
         "a suspect is blamed for what left before a restart",
         _STATE,
-        "        self._confirmed, self._fence = confirmed, self.subscribed\n",
-        "",
+        "        self._fence = self.subscribed\n        self._lose_probe()\n",
+        "        self._confirmed, self._fence = self.subscribed, 0\n        self._lose_probe()\n",
         "connection",
     ),
     Mutation(

@@ -645,10 +645,9 @@ class ConnectionState:
             return
         if self._lost_at is None:
             self._lost_at = self._start_seen
-        confirmed = self._confirmed
         self._lose_subscriptions()
         # What left on this socket may still be refused, and no suspect is to blame for that.
-        self._confirmed, self._fence = confirmed, self.subscribed
+        self._fence = self.subscribed
         self._lose_probe()
         # An old one that is answered late says nothing of the new subscriptions.
         self.in_flight = {
@@ -796,12 +795,11 @@ class ConnectionState:
             self._lost_at = max(last_message, self._opened_at)
         self.outbox.is_paused = False
         self._lose_subscriptions()
+        self._confirmed, self._fence = self.subscribed, 0  # what left here is refused no more
         self._lose_calls(cause)
 
     def _lose_subscriptions(self) -> None:
         self._places.clear()
-        self._confirmed = self.subscribed
-        self._fence = 0
         self._refusal = None
         if self._tested is not None:
             self._suspects[self._tested] = None

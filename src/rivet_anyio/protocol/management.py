@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .._checks import check_label, check_route
+from .._checks import check_actor_id
 from .._errors import ActorError, ProtocolError
 from .addressing import Endpoint
 from .dialect import Dialect, ServerVersion
@@ -226,8 +226,7 @@ def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
 def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
     try:
         # As an id that a user gives: whatever asks for this actor stays below its path.
-        check_label("an actor's id", actor.actor_id)
-        check_route("an actor's id", actor.actor_id)
+        check_actor_id(actor.actor_id)
     except ValueError as exc:
         raise ProtocolError(f"the management API gave an id that no URL can carry: {exc}") from exc
     key = unescape_key(actor.key)

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, Gap, Retry, Status
+from rivet_anyio._websocket.keepalive import Due, Keepalive
 from rivet_anyio.testing import (
     Actor,
     ActorServer,
@@ -20,6 +21,7 @@ from rivet_anyio.testing import (
     DeadlockError,
     Disconnected,
     VirtualTimeLoop,
+    _idle,
     run_virtual,
     virtual_backend,
 )
@@ -99,16 +101,80 @@ def test_a_deadline_that_is_no_more_hides_no_other(backend: str) -> None:
     assert passed == [5, 9, 20]
 
 
-def test_only_the_first_deadline_is_looked_at() -> None:
-    """With many, a program would take the square of the time."""
+def test_only_what_is_due_next_is_looked_at() -> None:
+    """With many deadlines, a program would take the square of the time."""
 
     def timers() -> Iterator[tuple[float, Any]]:
-        yield 3.0, None
+        yield from [(3.0, None), (3.0, None), (3.5, None)]
         pytest.fail("the others were looked at")
 
     assert next_moment(timers()) == 3.0
     assert next_moment(iter(())) is None
     assert next_moment(iter([(math.inf, None)])) is None
+
+
+@pytest.mark.parametrize("latency", [0.0, (0.01, 0.5)])
+def test_connections_that_rest_are_not_looked_at_again_and_again(
+    backend: str, latency: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = 0
+
+    def resting(coroutine: Any) -> Any:
+        nonlocal looked_at
+        looked_at += 1
+        return is_resting(coroutine)
+
+    is_resting = _idle._resting
+    monkeypatch.setattr(_idle, "_resting", resting)
+
+    async def main(count: int) -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            server.network.latency = latency
+
+            async def stay(number: int) -> None:
+                async with client.probe.get_or_create().connect() as conn:
+                    for _ in range(3):
+                        await anyio.sleep(30 + 10 * number / count)
+                        await conn.echo(number)
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(count):
+                    tasks.start_soon(stay, number)
+
+    def cost(count: int) -> int:
+        nonlocal looked_at
+        looked_at = 0
+        run_virtual(main, count, backend=backend)
+        return looked_at
+
+    assert cost(100) < 6 * cost(25)
+
+
+def test_a_ping_that_is_due_when_something_else_is(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order the event loop has them: no ping is sent."""
+    found: list[float | Due] = []
+
+    def check(keepalive: Keepalive, now: float, **when: Any) -> float | Due:
+        found.append(original(keepalive, now, **when))
+        return found[-1]
+
+    original = Keepalive.check
+    monkeypatch.setattr(Keepalive, "check", check)
+
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS) as server,
+            server.client(ping_interval=10) as client,
+            client.probe.get_or_create().connect() as conn,
+        ):
+            await conn.echo(1)
+            for _ in range(5):
+                await anyio.sleep(10)
+
+    run_virtual(main, backend=backend)
+    assert found and Due.PING not in found
 
 
 def test_an_hour_of_reconnecting(backend: str) -> None:

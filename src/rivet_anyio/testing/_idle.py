@@ -52,24 +52,26 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
     """When something happens next that is no keepalive.
 
     Args:
-        timers: Deadlines, the earliest first, the others in any order; and the coroutines that
-            they are of, where that is known. The others are looked at where the first is keepalive.
+        timers: Deadlines in their order, and the coroutines that they are of, where that is known.
+            Looked at is what is due until then, and one more: all of it is over by then.
 
     Returns:
         The time; None: never. The keepalive of connections that rest has gone on until then.
     """
-    pending = iter(timers)
-    first = next(pending, None)
-    if first is None:
-        return None
-    if _resting(first[1]) is None:
-        return first[0] if first[0] < math.inf else None
-    resting = [(deadline, _resting(coroutine)) for deadline, coroutine in (first, *pending)]
-    target = min((deadline for deadline, rests in resting if rests is None), default=math.inf)
+    target = math.inf
+    resting: list[WebSocketConnection | ActorChecks] = []
+    for deadline, coroutine in timers:
+        if deadline > target or deadline == math.inf:
+            break
+        rests = _resting(coroutine)
+        if rests is None:
+            target = deadline
+        else:
+            resting.append(rests)
     if target == math.inf:
         return None
-    for deadline, connection in resting:
-        if isinstance(connection, WebSocketConnection) and deadline <= target:
+    for connection in resting:
+        if isinstance(connection, WebSocketConnection):
             interval = connection.keepalive.interval
             pings = (target - connection.last_received) // interval
             connection.last_received += pings * interval

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from heapq import heappop, heappush
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -66,11 +67,10 @@ def callback_owner(handle: asyncio.Handle) -> Any:
 
 
 def asyncio_timers(loop: asyncio.AbstractEventLoop, timeout: float | None) -> Iterator[Timer]:
-    """The deadlines of a loop, the earliest first, the others in any order.
+    """The deadlines of a loop, in their order.
 
     Args:
-        loop: The loop. It is about to wait, so it has removed what was cancelled from the head of
-            its heap.
+        loop: The loop.
         timeout: How long it would wait, in seconds; None: for ever.
     """
     scheduled = getattr(loop, "_scheduled", None)
@@ -79,9 +79,20 @@ def asyncio_timers(loop: asyncio.AbstractEventLoop, timeout: float | None) -> It
         if timeout is not None:
             yield loop.time() + timeout, None
         return
-    for handle in scheduled:
+    for handle in _in_order(scheduled):
         if not handle.cancelled():
             yield handle.when(), _coroutine_of(handle)
+
+
+def _in_order(heap: Sequence[Any]) -> Iterator[Any]:
+    """The items of a heap, from the smallest: looks only at the children of what it has given."""
+    following = [(heap[0], 0)] if heap else []
+    while following:
+        item, index = heappop(following)
+        yield item
+        for child in (2 * index + 1, 2 * index + 2):
+            if child < len(heap):
+                heappush(following, (heap[child], child))
 
 
 _PINGS = "connections that rest are pinged one by one, and that counts as progress"
@@ -243,12 +254,8 @@ def _trio_runner() -> Any:
 
 
 def trio_timers(runner: Any) -> Iterator[Timer]:
-    """The deadlines of all cancel scopes, the earliest first, the others in any order.
-
-    Args:
-        runner: Trio's. Every task waits, so it has removed what is old from the head of its heap.
-    """
-    for deadline, _, scope in runner.deadlines._heap:
+    """The deadlines of all cancel scopes, in their order."""
+    for deadline, _, scope in _in_order(runner.deadlines._heap):
         if scope._registered_deadline == deadline:
             status = scope._cancel_status
             tasks = () if status is None else status._tasks

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rivet_anyio import ActorError, ConnectError, Gap, Status, StatusChange
+from rivet_anyio import ActorError, ConnectError, Connection, Gap, Status, StatusChange
+from rivet_anyio._connection.state import Phase
 
-__all__ = ["Call", "Fate", "History", "violations", "was_restarted"]
+__all__ = ["Call", "Fate", "History", "lost_id", "violations", "was_restarted"]
 
 
 class Fate(enum.Enum):
@@ -48,6 +49,16 @@ class Call:
     seq: int | None = None
     error: BaseException | None = None
     called_away: bool = False
+
+
+def lost_id(conn: Connection) -> str | None:
+    """The id of a connection that was lost, while nothing can leave; None at other times.
+
+    While subscriptions are confirmed it has its new id already. A call that is made then may leave
+    under that id.
+    """
+    resubscribes = conn._link.state.phase is Phase.RESUBSCRIBING
+    return None if conn.status is Status.CONNECTED or resubscribes else conn.connection_id
 
 
 Appended = tuple[int, int]

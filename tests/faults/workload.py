@@ -26,7 +26,7 @@ from rivet_anyio import (
     TransportError,
 )
 
-from .accounting import Call, Fate, History
+from .accounting import Call, Fate, History, lost_id
 
 __all__ = ["Workload"]
 
@@ -165,9 +165,7 @@ class Workload:
         self._next += 1
         history.calls.append(call)
         call.called_away = conn.status is not Status.CONNECTED
-        # With its next Init the connection has a new id, while subscriptions are confirmed, too:
-        # a call that was made then may leave under that id.
-        away_since = conn.connection_id if conn.status is Status.DISCONNECTED else None
+        lost = lost_id(conn)
         with anyio.move_on_after(seconds):
             try:
                 call.seq = await conn.append(call.number)
@@ -186,7 +184,6 @@ class Workload:
                 call.fate, call.error = Fate.NOT_RUN if refused else Fate.FAILED, error
             except anyio.get_cancelled_exc_class():
                 # Every opened connection has an id of its own, and nothing leaves before that.
-                still_away = away_since is not None and away_since == conn.connection_id
-                is_away = conn.status is not Status.CONNECTED
-                call.fate = Fate.CANCELLED_WAITING if still_away and is_away else Fate.CANCELLED
+                still_away = lost is not None and lost == lost_id(conn)
+                call.fate = Fate.CANCELLED_WAITING if still_away else Fate.CANCELLED
                 raise

@@ -33,7 +33,7 @@ from rivet_anyio import (
 from rivet_anyio._connection.events import Gaps, Overflow
 from rivet_anyio._connection.state import Call as PendingCall
 from rivet_anyio.testing import ActorServer, Network
-from tests.faults.accounting import Call, Fate
+from tests.faults.accounting import Call, Fate, lost_id
 from tests.scopes.injection import live_tasks
 
 from .faults import Weather
@@ -350,13 +350,9 @@ class Group:
         call = Call(self._next, self._floor)
         self._next += 1
         calls.append(call)
-        away_since = None
+        lost = None
         if conn is not None and conn.status is not Status.CONNECTED:
-            call.called_away = True
-            # With its next Init the connection has a new id, while subscriptions are confirmed,
-            # too: a call that was made then may leave under that id.
-            if conn.status is Status.DISCONNECTED:
-                away_since = conn.connection_id
+            call.called_away, lost = True, lost_id(conn)
         try:
             with anyio.move_on_after(patience):
                 call.seq = await at.action("append", call.number, seconds, "-" * size)
@@ -371,13 +367,8 @@ class Group:
             call.fate, call.error = Fate.NOT_RUN if refused else Fate.FAILED, error
         finally:
             if call.fate is Fate.PENDING:
-                is_away = (
-                    conn is not None
-                    and away_since is not None
-                    and away_since == conn.connection_id
-                    and conn.status is not Status.CONNECTED
-                )
-                call.fate = Fate.CANCELLED_WAITING if is_away else Fate.CANCELLED
+                still_away = conn is not None and lost is not None and lost == lost_id(conn)
+                call.fate = Fate.CANCELLED_WAITING if still_away else Fate.CANCELLED
             self._run.counts[call.fate.value] += 1
             self.note(call.number, f"{call.fate.value} {call.seq} {_told(call.error)}")
         return call

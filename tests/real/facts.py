@@ -816,14 +816,21 @@ WHEN = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 
 @fact(
-    [{"of": b"\x05"}, WHEN, 2**60],
-    v23=[{"of": {"0": 5}}, "2020-01-01T00:00:00.000Z", "core.internal_error"],
-    once=True,  # other encodings cannot send a date to 2.3
+    [{"of": b"\x05"}, 2**60],
+    in_json=False,
+    v23=[{"of": {"0": 5}}, "core.internal_error"],
 )
 async def metadata_that_json_lacks(client: Client, key: Key) -> Any:
     quirk = client.quirk.get_or_create(key)
     async with quirk.connect() as conn:
-        return [await metadata_of(conn, value) for value in ({"of": b"\x05"}, WHEN, 2**60)]
+        return [await metadata_of(conn, value) for value in ({"of": b"\x05"}, 2**60)]
+
+
+# Only bare can send a date to 2.3.
+@fact(WHEN, v23="2020-01-01T00:00:00.000Z", once=True)
+async def a_date_in_metadata(client: Client, key: Key) -> Any:
+    async with client.quirk.get_or_create(key).connect() as conn:
+        return await metadata_of(conn, WHEN)
 
 
 @fact(["rivetkit.internal_error", 2], v20=["internal.internal_error", 2], once=True)

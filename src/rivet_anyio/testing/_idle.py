@@ -53,7 +53,7 @@ def next_moment(timers: Iterable[tuple[float, Any]]) -> float | None:
 
     Args:
         timers: Deadlines in their order, and the coroutines that they are of, where that is known.
-            Looked at is what is due until then, and one more: all of it is over by then.
+            No more are read than are due by the time that is returned, and one.
 
     Returns:
         The time; None: never. The keepalive of connections that rest has gone on until then.

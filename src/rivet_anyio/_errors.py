@@ -48,7 +48,13 @@ class RivetError(Exception):
 
     In its `str` control characters are escaped, newlines too: a peer may have chosen parts of it.
     Attributes have what the peer sent, as it came.
+
+    Attributes:
+        retry_after: Seconds that the server or a proxy asked to wait before the next attempt, or
+            None. (``Retry-After``: RFC 9110, section 10.2.3)
     """
+
+    retry_after: float | None = None
 
     def __str__(self) -> str:
         return on_one_line(super().__str__())
@@ -67,6 +73,7 @@ class ActorError(RivetError):
         metadata: What the actor attached to the error, or None.
         actor: The actor instance the error came from, where the server says so.
         ray_id: The gateway's correlation id, where the server says so.
+        retry_after: As of every `RivetError`.
     """
 
     def __init__(
@@ -78,6 +85,7 @@ class ActorError(RivetError):
         metadata: Any = None,
         actor: ActorSpecifier | None = None,
         ray_id: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(group, code, message)
         self.group = group
@@ -86,6 +94,7 @@ class ActorError(RivetError):
         self.metadata = metadata
         self.actor = actor
         self.ray_id = ray_id
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         text = f"{self.group}.{self.code}"
@@ -108,7 +117,7 @@ class ConnectError(TransportError):
 
     Attributes:
         status: The HTTP status of an answer that refused it, or None.
-        retry_after: Seconds that the server asked to wait before the next attempt, or None.
+        retry_after: As of every `RivetError`.
     """
 
     def __init__(
@@ -128,7 +137,7 @@ class ConnectionLostError(TransportError, anyio.BrokenResourceError):
         code: The WebSocket close code (RFC 6455, section 7.4) that the peer sent, or None when
             it went away without a close frame or the request went over plain HTTP.
         reason: The close reason, often empty.
-        retry_after: Seconds that a proxy in place of the server asked to wait, or None.
+        retry_after: As of every `RivetError`.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.repeats import repeated
 from ._gateway.resolve import Target, key_url
 from ._gateway.server import Server
-from ._http.transport import HttpAnswer, Timeouts, is_encoded, retry_after
+from ._http.transport import HttpAnswer, Timeouts, is_encoded
 from ._observe import Call, Subject, joined, merged
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
@@ -761,7 +761,7 @@ async def _before_the_actor(
         return None
     # Here labels are the actor's, but ray ids are the gateway's.
     from_gateway = HEADER_RAY in headers and is_from_gateway(server, headers)
-    return Failed(error, from_gateway, retry_after=retry_after(headers), answer=response)
+    return Failed(error, from_gateway, answer=response)
 
 
 def _is_one_shot(options: Mapping[str, Any]) -> bool:

@@ -127,7 +127,8 @@ def asked(seconds: float) -> Ended:
 
 
 def asked_in_error(seconds: float) -> Ended:
-    error = caused(actor("guard.x"), ConnectError("busy", status=503, retry_after=seconds))
+    error = actor("guard.x")
+    error.retry_after = seconds
     return Ended(error, opened=False)
 
 

@@ -27,6 +27,7 @@ class RivetPeer:
         destroyed: Whether the management API says that the actor is gone.
         cuts: How many of the connections it accepts end with their first action.
         reason: Why the actor does not start, as the management API says it.
+        busy: What answers the next request below a path.
     """
 
     def __init__(self, version: str, refusals: list[bytes]) -> None:
@@ -35,12 +36,17 @@ class RivetPeer:
         self.destroyed = False
         self.cuts = 0
         self.reason: Any = None
+        self.busy: dict[str, bytes] = {}
         self._refusals = refusals
 
     async def talk(self, peer: Peer) -> None:
         while True:
             head = await peer.head()
             request = head.split(" ", 2)
+            refusal = self.busy.pop("/" + request[1][1:].partition("?")[0].partition("/")[0], None)
+            if refusal is not None:
+                await peer.send(refusal)
+                return
             if request[1].startswith("/metadata"):
                 await self._answer(peer, {"runtime": "rivetkit", "version": self.version})
             elif request[1].startswith("/actors"):
@@ -51,6 +57,9 @@ class RivetPeer:
                 if request[0] == "GET":
                     body = {"actors": [] if self.destroyed else [actor]}
                 await self._answer(peer, body)
+            elif request[0] == "POST":
+                await self._answer(peer, {"output": request[1].rpartition("/")[2]})
+                return
             else:
                 break
         self.opened += 1
@@ -290,3 +299,69 @@ async def test_retry_after_of_the_first_handshake() -> None:
         ):
             assert await conn.action("back") == "back"
     assert delays.seconds == [7.0]
+
+
+def text_page(status: int) -> bytes:
+    return http(f"{status} Later", "Retry-After: 7\r\n", "later", label="text/html")
+
+
+def readable(status: int) -> bytes:
+    return http(f"{status} Later", "Retry-After: 7\r\nX-Rivet-Ray-Id: r\r\n", SLOW_DOWN)
+
+
+LATER = {
+    **{f"{status} by a proxy": text_page(status) for status in (408, 425, 429, 500, 502, 503, 504)},
+    "429 by the gateway": readable(429),
+    "503 by the gateway": readable(503),
+}
+
+
+@pytest.mark.parametrize("refusal", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("path", ["/metadata", "/actors", "/gateway"])
+async def test_each_request_of_a_reconnect_is_asked_later(path: str, refusal: bytes) -> None:
+    server = RivetPeer("2.3.19", [])
+    server.cuts = 1
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_or_create("k").connect() as conn,
+        ):
+            server.busy = {path: refusal}
+            with pytest.raises(ConnectionLostError):
+                await conn.action("cut")
+            assert await conn.action("back") == "back"
+    assert delays.seconds == [0.25, 7.0] and not server.busy
+
+
+@pytest.mark.parametrize("refusal", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("path", ["/metadata", "/actors", "/gateway"])
+async def test_each_request_of_the_first_attempt_is_asked_later(path: str, refusal: bytes) -> None:
+    server = RivetPeer("2.3.19", [])
+    server.busy = {path: refusal}
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            client.c.get_or_create("k").connect(wait_for_server=True) as conn,
+        ):
+            assert await conn.action("here") == "here"
+    assert delays.seconds == [7.0] and not server.busy
+
+
+@pytest.mark.parametrize("refusal", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("path", ["/metadata", "/actors", "/gateway"])
+async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal: bytes) -> None:
+    server = RivetPeer("2.3.19", [])
+    server.busy = {path: refusal}
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            room = client.c.get_or_create("k")
+            assert await room.action("here", retry_for=30.0) == "here"
+    assert delays.seconds == [7.0] and not server.busy

@@ -329,7 +329,7 @@ class Link:
             self._first = None
             self._waits = self._was_hurried = False
         if self._first is not None and isinstance(ended.cause, ActorError):
-            return self._first.next_delay(ended.cause, retry_after=ended.retry_after)
+            return self._first.next_delay(ended.cause)
         delay = delay_after(ended, state.failures, self.retry)
         if self._waits:
             self.core.forget_server()

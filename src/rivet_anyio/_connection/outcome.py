@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .._errors import ActorError, ClosedError, ConfigError, ConnectError, TransportError
+from .._errors import ActorError, ClosedError, ConfigError, ConnectError, RivetError, TransportError
 from .._gateway.errors import is_not_trusted, refuses_for_good
 from .._retry import Retry
 from .._websocket.framing import Close
@@ -50,11 +50,8 @@ class Ended(msgspec.Struct, frozen=True):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the answer to the handshake asked to wait, or None."""
-        for error in (self.cause, self.cause.__cause__):
-            if isinstance(error, ConnectError) and error.retry_after is not None:
-                return error.retry_after
-        return None
+        """Seconds that an answer in place of the connection asked to wait, or None."""
+        return self.cause.retry_after if isinstance(self.cause, RivetError) else None
 
 
 def cause_of(end: Close | BaseException, *, opened: bool) -> BaseException:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .._errors import ActorError, RivetError
-from .._http.transport import HttpAnswer, retry_after
+from .._http.transport import HttpAnswer
 from ..protocol.management import scheduling_error
 from ..protocol.verdicts import Verdict, is_host_loss, is_scheduling, judge, may_ask_again
 from .attempts import Attempts, OneAttempt
@@ -37,14 +37,12 @@ class Failed(Generic[T]):
         error: The error.
         from_gateway: Whether it is certain that the actor's code did not answer.
         may_repeat: Whether this call may be sent again once that is certain.
-        retry_after: Seconds that the server asked to wait before the next attempt, or None.
         answer: What to return when the actor's own code gave this answer; None raises the error.
     """
 
     error: ActorError
     from_gateway: bool
     may_repeat: bool = True
-    retry_after: float | None = None
     answer: T | None = None
 
 
@@ -54,12 +52,7 @@ def failed(answer: HttpAnswer, server: Server, params: str | None) -> Failed[Any
     Raises:
         TransportError, ProtocolError: as `call_error`.
     """
-    headers = answer.headers
-    return Failed(
-        call_error(answer, server.codec, params),
-        is_from_gateway(server, headers),
-        retry_after=retry_after(headers),
-    )
+    return Failed(call_error(answer, server.codec, params), is_from_gateway(server, answer.headers))
 
 
 async def call_actor(
@@ -118,8 +111,7 @@ async def call_actor(
             error, is_final = await explained(core, server, actor_id, error)
             if is_final:
                 raise error
-        at_once = verdict is Verdict.STALE
-        await attempts.wait(error, at_once=at_once, retry_after=refusal.retry_after)
+        await attempts.wait(error, at_once=verdict is Verdict.STALE)
 
 
 def _own(outcome: Failed[T]) -> T:

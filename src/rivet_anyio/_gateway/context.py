@@ -23,7 +23,7 @@ from .._errors import (
     again,
     outside_block,
 )
-from .._http.transport import HttpAnswer, HttpTransport
+from .._http.transport import HttpAnswer, HttpTransport, retry_after
 from .._io.stream import Backend, check_loop, current_backend
 from .._io.tasks import ForeignCancellation
 from .._observe import Observer, Subject, subject_at
@@ -39,6 +39,7 @@ from ..protocol.dialect import Dialect, ServerVersion
 from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo, Metadata, parse_actors, parse_metadata
 from ..protocol.values import quote
+from ..protocol.verdicts import is_away
 from .backoffs import Backoffs
 from .checks import ActorChecks
 from .errors import call_error, error_of
@@ -297,10 +298,11 @@ class Core:
         except ConnectionLostError as lost:
             # Asking for metadata runs nothing, so what the caller wanted did not run.
             raise ConnectError(f"{endpoint.url}/metadata did not answer: {lost}") from lost
-        if answer.status >= 500:
+        if is_away(answer.status):
             raise ConnectError(
                 f"{endpoint.url}/metadata answered HTTP {answer.status}: {quote(answer.body)}",
                 status=answer.status,
+                retry_after=retry_after(answer.headers),
             )
         if answer.status in (401, 403):
             raise _metadata_refused(endpoint, answer)

@@ -21,6 +21,7 @@ from ..protocol.codec import Codec
 from ..protocol.json_codec import error_from_json
 from ..protocol.messages import actor_error
 from ..protocol.values import quote
+from ..protocol.verdicts import is_away
 from .server import Server
 
 __all__ = [
@@ -32,9 +33,7 @@ __all__ = [
     "signer",
 ]
 
-_PROXY_FAILED = (502, 503, 504)
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
-_RETRIED_STATUS = (408, 425, 429)
 
 
 def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
@@ -46,6 +45,12 @@ def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     Raises:
         ProtocolError: when there is no error in it.
     """
+    error = _readable_error(answer, codec)
+    error.retry_after = retry_after(answer.headers)
+    return error
+
+
+def _readable_error(answer: HttpAnswer, codec: Codec | None) -> ActorError:
     ray_id = answer.headers.get(HEADER_RAY)
     is_json = "application/json" in answer.headers.get("content-type", "")
     readers = [error_from_json]
@@ -72,8 +77,8 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
 
     Raises:
         ConnectError: a proxy wants credentials, and passed nothing on; or the request's head or
-            body is too long.
-        ConnectionLostError: a proxy did not get the server's answer.
+            body is too long; or it was refused for now.
+        ConnectionLostError: the server failed, or a proxy did not get its answer.
         ProtocolError: when there is no error in it.
     """
     try:
@@ -94,9 +99,15 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
                 "before it, and nothing ran; send less, or raise its limit",
                 status=413,
             ) from None
-        if answer.status in _PROXY_FAILED:
+        if answer.status >= 500:
             raise ConnectionLostError(
-                f"a proxy before the server failed: {unreadable}",
+                f"the server, or a proxy before it, failed: {unreadable}",
+                retry_after=retry_after(answer.headers),
+            ) from None
+        if is_away(answer.status):
+            raise ConnectError(
+                f"the request was refused for now, and nothing ran: {unreadable}",
+                status=answer.status,
                 retry_after=retry_after(answer.headers),
             ) from None
         if answer.status in _REDIRECTS:
@@ -147,8 +158,7 @@ def is_from_gateway(server: Server, headers: Mapping[str, str]) -> bool:
 
 def refuses_for_good(error: ConnectError) -> bool:
     """Whether an HTTP status in place of a connection says that another attempt has no point."""
-    status = error.status
-    return status is not None and status < 500 and status not in _RETRIED_STATUS
+    return error.status is not None and not is_away(error.status)
 
 
 def is_not_trusted(error: BaseException | None) -> bool:

@@ -224,10 +224,10 @@ async def open_socket(
 def _refusal(answer: Upgraded, server: Server, params_size: int) -> RivetError:
     """The error that an answer means which is not a 101."""
     text = refusal_text(answer.status, answer.version, answer.headers, answer.body, params_size)
-    seconds = retry_after(answer.headers)
     try:
         error = error_of(HttpAnswer(answer.status, answer.headers, answer.body), server.codec)
     except ProtocolError:
+        seconds = retry_after(answer.headers)
         return ConnectError(text, status=answer.status, retry_after=seconds)
-    error.__cause__ = UpgradeRefused(text, status=answer.status, retry_after=seconds)
+    error.__cause__ = UpgradeRefused(text, status=answer.status)
     return error

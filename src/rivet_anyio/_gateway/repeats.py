@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import anyio
 
-from .._errors import ActorError, ConnectError, ConnectionLostError, TransportError
+from .._errors import ActorError, ConnectError, ConnectionLostError, RivetError, TransportError
 from .._log import logger
 from .._retry import Retry
 from ..protocol.verdicts import is_destroyed, is_transient, is_unplaced
@@ -81,7 +81,9 @@ async def repeated(
                 )
                 error.__cause__ = cause
             assert error is not None
-            delay = max(backoff.delay(count - 1), min(once.retry_after(error), retry.maximum))
+            delay = backoff.delay(count - 1)
+            if isinstance(error, RivetError) and error.retry_after is not None:
+                delay = max(delay, min(error.retry_after, retry.maximum))
             is_late = anyio.current_time() + delay >= deadline
             if is_late or is_over() or not may_repeat(error):
                 if notes:

@@ -118,7 +118,9 @@ class Target:
             return await self._get_or_create(core, server, self.key, self.creation)
         except ConnectionLostError as lost:
             # Finding an actor runs none of its code, so the caller's action did not run.
-            raise ConnectError(f"the actor's id could not be resolved: {lost}") from lost
+            raise ConnectError(
+                f"the actor's id could not be resolved: {lost}", retry_after=lost.retry_after
+            ) from lost
 
     async def _get_or_create(
         self, core: Core, server: Server, key: tuple[str, ...], creation: Creation

@@ -220,6 +220,7 @@ def scheduling_error(error: ActorError, actor: ActorInfo) -> ActorError:
         metadata={"actorId": actor.actor_id, "details": actor.error},
         actor=error.actor,
         ray_id=error.ray_id,
+        retry_after=error.retry_after,
     )
 
 

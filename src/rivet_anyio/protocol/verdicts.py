@@ -15,6 +15,7 @@ __all__ = [
     "PROBE",
     "Opening",
     "Verdict",
+    "is_away",
     "is_destroyed",
     "is_host_loss",
     "is_impossible_id",
@@ -34,6 +35,9 @@ __all__ = [
 
 PROBE: Final = "rivet-anyio: is everything before this done?"
 """An action that no actor has. A connection calls it for the time of the answer."""
+
+
+_NOT_NOW = (408, 425, 429)
 
 
 class Verdict(enum.Enum):
@@ -116,6 +120,11 @@ _MOVING: Final = frozenset(
     }
 )
 """Codes of the group ``actor`` that may come after an action began, but end sooner or later."""
+
+
+def is_away(status: int) -> bool:
+    """Whether an HTTP status says that the server, or a proxy before it, is away or too busy."""
+    return status >= 500 or status in _NOT_NOW
 
 
 def judge(error: ActorError, *, from_gateway: bool = True) -> Verdict:

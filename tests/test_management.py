@@ -9,7 +9,14 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import ActorError, Client, ConnectionLostError, Management, TypedActor
+from rivet_anyio import (
+    ActorError,
+    Client,
+    ConnectionLostError,
+    Management,
+    ProtocolError,
+    TypedActor,
+)
 from rivet_anyio.testing import Actor, ActorDestroyed, ActorServer
 
 
@@ -104,6 +111,14 @@ async def test_what_changes_an_actor_is_sent_once(method: str, status: int | Non
             await getattr(Management(client), method)("a?b#c")
     path = "/actors/a?b#c" + ("/sleep" if method == "sleep" else "")
     assert requests == [("DELETE" if method == "destroy" else "POST", path)]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"<html>log in</html>"])
+@pytest.mark.parametrize("method", ["destroy", "sleep"])
+async def test_a_page_of_a_proxy_changes_no_actor(method: str, body: bytes) -> None:
+    async with await client_of(lambda _: httpx.Response(200, content=body)) as client:
+        with pytest.raises(ProtocolError):
+            await getattr(Management(client), method)("a")
 
 
 async def test_the_policy_that_is_sent() -> None:

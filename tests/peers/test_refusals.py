@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, Client, ConnectionLostError, Retry, Status
+from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Retry, Status
 
 from .raw import INIT, Peer, close, serving, text
 
@@ -365,3 +365,42 @@ async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal
             room = client.c.get_or_create("k")
             assert await room.action("here", retry_for=30.0) == "here"
     assert delays.seconds == [7.0] and not server.busy
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+@pytest.mark.parametrize("path", ["/actors", "/gateway"])
+async def test_a_proxy_that_wants_credentials_is_not_asked_again(path: str, status: int) -> None:
+    server = RivetPeer("2.3.19", [])
+    server.busy = {path: text_page(status)}
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            room = client.c.get_or_create("k")
+            with pytest.raises(ConnectError) as called:
+                await room.action("here", retry_for=30.0)
+            server.busy = {path: text_page(status)}
+            with pytest.raises(ConnectError) as connected:
+                async with room.connect(wait_for_server=True):
+                    pytest.fail("it was let in")
+    assert called.value.status == connected.value.status == status
+    assert delays.seconds == []
+
+
+async def test_a_repeated_call_waits_for_what_any_call_waits_for() -> None:
+    body = '{"group":"actor","code":"not_found","message":"gone"}'
+    server = RivetPeer("2.3.19", [])
+    gone = http("404 Gone", "X-Rivet-Ray-Id: r\r\n", body)
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            for options in ({}, {"retry_for": 30.0}):
+                server.busy = {"/actors": gone}
+                room = client.c.get_or_create("k")
+                assert await room.action("here", **options) == "here"
+    assert len(delays.seconds) == 2

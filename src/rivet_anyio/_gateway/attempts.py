@@ -56,9 +56,14 @@ class Attempts:
 
 
 class OneAttempt:
-    """Stands in for `Attempts` where the caller repeats: only a stale id is replaced here."""
+    """Stands in for `Attempts` where the caller repeats: only a stale id is replaced here.
+
+    Attributes:
+        may_repeat: Whether `Attempts` would have waited for another attempt.
+    """
 
     def __init__(self) -> None:
+        self.may_repeat = False
         self._has_replaced = False
 
     async def wait(self, error: ActorError, *, at_once: bool = False) -> None:
@@ -66,4 +71,5 @@ class OneAttempt:
         if at_once and not self._has_replaced:
             self._has_replaced = True
             return
+        self.may_repeat = True
         raise error

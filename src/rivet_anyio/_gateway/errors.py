@@ -77,7 +77,7 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
 
     Raises:
         ConnectError: a proxy wants credentials, and passed nothing on; or the request's head or
-            body is too long; or it was refused for now.
+            body is too long; or it was refused, for now or for good.
         ConnectionLostError: the server failed, or a proxy did not get its answer.
         ProtocolError: when there is no error in it.
     """
@@ -85,7 +85,7 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
         return error_of(answer, codec)
     except ProtocolError as unreadable:
         if answer.status == 407:
-            raise ConnectError(f"the proxy wants credentials: {unreadable}") from None
+            raise ConnectError(f"the proxy wants credentials: {unreadable}", status=407) from None
         if answer.status == 431:
             size = f" (params: {len(params):,} bytes)" if params is not None else ""
             raise ConnectError(
@@ -104,9 +104,9 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
                 f"the server, or a proxy before it, failed: {unreadable}",
                 retry_after=retry_after(answer.headers),
             ) from None
-        if is_away(answer.status):
+        if answer.status in (401, 403) or is_away(answer.status):
             raise ConnectError(
-                f"the request was refused for now, and nothing ran: {unreadable}",
+                f"the request was refused, and nothing ran: {unreadable}",
                 status=answer.status,
                 retry_after=retry_after(answer.headers),
             ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._errors import ActorError, ProtocolError
 from ..protocol.addressing import encode_component
-from ..protocol.management import parse_names
+from ..protocol.management import check_changed, parse_names
 from .context import Core
 from .server import Server
 
@@ -58,13 +58,15 @@ async def manage_actor(core: Core, method: str, actor_id: str, below: str, what:
     check_engine(server, what)
     namespace = [("namespace", server.endpoint.namespace)]
     path = f"/actors/{encode_component(actor_id)}{below}"
+    body = b"{}" if method == "POST" else None
     try:
-        await core.manage(server, method, path, namespace, b"{}" if method == "POST" else None)
+        answer = await core.manage(server, method, path, namespace, body)
     except ProtocolError as unreadable:
         # Servers without this path, of an unknown version, answer so; an engine writes errors.
         if str(unreadable).startswith("HTTP 404 "):
             raise _unsupported(f"this server has no {what}: {unreadable}") from None
         raise
+    check_changed(answer.body)
 
 
 def _unsupported(text: str) -> ActorError:

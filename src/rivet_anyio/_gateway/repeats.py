@@ -85,7 +85,7 @@ async def repeated(
             if isinstance(error, RivetError) and error.retry_after is not None:
                 delay = max(delay, min(error.retry_after, retry.maximum))
             is_late = anyio.current_time() + delay >= deadline
-            if is_late or is_over() or not may_repeat(error):
+            if is_late or is_over() or not (once.may_repeat or may_repeat(error)):
                 if notes:
                     _add_notes(error, count, notes)
                 raise error

@@ -19,6 +19,8 @@ _LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?")
 _MAX_LINE = 16 + MAX_EXTENSION
 _TRAILERS = re.compile(rb"\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 
+_FRAMING = re.compile(rb"(?i)\r\n(content-length|transfer-encoding):")
+
 
 class _Next(Enum):
     LINE = "the line of a chunk"
@@ -131,6 +133,9 @@ class ChunkReader:
             self.error = f"the server sent more than {MAX_FIELDS} trailers"
         elif not _TRAILERS.fullmatch(data, at, stop):
             self.error = "the server sent a trailer that is not a field"
+        elif found := _FRAMING.search(data, at, stop):
+            # A proxy that moves trailers to the head would end this answer elsewhere.
+            self.error = f"the server sent {found[1].decode()} in a trailer"
         else:
             self.is_done = True
             return stop - at

@@ -23,6 +23,7 @@ __all__ = [
     "ActorInfo",
     "ActorPage",
     "Metadata",
+    "check_changed",
     "creation_body",
     "encode_input",
     "key_query",
@@ -125,6 +126,10 @@ class _NameList(msgspec.Struct):
     pagination: _Pagination | None = None
 
 
+class _Done(msgspec.Struct):
+    pass
+
+
 class _OneActor(msgspec.Struct):
     actor: _Actor
 
@@ -190,6 +195,11 @@ def parse_names(body: bytes) -> tuple[tuple[str, ...], str | None]:
 def parse_actor(body: bytes, version: ServerVersion | None) -> ActorInfo:
     """Read the answer to a creation."""
     return _info(_decode(body, _OneActor).actor, version)
+
+
+def check_changed(body: bytes) -> None:
+    """Read the answer to a request that changes an actor; it says nothing but that it was done."""
+    _decode(body, _Done)
 
 
 def parse_metadata(body: bytes) -> Metadata:

@@ -353,6 +353,13 @@ _CONNECTION = (
         "checks",
     ),
     Mutation(
+        "in a cancelled block one task of the checks follows the other without end",
+        "_gateway/checks.py",
+        "if current_effective_deadline() == -math.inf:",
+        "if False:",
+        "tests/testing/test_dying_hosts.py::test_a_cancelled_block_cleans_up_for_long",
+    ),
+    Mutation(
         "a check says that messages came before it which came after",
         "_gateway/checks.py",
         "session.checked(actor, last_message)",

@@ -11,7 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_size, check_text
-from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
+from ._errors import ClosedError, ConnectionLostError, again, outside_block
 from ._gateway.context import Core
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
@@ -413,10 +413,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._socket.state is not State.OPEN:
             raise ClosedError("the WebSocket is closed")
 
-    def _end_error(self) -> RivetError:
+    def _end_error(self) -> BaseException:
+        """What the end of the socket raises, anew for each call that it ends."""
         assert self._socket is not None and self._socket.end is not None
         end = self._socket.end
         if not isinstance(end, Close):
-            return end
+            return again(end)
         meaning = close_as_error if end.code == ERROR_CLOSE else close_as_loss
         return meaning(end.code, end.reason)

@@ -131,3 +131,16 @@ def test_no_peer_adds_lines_to_errors(command: tuple[str, ...]) -> None:
     said = result.out + result.err
     assert ESCAPED in said and ESCAPED.partition("\\n")[2] not in said.replace(ESCAPED, ""), said
     assert all(char.isprintable() for char in said.replace("\n", "")), said
+
+
+def test_a_result_commands_no_terminal() -> None:
+    def answer(request: Request) -> Answer:
+        actor = {"actor_id": "a1", "name": "a", "key": "b"}
+        if request.path.startswith("/actors"):
+            return as_json({"actors": [actor], "pagination": {"cursor": None}})
+        return METADATA if request.path.startswith("/metadata") else as_json({"output": EVIL})
+
+    command = ("call", "a/b", "c", "-o", "text", "--encoding", "json")
+    with serving(answer) as url, Cli(RIVET_ENDPOINT=url).terminal(*command) as run:
+        run.end()
+    assert ESCAPED.replace("\\n", "\n") in run.shown.replace("\r\n", "\n"), run.shown

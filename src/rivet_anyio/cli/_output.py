@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._text import escaped
 from ._exit import PipeClosed
 from ._json import json_text
 from ._options import Format

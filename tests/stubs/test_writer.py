@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rivet_anyio import TypedActor
+from rivet_anyio import ConfigError, TypedActor
+from rivet_anyio.stubs import stubs_from_typescript
 from rivet_anyio.stubs._description import (
     ActionShape,
     ActorShape,
@@ -147,3 +151,12 @@ def test_names_that_python_does_not_have(name: str) -> None:
         if isinstance(one, type) and issubclass(one, TypedActor) and one is not TypedActor
     )
     assert cls._rivet_name == name and list(cls._rivet_names.values()) == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="these programs are of Unix")
+@pytest.mark.parametrize("program", ["true", "echo"])
+def test_a_program_that_is_not_node(tmp_path: Path, program: str) -> None:
+    registry = tmp_path / "registry.ts"
+    registry.touch()
+    with pytest.raises(ConfigError, match=f"{program} wrote no description of .*registry.ts"):
+        stubs_from_typescript(registry, node=shutil.which(program))

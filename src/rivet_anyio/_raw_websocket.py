@@ -122,6 +122,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     Text messages are str, binary ones bytes. Messages that come while nobody receives are
     buffered, 256 of them or 4 MiB; then the socket is not read until there is capacity again.
+
+    Entering makes one attempt within the client's `connect_timeout`. It raises an `ActorError` for
+    what the server answers, a `TransportError` or `ProtocolError` where it does not answer as it
+    should, a `ClosedError` outside the client's block, and what `get_params` or the function for
+    the token raised. Leaving closes with code 1000, within the client's `close_timeout`, and within
+    a second when the block is left by cancellation.
     """
 
     def __init__(

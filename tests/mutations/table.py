@@ -367,6 +367,20 @@ _CONNECTION = (
         "checks",
     ),
     Mutation(
+        "all calls that the end of a raw WebSocket ends raise one error",
+        "_raw_websocket.py",
+        "            return again(end)",
+        "            return end",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "a page of a list that two tasks have fetched ends it",
+        "_client.py",
+        "        if self._seen is not seen:",
+        "        if False:",
+        "tests/test_management.py",
+    ),
+    Mutation(
         "bytes of raw messages that were taken still count",
         "_raw_websocket.py",
         "        self._bytes -= len(message)\n",

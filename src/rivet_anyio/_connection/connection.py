@@ -48,8 +48,11 @@ class Connection:
     """A connection to an actor, from `ActorHandle.connect`; open inside ``async with``.
 
     Entering returns once the server has said Init, or raises what went wrong: an `ActorError` for
-    a refusal, a `TransportError` for the network. A connection that is lost later comes back by
-    itself, with its subscriptions, as long as the actor does not refuse it.
+    a refusal, a `TransportError` for the network, a `ProtocolError` for what no Rivet server sends,
+    a `ClosedError` outside the client's block, and what `get_params` or the function for the token
+    raised. A connection that is lost later comes back by itself, with its subscriptions, as long as
+    the actor does not refuse it. Leaving closes it within `close_timeout`, and within a second when
+    the block is left by cancellation.
 
     Every attribute that is none of this class is an action, as on the handle.
     """

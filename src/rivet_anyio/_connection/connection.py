@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from anyio.lowlevel import checkpoint
 
-from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
+from .._actions import CONNECTION_ADVICE, ActionCall, check_attribute
 from .._checks import check_name, check_seconds
 from .._convert import check_result_type, convert
 from .._gateway.repeats import repeated
@@ -81,7 +81,8 @@ class Connection:
         return init.connection_id if init else None
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, self._handle.name, name, CONNECTION_ADVICE)
+        check_attribute(self, name, CONNECTION_ADVICE)
+        return ActionCall(self, self._handle.name, name)
 
     def __repr__(self) -> str:
         return f"<Connection to {self._handle!r} {self.status}>"

@@ -407,7 +407,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         waiting = [item for item in self.state.outbox.items if isinstance(item, Call)]
         self.state.opened(Init("actor", f"conn{self.sessions}"), self.now, self.received_at)
         self.received_at = self.now
-        self.asked, self.waits_on = None, set()
+        self.waits_on = set()
         self.seen_start, self.seen_at = self.server.start, self.now
         if self.state.phase is Phase.RESUBSCRIBING:
             assert was_lost and self.socket.limit_seconds
@@ -1136,6 +1136,43 @@ def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
     assert driven.lose(LOST, 3.0)
     driven.connect(4.0)
     assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
+
+
+def test_a_suspect_that_is_wanted_again_is_tested() -> None:
+    """Nobody wanted it for a moment, in which nothing could leave."""
+    driven = Driven()
+    buffers = {name: driven.subscribe(name) for name in "ab"}
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    (tested,) = driven.state._places
+    (other,) = buffers.keys() - {tested}
+    driven.socket.is_blocked = True
+    driven.state.unsubscribe(buffers.pop(other))
+    buffers[other] = driven.subscribe(other, since=3.0)
+    driven.socket.is_blocked = False
+    driven.socket.notify()
+    for now in (4.0, 5.0):
+        assert driven.is_in(Phase.RESUBSCRIBING)
+        driven.answer(now)
+    assert driven.is_in(Phase.CONNECTED)
+    assert driven.socket.server.will_have == {"a", "b"}
+    assert all(driven.state.has_subscriptions(buffer) for buffer in buffers.values())
+
+
+def test_a_check_that_was_asked_for_before_a_second_init() -> None:
+    """What it says of the time before lies in the gap of that Init."""
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.state.opened(Init("actor", "conn"), 4.0, 3.0)
+    driven.answer(5.0)
+    buffer.push((7, 1))
+    driven.state.checked(started(2), 2.0)
+    driven.state.checked(started(3), 8.0)
+    driven.answer(9.0)
+    assert list(buffer.items) == [Gap(1.0, 5.0, 0), (7, 1), Gap(5.0, 9.0, 0)]
 
 
 @pytest.mark.parametrize("wanted", [True, False])

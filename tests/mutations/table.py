@@ -500,6 +500,22 @@ _CONNECTION = (
         "connection",
     ),
     Mutation(
+        "a suspect that is wanted again is forgotten",
+        _STATE,
+        "                self._suspects[name] = None\n"
+        "                self._test_next()\n"
+        "            return\n",
+        "                pass\n            return\n",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "a check from before a second Init lets the next gap begin too early",
+        _STATE,
+        "self._start, self._start_seen = start, max(self._start_seen, last_message)",
+        "self._start, self._start_seen = start, last_message",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
         "of too many status changes the newest is forgotten",
         "_connection/status.py",
         "            self._changes.popleft()\n            self.dropped += 1",

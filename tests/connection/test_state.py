@@ -342,6 +342,19 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.streams.remove(stream)
         self.check_stream(stream)
 
+    @precondition(lambda self: self.socket is not None and self.streams)
+    @rule(index=INDEX)
+    def open_again(self, index: int) -> None:
+        """A stream is closed, and another one of its names is opened before anything can leave."""
+        assert self.socket is not None
+        buffer = self.streams[index % len(self.streams)].buffer
+        if names := tuple(buffer.sinks):
+            was_blocked = self.socket.is_blocked
+            self.block(True)
+            self.unsubscribe(index, False)
+            self.subscribe(names if buffer.is_named else names[0])
+            self.block(was_blocked)
+
     @precondition(lambda self: self.streams)
     @rule(index=INDEX)
     def wait_for_confirmation(self, index: int) -> None:

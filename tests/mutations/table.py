@@ -506,7 +506,7 @@ _CONNECTION = (
         "                self._test_next()\n"
         "            return\n",
         "                pass\n            return\n",
-        "tests/connection/test_state.py",
+        "connection",
     ),
     Mutation(
         "a check from before a second Init lets the next gap begin too early",

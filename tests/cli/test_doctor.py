@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ def failure(result: Result) -> tuple[str, str, str]:
     failed = [line for line in result.lines if line["verdict"] == "failed"]
     assert len(failed) == 1 and result.code == 1, result
     return failed[0]["check"], failed[0]["detail"], failed[0]["fix"]
+
+
+def answer_all(answer: Answer, request: Request) -> Answer:
+    return answer
 
 
 def verdicts(result: Result) -> dict[str, Any]:
@@ -117,7 +122,8 @@ def test_redirect_and_bad_gateway() -> None:
     with serving(lambda _: Answer(302, headers={"location": f"http://ns:{SECRET}@h/x"})) as u:
         assert "--endpoint http://h/x." in failure(doctor(u))[2]
     for nowhere in ("http://[", "http://h:99999999/", "ftp://h/"):
-        with serving(lambda _, to=nowhere: Answer(307, headers={"location": to})) as u:
+        moved = Answer(307, headers={"location": nowhere})
+        with serving(partial(answer_all, moved)) as u:
             assert failure(doctor(u))[1:] == (
                 "the endpoint redirects with HTTP 307, which is not followed",
                 "Correct --endpoint.",

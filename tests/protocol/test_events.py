@@ -207,19 +207,6 @@ async def test_unreadable_events_raise_in_their_place() -> None:
     assert await source.stream.receive() == 2
 
 
-async def test_each_stream_raises_an_error_of_its_own() -> None:
-    """The reader hands one item to all streams of a name."""
-    sources = Source(), Source()
-    item = Unreadable(ProtocolError("no CBOR"), 8)
-    raised: list[ProtocolError] = []
-    for source in sources:
-        source.buffer.push(item)
-        with pytest.raises(ProtocolError, match="no CBOR") as caught:
-            await source.stream.receive()
-        raised.append(caught.value)
-    assert raised[0] is not raised[1]
-
-
 async def test_closed_while_iterated() -> None:
     source = Source(size=10)
     source.push(1, 2, 3)

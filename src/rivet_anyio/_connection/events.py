@@ -657,7 +657,7 @@ class EventStream(anyio.abc.ObjectReceiveStream[T_co], Generic[T_co]):
                 except Misfit as exc:
                     raise ProtocolError(f"{self._what}: {exc}") from exc.__cause__
         elif isinstance(item, Unreadable):
-            raise again(item.error)
+            raise item.error
         elif isinstance(item, Gap) and self._buffer.raises_gaps:
             raise EventGapError(item.since, item.until, item.attempts)
         return value  # type: ignore[no-any-return]

@@ -1151,6 +1151,35 @@ def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
     assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
 
 
+def test_a_stopped_socket_is_left_with_its_last_call() -> None:
+    """Whether that is answered, or nobody waits for it any more."""
+    for is_cancelled in (True, False):
+        driven = Driven()
+        driven.connect(1.0)
+        calls = [driven.state.call("get", ()) for _ in range(2)]
+        for call in calls:
+            driven.state.send(call)
+        driven.state.refused(calls[0].id, ERRORS["stopped"])
+        assert driven.socket.is_retired and driven.socket.error is None
+        if is_cancelled:
+            driven.state.give_up(calls[1])
+        else:
+            driven.state.answered(calls[1].id, OUTPUT)
+        assert driven.socket.error is not None
+
+
+def test_a_second_init_on_a_stopped_socket_leaves_it() -> None:
+    driven = Driven()
+    driven.connect(1.0)
+    calls = [driven.state.call("get", ()) for _ in range(2)]
+    for call in calls:
+        driven.state.send(call)
+    driven.state.refused(calls[0].id, ERRORS["stopped"])
+    driven.state.opened(Init("actor", "moved"), 2.0, 1.5)
+    assert isinstance(calls[1].error, ConnectionLostError)
+    assert driven.socket.error is not None and driven.state.init == Init("actor", "conn")
+
+
 def test_a_suspect_that_is_wanted_again_is_tested() -> None:
     """Nobody wanted it for a moment, in which nothing could leave."""
     driven = Driven()

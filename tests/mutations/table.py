@@ -500,6 +500,20 @@ _CONNECTION = (
         "connection",
     ),
     Mutation(
+        "a stopped socket outlives the last call that somebody waited for",
+        _STATE,
+        "            self.in_flight.pop(call.id, None)\n            self._leave_stopped()\n",
+        "            self.in_flight.pop(call.id, None)\n",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "a second Init on a stopped socket opens it once more",
+        _STATE,
+        "                self._leave_stopped()\n                return\n        if self.phase",
+        "                self._leave_stopped()\n        if self.phase",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
         "a suspect that is wanted again is forgotten",
         _STATE,
         "                self._suspects[name] = None\n"
@@ -534,7 +548,7 @@ _CONNECTION = (
         "_connection/receiving.py",
         "self.message(self._early.pop(0))",
         "self.message(self._early.pop())",
-        "client",
+        "tests/peers/test_greetings.py",
     ),
     Mutation(
         "a raw message whose send was cancelled is sent later",

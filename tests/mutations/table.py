@@ -1117,6 +1117,13 @@ _ABOVE = (
         "feed",
     ),
     Mutation(
+        "a source that was removed before its task began connects",
+        "_watch.py",
+        "            if self._leave.is_set():\n                return\n",
+        "",
+        "tests/watch/test_feed.py::test_a_source_that_is_removed_at_once_is_never_connected",
+    ),
+    Mutation(
         "the tasks of sources are not counted",
         "_watch.py",
         "self._tasks += 1",

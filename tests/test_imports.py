@@ -59,6 +59,7 @@ REACHING_DOWN = {
         "_io.tls",
         "_management",
         "_raw_websocket",
+        "_text",
         "_version",
         "_watch",
         "protocol.addressing",

@@ -50,6 +50,26 @@ async def test_get_list_names_destroy() -> None:
             await management.destroy(actor_id)
 
 
+@pytest.mark.parametrize("page_size", [3, None])
+async def test_several_tasks_iterate_one_list(page_size: int | None) -> None:
+    """Each actor goes to one of them, and none is left out."""
+    async with ActorServer({"counter": Counter}) as server, server.client() as client:
+        for number in range(10):
+            await client.counter.create(str(number))
+        listed = client.counter.list(page_size=page_size)
+        found: list[tuple[str, ...]] = []
+
+        async def take() -> None:
+            async for one in listed:
+                found.append(one.key)  # noqa: PERF401
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(take)
+        assert sorted(found) == [(str(number),) for number in range(10)]
+
+
 async def test_sleep() -> None:
     with anyio.fail_after(60):
         async with ActorServer({"counter": Counter}) as server, server.client() as client:

@@ -75,6 +75,14 @@ async def test_a_copy(copied: Callable[[Any], object]) -> None:
                     copied(one)
 
 
+async def test_a_shallow_copy_is_the_same_way_to_the_actor() -> None:
+    async with ActorServer({"counter": Counter}) as server, server.client() as client:
+        handle = copy.copy(client.counter.get_or_create("a"))
+        assert await handle.echo(1) == 1
+        async with handle.connect() as conn:
+            assert await copy.copy(conn).echo(2) == 2
+
+
 @pytest.mark.parametrize("block", ["connection", "feed", "websocket", "live"])
 async def test_a_block_that_another_task_leaves(block: str, anyio_backend_name: str) -> None:
     """On Trio it stays open until its own task leaves it; on asyncio that one may have ended."""

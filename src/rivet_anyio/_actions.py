@@ -17,7 +17,7 @@ __all__ = [
     "HANDLE_ADVICE",
     "ActionCall",
     "ActionCaller",
-    "action_attribute",
+    "check_attribute",
     "refuse_attribute",
 ]
 
@@ -120,18 +120,16 @@ class ActionCall:
         return f"<action {self._name!r} of {self._caller!r}>"
 
 
-def action_attribute(
-    caller: ActionCaller, actor: str, name: str, advice: Mapping[str, str]
-) -> ActionCall:
-    """What ``caller.name`` is; names that begin with an underscore are never actions here.
+def check_attribute(caller: ActionCaller, name: str, advice: Mapping[str, str]) -> None:
+    """Check that ``caller.name`` is an action: `copy` asks for others before there is anything.
 
     Raises:
-        AttributeError: for those, and for names that `advice` has something to say of.
+        AttributeError: for names that begin with an underscore, and for those that `advice` has
+            something to say of.
     """
     if name.startswith("_") or name in advice:
         way = f"an action of this name is called by .action({name!r}, ...)"
         refuse_attribute(caller, name, advice, way)
-    return ActionCall(caller, actor, name)
 
 
 def refuse_attribute(

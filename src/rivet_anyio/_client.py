@@ -574,6 +574,8 @@ class ActorAccessor:
 class ActorList:
     """Actors of one name, from `ActorAccessor.list`; pages are fetched as the iteration goes.
 
+    Several tasks may iterate one: each actor goes to one of them.
+
     The iteration raises `ActorError` for what the server answers, `ConnectError` and
     `ConnectionLostError` for the network, and `ClosedError` outside the client's block.
 
@@ -595,21 +597,22 @@ class ActorList:
         self._page_size = page_size
         self._page: deque[ActorInfo] = deque()
         self._cursor: str | None = None
-        self._seen: set[str] = set()
+        self._seen: set[str] = set()  # the ids of the last page
         self._exhausted = False
 
     def __aiter__(self) -> ActorList:
         return self
 
     async def __anext__(self) -> ActorInfo:
+        await checkpoint()
         while not self._page:
             if self._exhausted:
                 raise StopAsyncIteration
             await self._fetch()
-        await checkpoint()
         return self._page.popleft()
 
     async def _fetch(self) -> None:
+        seen = self._seen
         server = await self._core.server()
         query = [("name", self._name), ("namespace", server.endpoint.namespace)]
         if self._key is not None:
@@ -622,6 +625,8 @@ class ActorList:
             query.append(("cursor", self._cursor))
         answer = await self._core.manage(server, "GET", "/actors", query)
         page = parse_actors(answer.body, server.version)
+        if self._seen is not seen:
+            return  # another task was faster
         # The 2.3 engine names a cursor even after its last page, and a page may begin with actors
         # of the page before.
         fresh = [actor for actor in page.actors if actor.actor_id not in self._seen]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
-from ._actions import HANDLE_ADVICE, ActionCall, action_attribute
+from ._actions import HANDLE_ADVICE, ActionCall, check_attribute
 from ._checks import (
     check_choice,
     check_flag,
@@ -118,7 +118,8 @@ class ActorHandle:
         return self._target.key
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, self._target.name, name, HANDLE_ADVICE)
+        check_attribute(self, name, HANDLE_ADVICE)
+        return ActionCall(self, self._target.name, name)
 
     def __repr__(self) -> str:
         which = "by id" if self.key is None else f"key={list(self.key)!r}"

@@ -11,7 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_size, check_text
-from ._errors import ClosedError, ConnectionLostError, RivetError, outside_block
+from ._errors import ClosedError, ConnectionLostError, again, outside_block
 from ._gateway.context import Core
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
@@ -122,6 +122,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     Text messages are str, binary ones bytes. Messages that come while nobody receives are
     buffered, 256 of them or 4 MiB; then the socket is not read until there is capacity again.
+
+    Entering makes one attempt within the client's `connect_timeout`. It raises an `ActorError` for
+    what the server answers, a `TransportError` or `ProtocolError` where it does not answer as it
+    should, a `ClosedError` outside the client's block, and what `get_params` or the function for
+    the token raised. Leaving closes with code 1000, within the client's `close_timeout`, and within
+    a second when the block is left by cancellation.
     """
 
     def __init__(
@@ -413,10 +419,11 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         if self._socket.state is not State.OPEN:
             raise ClosedError("the WebSocket is closed")
 
-    def _end_error(self) -> RivetError:
+    def _end_error(self) -> BaseException:
+        """What the end of the socket raises, anew for each call that it ends."""
         assert self._socket is not None and self._socket.end is not None
         end = self._socket.end
         if not isinstance(end, Close):
-            return end
+            return again(end)
         meaning = close_as_error if end.code == ERROR_CLOSE else close_as_loss
         return meaning(end.code, end.reason)

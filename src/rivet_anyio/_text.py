@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["on_one_line"]
+__all__ = ["escaped", "on_one_line"]
 
 # Control characters and ends of lines, what changes the direction of text, halves of surrogates.
 _UNSAFE = re.compile(
@@ -15,17 +15,32 @@ _MOST = 4096
 """Characters."""
 
 
-def on_one_line(text: str) -> str:
+def escaped(text: str, *, keeps_lines: bool = False) -> str:
     """The text with escapes, as in Python, for all that would change what stands around it.
 
     Printed as it came, it could write lines of its own into a log, command a terminal, or reverse
-    what follows it. Lone surrogates cannot be written at all. Long text is cut: it may have as many
-    megabytes as an answer, and each attempt to reconnect would log it.
+    what follows it. Lone surrogates cannot be written at all.
+
+    Args:
+        text: The text.
+        keeps_lines: Whether newlines and tabs stay.
+    """
+    return _UNSAFE.sub(_escape_in_lines if keeps_lines else _escape, text)
+
+
+def on_one_line(text: str) -> str:
+    """As `escaped`, and cut where it is long.
+
+    It may have as many megabytes as an answer, and each attempt to reconnect would log it.
     """
     if len(text) > _MOST:
         text = f"{text[:_MOST]}... ({len(text)} characters in all)"
-    return _UNSAFE.sub(_escaped, text)
+    return escaped(text)
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def _escape_in_lines(found: re.Match[str]) -> str:
+    return found[0] if found[0] in "\n\t" else _escape(found)

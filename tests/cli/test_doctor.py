@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ def failure(result: Result) -> tuple[str, str, str]:
     failed = [line for line in result.lines if line["verdict"] == "failed"]
     assert len(failed) == 1 and result.code == 1, result
     return failed[0]["check"], failed[0]["detail"], failed[0]["fix"]
+
+
+def answer_all(answer: Answer, request: Request) -> Answer:
+    return answer
 
 
 def verdicts(result: Result) -> dict[str, Any]:
@@ -114,6 +119,17 @@ def test_redirect_and_bad_gateway() -> None:
         lambda _: Answer(301, headers={"location": "https://example.com/x/metadata"})
     ) as u:
         assert "--endpoint https://example.com/x." in failure(doctor(u))[2]
+    with serving(lambda _: Answer(302, headers={"location": f"http://ns:{SECRET}@h/x"})) as u:
+        assert "--endpoint http://h/x." in failure(doctor(u))[2]
+    for nowhere in ("http://[", "http://h:99999999/", "ftp://h/"):
+        moved = Answer(307, headers={"location": nowhere})
+        with serving(partial(answer_all, moved)) as u:
+            assert failure(doctor(u))[1:] == (
+                "the endpoint redirects with HTTP 307, which is not followed",
+                "Correct --endpoint.",
+            )
+    with serving(lambda _: Answer(304)) as u:
+        assert "another HTTP server answers there" in failure(doctor(u))[1]
     with serving(lambda _: Answer(502, b"Bad Gateway")) as u:
         assert "behind it does not" in failure(doctor(u))[1]
 
@@ -155,6 +171,23 @@ def test_clients_are_sent_nowhere(free_port: int) -> None:
     with serving(lambda _: metadata) as url:
         check, detail, fix = failure(doctor(url))
     assert check == "redirection" and elsewhere in detail and "RIVET_PUBLIC_ENDPOINT" in fix
+
+
+@pytest.mark.parametrize("elsewhere", ["http://[", "http://h:99999999/", "ftp://h"])
+def test_metadata_that_sends_on_to_no_url(elsewhere: str) -> None:
+    metadata = as_json({"runtime": "rivetkit", "version": "2.2.1", "clientEndpoint": elsewhere})
+    with serving(lambda _: metadata) as url:
+        check, detail, fix = failure(doctor(url))
+    assert check == "redirection" and "invalid endpoint" in detail
+    assert "RIVET_PUBLIC_ENDPOINT" in fix
+
+
+def test_the_token_of_a_public_endpoint_is_not_shown() -> None:
+    elsewhere = f"http://ns:{SECRET}@127.0.0.1:1"
+    metadata = as_json({"runtime": "rivetkit", "version": "2.2.1", "clientEndpoint": elsewhere})
+    with serving(lambda _: metadata) as url:
+        check, detail, _ = failure(doctor(url))
+    assert check == "redirection" and "http://127.0.0.1:1," in detail
 
 
 def test_clock_and_version() -> None:

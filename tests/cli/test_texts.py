@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rivet_anyio._text import escaped
 from rivet_anyio.cli._arguments import Place, parse_place
 from rivet_anyio.cli._json import json_text, parse_json
-from rivet_anyio.cli._stderr import printable
 
 from .peers import METADATA, Answer, Request, as_json, serving
 from .running import Cli
@@ -67,7 +67,7 @@ JSON = st.recursive(
 def test_json_comes_back(value: object) -> None:
     text = json_text(value)
     text.encode()
-    assert "\n" not in text and printable(text) == text
+    assert "\n" not in text and escaped(text) == text
     assert json.loads(text) == value == parse_json(text)
 
 
@@ -85,8 +85,10 @@ def test_what_is_no_json(text: str) -> None:
         parse_json(text)
 
 
-def test_printable() -> None:
-    assert printable("a\x1b[31m\x9b\tä\n") == "a\\x1b[31m\\x9b\tä\n"
+def test_escaped() -> None:
+    text = "a\x1b[31m\x9b\tä\xa0\r\n"
+    assert escaped(text, keeps_lines=True) == "a\\x1b[31m\\x9b\tä\xa0\\r\n"
+    assert escaped(text) == "a\\x1b[31m\\x9b\\tä\xa0\\r\\n"
 
 
 EVIL = "a\x1b[2J\n\x9b31m\u202eb"
@@ -110,3 +112,35 @@ def test_names_command_no_terminal(command: tuple[str, ...]) -> None:
         run.end()
     assert ESCAPED in run.shown, run.shown
     assert all(char.isprintable() for char in run.shown.replace("\n", "")), run.shown
+
+
+def refusing(request: Request) -> Answer:
+    """A server whose errors were written by somebody who knows terminals."""
+    if request.path.startswith("/namespaces"):
+        return as_json({"namespaces": [{"name": EVIL}]})
+    if request.path.startswith("/metadata"):
+        return as_json({"runtime": "engine", "version": "2.3.0"})
+    error = {"group": "namespace", "code": EVIL, "message": EVIL, "metadata": {EVIL: EVIL}}
+    return as_json(error, 400, **{"x-rivet-ray-id": "r1"})
+
+
+@pytest.mark.parametrize("command", [("call", "a/b", "c"), ("doctor",)])
+def test_no_peer_adds_lines_to_errors(command: tuple[str, ...]) -> None:
+    with serving(refusing) as url:
+        result = Cli(RIVET_ENDPOINT=url)(*command, "-o", "text", code=None)
+    said = result.out + result.err
+    assert ESCAPED in said and ESCAPED.partition("\\n")[2] not in said.replace(ESCAPED, ""), said
+    assert all(char.isprintable() for char in said.replace("\n", "")), said
+
+
+def test_a_result_commands_no_terminal() -> None:
+    def answer(request: Request) -> Answer:
+        actor = {"actor_id": "a1", "name": "a", "key": "b"}
+        if request.path.startswith("/actors"):
+            return as_json({"actors": [actor], "pagination": {"cursor": None}})
+        return METADATA if request.path.startswith("/metadata") else as_json({"output": EVIL})
+
+    command = ("call", "a/b", "c", "-o", "text", "--encoding", "json")
+    with serving(answer) as url, Cli(RIVET_ENDPOINT=url).terminal(*command) as run:
+        run.end()
+    assert ESCAPED.replace("\\n", "\n") in run.shown.replace("\r\n", "\n"), run.shown

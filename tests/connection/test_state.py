@@ -342,6 +342,19 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.streams.remove(stream)
         self.check_stream(stream)
 
+    @precondition(lambda self: self.socket is not None and self.streams)
+    @rule(index=INDEX)
+    def open_again(self, index: int) -> None:
+        """A stream is closed, and another one of its names is opened before anything can leave."""
+        assert self.socket is not None
+        buffer = self.streams[index % len(self.streams)].buffer
+        if names := tuple(buffer.sinks):
+            was_blocked = self.socket.is_blocked
+            self.block(True)
+            self.unsubscribe(index, False)
+            self.subscribe(names if buffer.is_named else names[0])
+            self.block(was_blocked)
+
     @precondition(lambda self: self.streams)
     @rule(index=INDEX)
     def wait_for_confirmation(self, index: int) -> None:
@@ -407,7 +420,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         waiting = [item for item in self.state.outbox.items if isinstance(item, Call)]
         self.state.opened(Init("actor", f"conn{self.sessions}"), self.now, self.received_at)
         self.received_at = self.now
-        self.asked, self.waits_on = None, set()
+        self.waits_on = set()
         self.seen_start, self.seen_at = self.server.start, self.now
         if self.state.phase is Phase.RESUBSCRIBING:
             assert was_lost and self.socket.limit_seconds
@@ -1136,6 +1149,72 @@ def test_a_suspect_that_was_lost_while_it_was_tested_is_tested_again() -> None:
     assert driven.lose(LOST, 3.0)
     driven.connect(4.0)
     assert driven.socket.server.kinds == ["SubscriptionRequest", "ActionRequest"], "one at a time"
+
+
+def test_a_stopped_socket_is_left_with_its_last_call() -> None:
+    """Whether that is answered, or nobody waits for it any more."""
+    for is_cancelled in (True, False):
+        driven = Driven()
+        driven.connect(1.0)
+        calls = [driven.state.call("get", ()) for _ in range(2)]
+        for call in calls:
+            driven.state.send(call)
+        driven.state.refused(calls[0].id, ERRORS["stopped"])
+        assert driven.socket.is_retired and driven.socket.error is None
+        if is_cancelled:
+            driven.state.give_up(calls[1])
+        else:
+            driven.state.answered(calls[1].id, OUTPUT)
+        assert driven.socket.error is not None
+
+
+def test_a_second_init_on_a_stopped_socket_leaves_it() -> None:
+    driven = Driven()
+    driven.connect(1.0)
+    calls = [driven.state.call("get", ()) for _ in range(2)]
+    for call in calls:
+        driven.state.send(call)
+    driven.state.refused(calls[0].id, ERRORS["stopped"])
+    driven.state.opened(Init("actor", "moved"), 2.0, 1.5)
+    assert isinstance(calls[1].error, ConnectionLostError)
+    assert driven.socket.error is not None and driven.state.init == Init("actor", "conn")
+
+
+def test_a_suspect_that_is_wanted_again_is_tested() -> None:
+    """Nobody wanted it for a moment, in which nothing could leave."""
+    driven = Driven()
+    buffers = {name: driven.subscribe(name) for name in "ab"}
+    driven.connect(1.0)
+    assert driven.lose(ERRORS["forbidden"], 1.0)
+    driven.connect(2.0)
+    (tested,) = driven.state._places
+    (other,) = buffers.keys() - {tested}
+    driven.socket.is_blocked = True
+    driven.state.unsubscribe(buffers.pop(other))
+    buffers[other] = driven.subscribe(other, since=3.0)
+    driven.socket.is_blocked = False
+    driven.socket.notify()
+    for now in (4.0, 5.0):
+        assert driven.is_in(Phase.RESUBSCRIBING)
+        driven.answer(now)
+    assert driven.is_in(Phase.CONNECTED)
+    assert driven.socket.server.will_have == {"a", "b"}
+    assert all(driven.state.has_subscriptions(buffer) for buffer in buffers.values())
+
+
+def test_a_check_that_was_asked_for_before_a_second_init() -> None:
+    """What it says of the time before lies in the gap of that Init."""
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    driven.state.checked(started(1), 1.0)
+    driven.state.opened(Init("actor", "conn"), 4.0, 3.0)
+    driven.answer(5.0)
+    buffer.push((7, 1))
+    driven.state.checked(started(2), 2.0)
+    driven.state.checked(started(3), 8.0)
+    driven.answer(9.0)
+    assert list(buffer.items) == [Gap(1.0, 5.0, 0), (7, 1), Gap(5.0, 9.0, 0)]
 
 
 @pytest.mark.parametrize("wanted", [True, False])

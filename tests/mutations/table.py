@@ -353,11 +353,32 @@ _CONNECTION = (
         "checks",
     ),
     Mutation(
+        "in a cancelled block one task of the checks follows the other without end",
+        "_gateway/checks.py",
+        "if current_effective_deadline() == -math.inf:",
+        "if False:",
+        "tests/testing/test_dying_hosts.py::test_a_cancelled_block_cleans_up_for_long",
+    ),
+    Mutation(
         "a check says that messages came before it which came after",
         "_gateway/checks.py",
         "session.checked(actor, last_message)",
         "session.checked(actor, session.last_message)",
         "checks",
+    ),
+    Mutation(
+        "all calls that the end of a raw WebSocket ends raise one error",
+        "_raw_websocket.py",
+        "            return again(end)",
+        "            return end",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "a page of a list that two tasks have fetched ends it",
+        "_client.py",
+        "        if self._seen is not seen:",
+        "        if False:",
+        "tests/test_management.py",
     ),
     Mutation(
         "bytes of raw messages that were taken still count",
@@ -479,6 +500,36 @@ _CONNECTION = (
         "connection",
     ),
     Mutation(
+        "a stopped socket outlives the last call that somebody waited for",
+        _STATE,
+        "            self.in_flight.pop(call.id, None)\n            self._leave_stopped()\n",
+        "            self.in_flight.pop(call.id, None)\n",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "a second Init on a stopped socket opens it once more",
+        _STATE,
+        "                self._leave_stopped()\n                return\n        if self.phase",
+        "                self._leave_stopped()\n        if self.phase",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "a suspect that is wanted again is forgotten",
+        _STATE,
+        "                self._suspects[name] = None\n"
+        "                self._test_next()\n"
+        "            return\n",
+        "                pass\n            return\n",
+        "connection",
+    ),
+    Mutation(
+        "a check from before a second Init lets the next gap begin too early",
+        _STATE,
+        "self._start, self._start_seen = start, max(self._start_seen, last_message)",
+        "self._start, self._start_seen = start, last_message",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
         "of too many status changes the newest is forgotten",
         "_connection/status.py",
         "            self._changes.popleft()\n            self.dropped += 1",
@@ -497,7 +548,7 @@ _CONNECTION = (
         "_connection/receiving.py",
         "self.message(self._early.pop(0))",
         "self.message(self._early.pop())",
-        "client",
+        "tests/peers/test_greetings.py",
     ),
     Mutation(
         "a raw message whose send was cancelled is sent later",
@@ -1064,6 +1115,13 @@ _ABOVE = (
         "        self._ready.pop(source, None)\n",
         "",
         "feed",
+    ),
+    Mutation(
+        "a source that was removed before its task began connects",
+        "_watch.py",
+        "            if self._leave.is_set():\n                return\n",
+        "",
+        "tests/watch/test_feed.py::test_a_source_that_is_removed_at_once_is_never_connected",
     ),
     Mutation(
         "the tasks of sources are not counted",

@@ -137,3 +137,7 @@ async def test_not_every_3xx_is_a_redirect(status: str) -> None:
             wire.answer("action", whole(b"", status=status))
             with pytest.raises(ProtocolError, match=f"HTTP {status[:3]} without a readable error"):
                 await ask(client, "action")
+            wire.answer("websocket", whole(b"", status=status))
+            with pytest.raises(ConnectError) as caught:
+                await ask(client, "websocket")
+            assert "redirect" not in str(caught.value)

@@ -69,11 +69,16 @@ async def test_an_end_comes_after_what_is_buffered(last: bytes, error: type[Exce
     async with opened(talk) as ws:
         await until_ended(ws)
         assert [await ws.receive(), ws.receive_nowait()] == ["one", "two"]
+        raised: list[Exception] = []
         for _ in range(2):
-            with pytest.raises(error):
+            with pytest.raises(error) as caught:
                 await ws.receive()
-            with pytest.raises(error):
+            raised.append(caught.value)
+            with pytest.raises(error) as caught:
                 ws.receive_nowait()
+            raised.append(caught.value)
+        # A traceback that grew with each of them would be kept with the error.
+        assert len(set(map(id, raised))) == len(raised)
 
 
 async def quiet(peer: Peer) -> None:

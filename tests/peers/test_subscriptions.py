@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 
 import anyio
 import pytest
 
-from rivet_anyio import Client, ConnectionLostError, Gap, Retry, Status
+from rivet_anyio import Client, ConnectionLostError, Gap, ProtocolError, Retry, Status
 
 from .raw import Peer, response, serving, text
 
@@ -136,3 +137,27 @@ async def test_a_first_confirmation_takes_as_long_as_actions_run() -> None:
                     pytest.fail("the body ran")
             await stream.aclose()
             assert conn.status is Status.CONNECTED
+
+
+async def test_each_stream_raises_an_error_of_its_own() -> None:
+    """One event that cannot be read goes to all streams of its name."""
+    event = {"tag": "Event", "val": {"name": "e", "args": [["$BigInt", "x"]]}}
+
+    async def talk(peer: Peer) -> None:
+        await peer.open()
+        await bodies(peer, 1)
+        await peer.send(text(event))
+        await peer.serve_actions()
+
+    async with (
+        serving(talk) as url,
+        Client(url, metadata_lookup=False, encoding="json") as client,
+        client.thing.get_for_id("a1").connect() as conn,
+    ):
+        raised: list[ProtocolError] = []
+        async with aclosing(conn.events("e")) as one, aclosing(conn.events("e")) as two:
+            for stream in (one, two):
+                with anyio.fail_after(SECONDS), pytest.raises(ProtocolError) as caught:
+                    await stream.receive()
+                raised.append(caught.value)
+        assert raised[0] is not raised[1]

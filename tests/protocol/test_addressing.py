@@ -252,6 +252,7 @@ def test_tokens_in_subprotocols(token: str, fits: bool) -> None:
         ("https://:tok@h", ("https://h", "", "tok")),
         ("https://n%40s:t%3Ak@h", ("https://h", "n%40s", "t%3Ak")),
         ("http://[::1]:6420", ("http://[::1]:6420", "", "")),
+        ("http://\xe4.example/%C3%A4", ("http://\xe4.example/%C3%A4", "", "")),
         ("HTTP://h", ("http://h", "", "")),
     ],
 )
@@ -271,6 +272,10 @@ def test_endpoint_url(url: str, parts: tuple[str, str, str]) -> None:
         ("https://ns:hush@[::1", "invalid endpoint"),
         ("https://ns:hush@h/a b", "white space"),
         ("https://ns:hush@h\\x", "backslash"),
+        ("https://ns:hush@h/\x01", "control character"),
+        ("https://ns:hush@h\x7f", "control character"),
+        ("https://ns:hush@h/\xe4", "its path has '\xe4': percent-encode it"),
+        ("https://ns:hush@h:0", "port is 0"),
         ("https://ns:hush@h/?a=1", "query"),
         ("https://ns:hush@h?", "query"),
         ("https://ns:hush@h/#f", "fragment"),

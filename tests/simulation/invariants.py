@@ -24,6 +24,8 @@ _WHILE_DESTROYED = 3
 """How many actions one program may call while it is being destroyed."""
 _FIRST_DELAY = 0.25
 """`Retry.initial`: the model draws every delay from its upper half."""
+_SPREAD = 4 * _FIRST_DELAY
+"""How long after another connection reached the server a delay that ends early goes on at most."""
 _RESTART_SECONDS = 1.0
 """How much longer the delay may be after a close frame that says that the server restarts."""
 
@@ -227,7 +229,10 @@ def nothing_is_kept_of_calls(run: Run) -> Iterator[str]:
 
 
 def delays_are_bounded(run: Run) -> Iterator[str]:
-    """The next attempt begins in time, but not at once: the delays double up to the longest."""
+    """The next attempt begins in time, but not at once: the delays double up to the longest.
+
+    A delay may end early, soon after another connection of the client has reached the server.
+    """
     for visit in run.visits:
         failures = 0
         for (since, before), (until, change) in pairwise(visit.states):
@@ -238,6 +243,8 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
             least = min(_FIRST_DELAY * 2.0**failures, visit.longest_delay) / 2
             most = visit.longest_delay + _RESTART_SECONDS
             failures += 1
+            if any(since <= at <= until <= at + _SPREAD + _ROUNDING for at in run.reached):
+                continue
             if not least - _ROUNDING <= until - since <= most + _ROUNDING:
                 yield f"after {failures} failures {until - since} s, not {least} to {most} s"
 

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from rivet_anyio import Connection, EventStream, Retry, RivetError, Status
+from rivet_anyio._gateway.backoffs import Backoffs
 from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import ActorServer, UserError
 from rivet_anyio.testing._seeds import _ShuffledLoop
@@ -57,6 +58,18 @@ class Held:
     first: EventStream[Any] | None = None
     consumers: list[tuple[EventStream[Any], Consumer]] = field(default_factory=list)
     is_over: bool = False
+
+
+class _Noting(Backoffs):
+    """Notes when a connection has reached the server."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def reached(self) -> None:
+        self._run.reached.append(anyio.current_time())
+        super().reached()
 
 
 class Machine(RuleBasedStateMachine):
@@ -104,6 +117,7 @@ class Machine(RuleBasedStateMachine):
                 self.server.client(retry=retry, encoding=encoding, ping_interval=120) as client,
                 anyio.create_task_group() as self.tasks,
             ):
+                client._core.backoffs = _Noting(self.run)
                 self.handle = client.ledger.get_or_create()
                 self.begun.set()
                 await self.end.wait()

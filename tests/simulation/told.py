@@ -96,11 +96,15 @@ class Visit:
 
 @dataclass
 class Run:
-    """One run of the model."""
+    """One run of the model.
+
+    `reached` has the times at which a connection reached the server, where they share a client.
+    """
 
     seed: int
     store: Store = field(default_factory=Store)
     visits: list[Visit] = field(default_factory=list)
+    reached: list[float] = field(default_factory=list)
     posted: list[Call] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from rivet_anyio import ConfigError, TypedActor
+from rivet_anyio.stubs import stubs_from_typescript
 from rivet_anyio.stubs._description import (
     ActionShape,
     ActorShape,
@@ -119,3 +126,37 @@ def test_fields_that_msgspec_cannot_name_are_told() -> None:
     exec(compile(source, "stubs.py", "exec"), {"__name__": "stubs"})
     assert """    # 'a"b' is left out: msgspec has no such name.\n""" in source
     assert "    e: str\n" in source
+
+
+@pytest.mark.parametrize("title", ["a\\users", "a\\u12", 'ends"', '"""', "a\\"])
+def test_titles_are_text(title: str) -> None:
+    source = write_module(RegistryShape((ActorShape("one"),)), title)
+    made: dict[str, Any] = {"__name__": "stubs"}
+    exec(compile(source, "stubs.py", "exec"), made)
+    assert made["__doc__"].startswith(title.replace('"""', "'''"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a²", "½", "\u0301x", "ﬁ", "ΐ", "a\u200db", "১৴", "---", "class", "ªµ"]
+)
+def test_names_that_python_does_not_have(name: str) -> None:
+    """The server is asked for what it knows, whatever it is called here."""
+    shape = ActorShape(name, actions=(ActionShape(name, (), AnyType()),))
+    source = write_module(RegistryShape((shape,)), "One.")
+    made: dict[str, Any] = {"__name__": "stubs"}
+    exec(compile(source, "stubs.py", "exec"), made)
+    (cls,) = (
+        one
+        for one in made.values()
+        if isinstance(one, type) and issubclass(one, TypedActor) and one is not TypedActor
+    )
+    assert cls._rivet_name == name and list(cls._rivet_names.values()) == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="these programs are of Unix")
+@pytest.mark.parametrize("program", ["true", "echo"])
+def test_a_program_that_is_not_node(tmp_path: Path, program: str) -> None:
+    registry = tmp_path / "registry.ts"
+    registry.touch()
+    with pytest.raises(ConfigError, match=f"{program} wrote no description of .*registry.ts"):
+        stubs_from_typescript(registry, node=shutil.which(program))

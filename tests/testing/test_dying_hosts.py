@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -573,6 +574,36 @@ async def test_the_task_that_checks_is_cancelled_by_somebody() -> None:
                 assert checks._leader is not None and checks._leader is not leader
                 assert checks._scope is not scope
         assert checks._leader is None and not checks._asked
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_cancelled_block_cleans_up_for_long(others: int) -> None:
+    """No task can run in its background any more: another connection's block leads, or none."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        asked = await count_requests(server, client)
+        handle = client.ticker.get_or_create("k")
+        checks = client._core.checks
+        leads: list[object] = []
+        lead_by = checks._lead_by
+
+        def counted(session: Any) -> None:
+            leads.append(session)
+            assert len(leads) < 10, "one after the other, without end"
+            lead_by(session)
+
+        checks._lead_by = counted  # type: ignore[method-assign]
+        async with AsyncExitStack() as stack:
+            for _ in range(others):
+                await stack.enter_async_context(handle.connect())
+            with anyio.CancelScope() as scope:
+                async with handle.connect() as one, handle.connect() as two:
+                    scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        assert await one.ping() == await two.ping() == "pong"
+                        await anyio.sleep(2 * INTERVAL)
+            assert (checks._leader is not None) == bool(others)
+        assert bool(asked) == bool(others) and not checks._asked
+        server._host.unnoticed -= 1
 
 
 def calls_of_slow(server: ActorServer) -> list[ActionCalled]:

@@ -317,6 +317,14 @@ async def test_a_source_is_replaced_while_its_value_is_made() -> None:
             assert type(await feed.receive()) is expected
 
 
+async def test_a_source_that_is_removed_at_once_is_never_connected() -> None:
+    async with serving() as (server, client), watch("tick") as feed:
+        feed.add(client.ticker.get_or_create("a"), key="a")
+        feed.remove("a")
+        await anyio.wait_all_tasks_blocked()
+        assert not server.log, "nobody waits for it, however long its server is away"
+
+
 async def test_after_remove_nothing_of_it_comes() -> None:
     async with serving() as (server, client), watch("tick") as feed:
         await opened(feed, client, "a", "b")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from anyio.lowlevel import checkpoint
 
-from .._actions import CONNECTION_ADVICE, ActionCall, action_attribute
+from .._actions import CONNECTION_ADVICE, ActionCall, check_attribute
 from .._checks import check_name, check_seconds
 from .._convert import check_result_type, convert
 from .._gateway.repeats import repeated
@@ -48,8 +48,11 @@ class Connection:
     """A connection to an actor, from `ActorHandle.connect`; open inside ``async with``.
 
     Entering returns once the server has said Init, or raises what went wrong: an `ActorError` for
-    a refusal, a `TransportError` for the network. A connection that is lost later comes back by
-    itself, with its subscriptions, as long as the actor does not refuse it.
+    a refusal, a `TransportError` for the network, a `ProtocolError` for what no Rivet server sends,
+    a `ClosedError` outside the client's block, and what `get_params` or the function for the token
+    raised. A connection that is lost later comes back by itself, with its subscriptions, as long as
+    the actor does not refuse it. Leaving closes it within `close_timeout`, and within a second when
+    the block is left by cancellation.
 
     Every attribute that is none of this class is an action, as on the handle.
     """
@@ -78,7 +81,8 @@ class Connection:
         return init.connection_id if init else None
 
     def __getattr__(self, name: str) -> ActionCall:
-        return action_attribute(self, self._handle.name, name, CONNECTION_ADVICE)
+        check_attribute(self, name, CONNECTION_ADVICE)
+        return ActionCall(self, self._handle.name, name)
 
     def __repr__(self) -> str:
         return f"<Connection to {self._handle!r} {self.status}>"

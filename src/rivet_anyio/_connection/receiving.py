@@ -93,6 +93,8 @@ class Receiver:
             sinks[0].push(item)
         else:
             for sink in tuple(sinks):  # one that overflows leaves them
+                if isinstance(message, Event):
+                    item = _read(message, len(data))  # each stream raises an error of its own
                 sink.push(item)
         return bool(state.blocking) and self._is_blocked()
 

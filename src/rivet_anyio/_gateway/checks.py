@@ -1,8 +1,9 @@
 """Asks now and then whether the hosts of the actors still run that a client is connected to.
 
 One task asks for all connections of a client, in the background of the block of one of them. When
-that connection ends, another one carries the task on. A slow call that may run more than once is
-a connection here, for as long as its request is under way. It asks for those
+that connection ends, or its block is cancelled, another one carries the task on. A slow call that
+may run more than once is a connection here, for as long as its request is under way. It asks for
+those
 
 - that have opened since: the first answer says which start their actor is in;
 - that were asked for an interval ago, or longer;
@@ -21,7 +22,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
-from anyio import CancelScope, move_on_after
+from anyio import CancelScope, current_effective_deadline, move_on_after
 
 from .._errors import ActorError
 from .._io.stream import Waiter, current_backend
@@ -153,7 +154,9 @@ class ActorChecks:
         finally:
             if scope is self._scope and (leader := self._leader) is not None:
                 # It was cancelled from outside: the next session leads, if there is one.
-                if leader in self._asked:
+                if current_effective_deadline() == -math.inf:
+                    self._asked.pop(leader, None)  # in a cancelled block, no other task could run
+                elif leader in self._asked:
                     self._asked = {leader: self._asked[leader]} | self._asked
                 self._hand_over()
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import anyio
 
-from .._checks import awaitable_from
+from .._checks import awaitable_from, is_header_value
 from .._config import ClientConfig, Options, checked_token
 from .._errors import (
     ActorError,
@@ -317,12 +317,10 @@ class Core:
             )
         try:
             clean, user, password = parse_endpoint_url(url)
-        except ConfigError:
-            raise ProtocolError(
-                f"the server's clientEndpoint is no http(s) URL: {url!r:.100}"
-            ) from None
+        except ConfigError as exc:
+            raise ProtocolError(f"the server's clientEndpoint cannot be used: {exc}") from None
         token = metadata.client_token or unquote(password)
-        if not (token.isascii() and token.isprintable()):
+        if not is_header_value(token):
             raise ProtocolError("the server's clientToken has characters that no header can carry")
         keeps_secrets = self._forward_token or same_host(old.url, clean)
         endpoint = Endpoint(

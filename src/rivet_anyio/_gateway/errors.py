@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from .._errors import (
     ConnectionLostError,
     ProtocolError,
 )
-from .._http.transport import HttpAnswer, retry_after
+from .._http.transport import HttpAnswer, Upgraded, retry_after
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
 from ..protocol.codec import Codec
 from ..protocol.json_codec import error_from_json
@@ -25,15 +26,18 @@ from ..protocol.verdicts import is_away
 from .server import Server
 
 __all__ = [
+    "REDIRECTS",
     "call_error",
     "error_of",
     "is_from_gateway",
     "is_not_trusted",
+    "refusal_text",
     "refuses_for_good",
     "signer",
 ]
 
-_REDIRECTS = (300, 301, 302, 303, 307, 308)
+REDIRECTS = (300, 301, 302, 303, 307, 308)
+"""Statuses that lead to another place; of the others below 400 none does. (RFC 9110, 15.4)"""
 
 
 def error_of(answer: HttpAnswer, codec: Codec | None) -> ActorError:
@@ -110,7 +114,7 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
                 status=answer.status,
                 retry_after=retry_after(answer.headers),
             ) from None
-        if answer.status in _REDIRECTS:
+        if answer.status in REDIRECTS:
             raise ProtocolError(
                 f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
                 "give Client the endpoint that the server redirects to"
@@ -129,6 +133,30 @@ def _target_of(answer: HttpAnswer) -> str:
         return f" to {place.geturl()!r:.200}"
     except ValueError:
         return ""
+
+
+def refusal_text(answer: Upgraded, params_size: int) -> str:
+    """What an answer to a WebSocket handshake says that is not a 101.
+
+    Args:
+        answer: The answer.
+        params_size: How many bytes of the handshake were params.
+    """
+    text = f"the server answered the WebSocket handshake with HTTP {answer.status}"
+    if answer.status in REDIRECTS:
+        # Its path may be the path that was asked for, with a token in it.
+        place = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", answer.headers.get("location", ""))
+        text += f", a redirect{f' to {place[0]}' if place else ''}, which is not followed"
+    elif 200 <= answer.status < 300:
+        text += ": it, or a proxy before it, does not know WebSockets here"
+    elif answer.status == 431:
+        size = f" (params: {params_size:,} bytes)" if params_size else ""
+        text += f": the request's head is too long for it{size}; make params or headers shorter"
+    elif answer.body:
+        text += f": {answer.body[:200]!r}"
+    if answer.version.startswith("HTTP/2"):
+        text += " (HTTP/2 has no Upgrade: use an httpx client with http2=False)"
+    return text
 
 
 def signer(headers: Mapping[str, str]) -> ActorSpecifier | None:

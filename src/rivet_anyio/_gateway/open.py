@@ -18,13 +18,13 @@ from .._io.tasks import ForeignCancellation
 from .._observe import AttemptObserver, merged
 from .._types import GetParams
 from .._websocket.connection import Sink, WebSocketConnection
-from .._websocket.handshake import check_accepted, handshake_headers, new_key, refusal_text
+from .._websocket.handshake import check_accepted, handshake_headers, new_key
 from .._websocket.outbox import Outbox
 from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.codec import Encoding
 from .context import Core, TokenFailed
-from .errors import error_of
+from .errors import error_of, refusal_text
 from .resolve import Target
 from .server import Server
 
@@ -223,7 +223,7 @@ async def open_socket(
 
 def _refusal(answer: Upgraded, server: Server, params_size: int) -> RivetError:
     """The error that an answer means which is not a 101."""
-    text = refusal_text(answer.status, answer.version, answer.headers, answer.body, params_size)
+    text = refusal_text(answer, params_size)
     try:
         error = error_of(HttpAnswer(answer.status, answer.headers, answer.body), server.codec)
     except ProtocolError:

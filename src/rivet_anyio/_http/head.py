@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from .headers import FORBIDDEN, MAX_FIELDS, MAX_HEAD, Head, Headers
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["HeadReader"]
 

@@ -497,6 +497,8 @@ class TypedActor(Generic[Params, Input]):
         Raises:
             ActorError, TransportError: the connection has failed for good.
             ClosedError: this is a handle and no connection, or its block was left.
+            TypeError: an event is none of this class, or an argument has a wrong type.
+            ValueError: a tuple is empty or has an event twice, or an argument is out of range.
         """
         events = event if isinstance(event, tuple) else (event,)
         for one in events:

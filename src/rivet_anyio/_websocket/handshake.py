@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 
 from .._errors import ProtocolError
 
-__all__ = ["check_accepted", "handshake_headers", "new_key", "refusal_text"]
+__all__ = ["check_accepted", "handshake_headers", "new_key"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -66,24 +65,3 @@ def check_accepted(headers: Mapping[str, str], key: str, subprotocols: Sequence[
     if "sec-websocket-extensions" in headers:
         raise ProtocolError("the server selected WebSocket extensions that were not offered")
     return selected
-
-
-def refusal_text(
-    status: int, version: str, headers: Mapping[str, str], body: bytes, params_size: int = 0
-) -> str:
-    """What an answer says that is not a 101; `params_size` are the bytes that params took."""
-    text = f"the server answered the WebSocket handshake with HTTP {status}"
-    if 300 <= status < 400:
-        # Its path may be the path that was asked for, with a token in it.
-        place = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", headers.get("location", ""))
-        text += f", a redirect{f' to {place[0]}' if place else ''}, which is not followed"
-    elif 200 <= status < 300:
-        text += ": it, or a proxy before it, does not know WebSockets here"
-    elif status == 431:
-        size = f" (params: {params_size:,} bytes)" if params_size else ""
-        text += f": the request's head is too long for it{size}; make params or headers shorter"
-    elif body:
-        text += f": {body[:200]!r}"
-    if version.startswith("HTTP/2"):
-        text += " (HTTP/2 has no Upgrade: use an httpx client with http2=False)"
-    return text

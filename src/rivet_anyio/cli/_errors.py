@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from .._errors import ActorError, ConfigError, ConnectError, ConnectionLostError, ProtocolError
+from .._text import escaped
 from ._exit import Exit
 from ._json import json_text
 from ._stderr import to_stderr
@@ -39,12 +40,12 @@ def report(error: Exception, *, as_json: bool, verbose: bool) -> Exit:
         return found.code
     if isinstance(error, ActorError):
         name = f"{error.group}.{error.code}"
-        to_stderr(f"error: {name}: {found.text}" if found.text else f"error: {name}")
+        to_stderr(escaped(f"error: {name}: {found.text}" if found.text else f"error: {name}"))
     else:
         to_stderr(f"error: {found.text}")
     for name, value in found.details.items():
         if value is not None and name not in ("group", "code"):
-            to_stderr(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
+            to_stderr(f"  {name}: {escaped(value) if isinstance(value, str) else json_text(value)}")
     for hint in (*getattr(error, "__notes__", ()), found.hint):
         if hint:
             to_stderr(f"  {hint}")

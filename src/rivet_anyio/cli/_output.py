@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._text import escaped
 from ._exit import PipeClosed
 from ._json import json_text
 from ._options import Format
-from ._stderr import printable, to_stderr
+from ._stderr import to_stderr
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +85,7 @@ class Output:
         if self.is_json:
             await self.json(value)
         elif raw and isinstance(value, str):
-            await self.line(printable(value) if self.is_terminal else value)
+            await self.line(escaped(value, keeps_lines=True) if self.is_terminal else value)
         elif self.is_terminal:
             from rich.json import JSON
 

@@ -64,6 +64,7 @@ SUBPROTOCOL = "rivet"
 
 _UNRESERVED = re.compile(r"[\w.!~*'()-]*", re.ASCII)
 _SLASHES = re.compile(r"[/\\]+")
+_UNUSABLE = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _PATH_SAFE = "!$%&'()*+,-./:;=@[\\]_|~"
 _QUERY_SAFE = _PATH_SAFE.replace("'", "") + "?^`{}"
 _CREDENTIALS = {"authorization", "cookie", "proxy-authorization", HEADER_TOKEN}
@@ -294,8 +295,18 @@ def parse_endpoint_url(url: str) -> tuple[str, str, str]:
             f"invalid endpoint URL {shown!r}: it must look like https://host or "
             "https://namespace:token@host"
         )
-    if any(char.isspace() for char in url) or "\\" in url:
-        raise ConfigError(f"invalid endpoint URL {shown!r}: it has white space or a backslash")
+    if _UNUSABLE.search(url):
+        raise ConfigError(
+            f"invalid endpoint URL {shown!r}: it has white space, a control character or a "
+            "backslash"
+        )
+    if port == 0:
+        raise ConfigError(f"invalid endpoint URL {shown!r}: its port is 0")
+    if not parts.path.isascii():
+        bad = next(char for char in parts.path if not char.isascii())
+        raise ConfigError(
+            f"invalid endpoint URL {shown!r}: its path has {bad!r}: percent-encode it"
+        )
     if "?" in url:
         raise ConfigError(f"the endpoint {shown!r} cannot have a query string: remove '?...'")
     if "#" in url:

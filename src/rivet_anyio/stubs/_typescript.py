@@ -23,7 +23,8 @@ def describe_typescript(
     """What TypeScript knows of a registry.
 
     Raises:
-        ConfigError: Node.js, TypeScript or the registry is missing; the message says which.
+        ConfigError: Node.js, TypeScript or the registry is missing, or the program is another; the
+            message says which.
     """
     if not path.is_file():
         raise ConfigError(f"there is no file {path}")
@@ -48,4 +49,7 @@ def describe_typescript(
             raise ConfigError(f"TypeScript was not done with {path} in {timeout:g} s") from exc
     if done.returncode != 0:
         raise ConfigError(done.stderr.decode(errors="replace").strip() or f"{program} failed")
-    return msgspec.json.decode(done.stdout, type=RegistryShape)
+    try:
+        return msgspec.json.decode(done.stdout, type=RegistryShape)
+    except msgspec.MsgspecError as exc:
+        raise ConfigError(f"{program} wrote no description of {path}: is it Node.js?") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from .._typed.actor import RESERVED
@@ -74,18 +75,25 @@ class _Names:
 
 
 def _words(name: str) -> list[str]:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return re.findall(r"[^\W_]+", spaced)
+    """The words of a name, of what may stand in a Python name."""
+    plain = unicodedata.normalize("NFKC", name)  # as Python reads names
+    known = "".join(char if f"a{char}".isidentifier() else " " for char in plain)
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", known)
+    return spaced.replace("_", " ").split()
 
 
 def _snake(name: str) -> str:
-    text = "_".join(_words(name)).lower()
-    return text if text and not text[0].isdigit() else f"n{text}"
+    return _begun("_".join(_words(name)).lower(), "n")
 
 
 def _pascal(name: str) -> str:
-    text = "".join(word[0].upper() + word[1:] for word in _words(name))
-    return text if text and not text[0].isdigit() else f"N{text}"
+    return _begun("".join(word[0].upper() + word[1:] for word in _words(name)), "N")
+
+
+def _begun(text: str, letter: str) -> str:
+    """The text, behind a letter where it cannot begin a name."""
+    begun = text if text.isidentifier() else letter + text
+    return unicodedata.normalize("NFKC", begun)
 
 
 def _literal(value: object) -> str:
@@ -96,6 +104,11 @@ def _literal(value: object) -> str:
     if text[0] == "'" and '"' not in text:
         return f'"{text[1:-1]}"'
     return text
+
+
+def _in_docstring(text: str) -> str:
+    """Text as it stands between triple quotes."""
+    return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
 def _comment(text: str) -> str:
@@ -259,7 +272,7 @@ def _heading(title: str, body: str) -> str:
     typing = [name for name in ("Any", "Literal") if uses(rf"\b{name}\b")]
     rivet = [name for name in ("Event", "Queue", "TypedActor") if uses(rf"\b{name}\b")]
     rivet += [name for name in ("action", "event", "queue") if uses(rf"(@| = ){name}\(")]
-    lines = [_HEAD.format(title=title), "from __future__ import annotations", ""]
+    lines = [_HEAD.format(title=_in_docstring(title)), "from __future__ import annotations", ""]
     if uses(r"\bdt\."):
         lines.append("import datetime as dt")
     number = uses(r"\bNumber\b")
@@ -420,7 +433,7 @@ def _write_parameters(
 
 def _docstring(doc: str) -> list[str]:
     """The lines of a body with a docstring; none for no text."""
-    text = doc.replace("\\", "\\\\").replace('"""', "'''").strip()
+    text = _in_docstring(doc).strip()
     if not text:
         return []
     lines = [line.strip() for line in text.splitlines()]

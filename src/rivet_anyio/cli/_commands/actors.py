@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..._text import escaped
 from .._advice import find_alike
 from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand, Place, read_values
 from .._exit import Exit, Quit
 from .._options import Common, Target, common_options, complete_name, target_options
 from .._output import Output
-from .._stderr import in_a_row, printable
 
 if TYPE_CHECKING:
     from ..._management import Management
@@ -221,7 +221,7 @@ def _confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask at: give --yes")
-    if not click.confirm(printable(question), err=True):
+    if not click.confirm(escaped(question), err=True):
         click.echo("nothing was done", err=True)
         raise Quit(Exit.FAILED)
 
@@ -231,14 +231,14 @@ async def _print_names(output: Output, names: list[str]) -> None:
         if output.wants_json:
             await output.json({"name": name})
         else:
-            await output.line(in_a_row(name))
+            await output.line(escaped(name))
 
 
 async def _print_id(output: Output, place: Place, actor_id: str) -> None:
     if output.wants_json:
         await output.json({"actor_id": actor_id, "name": place.name, "key": place.key})
     else:
-        await output.line(in_a_row(actor_id) if output.is_terminal else actor_id)
+        await output.line(escaped(actor_id) if output.is_terminal else actor_id)
 
 
 def _state(actor: ActorInfo) -> str:
@@ -272,5 +272,5 @@ def _table(actors: list[ActorInfo]) -> Any:
             created,
             actor.pool or "",
         )
-        table.add_row(*(Text(in_a_row(cell)) for cell in cells))
+        table.add_row(*(Text(escaped(cell)) for cell in cells))
     return table

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..._text import escaped
 from .._app import execute
 from .._arguments import ArgumentsCommand
 from .._exit import Exit, Quit
 from .._options import Common, Target, common_options, target_options
 from .._output import Output
-from .._stderr import printable
 
 if TYPE_CHECKING:
     from .._doctor.findings import Finding, Findings
@@ -103,8 +103,8 @@ async def _print(output: Output, finding: Finding) -> None:
     row = Text.assemble(
         (f"{finding.verdict:<8} ", style),
         (f"{finding.check:<14} ", "bold"),
-        printable(finding.detail),
+        escaped(finding.detail),
     )
     if finding.fix is not None:
-        row.append(f"\n{'':<24}{printable(finding.fix)}", style)
+        row.append(f"\n{'':<24}{escaped(finding.fix)}", style)
     await output.show(row)

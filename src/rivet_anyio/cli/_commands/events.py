@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from ..._text import escaped
 from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand, parse_place
 from .._json import json_text
 from .._options import Common, Target, common_options, seconds_option, target_options
 from .._output import Output
-from .._stderr import in_a_row
 
 if TYPE_CHECKING:
     from ..._connection.connection import Connection
@@ -285,7 +285,7 @@ class _Printer:
         from rich.text import Text
 
         row = Text.assemble((f"{time:<12}  ", style or "dim"))
-        actor, name, text = in_a_row(actor), in_a_row(name), in_a_row(text)
+        actor, name, text = escaped(actor), escaped(name), escaped(text)
         if self._width:
             row.append(f"{actor:<{self._width}}  ", style or "green")
         row.append(f"{name:<16}  ", style or "cyan")

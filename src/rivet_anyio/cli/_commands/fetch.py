@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from ..._text import escaped
 from .._app import execute
 from .._arguments import VALUE, ArgumentsCommand
 from .._exit import Exit, Quit
@@ -23,7 +24,6 @@ from .._options import (
     target_options,
 )
 from .._output import Output
-from .._stderr import in_a_row
 from .._timeout import limit
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ async def _copy(
         head = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         lines = [head, *(f"{name}: {value}" for name, value in response.headers.items())]
         if output.is_terminal:
-            lines = [in_a_row(line) for line in lines]
+            lines = [escaped(line) for line in lines]
         await output.write("".join(f"{line}\n" for line in lines).encode() + b"\n")
     last = b""
     async for part in response.aiter_bytes():

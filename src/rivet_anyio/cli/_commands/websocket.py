@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from ..._text import escaped
 from .._app import execute
 from .._arguments import ArgumentsCommand
 from .._input import Lines, line_input
 from .._options import Common, Target, common_options, header_option, seconds_option, target_options
 from .._output import Output
-from .._stderr import printable
 from .fetch import parse_headers
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Talk:
         if output.wants_json:
             await output.json(_document(message))
         elif isinstance(message, str):
-            text = printable(message) if output.is_terminal else message
+            text = escaped(message, keeps_lines=True) if output.is_terminal else message
             await output.write(self._lines.beside(text).encode())
         elif output.is_terminal:
             text = f"({len(message)} bytes) {message[:64].hex(' ')}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 
+from ..._text import escaped
 from ...testing import Actor, ActorServer
 from ...testing._records import Log, Record, Requested, SocketOpened
 from .._arguments import Place
@@ -24,7 +25,6 @@ from .._input import Stdin
 from .._json import json_text
 from .._output import Output
 from .._run import until_first
-from .._stderr import in_a_row
 from .._trace import masked_url
 from .port import port_errors
 
@@ -123,7 +123,7 @@ async def _print(output: Output, record: Record) -> None:
         f"{name}={json_text(value)}" for name, value in fields.items() if value is not None
     )
     now = dt.datetime.now()
-    await output.line(f"{now:%H:%M:%S} {kind:<14} {in_a_row(place)}  {shown}".rstrip())
+    await output.line(f"{now:%H:%M:%S} {kind:<14} {escaped(place)}  {shown}".rstrip())
 
 
 def load(name: str) -> ModuleType:

@@ -9,13 +9,20 @@ from urllib.parse import urljoin, urlsplit
 
 import anyio
 
-from ..._errors import ActorError, ConnectError, ConnectionLostError, ProtocolError, RivetError
+from ..._errors import (
+    ActorError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    RivetError,
+)
 from ..._gateway.context import Core
-from ..._gateway.errors import error_of
+from ..._gateway.errors import REDIRECTS, error_of
 from ..._gateway.open import open_socket
 from ..._gateway.server import Server
 from ..._http.transport import HttpAnswer
-from ...protocol.addressing import join_url, same_host
+from ...protocol.addressing import join_url, parse_endpoint_url, same_host
 from ...protocol.dialect import ServerVersion
 from ...protocol.management import Metadata, parse_metadata
 from .._json import parse_json
@@ -207,13 +214,12 @@ async def _explain_answer(
     who = f" (it calls itself {name!r})" if name else ""
     if status in (401, 403):
         await _refused(findings, core, _error(answer))
-    if 300 <= status < 400:
-        to = urlsplit(urljoin(url, answer.headers.get("location", "")))
-        target = f"{to.scheme}://{to.netloc}{to.path.removesuffix('/metadata')}"
+    if status in REDIRECTS:
+        target = _redirect_target(url, answer)
         await findings.fail(
             "server",
             f"the endpoint redirects with HTTP {status}, which is not followed",
-            f"Try --endpoint {target.rstrip('/')}.",
+            "Correct --endpoint." if target is None else f"Try --endpoint {target}.",
         )
     elif status == 400 and b"https" in answer.body.lower():
         await findings.fail("server", "it speaks TLS there", "Write https:// in --endpoint.")
@@ -230,6 +236,16 @@ async def _explain_answer(
             fix = f"There is one below it: use --endpoint {below}."
         what = f"HTTP {status}, no Rivet server"
         await findings.fail("server", f"{what}: another HTTP server answers there{who}", fix)
+
+
+def _redirect_target(url: str, answer: HttpAnswer) -> str | None:
+    """The endpoint that a redirect of its metadata leads to, None where that cannot be one."""
+    try:
+        to = urlsplit(urljoin(url, answer.headers.get("location", "")))
+        plain = to._replace(path=to.path.removesuffix("/metadata"), query="", fragment="")
+        return parse_endpoint_url(plain.geturl())[0]
+    except (ValueError, ConfigError):
+        return None
 
 
 async def _is_rivet(core: Core, url: str, seconds: float) -> bool:
@@ -280,15 +296,26 @@ async def _check_clock(findings: Findings, answer: HttpAnswer) -> None:
 async def _check_client_endpoint(
     findings: Findings, core: Core, metadata: Metadata, seconds: float
 ) -> None:
-    endpoint, url = core.config.endpoint, metadata.client_endpoint
-    if url is None or url.rstrip("/") == endpoint.url:
+    endpoint, given = core.config.endpoint, metadata.client_endpoint
+    if given is None:
+        return
+    advice = (
+        "Set the server's public endpoint (RIVET_PUBLIC_ENDPOINT) to a URL that clients reach, "
+        "or stay at this one: --no-metadata, in Python metadata_lookup=False."
+    )
+    try:
+        url, _, _ = parse_endpoint_url(given)
+    except ConfigError as exc:
+        await findings.stop(
+            "redirection", f"the server's public endpoint cannot be used: {exc}", advice
+        )
+    if url == endpoint.url:
         return
     if not await is_reachable(url, seconds=seconds):
         await findings.stop(
             "redirection",
             f"the server sends clients on to {url}, where nobody can be reached",
-            "Set the server's public endpoint (RIVET_PUBLIC_ENDPOINT) to a URL that clients reach, "
-            "or stay at this one: --no-metadata, in Python metadata_lookup=False.",
+            advice,
         )
     elif endpoint.token is not None and not same_host(endpoint.url, url):
         await findings.warn(

@@ -59,7 +59,7 @@ async def test_every_request_has_the_params_of_now() -> None:
 
 
 class Described(TypedActor[dict[str, int]], name="guarded"):
-    async def ping(self) -> str: ...
+    """The typed one."""
 
 
 @pytest.mark.parametrize("typed", [False, True])
@@ -71,7 +71,7 @@ async def test_both_are_refused(way: str, typed: bool) -> None:
         place: Any = client if typed else client.guarded
         first = [Described] if typed else []
         handle = place.get_or_create(*first, "k", params={"token": 1})
-        with pytest.raises(TypeError, match="^give params or get_params, not both$"):
+        with pytest.raises(TypeError, match=r"^give params or get_params, not both$"):
             if way == "connect":
                 handle.connect(**both)
             elif way == "create":
@@ -92,7 +92,7 @@ async def test_what_is_no_function_is_refused_in_the_call(typed: bool) -> None:
         first = [Described] if typed else []
         handle = place.get_or_create(*first, "k")
         for way in (place.get, place.get_or_create, place.create, handle.connect):
-            with pytest.raises(TypeError, match="^get_params is a function or None, not"):
+            with pytest.raises(TypeError, match=r"^get_params is a function or None, not"):
                 made = way(
                     *([] if way == handle.connect else [*first, "k"]), get_params=no_function
                 )

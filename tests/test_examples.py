@@ -222,6 +222,30 @@ async def test_trio_worker(server: Server, capsys: pytest.CaptureFixture[str]) -
     assert lines[-1] == "stopped"
 
 
+@only_on("trio")
+async def test_trio_worker_starts_before_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = trio.Event()
+    monkeypatch.setattr(logger, "warning", lambda *_: warned.set())
+    printed = Printed(monkeypatch, trio_worker)
+    with reserve_port() as port:
+        monkeypatch.setenv("RIVET_ENDPOINT", f"http://127.0.0.1:{port.number}")
+        server: Server | None = None
+        try:
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio_worker.main)
+                    await warned.wait()
+                    server = await trio.to_thread.run_sync(
+                        lambda: start_server("2.2.1", port=port.number)
+                    )
+                    await printed.until("working")
+                    nursery.cancel_scope.cancel()
+        finally:
+            if server is not None:
+                server.close()
+    assert printed.lines == ["working", "stopped"]
+
+
 class Printed:
     """What an example prints, to be waited for."""
 

@@ -330,6 +330,24 @@ async def test_worker_starts_before_its_server(
                 server.close()
 
 
+async def test_worker_ends_while_it_waits_for_its_server(
+    printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.2)
+    warned = anyio.Event()
+    monkeypatch.setattr(logger, "warning", lambda *_: warned.set())
+    with reserve_port() as port:
+        monkeypatch.setenv("RIVET_ENDPOINT", f"http://127.0.0.1:{port.number}")
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.main)
+                await warned.wait()
+                handler = signal.getsignal(signal.SIGTERM)
+                assert handler != signal.SIG_DFL, "process 1 of a container would not end"
+                os.kill(os.getpid(), signal.SIGTERM)
+    assert printed_by_worker.lines == ["finishing"]
+
+
 async def test_worker_ends_at_once_at_a_second_signal(
     server: Server, printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

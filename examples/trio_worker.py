@@ -1,7 +1,7 @@
 """A worker on Trio: takes messages from a room and writes them into a ledger, until cancelled.
 
 Ctrl-C cancels it. It may start before its server, and goes on over reconnects; where messages may
-be missing, it says so.
+be missing, it says so. An entry that it cannot write ends it.
 """
 
 import trio

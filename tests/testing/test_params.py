@@ -80,7 +80,7 @@ async def test_both_are_refused(way: str, typed: bool) -> None:
                 getattr(place, way)(*first, "k", **both)
         assert not server.log
         async with handle.connect(get_params=counted()) as conn:
-            await conn.ping()
+            await conn.action("ping")
         assert seen == [{"token": 1}]
 
 

@@ -224,6 +224,7 @@ async def test_where_a_host_breaks_its_connections_a_gap_begins_with_the_last_me
         server.client(retry=later) as late,
     ):
         ticker = client.ticker.get_or_create("k")
+        assert await ticker.ping() == "pong"  # the record names the start from now on
         async with (
             late.ticker.get_or_create("k").connect() as conn,
             conn.events("tick", gaps="mark") as stream,

@@ -1,6 +1,7 @@
 """A worker on Trio: takes messages from a room and writes them into a ledger, until cancelled.
 
-Ctrl-C cancels it. It goes on over reconnects; where messages may be missing, it says so.
+Ctrl-C cancels it. It may start before its server, and goes on over reconnects; where messages may
+be missing, it says so. An entry that it cannot write ends it.
 """
 
 import trio
@@ -12,10 +13,10 @@ async def work(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) ->
     async with Client() as client:
         ledger = client.ledger.get_or_create("worker")
         room = client.chatRoom.get_or_create("worker")
-        async with room.connect() as conn:
+        async with room.connect(wait_for_server=True) as conn:
             # With "block" the room waits for us rather than the messages being dropped.
             messages = conn.events("message", overflow="block", gaps="mark")
-            await conn.getHistory()  # the answer tells that the server has the subscription
+            await messages.subscribed()
             print("working")
             task_status.started()
             try:

@@ -34,11 +34,11 @@ async def stop_politely(
 async def main() -> None:
     async with Client() as client, anyio.create_task_group() as tasks:
         ledger = client.ledger.get_or_create("polite-worker")
-        async with client.chatRoom.get_or_create("polite-worker").connect(
-            wait_for_server=True
-        ) as conn:
-            messages = conn.events("message", type=dict[str, str], overflow="block")
-            await tasks.start(stop_politely, messages, tasks.cancel_scope)
+        conn = client.chatRoom.get_or_create("polite-worker").connect(wait_for_server=True)
+        messages = conn.events("message", type=dict[str, str], overflow="block")
+        # First, so that a signal ends it while it waits for its server, too.
+        await tasks.start(stop_politely, messages, tasks.cancel_scope)
+        async with conn:
             print("ready", flush=True)
             try:
                 async for message in messages:

@@ -222,6 +222,30 @@ async def test_trio_worker(server: Server, capsys: pytest.CaptureFixture[str]) -
     assert lines[-1] == "stopped"
 
 
+@only_on("trio")
+async def test_trio_worker_starts_before_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = trio.Event()
+    monkeypatch.setattr(logger, "warning", lambda *_: warned.set())
+    printed = Printed(monkeypatch, trio_worker)
+    with reserve_port() as port:
+        monkeypatch.setenv("RIVET_ENDPOINT", f"http://127.0.0.1:{port.number}")
+        server: Server | None = None
+        try:
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio_worker.main)
+                    await warned.wait()
+                    server = await trio.to_thread.run_sync(
+                        lambda: start_server("2.2.1", port=port.number)
+                    )
+                    await printed.until("working")
+                    nursery.cancel_scope.cancel()
+        finally:
+            if server is not None:
+                server.close()
+    assert printed.lines == ["working", "stopped"]
+
+
 class Printed:
     """What an example prints, to be waited for."""
 
@@ -304,6 +328,24 @@ async def test_worker_starts_before_its_server(
         finally:
             if server is not None:
                 server.close()
+
+
+async def test_worker_ends_while_it_waits_for_its_server(
+    printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.2)
+    warned = anyio.Event()
+    monkeypatch.setattr(logger, "warning", lambda *_: warned.set())
+    with reserve_port() as port:
+        monkeypatch.setenv("RIVET_ENDPOINT", f"http://127.0.0.1:{port.number}")
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.main)
+                await warned.wait()
+                handler = signal.getsignal(signal.SIGTERM)
+                assert handler != signal.SIG_DFL, "process 1 of a container would not end"
+                os.kill(os.getpid(), signal.SIGTERM)
+    assert printed_by_worker.lines == ["finishing"]
 
 
 async def test_worker_ends_at_once_at_a_second_signal(

@@ -121,6 +121,24 @@ def test_arguments_by_name_are_refused_in_the_call() -> None:
                 call(1, by=5)
 
 
+def test_options_of_a_call_by_name_say_where_they_are_given() -> None:
+    for owner in (handle, handle.connect()):
+        with pytest.raises(
+            TypeError, match=r"write \.action\('math\.add', \.\.\., retry_for=\.\.\.\)$"
+        ):
+            owner.math.add(1, retry_for=5)
+    with pytest.raises(
+        TypeError, match=r"write \.action\('add', \.\.\., skip_ready_wait=\.\.\.\)$"
+    ):
+        handle.add(skip_ready_wait=True)
+
+
+@pytest.mark.parametrize("names", [["a", "b"], {"a"}, ["a"]], ids=repr)
+def test_several_events_are_a_tuple(names: Any) -> None:
+    with pytest.raises(TypeError, match=r"several names of events are a tuple, not "):
+        conn.events(names)
+
+
 def test_frameworks_see_that_a_call_is_awaited() -> None:
     async def task() -> None:
         # Starlette runs what is not async in a thread, and would drop the coroutine.

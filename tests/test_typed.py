@@ -445,6 +445,10 @@ async def test_arguments_are_bound_to_positions() -> None:
         await call(actor.add, 1)
     with pytest.raises(TypeError, match=r"Sample\.add\(\): got an unexpected keyword"):
         await call(actor.add, 1, 2, c=3)
+    with pytest.raises(
+        TypeError, match=r"'retry_for'; it belongs to @action above the declaration$"
+    ):
+        await call(actor.add, 1, 2, retry_for=5)
 
 
 async def test_arguments_are_checked_by_path() -> None:

@@ -72,6 +72,10 @@ CONNECTION_ADVICE: Mapping[str, str] = {
 }
 
 
+_OPTIONS = ("retry_for", "skip_ready_wait")
+"""Options of ``action()`` that calls by an attribute do not have."""
+
+
 class ActionCaller(Protocol):
     """What can call an action by its name."""
 
@@ -93,10 +97,12 @@ class ActionCall:
 
     def __call__(self, *args: Any, type: Any = Any, **named: Never) -> Coroutine[Any, Any, Any]:
         """Call the action with positional arguments; `type` checks and converts the result."""
-        if named:
+        for name in named:
+            way = "a typed actor takes them by name"
+            if name in _OPTIONS:
+                way = f"for the option, write .action({self._name!r}, ..., {name}=...)"
             raise TypeError(
-                f"action {self._name!r} takes arguments by position, not {next(iter(named))}=; "
-                "a typed actor takes them by name"
+                f"action {self._name!r} takes arguments by position, not {name}=; {way}"
             )
         call: Any = self._caller.action(self._name, *args, type=type)
         # What Python's warning names when the await was forgotten.

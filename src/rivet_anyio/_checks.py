@@ -29,6 +29,7 @@ __all__ = [
     "check_instance",
     "check_label",
     "check_name",
+    "check_params",
     "check_route",
     "check_seconds",
     "check_size",
@@ -203,6 +204,13 @@ def check_function(name: str, value: Any, *, none: bool = True, plain: bool = Fa
         raise TypeError(f"{name} is a function without 'async', not {_shown(value)}")
     if not (callable(value) or (none and value is None)):
         raise TypeError(f"{name} is a function{' or None' if none else ''}, not {_shown(value)}")
+
+
+def check_params(params: Any, get_params: Any) -> None:
+    """Connection params, or the function that returns them."""
+    check_function("get_params", get_params)
+    if params is not None and get_params is not None:
+        raise TypeError("give params or get_params, not both")
 
 
 def awaitable_from(name: str, value: Awaitable[T]) -> Awaitable[T]:

@@ -17,10 +17,10 @@ from ._checks import (
     check_actor_id,
     check_choice,
     check_flag,
-    check_function,
     check_instance,
     check_label,
     check_name,
+    check_params,
     check_seconds,
     check_size,
 )
@@ -224,7 +224,8 @@ class Client:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every request and attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect, in place
+                of `params`.
         """
         handle = _accessor(self, interface, "get").get(
             key,
@@ -251,7 +252,8 @@ class Client:
             interface: The class that describes the actor.
             key: One string, or a sequence of strings.
             params: Connection params, of the type that the class names.
-            get_params: Awaited for the params before every request and attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect, in place
+                of `params`.
             input: What a new actor is given, of the type that the class names.
             region: The datacenter a new actor lives in.
             pool: Where a new actor runs; None takes the client's.
@@ -432,10 +434,12 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every request and attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect, in place
+                of `params`.
 
         Raises:
-            TypeError: an argument has a wrong type, or `params` cannot travel.
+            TypeError: an argument has a wrong type, `params` cannot travel, or `get_params` is
+                given, too.
             ValueError: a part of the key has a lone surrogate.
         """
         target = Target(self._name, key=parse_key(key))
@@ -457,7 +461,8 @@ class ActorAccessor:
         Args:
             key: One string, or a sequence of strings.
             params: Connection params: anything JSON can say.
-            get_params: Awaited for the params before every request and attempt to connect.
+            get_params: Awaited for the params before every request and attempt to connect, in place
+                of `params`.
             input: What a new actor is given.
             region: The datacenter a new actor lives in.
             pool: Where a new actor runs; None takes the client's.
@@ -465,7 +470,8 @@ class ActorAccessor:
                 ``"sleep"``. Given to RivetKit up to 2.2, it is ``feature.unsupported``.
 
         Raises:
-            TypeError: an argument has a wrong type, or `input` or `params` cannot travel.
+            TypeError: an argument has a wrong type, `input` or `params` cannot travel, or both
+                `params` and `get_params` are given.
             ValueError: a string is empty, or has characters that cannot be sent.
         """
         creation = self._creation(input, region, pool, crash_policy)
@@ -495,7 +501,7 @@ class ActorAccessor:
         """
         parts = parse_key(key)
         creation = self._creation(input, region, pool, crash_policy)
-        check_function("get_params", get_params)
+        check_params(params, get_params)
         params_json(params)
         attempts = Attempts(self._core.options.retry, self._core.time)
         while True:

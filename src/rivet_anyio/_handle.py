@@ -12,10 +12,10 @@ from ._actions import HANDLE_ADVICE, ActionCall, check_attribute
 from ._checks import (
     check_choice,
     check_flag,
-    check_function,
     check_headers,
     check_instance,
     check_name,
+    check_params,
     check_seconds,
     check_size,
     is_http_token,
@@ -100,7 +100,7 @@ class ActorHandle:
     def __init__(
         self, core: Core, target: Target, *, params: Any = None, get_params: GetParams | None = None
     ) -> None:
-        check_function("get_params", get_params)
+        check_params(params, get_params)
         self._core = core
         self._target = target
         self._params = params
@@ -581,7 +581,7 @@ class ActorHandle:
 
         Args:
             params: Connection params instead of the handle's (and of its `get_params`).
-            get_params: Awaited before every attempt for the params to use.
+            get_params: Awaited before every attempt for the params to use, in place of `params`.
             skip_ready_wait: As for `action`.
             connect_timeout: Seconds that one attempt may take; None takes the client's.
             close_timeout: Seconds that the closing handshake may take; None takes the client's.
@@ -592,11 +592,12 @@ class ActorHandle:
                 configuration and errors of `get_params` raise at once in either case.
 
         Raises:
-            TypeError: an argument has a wrong type, or `params` cannot travel.
+            TypeError: an argument has a wrong type, `params` cannot travel, or `get_params` is
+                given, too.
             ValueError: a time is not a finite number of seconds, more than 0; `close_timeout` may
                 be 0.
         """
-        check_function("get_params", get_params)
+        check_params(params, get_params)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
         check_seconds("connect_timeout", connect_timeout, none=True)
         check_seconds("close_timeout", close_timeout, zero=True, none=True)

@@ -72,6 +72,22 @@ def test_serves_and_reloads(file: Path) -> None:
         )
 
 
+def test_waits_for_a_file_that_was_removed(file: Path) -> None:
+    """As an editor or a checkout of another branch does for a moment."""
+    with (
+        reserve_port() as port,
+        Cli().background("dev", str(file), "--port", str(port.number)) as run,
+    ):
+        cli = Cli(RIVET_ENDPOINT=endpoint(run))
+        file.unlink()
+        run.until(lambda: "waiting for a change" in run.err)
+        assert f"there is no file {file}" in run.err
+        file.write_text(ACTORS)
+        assert endpoint(run, 2) == cli.environment["RIVET_ENDPOINT"]
+        assert cli("list").out == "chatRoom\n"
+        assert run.end(signal.SIGINT).code == 130
+
+
 def test_only_files_that_it_loaded_start_it_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

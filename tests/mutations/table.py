@@ -572,6 +572,13 @@ _CONNECTION = (
         "tests/testing/test_backoffs.py",
     ),
     Mutation(
+        "starts are compared where a connection breaks with its host",
+        "_connection/link.py",
+        "start=start if is_kept else None",
+        "start=start",
+        "tests/testing/test_dying_hosts.py",
+    ),
+    Mutation(
         "wait_connected looks once",
         "_connection/connection.py",
         "        while link.state.phase is not Phase.CONNECTED:",

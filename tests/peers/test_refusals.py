@@ -399,8 +399,8 @@ async def test_a_repeated_call_waits_for_what_any_call_waits_for() -> None:
             serving(server.talk) as url,
             Client(url, encoding="json", retry=retry_with(delays)) as client,
         ):
-            for options in ({}, {"retry_for": 30.0}):
+            for seconds in (None, 30.0):
                 server.busy = {"/actors": gone}
                 room = client.c.get_or_create("k")
-                assert await room.action("here", **options) == "here"
+                assert await room.action("here", retry_for=seconds) == "here"
     assert len(delays.seconds) == 2

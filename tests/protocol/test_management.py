@@ -428,3 +428,16 @@ def test_all_that_an_engine_says_of_an_actor() -> None:
     found = (info.started_at, info.pending_since, info.connectable_since, info.reschedule_at)
     zero = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     assert found == tuple(zero + dt.timedelta(milliseconds=ms) for ms in (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("connectable", "slept", "is_awake"),
+    [(5, 3, True), (5, 5, False), (5, 8, False), (5, None, True), (None, 8, False)],
+)
+def test_an_actor_is_awake_or_asleep(connectable: int, slept: int | None, is_awake: bool) -> None:
+    """Up to 2.1 a record keeps the times of what is over. (Seen on 2.0.33 and 2.1.3.)"""
+    times = {"start_ts": connectable, "connectable_ts": connectable, "sleep_ts": slept}
+    fields = {"actor_id": "a", "name": "n"}
+    (info,) = parse_actors(json.dumps({"actors": [fields | times]}).encode(), V20).actors
+    assert (info.connectable_since is not None) is is_awake
+    assert (info.sleeping_since is not None) is not is_awake

@@ -17,6 +17,7 @@ import anyio
 
 from rivet_anyio import (
     ActorError,
+    ActorInfo,
     Client,
     Connection,
     ConnectionLostError,
@@ -336,6 +337,45 @@ async def the_record_of_an_actor(client: Client, key: Key) -> Any:
     await probe.echo(1)
     found.append(await look())
     return [*found, "another start" if starts[-1] != starts[1] else "the same"]
+
+
+@fact(
+    ["awake", "asleep", "awake", "another start", "at its last start"],
+    since="2.1",
+    v23=["awake", "asleep", "awake", "another start", "at its first start"],
+)
+async def the_record_of_an_actor_that_slept(client: Client, key: Key) -> Any:
+    probe = client.probe.get_or_create(key)
+    id = await probe.resolve()
+    infos: list[ActorInfo] = []
+
+    async def look() -> str:
+        info = await Management(client).get(id)
+        assert info is not None and info.error is None
+        infos.append(info)
+        match info.connectable_since, info.sleeping_since:
+            case None, None:
+                return "not written yet"
+            case _, None:
+                return "awake"
+            case None, _:
+                return "asleep"
+        return "both"
+
+    async def until_it_is(state: str) -> ActorInfo:
+        found.append(await until(look, lambda seen: seen == state))
+        return infos[-1]
+
+    found: list[Any] = []
+    await probe.echo(1)
+    first = await until_it_is("awake")
+    await probe.sleepNow()
+    await until_it_is("asleep")
+    await until(lambda: probe.echo(1), lambda answer: answer == 1)
+    last = await until_it_is("awake")
+    found.append("another start" if first.connectable_since != last.connectable_since else "same")
+    is_first = first.started_at == last.started_at
+    return [*found, "at its first start" if is_first else "at its last start"]
 
 
 @fact(["disconnected", (1000, "enough")])

@@ -148,7 +148,7 @@ class Shapes(TypedActor, name="shapes", rename="camel"):
     async def send_(
         self,
         kind: Literal["a", "b"] = "a",
-        retry: Any = False,
+        retry: bool = False,
         label: str | None = None,
     ) -> None: ...
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rivet_anyio import ConfigError, TypedActor
@@ -15,6 +16,7 @@ from rivet_anyio.stubs._description import (
     ActionShape,
     ActorShape,
     AnyType,
+    ArrayType,
     EventShape,
     Field,
     LiteralType,
@@ -31,6 +33,8 @@ from rivet_anyio.stubs._description import (
     UnionType,
 )
 from rivet_anyio.stubs._writer import write_module
+
+from .test_stubs import load
 
 NUMBER, STRING, NULL = PlainType("number"), PlainType("string"), PlainType("null")
 
@@ -117,6 +121,47 @@ def test_names_are_python_names_and_different() -> None:
         'n2nd: Event[str] = event(name="2nd")',
     ):
         assert line in source
+
+
+def test_no_member_hides_a_type(tmp_path: Path) -> None:
+    """A type checker and msgspec look names up in the class first."""
+    listed = ObjectShape(
+        "Listed",
+        (
+            Field("list", ArrayType(STRING)),
+            Field("bytes", NUMBER),
+            Field("raw", PlainType("bytes"), optional=True),
+            Field("set", NUMBER),
+        ),
+    )
+    shape = ActorShape(
+        "shelf",
+        events=(EventShape("str", STRING),),
+        actions=(
+            ActionShape("list", (), RefType(0)),
+            ActionShape("tuple", (), TupleType((NUMBER,))),
+            ActionShape("dt", (Parameter("list", ArrayType(NUMBER)),), PlainType("date")),
+            ActionShape("bool", (), LiteralType("bool")),
+        ),
+    )
+    source = write_module(RegistryShape((shape,), (listed,)), "Shelf.")
+    for line in (
+        "list_: list[str]\n",
+        "bytes_: Number\n",
+        "raw: bytes | None = None",
+        "set: Number",
+        "str_: Event[str]\n",
+        "async def tuple_(self) -> tuple[Number]: ...",
+        "async def dt_(self, list: list[Number]) -> dt.datetime: ...",
+        "async def list_(self) -> Listed: ...",
+        'async def bool(self) -> Literal["bool"]: ...',
+    ):
+        assert line in source, source
+    module = load(source, tmp_path)
+    actions = {name for kind, name in module.Shelf._rivet_names.items() if kind[0] == "action"}
+    assert actions == {"list", "tuple", "dt", "bool"}
+    value = msgspec.convert({"list": ["a"], "bytes": 1, "set": 2}, module.Listed)
+    assert msgspec.to_builtins(value) == {"list": ["a"], "bytes": 1, "set": 2}
 
 
 def test_fields_that_msgspec_cannot_name_are_told() -> None:

@@ -213,6 +213,40 @@ async def test_a_loss_after_a_restart_that_no_check_saw(by: str, again: bool) ->
         assert again or len(listener.gaps) == 1
 
 
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2"])
+async def test_where_a_host_breaks_its_connections_a_gap_begins_with_the_last_message(
+    version: str,
+) -> None:
+    """Records of RivetKit up to 2.2 tell starts apart, too. There nothing is lost unnoticed."""
+    later = Retry(initial=5.0, maximum=5.0, random=lambda: 1.0)
+    async with (
+        ActorServer({"ticker": Ticker}, version=version) as server,
+        server.client() as client,
+        server.client(retry=later) as late,
+    ):
+        ticker = client.ticker.get_or_create("k")
+        assert await ticker.ping() == "pong"  # the record names the start from now on
+        async with (
+            late.ticker.get_or_create("k").connect() as conn,
+            conn.events("tick", gaps="mark") as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            listener = Listener(stream)
+            tasks.start_soon(listener.listen)
+            first = await Management(client).get(await ticker.resolve())
+            await anyio.sleep(70.1)
+            await server.restart()
+            assert await ticker.ping() == "pong"
+            second = await Management(client).get(await ticker.resolve())
+            await anyio.sleep(LONGEST)
+            tasks.cancel_scope.cancel()
+        assert first and second and first.connectable_since and second.connectable_since
+        assert first.connectable_since < second.connectable_since
+        (gap,) = listener.gaps
+        assert gap.since == 70.0
+        listener.check()
+
+
 async def test_a_plain_loss_has_its_gap_from_the_last_message() -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         async with (

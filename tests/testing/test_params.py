@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Client, ConnectError
+from rivet_anyio import Client, ConnectError, TypedActor
 from rivet_anyio.testing import Actor, ActorConnection, ActorServer
 
 
@@ -47,7 +47,7 @@ def counted() -> Callable[[], Any]:
 
 async def test_every_request_has_the_params_of_now() -> None:
     async with ActorServer({"guarded": Guarded}) as server, server.client() as client:
-        guarded = client.guarded.get_or_create("k", get_params=counted(), params={"token": 0})
+        guarded = client.guarded.get_or_create("k", get_params=counted())
         assert await guarded.ping() == "pong"
         await guarded.send("jobs", 1)
         await guarded.action("ping", retry_for=5)
@@ -56,6 +56,49 @@ async def test_every_request_has_the_params_of_now() -> None:
         async with guarded.connect() as conn:
             await conn.ping()
         assert seen[-1] == {"token": 5}
+
+
+class Described(TypedActor[dict[str, int]], name="guarded"):
+    """The typed one."""
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("way", ["get", "get_or_create", "create", "get_for_id", "connect"])
+async def test_both_are_refused(way: str, typed: bool) -> None:
+    """Only one of them could be sent."""
+    both: dict[str, Any] = {"params": {"token": 0}, "get_params": counted()}
+    async with ActorServer({"guarded": Guarded}) as server, server.client() as client:
+        place: Any = client if typed else client.guarded
+        first = [Described] if typed else []
+        handle = place.get_or_create(*first, "k", params={"token": 1})
+        with pytest.raises(TypeError, match=r"^give params or get_params, not both$"):
+            if way == "connect":
+                handle.connect(**both)
+            elif way == "create":
+                await place.create(*first, "k", **both)
+            else:
+                getattr(place, way)(*first, "k", **both)
+        assert not server.log
+        async with handle.connect(get_params=counted()) as conn:
+            await conn.action("ping")
+        assert seen == [{"token": 1}]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+async def test_what_is_no_function_is_refused_in_the_call(typed: bool) -> None:
+    no_function: Any = {"token": 0}
+    async with ActorServer({"guarded": Guarded}) as server, server.client() as client:
+        place: Any = client if typed else client.guarded
+        first = [Described] if typed else []
+        handle = place.get_or_create(*first, "k")
+        for way in (place.get, place.get_or_create, place.create, handle.connect):
+            with pytest.raises(TypeError, match=r"^get_params is a function or None, not"):
+                made = way(
+                    *([] if way == handle.connect else [*first, "k"]), get_params=no_function
+                )
+                if way == place.create:
+                    await made
+        assert not server.log
 
 
 @pytest.mark.parametrize("way", ["action", "send", "fetch"])

@@ -707,6 +707,8 @@ async def only_event(stream: EventStream[T]) -> T:
 
 def check_event_names(names: Any) -> str | tuple[str, ...]:
     """A name, or several in a tuple; raises `TypeError` or `ValueError` for anything else."""
+    if isinstance(names, (list, set, frozenset)):
+        raise TypeError(f"several names of events are a tuple, not {names!r:.100}")
     if not isinstance(names, tuple):
         return check_name("event", names)
     if not names:

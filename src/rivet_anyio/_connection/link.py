@@ -452,10 +452,14 @@ class Link:
         receiver.socket = socket
         version = opened.server.version
         masks_stops = version is None or version.may_mask_stops
-        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
+        # Where no gateway keeps it, a connection breaks with its host: a start says nothing more.
+        is_kept = version is not None and version.has_engine
+        self.state.socket_opens(
+            socket, session.codec, masks_stops=masks_stops, start=start if is_kept else None
+        )
         began = self._backend.time()
         self.core.sockets.add(socket)
-        if self.state.phase is not Phase.LEAVING and version is not None and version.has_engine:
+        if self.state.phase is not Phase.LEAVING and is_kept:
             self._checked = CheckedSocket(self.state, socket, session, self._tasks)
             self.core.checks.add(self._checked)
         try:

@@ -42,7 +42,8 @@ def next_read(size: int, got: int) -> int:
 
 def broke(exc: Exception) -> ConnectionLostError:
     """What reading and writing raise."""
-    return ConnectionLostError(f"the connection broke: {exc!r}")
+    why = str(exc) if isinstance(exc, OSError) and exc.errno else repr(exc)
+    return ConnectionLostError(f"the connection broke: {why}")
 
 
 def dropped() -> ConnectionLostError:

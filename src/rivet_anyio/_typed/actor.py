@@ -22,7 +22,7 @@ from typing import (
 )
 
 from .._actions import CONNECTION_ADVICE, HANDLE_ADVICE, refuse_attribute
-from .._checks import awaitable_from, check_name
+from .._checks import awaitable_from, check_function, check_name
 from .._connection.events import EventStream, Gap, Gaps, NamedEvent, Overflow, only_event
 from .._connection.status import Status, StatusStream
 from .._convert import convert
@@ -183,6 +183,7 @@ class TypedActor(Generic[Params, Input]):
     def _plain_get_params(
         cls, get_params: Callable[[], Awaitable[Params]] | None
     ) -> GetParams | None:
+        check_function("get_params", get_params)
         if get_params is None:
             return None
 

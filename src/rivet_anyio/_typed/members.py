@@ -186,7 +186,9 @@ class Action:
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
         except TypeError as exc:
-            raise TypeError(f"{self.place}(): {exc}") from None
+            declares = "retry_for" in kwargs and "retry_for" not in self._signature.parameters
+            way = "; it belongs to @action above the declaration" if declares else ""
+            raise TypeError(f"{self.place}(): {exc}{way}") from None
         values: list[Any] = []
         left_out = 0
         for parameter in self._parameters:

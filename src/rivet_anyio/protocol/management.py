@@ -54,7 +54,8 @@ class ActorInfo(msgspec.Struct, frozen=True):
         namespace_id: The id of its namespace.
         crash_policy: What becomes of it when its host fails: ``"restart"``, ``"sleep"`` or
             ``"destroy"``; None up to RivetKit 2.2, which has no such policies.
-        started_at: When it first started, None where it has not.
+        started_at: When it first started, None where it has not; up to RivetKit 2.2, when its
+            present or last start began.
         connectable_since: When its present start began to take connections, None while there is
             no such start.
         pending_since: Since when it waits for a host with capacity, None if it does not.
@@ -243,6 +244,13 @@ def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
     key = unescape_key(actor.key)
     if version is not None and version.returns_keys_escaped_twice:
         key = unescape_key("/".join(key))
+    connectable_ts, sleep_ts = actor.connectable_ts, actor.sleep_ts
+    if connectable_ts is not None and sleep_ts is not None:
+        # Up to 2.1 the time of what is over stays.
+        if sleep_ts < connectable_ts:
+            sleep_ts = None
+        else:
+            connectable_ts = None
     return ActorInfo(
         actor_id=actor.actor_id,
         name=actor.name,
@@ -250,13 +258,13 @@ def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
         datacenter=actor.datacenter,
         pool=actor.runner_name_selector,
         created_at=_time(actor.create_ts),
-        sleeping_since=_time(actor.sleep_ts),
+        sleeping_since=_time(sleep_ts),
         destroyed_at=_time(actor.destroy_ts),
         error=actor.error,
         namespace_id=actor.namespace_id,
         crash_policy=actor.crash_policy,
         started_at=_time(actor.start_ts),
-        connectable_since=_time(actor.connectable_ts),
+        connectable_since=_time(connectable_ts),
         pending_since=_time(actor.pending_allocation_ts),
         reschedule_at=_time(actor.reschedule_ts),
     )

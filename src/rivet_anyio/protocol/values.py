@@ -152,7 +152,10 @@ def _prepare(value: Any, form: ValueForm, depth: int) -> Any:
         return value if -_SMALL <= value < _SMALL else _wide_integer(value, form)
     if kind is float:
         if form.finite and not math.isfinite(value):
-            _refuse(value, form, _or_bare("send None", form))
+            # Not secret in params either.
+            raise _Refused(
+                f"{form.name} has no form for float {value}: {_or_bare('send None', form)}"
+            )
         return _exact(value, form) if form.rounds else value
     if depth >= MAX_DEPTH:
         raise _Refused(f"nested deeper than {MAX_DEPTH} levels")

@@ -46,6 +46,7 @@ _PLAIN = {
 }
 _TEXTS = ("str", "bytes", "dt.datetime")
 _ARRAYS = (ArrayType, TupleType, SetType)
+_TYPE_NAMES = {"bool", "bytes", "dict", "dt", "int", "list", "set", "str", "tuple"}
 _MODULE_NAMES = {"TypedActor", "Any", "Event", "Literal", "Number", "Queue", "TypeAlias"}
 _HEAD = '''\
 # mypy: disable-error-code="empty-body"
@@ -114,6 +115,12 @@ def _in_docstring(text: str) -> str:
 def _comment(text: str) -> str:
     """Text that fits into one comment."""
     return " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+
+
+def _types_in(annotations: Iterable[str]) -> set[str]:
+    """The names that no member may have: in the class, it would stand for these types."""
+    code = re.sub(r"""(["']).*?\1""", "", " ".join(annotations))
+    return _TYPE_NAMES.intersection(re.findall(r"\w+", code))
 
 
 class _Types:
@@ -304,7 +311,8 @@ def _write_object(number: int, types: _Types) -> str:
     fields = [field for field in shape.fields if tag is None or field.name != tag[0]]
     nameless = [field for field in fields if re.search(r'["\\\x00-\x1f]', field.name)]
     fields = [field for field in fields if field not in nameless]
-    names = _Block((field.name for field in fields), ())
+    annotations = [types.write(field.type, [], "") for field in fields]
+    names = _Block((field.name for field in fields), _types_in(annotations))
     options = ["kw_only=True"]
     if names.camel:
         options.append('rename="camel"')
@@ -336,9 +344,12 @@ def _write_object(number: int, types: _Types) -> str:
 
 
 def _write_actor(actor: ActorShape, class_name: str, types: _Types) -> str:
+    notes: list[str] = [*actor.notes]
+    params = types.write(actor.params, notes, "params")
+    input = types.write(actor.input, notes, "input")
     members: list[Member] = [*actor.events, *actor.queues, *actor.actions]
     # One name for each kind and name at the server: they are different things in Python.
-    python = _Names(RESERVED)
+    python = _Names(RESERVED | _types_in(_annotations(actor, types)))
     names = {(type(one), one.name): python.take(_snake(one.name)) for one in members}
     camel = any(name != own and renamed(own, "camel") == name for (_, name), own in names.items())
 
@@ -347,9 +358,6 @@ def _write_actor(actor: ActorShape, class_name: str, types: _Types) -> str:
         rule = renamed(own, "camel" if camel else None)
         return own, None if rule == member.name else _literal(member.name)
 
-    notes: list[str] = [*actor.notes]
-    params = types.write(actor.params, notes, "params")
-    input = types.write(actor.input, notes, "input")
     base = "TypedActor"
     if (params, input) != ("Any", "Any"):
         base += f"[{params}]" if input == "Any" else f"[{params}, {input}]"
@@ -381,6 +389,16 @@ def _write_actor(actor: ActorShape, class_name: str, types: _Types) -> str:
     return (
         "\n".join(lines).replace(":\n\n    async", ":\n    async").replace(":\n\n    @", ":\n    @")
     )
+
+
+def _annotations(actor: ActorShape, types: _Types) -> Iterable[str]:
+    """All types of an actor's members, in the order of the members."""
+    shapes = [event.type for event in actor.events]
+    for queue in actor.queues:
+        shapes += [queue.message, queue.response]
+    for action in actor.actions:
+        shapes += [*(one.type for one in action.parameters), action.result]
+    return (types.write(shape, [], "") for shape in shapes)
 
 
 def _write_action(action: ActionShape, name: str, given: str | None, types: _Types) -> list[str]:

@@ -192,8 +192,8 @@ function parameter(place, symbol, index) {
   const optional = Boolean(
     isParameter && (declaration.initializer || checker.isOptionalParameter(declaration)),
   );
-  const stripped = optional ? withoutUndefined(type) : type;
   const given = isParameter && declaration.initializer && literal(declaration.initializer);
+  const stripped = optional ? withoutUndefined(ofDefault(type, declaration, given)) : type;
   return [
     {
       name,
@@ -202,6 +202,13 @@ function parameter(place, symbol, index) {
       ...(given ? { default: given } : {}),
     },
   ];
+}
+
+// RivetKit's types make a parameter without a type any. The kind of its default says more.
+function ofDefault(type, declaration, given) {
+  const isUnknown = type.flags & ts.TypeFlags.Any && !(declaration.type ?? ts.getJSDocType(declaration));
+  if (!isUnknown || given?.kind !== "literal") return type;
+  return checker.getBaseTypeOfLiteralType(checker.getTypeAtLocation(declaration.initializer));
 }
 
 function literal(node) {

@@ -168,8 +168,8 @@ class Instance:
     Attributes:
         ref: Which.
         created_at: When, in seconds of `anyio.current_time`.
-        started_at: When it started first, or None.
-        connectable_at: When the start began that the engine knows, or None.
+        started_at: When it started first, up to 2.2 when it started last, or None.
+        connectable_at: When the start began that the server knows, or None.
         slept_at: Since when it sleeps; None: it does not.
         destroyed_at: When it was destroyed, or None.
         generation: How often it was started.
@@ -819,7 +819,7 @@ class Instance:
         # Two starts differ by what a record can say, at least.
         self._newest_start = max(anyio.current_time(), self._newest_start + 0.001)
         self.connectable_at = self._newest_start
-        if self.started_at is None:
+        if self.started_at is None or not self._host.release.has_engine:
             self.started_at = self._newest_start
         self.start_error = None
         if self._has_died:

@@ -181,8 +181,8 @@ class Management:
             "namespace_id": "default",
             "runner_name_selector": "default",
             "create_ts": self._timestamp(instance.created_at),
-            "connectable_ts": time(instance.connectable_at) if release.has_engine else None,
-            "start_ts": time(instance.started_at) if release.has_engine else None,
+            "connectable_ts": time(instance.connectable_at),
+            "start_ts": time(instance.started_at),
             "sleep_ts": time(instance.slept_at),
             "destroy_ts": time(instance.destroyed_at),
         }

@@ -52,6 +52,7 @@ async def _supervise(
         *("--port", str(_free_port(host, port)), "--host", host, "--version", version),
         *("--backend", backend, "--output", output.format),
     ]
+    mended_by_no_file = {Exit.USAGE, Exit.NOT_INSTALLED}
     while True:
         await anyio.Path(loaded).unlink(missing_ok=True)
         before = await anyio.to_thread.run_sync(_snapshot, root)
@@ -62,7 +63,7 @@ async def _supervise(
 
             async def report_end(process: anyio.abc.Process = process) -> None:
                 code = await process.wait()
-                if code in (Exit.USAGE, Exit.NOT_INSTALLED):
+                if code in mended_by_no_file:
                     raise Quit(Exit(code))
                 output.note(f"the server ended with code {code}; waiting for a change")
                 await anyio.sleep_forever()
@@ -78,6 +79,8 @@ async def _supervise(
             await until_first(wait_for_change, report_end, output.closed)
         finally:
             await _end(process)
+        # The options were right, so what may be wrong from now on is that the file is away.
+        mended_by_no_file.discard(Exit.USAGE)
         output.note("a file changed: starting anew")
 
 

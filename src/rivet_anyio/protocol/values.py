@@ -613,6 +613,9 @@ _SEMANTIC_DECODERS: dict[int, Any] = {
 
 def dump_cbor(tree: Any) -> bytes:
     """A prepared tree as CBOR."""
+    if type(tree) is list and len(tree) == 1:
+        # As the arguments of most calls. For each list, cbor2 asks whether it is a Mapping.
+        return b"\x81" + cbor2.dumps(tree[0])
     return cbor2.dumps(tree)
 
 

@@ -321,6 +321,13 @@ def test_an_event_is_a_tuple_known_by_its_prefix(
     assert calls(lambda: codec.read(second, {"counted"})) <= 20
 
 
+def test_an_action_over_http_is_read_in_one_step() -> None:
+    codec = codec_for("bare", Dialect.PLAIN)
+    assert codec.action_output(b"\x03\x00\x01\x07").load() == 7
+    # The version, the length, the payload, and what makes a Python value of it.
+    assert calls(lambda: codec.action_output(b"\x03\x00\x01\x07").load()) <= 16
+
+
 def test_an_event_in_json_is_a_tuple() -> None:
     codec = codec_for("json", Dialect.PLAIN)
     read = [codec.read(event, {"counted"}) for event in first_events(codec)]

@@ -14,11 +14,24 @@ import pytest
 import sniffio
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._io.stream import Backend, current_backend
+from rivet_anyio._io.stream import Backend, current_backend, in_trio
 
 from .test_sockets import by_callback, streamed
 
 SOON = 0.05
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["timers", "scopes"])
+def has_timers(
+    request: pytest.FixtureRequest, anyio_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Whether deadlines share a timer. A Trio that lets us have none has its cancel scopes."""
+    if not request.param:
+        if anyio_backend != "trio":
+            pytest.skip("asyncio has timers")
+        monkeypatch.setattr("rivet_anyio._io.trio.trio_call_at", lambda: None)
+    has_timers: bool = request.param
+    return has_timers
 
 
 def soon(backend: Backend) -> float:
@@ -254,35 +267,47 @@ async def test_several_at_once() -> None:
     assert expired == {1, 3, 6}
 
 
-async def test_many_share_one_timer() -> None:
-    if sniffio.current_async_library() != "asyncio":
-        pytest.skip("Trio has its own")
-    loop = asyncio.get_running_loop()
-    backend = current_backend()
-    timers: list[asyncio.TimerHandle] = []
-    began = loop.call_at
+class Counting:
+    """Notes the timers of an alarm."""
 
-    def counting(*args: Any, **options: Any) -> asyncio.TimerHandle:
-        timers.append(began(*args, **options))
-        return timers[-1]
+    def __init__(self, call_at: Any) -> None:
+        self.timers: list[Any] = []
+        self.ended: list[Any] = []
+        self._call_at = call_at
 
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr(backend._loop, "call_at", counting)  # type: ignore[attr-defined]
+    def __call__(self, at: float, function: Callable[[], None]) -> Counting:
+        self.timers.append(self._call_at(at, function))
+        return self
+
+    def cancel(self) -> None:
+        self.ended.append(self.timers[-1])
+        self.timers[-1].cancel()
+
+
+async def test_many_share_one_timer(has_timers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_timers:
+        pytest.skip("each has its scope")
+    backend: Any = current_backend()
+    backend.deadline(math.inf, Several())
+    counting = Counting(backend._alarm._call_at)
+    monkeypatch.setattr(backend._alarm, "_call_at", counting)
+    with ExitStack() as stack:
         for number in range(100):
             stack.enter_context(backend.deadline(backend.time() + 60 + number, Several()))
-        assert len(timers) == 1
+        assert len(counting.timers) == 1
         stack.close()
-        assert timers[0].cancelled(), "none is left when nobody waits"
+        assert len(counting.ended) == 1, "none is left when nobody waits"
         with backend.deadline(backend.time() + 60, Several()):
-            assert len(timers) == 2 and not timers[1].cancelled()
+            assert len(counting.timers) == 2 and len(counting.ended) == 1
 
 
-async def test_what_the_end_of_one_does_to_others_of_the_same_time() -> None:
+async def test_what_the_end_of_one_does_to_others_of_the_same_time(
+    has_timers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """It leaves one, puts one off and begins one; then its stream raises."""
-    if sniffio.current_async_library() != "asyncio":
-        pytest.skip("Trio's are cancel scopes, each for itself")
+    if not has_timers:
+        pytest.skip("cancel scopes are each for themselves")
     backend = current_backend()
-    loop = asyncio.get_running_loop()
     dropped: list[str] = []
     raised: list[Any] = []
     over = anyio.Event()
@@ -301,9 +326,11 @@ async def test_what_the_end_of_one_does_to_others_of_the_same_time() -> None:
             if self.name == "begun":
                 over.set()
 
-    loop.set_exception_handler(lambda _, context: raised.append(context.get("exception")))
     with ExitStack() as stack, anyio.fail_after(10):
-        stack.callback(loop.set_exception_handler, None)
+        if not in_trio():
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: raised.append(context.get("exception")))
+            stack.callback(loop.set_exception_handler, None)
         at = soon(backend)
         names = ("first", "left", "put off", "last")
         first, left, put_off, last = [backend.deadline(at, Named(name)) for name in names]
@@ -317,4 +344,5 @@ async def test_what_the_end_of_one_does_to_others_of_the_same_time() -> None:
         False,
         True,
     )
+    raised += [record.exc_info[1] for record in caplog.records if record.exc_info]
     assert [type(error) for error in raised] == [KeyError]

@@ -20,7 +20,7 @@ from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rivet_anyio._io import internals
-from rivet_anyio._io.stream import current_backend
+from rivet_anyio._io.stream import current_backend, in_trio
 from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
 from rivet_anyio.testing import _internals as test_internals
 from rivet_anyio.testing import run_virtual, simulate
@@ -36,6 +36,7 @@ def forget() -> None:
         internals.asyncio_checkpoint_if_cancelled,
         internals.ScopeCheck.is_possible,
         internals._marks_functions,
+        internals.trio_call_at,
         internals.mask_in_c,
         internals.response_keeps_content,
         internals.warn_once,
@@ -77,6 +78,7 @@ async def test_what_trio_has() -> None:
     import trio
 
     assert internals._marks_functions()
+    assert internals.trio_call_at() is not None
     runner = test_internals._trio_runner()
     assert trio.lowlevel.current_task() in test_internals.trio_tasks(runner)
     with anyio.CancelScope(deadline=anyio.current_time() + 1000):
@@ -149,15 +151,24 @@ async def test_what_the_harness_finds_on_asyncio() -> None:
     assert callers == [task]
 
 
-@on_asyncio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_whose_deadline_a_waiter_has() -> None:
     waiter = current_backend().waiter()
-    waiting = asyncio.ensure_future(waiter.wait_until(anyio.current_time() + 1000))
-    await anyio.wait_all_tasks_blocked()
-    timers = test_internals.asyncio_timers(asyncio.get_running_loop(), 5)
-    assert waiting.get_coro() in [coroutine for _, coroutine in timers]
-    waiter.set()
-    await waiting
+    waiting = waiter.wait_until(anyio.current_time() + 1000)
+
+    async def wait() -> None:
+        await waiting
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        if in_trio():
+            timers = test_internals.trio_timers(test_internals._trio_runner())
+        else:
+            timers = test_internals.asyncio_timers(asyncio.get_running_loop(), 5)
+        owners = [frame for _, coroutine in timers for frame in frames_of(coroutine)]
+        assert wait.__code__ in [frame.f_code for frame in owners]
+        waiter.set()
 
 
 def test_an_event_loop_that_hides_its_deadlines(warnings: Callable[[], list[str]]) -> None:
@@ -212,6 +223,38 @@ async def test_a_trio_that_returns_another_function(
     for _ in range(2):
         assert internals.ki_protected(function)() == ("wrapped", 0)
     assert len(warnings()) == 1
+
+
+class OtherDeadlines:
+    """Those of a Trio that calls what we do not have."""
+
+    def add(self, deadline: float, cancel_scope: Any) -> None:
+        self.scope = cancel_scope
+
+    def remove(self, deadline: float, cancel_scope: Any) -> None:
+        """As Trio's."""
+
+    def expire(self, now: float) -> None:
+        self.scope.cancel_by_deadline()
+
+
+@on_trio
+@pytest.mark.parametrize("deadlines", [None, int, OtherDeadlines])
+async def test_a_trio_with_other_deadlines(
+    deadlines: Any, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    from trio._core import _run
+
+    if deadlines is None:
+        monkeypatch.delattr(_run, "Deadlines")
+    else:
+        monkeypatch.setattr(_run, "Deadlines", deadlines)
+    for _ in range(2):
+        assert internals.trio_call_at() is None
+    with anyio.fail_after(60):
+        await current_backend().waiter().wait_until(anyio.current_time() + 0.01)
+    (warning,) = warnings()
+    assert "has no Deadlines for timers: requests and connections take longer" in warning
 
 
 def test_without_trios_scheduler(

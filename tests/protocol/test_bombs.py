@@ -74,6 +74,54 @@ def test_the_limit_of_containers_is_named() -> None:
         load_cbor(data)
 
 
+@pytest.mark.parametrize("before, behind", [(0, 200_000), (200_000, 0), (100_000, 100_000)])
+@pytest.mark.parametrize("strings", [1, 3, 100])
+@pytest.mark.parametrize("string", [dump_cbor("x" * 1000), dump_cbor(b"\xa0" * 1000)])
+def test_long_strings_hide_no_containers(
+    string: bytes, strings: int, before: int, behind: int
+) -> None:
+    items = strings + before + behind
+    data = b"\x9a" + items.to_bytes(4, "big")
+    data += b"\xa0" * before + string * strings + b"\xa0" * behind
+    with pytest.raises(ProtocolError, match="more than"):
+        load_cbor(data)
+
+
+@pytest.mark.parametrize("length", ["7affffffff", "7bffffffffffffffff", "5a00020001"])
+def test_a_string_that_is_announced_too_long(length: str) -> None:
+    with pytest.raises(ProtocolError, match="not CBOR: premature end"):
+        load_cbor(b"\x82" + bytes.fromhex(length) + b"\xa0" * 0x20000)
+
+
+def test_the_bytes_of_long_strings_are_not_looked_at() -> None:
+    long = bytes(_RANDOM.randbytes(1_000_000))
+    values: list[Any] = [long, [long], {"a": 1, "b": {"c": [1.5, "\xfc" * 70_000, long, None]}}]
+    for value in values:
+        data = dump_cbor(value)
+        called: list[str] = []
+
+        def note(_frame: object, _kind: str, argument: Any, called: list[str] = called) -> None:
+            called.append(getattr(argument, "__name__", ""))
+
+        sys.setprofile(note)
+        try:
+            read = load_cbor(data)
+        finally:
+            sys.setprofile(None)
+        assert read == value
+        assert "match" in called and "translate" not in called
+
+
+@pytest.mark.parametrize("size", [1_000, 1_000_000])
+@pytest.mark.parametrize("more", [b"\x00", b"\x60", b"\x80", b"\xff"])
+def test_what_stands_behind_an_item_is_refused(size: int, more: bytes) -> None:
+    data = dump_cbor(["x" * size])
+    assert load_cbor(data) == ["x" * size]
+    for wrong in (data + more, data[:-1], b""):
+        with pytest.raises(ProtocolError, match="not CBOR"):
+            load_cbor(wrong)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -6,12 +6,10 @@ import asyncio
 import math
 import socket
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self
 
 from anyio.lowlevel import checkpoint
 
-from .._errors import TransportError
+from .alarm import Alarm, AlarmDeadline
 from .internals import ScopeCheck, asyncio_checkpoint_if_cancelled
 from .socket import FIRST_READ, Droppable, WritableSocket, broke, dropped, next_read
 
@@ -28,7 +26,7 @@ class AsyncioBackend:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
-        self._alarm: _Alarm | None = None
+        self._alarm: Alarm | None = None
 
     def runs_here(self) -> bool:
         return asyncio._get_running_loop() is self._loop
@@ -44,101 +42,10 @@ class AsyncioBackend:
     def stream(self, sock: socket.socket, data: bytes) -> AsyncioSocket:
         return AsyncioSocket(self._loop, sock, data)
 
-    def deadline(self, at: float, stream: Droppable) -> AsyncioDeadline:
+    def deadline(self, at: float, stream: Droppable) -> AlarmDeadline:
         if self._alarm is None:
-            self._alarm = _Alarm(self._loop)
-        return AsyncioDeadline(self._alarm, at, stream)
-
-
-class AsyncioDeadline:
-    """See `Deadline`. A cancel scope takes several times as long."""
-
-    __slots__ = ("_alarm", "_at", "_stream", "expired")
-
-    def __init__(self, alarm: _Alarm, at: float, stream: Droppable) -> None:
-        self._alarm = alarm
-        self._at = at
-        self._stream = stream
-        self.expired = False
-
-    @property
-    def at(self) -> float:
-        return self._at
-
-    @at.setter
-    def at(self, at: float) -> None:
-        self._at = at
-        if not self.expired:
-            self._alarm.watch(self)
-
-    def __enter__(self) -> Self:
-        self._alarm.watch(self)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        self._alarm.forget(self)
-        return self.expired and isinstance(exc, TransportError)
-
-    def expire(self) -> None:
-        """The time has come."""
-        self.expired = True
-        self._stream.drop()
-
-
-class _Alarm:
-    """One timer for all deadlines of a client, while there are any.
-
-    It fires at the earliest time that was asked for since it was set, also when that deadline was
-    left meanwhile. So few calls set a timer.
-    """
-
-    __slots__ = ("_at", "_deadlines", "_loop", "_timer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._deadlines: dict[AsyncioDeadline, None] = {}  # in order
-        self._timer: asyncio.TimerHandle | None = None
-        self._at = math.inf
-
-    def watch(self, deadline: AsyncioDeadline) -> None:
-        """Let a deadline expire at its time, which may be a new one."""
-        self._deadlines[deadline] = None
-        if deadline.at < self._at:
-            self._start(deadline.at)
-
-    def forget(self, deadline: AsyncioDeadline) -> None:
-        """Its block was left."""
-        self._deadlines.pop(deadline, None)
-        if not self._deadlines and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._at = math.inf
-
-    def _start(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._at = at
-        self._timer = self._loop.call_at(at, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        self._at = math.inf
-        now = self._loop.time()  # uvloop's timer may be a part of a millisecond early
-        try:
-            for deadline in [deadline for deadline in self._deadlines if deadline.at <= now]:
-                # The one before it may have ended its block, or put it off.
-                if deadline in self._deadlines and deadline.at <= now:
-                    del self._deadlines[deadline]
-                    deadline.expire()
-        finally:  # also where a stream raises
-            earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
-            if earliest < self._at:
-                self._start(earliest)
+            self._alarm = Alarm(self._loop.call_at, self.time)
+        return AlarmDeadline(self._alarm, at, stream)
 
 
 class AsyncioWaiter:

@@ -8,8 +8,9 @@ function logs one warning and returns the slower or plainer way.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 from types import CodeType
 from typing import Any, TypeVar
 
@@ -19,10 +20,12 @@ from .._log import logger
 
 __all__ = [
     "ScopeCheck",
+    "TrioTimer",
     "asyncio_checkpoint_if_cancelled",
     "ki_protected",
     "mask_in_c",
     "response_keeps_content",
+    "trio_call_at",
     "warn_once",
 ]
 
@@ -149,6 +152,57 @@ def _marks_functions() -> bool:
         "trio", "marks on functions", "Ctrl-C may break a connection before it ends the program"
     )
     return False
+
+
+class TrioTimer:
+    """A function that Trio calls at a time: to Trio it is a cancel scope with that deadline.
+
+    Trio has nothing of the kind, and to enter and leave a scope takes several times as long.
+    """
+
+    __slots__ = ("_deadlines", "_registered_deadline", "function")
+
+    def __init__(self, at: float, function: Callable[[], None], deadlines: Any) -> None:
+        self.function = function
+        self._deadlines = deadlines
+        self._registered_deadline = at
+        if at < math.inf:
+            deadlines.add(at, self)
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        at, self._registered_deadline = self._registered_deadline, math.inf
+        if at < math.inf:
+            self._deadlines.remove(at, self)
+
+    def _cancel(self, reason: object) -> None:
+        self.cancel()
+        try:
+            self.function()
+        except Exception:  # it would end the event loop
+            logger.exception("what was to be done at a time failed")
+
+
+@cache
+def trio_call_at() -> Callable[[float, Callable[[], None]], TrioTimer] | None:
+    """Makes a `TrioTimer`, in Trio; None where this Trio does not take it."""
+    try:
+        from trio._core._run import GLOBAL_RUN_CONTEXT, Deadlines
+
+        if _takes_timers(Deadlines()):
+            return lambda at, function: TrioTimer(at, function, GLOBAL_RUN_CONTEXT.runner.deadlines)
+    except (ImportError, AttributeError, TypeError):
+        pass
+    warn_once("trio", "Deadlines for timers", "requests and connections take longer")
+    return None
+
+
+def _takes_timers(deadlines: Any) -> bool:
+    called: list[int] = []
+    timers = [TrioTimer(at, partial(called.append, at), deadlines) for at in (1, 2, 3)]
+    timers[0].cancel()
+    deadlines.expire(2.5)
+    return called == [2] and deadlines.next_deadline() == 3
 
 
 # httpx

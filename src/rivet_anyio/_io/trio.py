@@ -19,6 +19,8 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from .alarm import Alarm, AlarmDeadline
+from .internals import ki_protected, trio_call_at
 from .socket import FIRST_READ, Droppable, WritableSocket, dropped, knows_unsent, next_read
 
 __all__ = ["TrioBackend", "TrioSocket"]
@@ -30,13 +32,14 @@ _MAX_UNSENT = 1024 * 1024
 class TrioBackend:
     """See `Backend`."""
 
-    __slots__ = ("_token", "time")
+    __slots__ = ("_alarm", "_token", "time")
 
     checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
 
     def __init__(self) -> None:
         self.time = trio.lowlevel.current_clock().current_time
         self._token = trio.lowlevel.current_trio_token()
+        self._alarm: Alarm | None = None
 
     def runs_here(self) -> bool:
         try:
@@ -55,12 +58,19 @@ class TrioBackend:
             _allow_unsent(sock, _MAX_UNSENT)
         return TrioSocket(sock, data)
 
-    def deadline(self, at: float, stream: Droppable) -> TrioDeadline:
-        return TrioDeadline(at, stream)
+    def deadline(self, at: float, stream: Droppable) -> AlarmDeadline | ScopeDeadline:
+        if self._alarm is None:
+            call_at = trio_call_at()
+            if call_at is None:
+                return ScopeDeadline(at, stream)
+            for function in (AlarmDeadline.__enter__, AlarmDeadline.__exit__, Alarm.watch):
+                ki_protected(function)
+            self._alarm = Alarm(call_at, self.time)
+        return AlarmDeadline(self._alarm, at, stream)
 
 
-class TrioDeadline:
-    """See `Deadline`."""
+class ScopeDeadline:
+    """See `Deadline`; for a Trio that takes no `TrioTimer`."""
 
     __slots__ = ("_scope", "_stream", "expired")
 
@@ -123,9 +133,18 @@ class TrioWaiter:
             self._task = current_task()
             await wait_task_rescheduled(self._abort)
 
+    @enable_ki_protection
     async def wait_until(self, at: float) -> None:
-        with trio.CancelScope(deadline=at):
+        call_at = trio_call_at()
+        if call_at is None:
+            with trio.CancelScope(deadline=at):
+                await self.wait()
+            return
+        timer = call_at(at, self.set)
+        try:
             await self.wait()
+        finally:
+            timer.cancel()
 
     def _abort(self, _: object) -> Abort:
         self._task = None

@@ -138,24 +138,36 @@ class BareCodec:
 
     def _answer(self, data: bytes) -> ActionResponse | None:
         """The answer to an action; None for any other message, and for whatever is odd."""
-        if data[2] != 2 or data[1]:
+        if data[2] != 2:
             return None
         try:
-            dialect, form = _BARE_VERSIONS[data[0]]
             id, at = (data[3], 4) if data[3] < 0x80 else _short_uint(data, 3)
-            length = data[at]
-            length, start = (length, at + 1) if length < 0x80 else _short_uint(data, at)
+        except IndexError:
+            return None
+        output = self._output(data, at)
+        return None if output is None else ActionResponse(id, output)
+
+    def _output(self, data: bytes, at: int) -> RawCbor | None:
+        """What an action returned, which ends an answer; None for whatever is odd."""
+        try:
+            dialect, form = _BARE_VERSIONS[data[0] | data[1] << 8]
+            length, start = data[at], at + 1
+            if length >= 0x80:
+                length, start = _short_uint(data, at)
         except (KeyError, IndexError):
             return None
         if start + length != len(data):
             return None
         self.dialect = dialect
-        return ActionResponse(id, RawCbor(data[start:], form))
+        return RawCbor(data[start:], form)
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         return _MESSAGE_VERSION + bare.data(self._value(args, "args"))
 
     def action_output(self, body: bytes) -> Raw:
+        output = self._output(body, 2)
+        if output is not None:
+            return output
         read = self._reader(body)
         output = self._raw(read)
         read.end()

@@ -616,6 +616,9 @@ _SEMANTIC_DECODERS: dict[int, Any] = {
 
 def dump_cbor(tree: Any) -> bytes:
     """A prepared tree as CBOR."""
+    if type(tree) is list and len(tree) == 1:
+        # As the arguments of most calls. For each list, cbor2 asks whether it is a Mapping.
+        return b"\x81" + cbor2.dumps(tree[0])
     return cbor2.dumps(tree)
 
 
@@ -639,7 +642,7 @@ def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def _load_cbor(data: bytes, max_depth: int) -> Any:
-    if 0xFF in data:
+    if len(data) > _COPIED_BYTES or 0xFF in data:
         file = io.BytesIO(data)
         decoder = cbor2.CBORDecoder(
             file,
@@ -654,7 +657,7 @@ def _load_cbor(data: bytes, max_depth: int) -> Any:
             raise ValueError(f"{rest} bytes left over")
         return tree
     # As the only item of an array that 0xff ends: `loads` does not say what it left over, and is
-    # faster than a decoder.
+    # faster than a decoder, where the copy costs little.
     items = cbor2.loads(
         b"\x9f%b\xff" % data,
         semantic_decoders=_SEMANTIC_DECODERS,
@@ -667,6 +670,7 @@ def _load_cbor(data: bytes, max_depth: int) -> Any:
     return items[0]
 
 
+_COPIED_BYTES = 65_536
 _FREE_CONTAINERS = 65_536
 _BYTES_PER_CONTAINER = 8
 """A message may hold this many arrays, maps, tags and simple values, and one more for each so
@@ -677,6 +681,8 @@ _CONTAINERS = bytes((*range(0x80, 0xDC), *range(0xE0, 0xF4), 0xF8))
 
 def _check_density(data: bytes) -> None:
     """Refuse a message of many tiny containers."""
+    if _size_without_strings(data) <= _FREE_CONTAINERS:
+        return
     most = _FREE_CONTAINERS + len(data) // _BYTES_PER_CONTAINER
     # Not more than there are bytes that look like one, also within texts and numbers.
     if len(data) - len(data.translate(None, _CONTAINERS)) <= most:
@@ -684,6 +690,31 @@ def _check_density(data: bytes) -> None:
     for count, _ in enumerate(_headers(data, _TO_CONTAINER)):
         if count == most:
             raise _too_dense(len(data), most)
+
+
+def _size_without_strings(data: bytes) -> int:
+    """The length of a message without its strings, so far as these are among its first items.
+
+    Most long messages are a few long strings, and to look at each of their bytes takes longer than
+    everything else.
+    """
+    size = len(data)
+    at = 0
+    for _ in range(_FIRST_STRINGS):
+        found = _TO_STRING.match(data, at)
+        assert found is not None
+        header = _LONG_STRING.match(data, found.end())
+        if header is None:
+            break
+        length = int.from_bytes(data[header.start() + 1 : header.end()], "big")
+        at = header.end() + length
+        if at > len(data):
+            break
+        size -= length
+    return size
+
+
+_FIRST_STRINGS = 64
 
 
 def _check_json_density(data: bytes) -> None:
@@ -748,14 +779,14 @@ def _headers(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int
                 return
 
 
-def _skipping(*classes: dict[int, bytes]) -> re.Pattern[bytes]:
+def _skipping(*classes: dict[int, bytes], times: bytes = b"*") -> re.Pattern[bytes]:
     """Skips strings of up to 23 bytes and what begins with these bytes, by what comes behind."""
     skipped = [
         b"[%b].{%d}" % (b"".join(kinds[length] for kinds in classes), length)
         for length in (0, 1, 2, 4, 8)
     ]
     texts = [b"[\\x%02x\\x%02x].{%d}" % (0x40 + n, 0x60 + n, n) for n in range(1, 24)]
-    return re.compile(b"(?:" + b"|".join((*skipped, *texts)) + b")*+", re.DOTALL)
+    return re.compile(b"(?:%b)%b+" % (b"|".join((*skipped, *texts)), times), re.DOTALL)
 
 
 _LEAVES = {
@@ -772,8 +803,17 @@ _ARRAYS_AND_TAGS = {
     4: rb"\x9a\xda",
     8: rb"\x9b\xdb",
 }
+_MAPS = {
+    0: rb"\xa0-\xb7\xbf",
+    1: rb"\xb8",
+    2: rb"\xb9",
+    4: rb"\xba",
+    8: rb"\xbb",
+}
 _TO_CONTAINER = _skipping(_LEAVES)
 _TO_MAP = _skipping(_LEAVES, _ARRAYS_AND_TAGS)
+_TO_STRING = _skipping(_LEAVES, _ARRAYS_AND_TAGS, _MAPS, times=b"{0,64}")
+_LONG_STRING = re.compile(rb"[\x58\x78].|[\x59\x79].{2}|[\x5a\x7a].{4}|[\x5b\x7b].{8}", re.DOTALL)
 
 
 def dump_json(tree: Any) -> bytes:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from .._io.asyncio import AsyncioWaiter
-from .._io.internals import warn_once
+from .._io.internals import TrioTimer, warn_once
 
 __all__ = [
     "anyio_group_tasks",
@@ -254,12 +254,16 @@ def _trio_runner() -> Any:
 
 
 def trio_timers(runner: Any) -> Iterator[Timer]:
-    """The deadlines of all cancel scopes, in their order."""
+    """The deadlines of all cancel scopes and timers, in their order."""
     for deadline, _, scope in _in_order(runner.deadlines._heap):
         if scope._registered_deadline == deadline:
-            status = scope._cancel_status
-            tasks = () if status is None else status._tasks
-            yield deadline, next((task.coro for task in tasks), None)
+            if isinstance(scope, TrioTimer):
+                # That of a waiter knows its task. `_io.trio` would import Trio.
+                task = getattr(getattr(scope.function, "__self__", None), "_task", None)
+            else:
+                status = scope._cancel_status
+                task = None if status is None else next(iter(status._tasks), None)
+            yield deadline, None if task is None else task.coro
 
 
 def trio_tasks(runner: Any) -> list[Any]:

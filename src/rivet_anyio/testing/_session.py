@@ -161,7 +161,10 @@ class Session:
             message = self._codec.client_message(data)
         except ProtocolError:
             logger.warning("%s: a message that is none: %.200r", self._instance.ref, data)
-            self._channel.close(1011, "actor.invalid_request")
+            release = self._host.release
+            said = internal_error(release)
+            reason = said.code if release.minor == 0 else f"{said.group}.{said.code}"
+            self._channel.close(1011, "actor.invalid_request" if release.has_engine else reason)
             return
         if self._host.release.is_serial:
             self._waiting.append(message)

@@ -102,10 +102,10 @@ class Gateway:
     def _addressed(self, request: HttpRequest) -> str | None:
         """The actor that is named beside the path, if there is one."""
         release, target = self._host.release, request.headers.get("x-rivet-target")
-        if release.has_engine and target is not None and not request.is_upgrade:
-            # By headers the engine leads raw requests to an actor, and nothing else.
-            if target != "actor" or not _is_raw_request(request.path):
-                raise ActorError("guard", "no_route", f"No route found for {request.target}.")
+        # By headers the engine leads raw requests to an actor, and nothing else.
+        is_led = target is None or (target == "actor" and _is_raw_request(request.path))
+        if release.has_engine and not is_led and not request.is_upgrade:
+            raise ActorError("guard", "no_route", f"No route found for {request.target}.")
         if is_addressed(request) and not addressed_actor(request):
             if release.has_engine:
                 raise ActorError("guard", "missing_header", "Missing x-rivet-actor header.")

@@ -40,6 +40,7 @@ __all__ = [
     "QueueRequest",
     "ServerCodec",
     "SubscriptionRequest",
+    "is_false",
     "server_codec",
 ]
 
@@ -217,7 +218,7 @@ class _Bare:
     def _described(self, error: ActorError) -> bytes:
         metadata = _metadata(error, self._has_actor)
         # Up to 2.2 this encoding drops what JavaScript takes for false.
-        is_none = metadata is None if self._has_actor else _is_false(metadata)
+        is_none = metadata is None if self._has_actor else is_false(metadata)
         written = None if is_none else self._value(metadata, "metadata")
         return (
             bare.text(error.group)
@@ -402,7 +403,7 @@ def _metadata(error: ActorError, has_runtime: bool) -> Any:
     return _json_value(error.metadata) if has_runtime else error.metadata
 
 
-def _is_false(value: Any) -> bool:
+def is_false(value: Any) -> bool:
     """Whether JavaScript takes this for false."""
     return value is None or (isinstance(value, (str, int, float)) and (not value or value != value))
 

@@ -28,6 +28,7 @@ from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpe
 from ._registry import Registry
 from ._routes import Route, actor_route, is_method, server_route
 from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
+from ._steps import begin
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
@@ -275,7 +276,9 @@ class Gateway:
         args = self._read(codec.action_args, request.body)
         async with caller as connection:
             output = await perform(self._host, instance, connection, name, args, plan)
-            return codec.action_reply(output)
+            if self._host.release.minor > 1:
+                return codec.action_reply(output)
+        return codec.action_reply(output)  # as `Actor.on_disconnect` leaves it
 
     async def _queue(
         self,
@@ -674,7 +677,11 @@ class _Caller:
         self._host = host
         self._instance = instance
         self._connection = connection
+        self._connection._leave = self._leave
         self._busy = instance.busy()
+
+    def _leave(self) -> None:
+        self._instance.connections.pop(self._connection.id, None)
 
     async def __aenter__(self) -> ActorConnection:
         await self._instance.ready()
@@ -685,7 +692,7 @@ class _Caller:
                 self._instance.connections[self._connection.id] = self._connection
                 await self._welcome()
         except BaseException:
-            self._instance.connections.pop(self._connection.id, None)
+            self._leave()
             self._busy.__exit__(None, None, None)
             raise
         return self._connection
@@ -697,12 +704,15 @@ class _Caller:
         except Exception:
             if self._host.release.has_engine:
                 raise
-            del self._instance.connections[self._connection.id]
+            self._leave()
             logger.exception("%s: on_connect failed", self._instance.ref)
 
     async def __aexit__(self, *exc: object) -> None:
-        self._instance.connections.pop(self._connection.id, None)
-        self._host.tasks.start_soon(self._part)
+        self._leave()
+        if self._host.release.minor > 1:
+            self._host.tasks.start_soon(self._part)
+        else:
+            await begin(self._host.tasks, self._part)
 
     async def _part(self) -> None:
         """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""

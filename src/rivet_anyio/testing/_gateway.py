@@ -28,7 +28,6 @@ from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpe
 from ._registry import Registry
 from ._routes import Route, actor_route, is_method, server_route
 from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
-from ._steps import begin
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
@@ -276,9 +275,7 @@ class Gateway:
         args = self._read(codec.action_args, request.body)
         async with caller as connection:
             output = await perform(self._host, instance, connection, name, args, plan)
-            if self._host.release.minor > 1:
-                return codec.action_reply(output)
-        return codec.action_reply(output)  # as `Actor.on_disconnect` leaves it
+            return codec.action_reply(output)
 
     async def _queue(
         self,
@@ -641,22 +638,23 @@ class Gateway:
     def _status(self, error: ActorError) -> int:
         """HTTP statuses, which mean nothing to clients."""
         named = (error.group, error.code)
+        if not self._host.release.has_engine:
+            return 500 if error.code in _FAILURES else 400
         if named in _STATUSES:
             return _STATUSES[named]
         if error.code == "internal_error":
             # The runtime of 2.3 says it of what it cannot read.
             return 400 if error.group == "core" and error.actor is not None else 500
-        if named[0] == "guard" and error.code.startswith("query_"):
-            return 400
-        if self._host.release.has_engine:
-            return 500 if error.group == "user" else 503 if error.group == "guard" else 400
-        return 400
+        if error.group == "guard":
+            return 400 if error.code.startswith("query_") else 503
+        return 500 if error.group == "user" else 400
 
+
+_FAILURES = ("internal_error", "invalid_request_handler_response")
 
 _STATUSES = {
     ("actor", "not_found"): 404,
     ("actor", "action_not_found"): 404,
-    ("action", "not_found"): 404,
     ("api", "not_found"): 404,
     ("guard", "no_route"): 404,
     ("guard", "missing_header"): 400,
@@ -666,7 +664,6 @@ _STATUSES = {
     ("auth", "forbidden"): 403,
     ("guard", "rate_limit"): 429,
     ("actor", "action_timed_out"): 408,
-    ("handler", "invalid_request_handler_response"): 500,
 }
 
 
@@ -709,10 +706,7 @@ class _Caller:
 
     async def __aexit__(self, *exc: object) -> None:
         self._leave()
-        if self._host.release.minor > 1:
-            self._host.tasks.start_soon(self._part)
-        else:
-            await begin(self._host.tasks, self._part)
+        self._host.tasks.start_soon(self._part)
 
     async def _part(self) -> None:
         """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""

@@ -165,10 +165,12 @@ class Management:
         has_engine = self._host.release.has_engine
         if has_engine:
             _query(request, _Query)
-        is_json = request.headers.get("content-type", "").partition(";")[0] == "application/json"
+        kind = request.headers.get("content-type", "").partition(";")[0]
+        body = request.body if kind == "application/json" else b""
+        if not request.body and not has_engine and "content-type" not in request.headers:
+            body = b"{}"  # there, who sends nothing at all sends nothing wrong
         try:
-            kind = _EngineCreation if has_engine else _Creation
-            wanted = msgspec.json.decode(request.body if is_json else b"", type=kind)
+            wanted = msgspec.json.decode(body, type=_EngineCreation if has_engine else _Creation)
             if wanted.key is None and request.method == "PUT":
                 raise msgspec.ValidationError("key is missing")
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:

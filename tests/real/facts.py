@@ -447,6 +447,54 @@ async def greetings(client: Client, key: Key) -> Any:
     return await outcome(greeted())
 
 
+@fact(0, once=True)
+async def a_call_whose_connection_the_actor_closes_as_it_comes(client: Client, key: Key) -> Any:
+    """How many connections its action counts."""
+    return await client.usher.get_or_create(key, params={"closes": True}).count()
+
+
+@fact(["onConnect begins"], v23=["onConnect begins", "onConnect ends"], once=True)
+async def a_connection_is_there_before_a_slow_hook_ends(client: Client, key: Key) -> Any:
+    """What onConnect has noted when the client is connected."""
+    async with client.usher.get_or_create(key, params={"slow": "onConnect"}).connect() as conn:
+        return await conn.noted()
+
+
+@fact(["onConnect begins"], v23=["onConnect begins", "onConnect ends"], once=True)
+async def a_call_runs_before_a_slow_hook_ends(client: Client, key: Key) -> Any:
+    return await client.usher.get_or_create(key, params={"slow": "onConnect"}).noted()
+
+
+@fact([1, 1], v23=[2, 2], once=True)
+async def who_counts_while_hooks_run(client: Client, key: Key) -> Any:
+    """How many connections a call over HTTP counts, with its own."""
+    return [
+        await _count_during(client, [*key, hook], hook)
+        for hook in ("onBeforeConnect", "createConnState")
+    ]
+
+
+async def _count_during(client: Client, key: Key, hook: str) -> Any:
+    usher = client.usher.get_or_create(key)
+    await usher.noted()
+    async with anyio.create_task_group() as tasks:
+        slow = client.usher.get_or_create(key, params={"slow": hook})
+        tasks.start_soon(connected, slow)
+        await until(usher.noted, lambda noted: f"{hook} begins" in noted)
+        return await usher.count()
+
+
+@fact(
+    ["rivetkit.internal_error"] * 4, v20=["internal.internal_error"] * 4, v23=[None, 0, "", False]
+)
+async def a_connection_state_that_is_nothing(client: Client, key: Key) -> Any:
+    """What JavaScript takes for false is none, up to 2.2, and reading it is an error."""
+    return [
+        await outcome(client.usher.get_or_create(key, params={"state": state}).state())
+        for state in (None, 0, "", False)
+    ]
+
+
 # Raw requests and raw WebSockets are connections, too
 
 
@@ -602,6 +650,23 @@ async def calls_when_the_actor_goes_to_sleep(client: Client, key: Key) -> Any:
 )
 async def calls_when_the_actor_is_destroyed(client: Client, key: Key) -> Any:
     return await under_way(client, key, "destroy")
+
+
+@fact(["added", 1], v23=["added", 11], once=True)
+async def a_change_behind_the_sleep(client: Client, key: Key) -> Any:
+    """Up to 2.2 the actor starts anew while a call over HTTP goes on, whose changes are lost."""
+    usher = client.usher.get_or_create(key)
+    found = []
+
+    async def add() -> None:
+        found.append(await usher.addSlowly())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(add)
+        await until(usher.total, lambda total: total == 1)
+        await usher.sleepNow()
+        await until(usher.starts, lambda starts: starts == 2)
+    return [*found, await usher.total()]
 
 
 @fact(["action.timed_out"] * 2 + [200], v23=["actor.action_timed_out"] * 2 + [408], slow=True)

@@ -200,6 +200,7 @@ class Instance:
         self._factory = factory
         self._input = input
         self._is_created = False
+        self._is_outdated = False
         self._life: _Life | None = None
         self._quiet = Signal()
         self._rested_at = self.created_at
@@ -837,6 +838,9 @@ class Instance:
             await self.actor.on_create(self._input)
             self.save()
             self._is_created = True
+        if self._is_outdated:
+            self._is_outdated = False
+            self._reload(self._storage.read(anyio.current_time()))
         self.generation += 1
         self.slept_at = None
         # Two starts differ by what a record can say, at least.
@@ -889,7 +893,11 @@ class Instance:
                 self.save()
             except TypeError as exc:
                 self._host.crashes.append((self.ref, exc))
-            self._reload(self._storage.read(anyio.current_time()))
+            if self.calls and not self._host.release.has_engine:
+                # What is under way may still change the state, and save it, until the next start.
+                self._is_outdated = True
+            else:
+                self._reload(self._storage.read(anyio.current_time()))
         elif end == "destroy":
             self._let_go(closes=True)
 

@@ -117,8 +117,8 @@ class Registry:
         """A new actor.
 
         Raises:
-            ActorError: in 2.1 and 2.2, when nobody knows how to make one of this name; the others find
-                out when it is to start.
+            ActorError: in 2.1 and 2.2, when nobody knows how to make one of this name; the others
+                find out when it is to start.
         """
         factory = self._factories.get(name)
         if factory is None:

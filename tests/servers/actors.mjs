@@ -332,6 +332,8 @@ function web({ actor }) {
           }
           return new Response("fields", { headers });
         }
+        case "empty":
+          return new Response(null);
         case "nothing":
           return undefined;
         case "text":

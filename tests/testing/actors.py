@@ -306,6 +306,8 @@ class Web(Actor):
         if route == "fields":
             fields = [(name, v) for name in ("set-cookie", "x-two") for v in ("a=1", "b=2")]
             return httpx.Response(200, text="fields", headers=fields)
+        if route == "empty":
+            return httpx.Response(200)
         if route == "nothing":
             return None  # type: ignore[return-value]
         if route == "text":

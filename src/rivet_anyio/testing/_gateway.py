@@ -219,7 +219,7 @@ class Gateway:
             if not route.takes(method):
                 raise _not_allowed(method, path)
             if route.methods == ("GET",):
-                return await self._introduction(request, instance, route)
+                return await self._introduction(instance, route)
             codec = self._codec(request)
             params = self._params(request, self._unreadable())
             if not limits.lets_in(request.body):
@@ -248,12 +248,10 @@ class Gateway:
             return self._error(instance, codec, failure(instance, path, error))
         return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
 
-    async def _introduction(self, request: HttpRequest, instance: Instance, route: Route) -> Answer:
+    async def _introduction(self, instance: Instance, route: Route) -> Answer:
         """What an actor says of itself to anybody."""
         release = self._host.release
         await instance.ready()
-        if request.method == "HEAD":
-            raise internal_error(release)  # RivetKit stumbles over the body that it must not send
         signed = self._signature(instance)
         if route.path == "/metadata":
             said = {"runtime": "rivetkit", "version": release.version}
@@ -378,9 +376,7 @@ class Gateway:
                 body = response.content
             except httpx.ResponseNotRead:
                 body = cast("AsyncIterable[bytes]", stream)
-        if request.method == "HEAD" and body:
-            if not release.has_engine:
-                return self._error(instance, server_codec("json", release), internal_error(release))
+        if request.method == "HEAD":
             body = b""
         # 2.3 says how long a body is only where there is none, and those before where there is one.
         return Answer(response.status_code, headers, body, bool(body) != release.has_engine)

@@ -100,12 +100,9 @@ class Session:
             except ActorError as error:
                 self._end_with(error)
                 return
-            if self._host.release.has_engine:
-                instance.connections[connection.id] = connection
             with instance.busy():
                 await instance.admit(connection)
         except Exception as error:
-            instance.connections.pop(connection.id, None)
             self._refuse(error, "on_before_connect")
             return
         self._generation = instance.generation

@@ -1126,7 +1126,7 @@ async def what_a_server_answers_to_anybody(client: Client, key: Key, http: Any) 
         | GET /actors?namespace=default&name=zz&cursor=x
         | GET /actors?namespace=default&name=zz&zz=1
         | GET /actors/names | DELETE /actors/nope"""
-    return await answers(http, "", [asked.split() for asked in paths.split("|")])
+    return await answers(http, "", [tuple(asked.split()) for asked in paths.split("|")])
 
 
 JSON = {"content-type": "application/json"}

@@ -61,8 +61,7 @@ VALUES: tuple[str, ...] = (
     "box,1",
     "actor0001",
     "default",
-)
-VALUES += ("true", "getOrCreate", "%", "%00", "%C3%BC", "%ED%A0%80", "AQI", "_w", "\\0", "[" * 20)
+, "true", "getOrCreate", "%", "%00", "%C3%BC", "%ED%A0%80", "AQI", "_w", "\\0", "[" * 20)
 PATHS: tuple[str, ...] = (
     "",
     "/",
@@ -72,9 +71,7 @@ PATHS: tuple[str, ...] = (
     "/actors/names",
     "/actors/actor0001",
     "/zzz",
-)
-PATHS += ("/actors/actor0001/sleep", "/gateway", "/gateway/", "/gateway/box", "/gateway/%zz")
-PATHS += ("/actors/%ED%A0%80", "//", "/gateway//", "/gateway/a@b", "/gateway/@", "/actors//sleep")
+, "/actors/actor0001/sleep", "/gateway", "/gateway/", "/gateway/box", "/gateway/%zz", "/actors/%ED%A0%80", "//", "/gateway//", "/gateway/a@b", "/gateway/@", "/actors//sleep")
 INSIDE: tuple[str, ...] = (
     "",
     "/",
@@ -84,9 +81,7 @@ INSIDE: tuple[str, ...] = (
     "/action/nope",
     "/action/%00",
     "/action/",
-)
-INSIDE += ("/queue/jobs", "/queue/x", "/queue/", "/queue", "/request", "/request/a", "/request//[")
-INSIDE += ("/connect", "/websocket", "/websocket/a", "/inspector/state", "/request/%00?%")
+, "/queue/jobs", "/queue/x", "/queue/", "/queue", "/request", "/request/a", "/request//[", "/connect", "/websocket", "/websocket/a", "/inspector/state", "/request/%00?%")
 BODIES: tuple[str, ...] = (
     "",
     "{",
@@ -99,15 +94,11 @@ BODIES: tuple[str, ...] = (
     "\x00",
     "NaN",
     '{"args":1e400}',
-)
-BODIES += (
     '{"args":[1]}',
     '{"args":["$BigInt","x"]}',
     '{"args":[["$Map",[[{},1]]]]}',
     '{"args":{}}',
-)
-BODIES += ('{"body":1,"wait":true,"timeout":-5}', '{"body":1,"wait":true,"timeout":1e400}')
-BODIES += ('{"body":1,"wait":true,"timeout":"x"}', '{"name":"box","key":"\\ud800"}')
+, '{"body":1,"wait":true,"timeout":-5}', '{"body":1,"wait":true,"timeout":1e400}', '{"body":1,"wait":true,"timeout":"x"}', '{"name":"box","key":"\\ud800"}')
 
 
 def creations() -> st.SearchStrategy[bytes]:

@@ -61,7 +61,17 @@ VALUES: tuple[str, ...] = (
     "box,1",
     "actor0001",
     "default",
-, "true", "getOrCreate", "%", "%00", "%C3%BC", "%ED%A0%80", "AQI", "_w", "\\0", "[" * 20)
+    "true",
+    "getOrCreate",
+    "%",
+    "%00",
+    "%C3%BC",
+    "%ED%A0%80",
+    "AQI",
+    "_w",
+    "\\0",
+    "[" * 20,
+)
 PATHS: tuple[str, ...] = (
     "",
     "/",
@@ -71,7 +81,18 @@ PATHS: tuple[str, ...] = (
     "/actors/names",
     "/actors/actor0001",
     "/zzz",
-, "/actors/actor0001/sleep", "/gateway", "/gateway/", "/gateway/box", "/gateway/%zz", "/actors/%ED%A0%80", "//", "/gateway//", "/gateway/a@b", "/gateway/@", "/actors//sleep")
+    "/actors/actor0001/sleep",
+    "/gateway",
+    "/gateway/",
+    "/gateway/box",
+    "/gateway/%zz",
+    "/actors/%ED%A0%80",
+    "//",
+    "/gateway//",
+    "/gateway/a@b",
+    "/gateway/@",
+    "/actors//sleep",
+)
 INSIDE: tuple[str, ...] = (
     "",
     "/",
@@ -81,7 +102,19 @@ INSIDE: tuple[str, ...] = (
     "/action/nope",
     "/action/%00",
     "/action/",
-, "/queue/jobs", "/queue/x", "/queue/", "/queue", "/request", "/request/a", "/request//[", "/connect", "/websocket", "/websocket/a", "/inspector/state", "/request/%00?%")
+    "/queue/jobs",
+    "/queue/x",
+    "/queue/",
+    "/queue",
+    "/request",
+    "/request/a",
+    "/request//[",
+    "/connect",
+    "/websocket",
+    "/websocket/a",
+    "/inspector/state",
+    "/request/%00?%",
+)
 BODIES: tuple[str, ...] = (
     "",
     "{",
@@ -98,7 +131,11 @@ BODIES: tuple[str, ...] = (
     '{"args":["$BigInt","x"]}',
     '{"args":[["$Map",[[{},1]]]]}',
     '{"args":{}}',
-, '{"body":1,"wait":true,"timeout":-5}', '{"body":1,"wait":true,"timeout":1e400}', '{"body":1,"wait":true,"timeout":"x"}', '{"name":"box","key":"\\ud800"}')
+    '{"body":1,"wait":true,"timeout":-5}',
+    '{"body":1,"wait":true,"timeout":1e400}',
+    '{"body":1,"wait":true,"timeout":"x"}',
+    '{"name":"box","key":"\\ud800"}',
+)
 
 
 def creations() -> st.SearchStrategy[bytes]:

@@ -10,7 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -74,13 +74,7 @@ _QUEUE_FIELDS = ("name", "wait", "timeout")
 class _QueueOptions(msgspec.Struct):
     name: str | None = None
     wait: bool = False
-    timeout: float | None = None
-
-
-class _WholeQueueOptions(_QueueOptions):
-    """In 2.3 a wait has whole milliseconds."""
-
-    timeout: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    timeout: int | float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,11 +452,14 @@ def _queue_from_tree(tree: Any, form: ValueForm) -> QueueRequest:
     try:
         wanted = msgspec.convert(
             {name: fields[name] for name in _QUEUE_FIELDS if fields.get(name) is not None},
-            _QueueOptions if is_plain else _WholeQueueOptions,
+            _QueueOptions,
         )
     except msgspec.ValidationError as exc:
         raise ProtocolError(str(exc)) from None
-    timeout = None if wanted.timeout is None else wanted.timeout / 1000
+    given = wanted.timeout
+    if given is not None and not is_plain and (isinstance(given, float) or given < 0):
+        raise ProtocolError(f"2.3 waits whole milliseconds, not {given!r}")
+    timeout = None if given is None else given / 1000
     return QueueRequest(wanted.name, revive(fields.get("body"), form), wanted.wait, timeout)
 
 

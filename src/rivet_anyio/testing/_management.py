@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -42,7 +42,10 @@ class _Creation(msgspec.Struct, kw_only=True):
 
 
 class _EngineCreation(_Creation, kw_only=True, forbid_unknown_fields=True):
-    crash_policy: Literal["restart", "sleep", "destroy"]
+    """The same for 2.3, which takes no other fields."""
+
+
+_CRASH_POLICIES = ("restart", "sleep", "destroy")
 
 
 class _Query(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -173,6 +176,8 @@ class Management:
             wanted = msgspec.json.decode(body, type=_EngineCreation if has_engine else _Creation)
             if wanted.key is None and request.method == "PUT":
                 raise msgspec.ValidationError("key is missing")
+            if has_engine and wanted.crash_policy not in _CRASH_POLICIES:
+                raise msgspec.ValidationError(f"no crash policy: {wanted.crash_policy}")
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
             if has_engine:
                 raise _bad_request(str(exc)) from None

@@ -464,7 +464,7 @@ def _queue_from_tree(tree: Any, form: ValueForm) -> QueueRequest:
 
 
 def _args(tree: Any, form: ValueForm) -> list[Any]:
-    """The arguments of a call. 2.3 wraps what is no list, those before stumble over it."""
+    """The arguments of a call. 2.3 wraps anything but a list, those before stumble over it."""
     value = revive(tree, form)
     if isinstance(value, list):
         return value

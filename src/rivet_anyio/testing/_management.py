@@ -309,7 +309,7 @@ class Management:
         return ActorError("actor", "duplicate_key", message)
 
     def _input(self, text: str | None) -> Any:
-        """The input of a creation; None is none. 2.3 takes what is no base64 for none."""
+        """The input of a creation; None is none, and so is bad base64 in 2.3."""
         if not text:
             return None
         release = self._host.release

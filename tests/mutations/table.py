@@ -305,14 +305,14 @@ _CONNECTION = (
     ),
     Mutation(
         "a place for a handshake is lost with its waiter",
-        "_connection/handshakes.py",
+        "_connection/handshake_limit.py",
         "                handshake.end(None)\n            else:",
         "                pass\n            else:",
         "handshakes",
     ),
     Mutation(
         "slow handshakes take all places",
-        "_connection/handshakes.py",
+        "_connection/handshake_limit.py",
         "elif self._slow_waiting and self._slow < self._slow_limit:",
         "elif self._slow_waiting:",
         "handshakes",

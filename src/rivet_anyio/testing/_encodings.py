@@ -139,9 +139,13 @@ class ServerCodec(Protocol):
 
 def server_codec(encoding: Encoding, release: Release) -> ServerCodec:
     """The codec of a release for one encoding."""
-    if encoding == "bare":
-        return _Bare(release)
-    return _Cbor(release) if encoding == "cbor" else _Json(release)
+    match encoding:
+        case "bare":
+            return _Bare(release)
+        case "cbor":
+            return _Cbor(release)
+        case "json":
+            return _Json(release)
 
 
 class _Bare:

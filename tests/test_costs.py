@@ -13,7 +13,7 @@ import pytest
 
 from rivet_anyio import Client
 from rivet_anyio._connection.events import EventBuffer, EventStream, Overflow
-from rivet_anyio._io.stream import current_backend
+from rivet_anyio._io.backend import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import Outbox

@@ -55,7 +55,7 @@ REACHING_DOWN = {
         "_http.proxy",
         "_http.transport",
         "_io.connect",
-        "_io.stream",
+        "_io.backend",
         "_io.tls",
         "_management",
         "_raw_websocket",

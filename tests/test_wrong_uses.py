@@ -55,7 +55,7 @@ async def test_calls() -> None:
             await cls.read(5)
         with pytest.raises(TypeError, match=r"type='int': .*; give a type, such as int"):
             await handle.action("get", type="int")
-        with pytest.raises(TypeError, match=r"float: send None$"):
+        with pytest.raises(TypeError, match=r"float nan: send None$"):
             handle.connect(params=float("nan"))  # whatever the encoding
         forgotten = handle.get()
         with pytest.raises(TypeError, match="await it, and send what it returns"):

@@ -34,8 +34,8 @@ from ._http.borrowed import Borrowed, is_http_client
 from ._http.proxy import Proxies
 from ._http.transport import HttpTransport, Timeouts
 from ._http.wire import Wire
+from ._io.backend import check_loop, current_backend
 from ._io.connect import Connector, TcpConnector
-from ._io.stream import check_loop, current_backend
 from ._observe import Observer, check_observer
 from ._retry import Retry
 from ._typed.actor import Interface, TypedActor

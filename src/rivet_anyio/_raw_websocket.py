@@ -15,7 +15,7 @@ from ._errors import ClosedError, ConnectionLostError, again, outside_block
 from ._gateway.context import Core
 from ._gateway.open import OpenSocket, ParamsFailed, dial
 from ._gateway.resolve import Target
-from ._io.stream import check_loop
+from ._io.backend import check_loop
 from ._io.tasks import (
     ForeignCancellation,
     SilentTasks,

@@ -16,11 +16,11 @@ from anyio.lowlevel import checkpoint
 from ._checks import check_size
 from ._connection.connection import Connection
 from ._connection.events import EventStream, Gap, check_event_names
-from ._connection.handshakes import HandshakeLimit
+from ._connection.handshake_limit import HandshakeLimit
 from ._connection.status import Status, StatusChange
 from ._errors import ClosedError, ConnectionLostError, outside_block
 from ._handle import ActorHandle
-from ._io.stream import Backend, check_loop, current_backend
+from ._io.backend import Backend, check_loop, current_backend
 from ._io.tasks import (
     ForeignCancellation,
     SilentTasks,

@@ -14,7 +14,7 @@ import pytest
 import sniffio
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._io.stream import Backend, current_backend, in_trio
+from rivet_anyio._io.backend import Backend, current_backend, in_trio
 
 from .test_sockets import by_callback, streamed
 

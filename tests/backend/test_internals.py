@@ -20,7 +20,7 @@ from anyio._backends import _asyncio as anyio_backend
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rivet_anyio._io import internals
-from rivet_anyio._io.stream import current_backend, in_trio
+from rivet_anyio._io.backend import current_backend, in_trio
 from rivet_anyio._websocket.masking import apply_mask_slowly, fastest_mask
 from rivet_anyio.testing import _internals as test_internals
 from rivet_anyio.testing import run_virtual, simulate

@@ -20,8 +20,8 @@ from anyio import to_thread
 
 from rivet_anyio import ConnectionLostError
 from rivet_anyio._io.asyncio_transport import TransportStream
+from rivet_anyio._io.backend import ByteStream
 from rivet_anyio._io.connect import stream_over
-from rivet_anyio._io.stream import ByteStream
 
 SECONDS = 30
 LONG = 8 * 1024 * 1024

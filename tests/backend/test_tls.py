@@ -23,8 +23,8 @@ from anyio import to_thread
 
 from rivet_anyio import ConfigError, ConnectError, ConnectionLostError
 from rivet_anyio._io import tls as tls_module
+from rivet_anyio._io.backend import ByteStream
 from rivet_anyio._io.connect import TcpConnector, stream_over
-from rivet_anyio._io.stream import ByteStream
 from rivet_anyio._io.tls import (
     Resumption,
     ResumptionError,
@@ -941,7 +941,7 @@ async def test_cancelled_in_the_handshake(
 
 
 async def test_a_deadline_in_the_handshake(client_tls: ssl.SSLContext) -> None:
-    from rivet_anyio._io.stream import current_backend
+    from rivet_anyio._io.backend import current_backend
 
     def talk(far: socket.socket) -> None:
         while far.recv(65536):

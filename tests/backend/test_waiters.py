@@ -9,7 +9,7 @@ import pytest
 import trio
 from anyio import wait_all_tasks_blocked
 
-from rivet_anyio._io.stream import Waiter, current_backend, in_trio
+from rivet_anyio._io.backend import Waiter, current_backend, in_trio
 
 
 async def test_the_clock_is_anyios() -> None:

@@ -384,7 +384,7 @@ _CHUNKS = (
     _cut("a length in a trailer", _chunks(b"0\r\nContent-Length: 9\r\n\r\n"), "in a trailer"),
     _cut(
         "a transfer encoding in the second trailer",
-        _chunks(b"3\r\nabc\r\n0\r\nt: x\r\ntransfer-encoding: chunked\r\n\r\n"),
+        _chunks(b"0\r\nt: x\r\ntransfer-encoding: chunked\r\n\r\n"),
         "in a trailer",
     ),
     _cut("a trailer without a colon", _chunks(b"0\r\nabc\r\n\r\n"), _TRAILER),

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rivet_anyio._errors import ClosedError, ConnectError
 from rivet_anyio._http import pool as pool_module
 from rivet_anyio._http.pool import Origin, Pool, Pooled
-from rivet_anyio._io.stream import Waiter, current_backend
+from rivet_anyio._io.backend import Waiter, current_backend
 from rivet_anyio.testing import run_virtual
 
 HERE = Origin("http", "127.0.0.1", 80)

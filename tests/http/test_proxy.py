@@ -19,8 +19,8 @@ from rivet_anyio import Client
 from rivet_anyio._errors import ConfigError, ConnectError
 from rivet_anyio._http.pool import Origin, Pool
 from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel
+from rivet_anyio._io.backend import ByteStream, current_backend
 from rivet_anyio._io.connect import TcpConnector
-from rivet_anyio._io.stream import ByteStream, current_backend
 
 PROXY = "http://proxy:3128"
 HTTPS = Origin("https", "api.example.com", 443)

@@ -15,8 +15,8 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from rivet_anyio import Client, ConnectError
+from rivet_anyio._io.backend import ByteStream
 from rivet_anyio._io.connect import Connector
-from rivet_anyio._io.stream import ByteStream
 from tests.backend.test_tls import Stopping
 from tests.peers.raw import Peer
 

@@ -684,6 +684,29 @@ async def test_a_gap_before_the_answer_wants_no_other_snapshot() -> None:
             assert state.is_current and state.refreshed == 1
 
 
+async def test_a_gap_between_two_answers_of_a_snapshot_wants_another_one() -> None:
+    """With `versions`, the first answer may be what the snapshot is made of."""
+    async with environment() as env:
+        is_first = True
+
+        async def read() -> State:
+            nonlocal is_first
+            state: State = await env.conn.read()
+            if is_first:
+                is_first = False
+                with env.server.network.outage():
+                    await anyio.sleep(0.1)
+                    env.board.posts.append("missed")
+                await env.conn.wait_connected()
+                await env.conn.read()
+            return state
+
+        async with live(env.conn, read, ON, versions=VERSIONS) as state:
+            with anyio.fail_after(600):
+                await env.until(state, 1)
+            assert state.value["posts"] == ["missed"] and state.refreshed == 1
+
+
 async def test_what_was_received_and_not_taken_is_not_current() -> None:
     async with (
         environment() as env,

@@ -178,7 +178,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     "outbox": _program("tests.connection.test_capacity:crowd"),
     "checks": _program("tests.connection.test_checks:watch"),
     "errands": _program("tests.simulation.errands:run"),
-    "handshakes": _program("tests.watch.test_handshakes:crowd"),
+    "handshakes": _program("tests.watch.test_handshake_limit:crowd"),
     "values": _values,
     "keys": _property("tests.protocol.test_keys:test_there_and_back"),
     "readings of bare": _property("tests.protocol.test_reading:test_bare"),

@@ -305,14 +305,14 @@ _CONNECTION = (
     ),
     Mutation(
         "a place for a handshake is lost with its waiter",
-        "_connection/handshakes.py",
+        "_connection/handshake_limit.py",
         "                handshake.end(None)\n            else:",
         "                pass\n            else:",
         "handshakes",
     ),
     Mutation(
         "slow handshakes take all places",
-        "_connection/handshakes.py",
+        "_connection/handshake_limit.py",
         "elif self._slow_waiting and self._slow < self._slow_limit:",
         "elif self._slow_waiting:",
         "handshakes",
@@ -758,6 +758,27 @@ _GATEWAY = (
         "checks",
     ),
     Mutation(
+        "Retry-After counts in answers to a handshake alone",
+        "_gateway/errors.py",
+        "    error.retry_after = retry_after(answer.headers)\n",
+        "",
+        "tests/peers/test_refusals.py",
+    ),
+    Mutation(
+        "a busy /metadata stands for a server that has none",
+        "_gateway/context.py",
+        "if is_away(answer.status):",
+        "if answer.status >= 500:",
+        "tests/peers/test_refusals.py",
+    ),
+    Mutation(
+        "a page to log in says that an actor is destroyed",
+        "_gateway/management.py",
+        "    check_changed(answer.body)\n",
+        "",
+        "tests/test_management.py",
+    ),
+    Mutation(
         "retry_for begins anew at each attempt",
         "_gateway/repeats.py",
         "with anyio.CancelScope(deadline=deadline) as scope:",
@@ -1014,6 +1035,13 @@ _HTTP = (
 )
 
 _ABOVE = (
+    Mutation(
+        "in live, a second answer forgets gaps, too",
+        "_live.py",
+        "elif self._answers == 1 and stream",
+        "elif stream",
+        "tests/live/test_live.py",
+    ),
     Mutation(
         "old events are kept after their snapshot",
         "_live.py",

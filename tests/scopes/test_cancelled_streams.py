@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from rivet_anyio import ActorError, Client, EventStream
+from rivet_anyio._io.backend import current_backend
 from rivet_anyio._io.internals import ScopeCheck
-from rivet_anyio._io.stream import current_backend
 from tests.peers.raw import Peer, serving, text
 
 GUARD = 60

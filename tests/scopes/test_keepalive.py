@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._io.stream import current_backend
+from rivet_anyio._io.backend import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.framing import Close

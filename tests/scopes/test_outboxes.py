@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from rivet_anyio._io.stream import current_backend
+from rivet_anyio._io.backend import current_backend
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import HIGH_WATER, Outbox, capacity

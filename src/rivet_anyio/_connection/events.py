@@ -20,6 +20,7 @@ from typing import (
     Protocol,
     Self,
     TypeVar,
+    assert_never,
     get_args,
 )
 
@@ -30,7 +31,7 @@ from anyio.lowlevel import checkpoint
 from .._checks import check_choice, check_name, check_size
 from .._convert import Converter, Misfit, converter_for
 from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolError, again
-from .._io.stream import current_backend
+from .._io.backend import current_backend
 from .._io.waiting import Signal
 from .._log import logger
 
@@ -237,6 +238,8 @@ class EventBuffer:
                 return
             elif self._overflow == "drop_oldest":
                 self._drop_oldest(size)
+            elif self._overflow != "block":  # that policy stops the reader, and takes this event
+                assert_never(self._overflow)
         self._newest.append(item)
         self.byte_count += size
         self.event_count += 1

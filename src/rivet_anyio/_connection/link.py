@@ -20,7 +20,7 @@ from .._gateway.call import explained, is_gone
 from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
-from .._io.stream import Backend, check_loop
+from .._io.backend import Backend, check_loop
 from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds, without_interrupts
 from .._io.waiting import Signal
 from .._log import logger
@@ -52,7 +52,7 @@ from .events import (
     check_event_names,
     check_policies,
 )
-from .handshakes import HandshakeLimit
+from .handshake_limit import HandshakeLimit
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
 from .sending import call_action, noting_answers

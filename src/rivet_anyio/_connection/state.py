@@ -68,7 +68,7 @@ from typing import Any, Protocol
 from weakref import ref
 
 from .._errors import ActorError, ClosedError, ConnectionLostError, RivetError, again, outside_block
-from .._io.stream import Waiter
+from .._io.backend import Waiter
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import ConnectionObserver

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from anyio import CancelScope, current_effective_deadline, move_on_after
 
 from .._errors import ActorError
-from .._io.stream import Waiter, current_backend
+from .._io.backend import Waiter, current_backend
 from .._log import logger
 from ..protocol.management import ActorInfo
 

@@ -24,7 +24,7 @@ from .._errors import (
     outside_block,
 )
 from .._http.transport import HttpAnswer, HttpTransport, retry_after
-from .._io.stream import Backend, check_loop, current_backend
+from .._io.backend import Backend, check_loop, current_backend
 from .._io.tasks import ForeignCancellation
 from .._observe import Observer, Subject, subject_at
 from .._types import GetToken

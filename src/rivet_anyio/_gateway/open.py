@@ -13,7 +13,7 @@ from anyio import CancelScope
 from .._checks import awaitable_from
 from .._errors import ConnectError, ProtocolError, RivetError, again
 from .._http.transport import HttpAnswer, Upgraded, retry_after
-from .._io.stream import ByteStream
+from .._io.backend import ByteStream
 from .._io.tasks import ForeignCancellation
 from .._observe import AttemptObserver, merged
 from .._types import GetParams

@@ -32,7 +32,7 @@ from typing import NamedTuple
 from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
-from .._io.stream import ByteStream, Waiter
+from .._io.backend import ByteStream, Waiter
 from .._io.tasks import without_interrupts
 from .._observe import PoolFigures
 

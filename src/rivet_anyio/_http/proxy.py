@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError
-from .._io.stream import ByteStream
+from .._io.backend import ByteStream
 from .exchange import Exchange, State
 from .pool import Origin, address
 

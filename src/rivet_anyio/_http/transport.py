@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from .._errors import ProtocolError
-from .._io.stream import ByteStream
+from .._io.backend import ByteStream
 
 __all__ = [
     "MAX_REFUSAL",

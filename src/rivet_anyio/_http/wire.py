@@ -19,8 +19,8 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
+from .._io.backend import Backend, ByteStream, Deadline
 from .._io.connect import Connector, DialError
-from .._io.stream import Backend, ByteStream, Deadline
 from .._io.tasks import SilentTasks
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
 from ..protocol.addressing import ascii_host

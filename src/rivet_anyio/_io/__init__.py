@@ -1,1 +1,1 @@
-"""Sockets, TLS, waiting and tasks: the only place that knows asyncio and Trio."""
+"""Sockets, TLS, waiting and tasks: all that the client does otherwise on asyncio than on Trio."""

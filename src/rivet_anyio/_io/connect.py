@@ -13,7 +13,7 @@ import anyio
 from anyio import move_on_after
 
 from .._errors import ConnectError
-from .stream import ByteStream, current_backend
+from .backend import ByteStream, current_backend
 from .tasks import SilentTasks, without_interrupts
 from .waiting import Signal
 

@@ -18,8 +18,8 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .backend import in_trio
 from .internals import ki_protected
-from .stream import in_trio
 from .waiting import Signal
 
 __all__ = [

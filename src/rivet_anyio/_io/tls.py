@@ -20,8 +20,8 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError
+from .backend import ByteStream
 from .socket import broke, dropped
-from .stream import ByteStream
 from .tasks import without_interrupts
 from .waiting import Signal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio.lowlevel import checkpoint
 
-from .stream import Waiter, current_backend
+from .backend import Waiter, current_backend
 
 __all__ = ["Signal"]
 

@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._io.stream import Backend, ByteStream, Waiter
+from .._io.backend import Backend, ByteStream, Waiter
 from .._io.tasks import without_interrupts
 from .._io.waiting import Signal
 from .framing import Close, Framer, FramingError, Ping, Pong

@@ -84,7 +84,7 @@ class Common:
 
         make = Client
         if self.verbose:
-            from ._trace import TracedClient as make
+            from ._verbose import TracedClient as make
         return make(
             self.endpoint,
             token=self.token,

@@ -139,9 +139,13 @@ class ServerCodec(Protocol):
 
 def server_codec(encoding: Encoding, release: Release) -> ServerCodec:
     """The codec of a release for one encoding."""
-    if encoding == "bare":
-        return _Bare(release)
-    return _Cbor(release) if encoding == "cbor" else _Json(release)
+    match encoding:
+        case "bare":
+            return _Bare(release)
+        case "cbor":
+            return _Cbor(release)
+        case "json":
+            return _Json(release)
 
 
 class _Bare:
@@ -449,17 +453,19 @@ def _queue_from_tree(tree: Any, form: ValueForm) -> QueueRequest:
     fields, is_plain = _map(tree), form in (PLAIN_CBOR, PLAIN_JSON)
     if is_plain and "body" not in fields:
         raise ProtocolError("a message has a body")
+    # RivetKit's client writes an option that was not given as undefined.
+    given = {name: revive(fields.get(name), form) for name in _QUEUE_FIELDS}
     try:
         wanted = msgspec.convert(
-            {name: fields[name] for name in _QUEUE_FIELDS if fields.get(name) is not None},
-            _QueueOptions,
+            {name: value for name, value in given.items() if value is not None}, _QueueOptions
         )
     except msgspec.ValidationError as exc:
         raise ProtocolError(str(exc)) from None
-    given = wanted.timeout
-    if given is not None and not is_plain and (isinstance(given, float) or given < 0):
-        raise ProtocolError(f"2.3 waits whole milliseconds, not {given!r}")
-    timeout = None if given is None else given / 1000
+    timeout = wanted.timeout
+    if timeout is not None:
+        if not is_plain and (isinstance(timeout, float) or timeout < 0):
+            raise ProtocolError(f"2.3 waits whole milliseconds, not {timeout!r}")
+        timeout /= 1000
     return QueueRequest(wanted.name, revive(fields.get("body"), form), wanted.wait, timeout)
 
 

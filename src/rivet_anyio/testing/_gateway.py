@@ -571,7 +571,7 @@ class Gateway:
         try:
             return read(body)
         except ProtocolError as exc:
-            logger.warning("a body that is none: %s", exc)
+            logger.warning("a body that cannot be read: %s", str(exc))
             raise self._unreadable() from None
 
     def _unreadable(self) -> ActorError:

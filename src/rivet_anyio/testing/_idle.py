@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from .._gateway.checks import ActorChecks
-from .._io.stream import Backend
+from .._io.backend import Backend
 from .._websocket.connection import State, WebSocketConnection
 from ._stuck import frames_of
 

@@ -24,7 +24,7 @@ from .._http.transport import (
     Timeouts,
     Upgraded,
 )
-from .._io.stream import ByteStream
+from .._io.backend import ByteStream
 from .._websocket.framing import Close
 from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import HEADER_RAY

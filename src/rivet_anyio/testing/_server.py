@@ -28,7 +28,7 @@ from .._checks import (
 )
 from .._client import Client
 from .._errors import ConfigError, outside_block
-from .._io.stream import current_backend
+from .._io.backend import current_backend
 from .._observe import Observer
 from .._retry import Retry
 from .._types import GetToken

@@ -25,7 +25,7 @@ from .._input import Stdin
 from .._json import json_text
 from .._output import Output
 from .._run import until_first
-from .._trace import masked_url
+from .._verbose import masked_url
 from .port import port_errors
 
 __all__ = ["ModuleFailed", "serve"]

@@ -12,8 +12,8 @@ import anyio
 from ..._errors import ConfigError, ConnectError
 from ..._http.pool import Origin, address
 from ..._http.proxy import Proxies, Proxy, open_tunnel
+from ..._io.backend import ByteStream
 from ..._io.connect import DialError, TcpConnector
-from ..._io.stream import ByteStream
 from ..._io.tls import default_tls_context, start_tls
 from .findings import Findings
 

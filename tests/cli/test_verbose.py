@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rivet_anyio.cli._trace import masked_header, masked_url
+from rivet_anyio.cli._verbose import masked_header, masked_url
 
 from .running import Cli
 

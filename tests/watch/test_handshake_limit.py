@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio._connection.handshakes import HandshakeLimit
+from rivet_anyio._connection.handshake_limit import HandshakeLimit
 from rivet_anyio.testing import virtual_backend
 
 

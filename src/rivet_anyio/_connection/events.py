@@ -200,7 +200,7 @@ class EventBuffer:
         self.event_count = self.byte_count = self.waiting = 0
         self._buffer_size = buffer_size
         self._buffer_bytes = buffer_bytes
-        self._overflow = overflow
+        self._overflow: Overflow = overflow
         self._gaps = gaps
         self._unsubscribe = unsubscribe
         self._abandon = abandon

@@ -7,7 +7,7 @@ The class says what the caller may conclude: a `ConnectError` means that nothing
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -27,6 +27,8 @@ __all__ = [
     "RivetError",
     "TransportError",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ActorSpecifier(msgspec.Struct, frozen=True):
@@ -196,7 +198,7 @@ class ClosedError(RivetError, anyio.ClosedResourceError):
     """Used before its scope began or after it ended."""
 
 
-def again(error: BaseException) -> BaseException:
+def again(error: E) -> E:
     """A copy to raise in one more place, so that tracebacks do not mix."""
     try:
         copied = copy.copy(error)

@@ -10,7 +10,7 @@ import anyio
 
 from ._checks import check_function, check_seconds
 
-__all__ = ["Retry"]
+__all__ = ["Retry", "heeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,8 @@ class Retry:
         if not isinstance(drawn, (float, int)) or not 0 <= drawn <= 1:
             raise ValueError(f"random of Retry returns a float from 0 to 1, not {drawn!r}")
         return bound * drawn
+
+
+def heeded(delay: float, asked: float | None, retry: Retry) -> float:
+    """A delay, lengthened up to `Retry.maximum` to the seconds that a server asked to wait."""
+    return delay if asked is None else max(delay, min(asked, retry.maximum))

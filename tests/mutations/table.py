@@ -274,9 +274,9 @@ _CONNECTION = (
     ),
     Mutation(
         "Retry-After has no bound",
-        "_connection/outcome.py",
-        "delay = max(delay, min(ended.retry_after, retry.maximum))",
-        "delay = max(delay, 100 * ended.retry_after)",
+        "_retry.py",
+        "max(delay, min(asked, retry.maximum))",
+        "max(delay, 100 * asked)",
         "simulation",
     ),
     Mutation(

@@ -7,6 +7,8 @@ alone. From 2.3 on it refuses by a message; the gateway closes with a ray id in 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -99,6 +101,18 @@ def retry_with(delays: Delays) -> Retry:
     return Retry(initial=0.25, maximum=30, random=lambda: 1.0, sleep=delays.sleep)
 
 
+@asynccontextmanager
+async def using(server: RivetPeer) -> AsyncGenerator[tuple[Client, Delays]]:
+    """A client of this server, and how long it waits."""
+    delays = Delays()
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(server.talk) as url,
+            Client(url, encoding="json", retry=retry_with(delays)) as client,
+        ):
+            yield client, delays
+
+
 def in_message(group: str, code: str) -> bytes:
     body = {"group": group, "code": code, "message": "no", "actionId": None}
     return text({"tag": "Error", "val": body}) + close(1011, f"{group}.{code}")
@@ -125,15 +139,10 @@ REFUSED = {
 async def test_an_actor_that_refuses_in_the_words_of_a_gateway_is_asked_once(name: str) -> None:
     version, refusal = REFUSED[name]
     server = RivetPeer(version, [refusal] * 20)
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-        ):
-            with pytest.raises(ActorError):
-                async with client.c.get_or_create("k").connect():
-                    pytest.fail("the body ran")
+    async with using(server) as (client, delays):
+        with pytest.raises(ActorError):
+            async with client.c.get_or_create("k").connect():
+                pytest.fail("the body ran")
     assert server.opened == 1 and not delays.seconds
 
 
@@ -142,18 +151,12 @@ async def test_such_a_refusal_is_final_on_a_reconnect(name: str) -> None:
     version, refusal = REFUSED[name]
     server = RivetPeer(version, [b"", *[refusal] * 20])
     server.cuts = 1
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_or_create("k").connect() as conn,
-        ):
-            with pytest.raises(ConnectionLostError):
-                await conn.action("cut")
-            with pytest.raises(ActorError):
-                await conn.action("back")
-            assert conn.status is Status.CLOSED
+    async with using(server) as (client, _), client.c.get_or_create("k").connect() as conn:
+        with pytest.raises(ConnectionLostError):
+            await conn.action("cut")
+        with pytest.raises(ActorError):
+            await conn.action("back")
+        assert conn.status is Status.CLOSED
     assert server.opened == 2
 
 
@@ -174,16 +177,10 @@ async def test_what_passes_is_tried_again_on_a_reconnect(name: str) -> None:
     version, refusal = TRANSIENT[name]
     server = RivetPeer(version, [b"", refusal, refusal])
     server.cuts = 1
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_or_create("k").connect() as conn,
-        ):
-            with pytest.raises(ConnectionLostError):
-                await conn.action("cut")
-            assert await conn.action("back") == "back"
+    async with using(server) as (client, _), client.c.get_or_create("k").connect() as conn:
+        with pytest.raises(ConnectionLostError):
+            await conn.action("cut")
+        assert await conn.action("back") == "back"
     assert server.opened == 4
 
 
@@ -202,23 +199,18 @@ async def test_a_first_connection_waits_only_while_the_reason_may_pass(
 ) -> None:
     server = RivetPeer("2.3.19", [NOT_STARTED] * refusals)
     server.reason = reason
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-        ):
-            conn = client.c.get_or_create("k").connect()
-            changes = conn.status_changes()
-            if opened > refusals:
+    async with using(server) as (client, delays):
+        conn = client.c.get_or_create("k").connect()
+        changes = conn.status_changes()
+        if opened > refusals:
+            async with conn:
+                assert await conn.action("back") == "back"
+        else:
+            what = "lost its host" if reason is HOST_LOST else "failed to start"
+            with pytest.raises(ActorError, match=f"actor a1 {what}: "):
                 async with conn:
-                    assert await conn.action("back") == "back"
-            else:
-                what = "lost its host" if reason is HOST_LOST else "failed to start"
-                with pytest.raises(ActorError, match=f"actor a1 {what}: "):
-                    async with conn:
-                        pytest.fail("the body ran")
-            failures = [change.error async for change in changes if change.error is not None]
+                    pytest.fail("the body ran")
+        failures = [change.error async for change in changes if change.error is not None]
     assert server.opened == opened and len(delays.seconds) == opened - 1
     assert all("actor a1 " in str(error) for error in failures)
 
@@ -227,14 +219,8 @@ async def test_an_actor_that_is_gone_is_created_anew() -> None:
     """2.2 says that the actor is not there, and the management API says so as well."""
     server = RivetPeer("2.2.1", [close(1011, "actor.not_found")])
     server.destroyed = True
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_or_create("k").connect() as conn,
-        ):
-            assert await conn.action("back") == "back"
+    async with using(server) as (client, _), client.c.get_or_create("k").connect() as conn:
+        assert await conn.action("back") == "back"
     assert server.opened == 2
 
 
@@ -274,16 +260,10 @@ DATE = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
 async def test_retry_after_of_a_refused_handshake(headers: str, waited: float, body: str) -> None:
     server = RivetPeer("2.3.19", [b"", http("503 Away", headers, body)])
     server.cuts = 1
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_for_id("a1").connect() as conn,
-        ):
-            with pytest.raises(ConnectionLostError):
-                await conn.action("cut")
-            assert await conn.action("back") == "back"
+    async with using(server) as (client, delays), client.c.get_for_id("a1").connect() as conn:
+        with pytest.raises(ConnectionLostError):
+            await conn.action("cut")
+        assert await conn.action("back") == "back"
     # The first delay comes after the loss; the next doubles its bound.
     first, second = delays.seconds
     assert first == 0.25 and second == max(waited, 0.5)
@@ -292,14 +272,8 @@ async def test_retry_after_of_a_refused_handshake(headers: str, waited: float, b
 async def test_retry_after_of_the_first_handshake() -> None:
     refusal = http("429 Too Many Requests", "Retry-After: 7\r\n", SLOW_DOWN)
     server = RivetPeer("2.3.19", [refusal])
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_for_id("a1").connect() as conn,
-        ):
-            assert await conn.action("back") == "back"
+    async with using(server) as (client, delays), client.c.get_for_id("a1").connect() as conn:
+        assert await conn.action("back") == "back"
     assert delays.seconds == [7.0]
 
 
@@ -323,17 +297,11 @@ LATER = {
 async def test_each_request_of_a_reconnect_is_asked_later(path: str, refusal: bytes) -> None:
     server = RivetPeer("2.3.19", [])
     server.cuts = 1
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_or_create("k").connect() as conn,
-        ):
-            server.busy = {path: refusal}
-            with pytest.raises(ConnectionLostError):
-                await conn.action("cut")
-            assert await conn.action("back") == "back"
+    async with using(server) as (client, delays), client.c.get_or_create("k").connect() as conn:
+        server.busy = {path: refusal}
+        with pytest.raises(ConnectionLostError):
+            await conn.action("cut")
+        assert await conn.action("back") == "back"
     assert delays.seconds == [0.25, 7.0] and not server.busy
 
 
@@ -342,14 +310,11 @@ async def test_each_request_of_a_reconnect_is_asked_later(path: str, refusal: by
 async def test_each_request_of_the_first_attempt_is_asked_later(path: str, refusal: bytes) -> None:
     server = RivetPeer("2.3.19", [])
     server.busy = {path: refusal}
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-            client.c.get_or_create("k").connect(wait_for_server=True) as conn,
-        ):
-            assert await conn.action("here") == "here"
+    async with (
+        using(server) as (client, delays),
+        client.c.get_or_create("k").connect(wait_for_server=True) as conn,
+    ):
+        assert await conn.action("here") == "here"
     assert delays.seconds == [7.0] and not server.busy
 
 
@@ -358,14 +323,9 @@ async def test_each_request_of_the_first_attempt_is_asked_later(path: str, refus
 async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal: bytes) -> None:
     server = RivetPeer("2.3.19", [])
     server.busy = {path: refusal}
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-        ):
-            room = client.c.get_or_create("k")
-            assert await room.action("here", retry_for=30.0) == "here"
+    async with using(server) as (client, delays):
+        room = client.c.get_or_create("k")
+        assert await room.action("here", retry_for=30.0) == "here"
     assert delays.seconds == [7.0] and not server.busy
 
 
@@ -374,19 +334,14 @@ async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal
 async def test_a_proxy_that_wants_credentials_is_not_asked_again(path: str, status: int) -> None:
     server = RivetPeer("2.3.19", [])
     server.busy = {path: text_page(status)}
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-        ):
-            room = client.c.get_or_create("k")
-            with pytest.raises(ConnectError) as called:
-                await room.action("here", retry_for=30.0)
-            server.busy = {path: text_page(status)}
-            with pytest.raises(ConnectError) as connected:
-                async with room.connect(wait_for_server=True):
-                    pytest.fail("it was let in")
+    async with using(server) as (client, delays):
+        room = client.c.get_or_create("k")
+        with pytest.raises(ConnectError) as called:
+            await room.action("here", retry_for=30.0)
+        server.busy = {path: text_page(status)}
+        with pytest.raises(ConnectError) as connected:
+            async with room.connect(wait_for_server=True):
+                pytest.fail("it was let in")
     assert called.value.status == connected.value.status == status
     assert delays.seconds == []
 
@@ -395,14 +350,9 @@ async def test_a_repeated_call_waits_for_what_any_call_waits_for() -> None:
     body = '{"group":"actor","code":"not_found","message":"gone"}'
     server = RivetPeer("2.3.19", [])
     gone = http("404 Gone", "X-Rivet-Ray-Id: r\r\n", body)
-    delays = Delays()
-    with anyio.fail_after(GUARD):
-        async with (
-            serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
-        ):
-            for seconds in (None, 30.0):
-                server.busy = {"/actors": gone}
-                room = client.c.get_or_create("k")
-                assert await room.action("here", retry_for=seconds) == "here"
+    async with using(server) as (client, delays):
+        for seconds in (None, 30.0):
+            server.busy = {"/actors": gone}
+            room = client.c.get_or_create("k")
+            assert await room.action("here", retry_for=seconds) == "here"
     assert len(delays.seconds) == 2

@@ -6,7 +6,7 @@ import msgspec
 
 from .._errors import ActorError, ClosedError, ConfigError, ConnectError, RivetError, TransportError
 from .._gateway.errors import is_not_trusted, refuses_for_good
-from .._retry import Retry
+from .._retry import Retry, heeded
 from .._websocket.framing import Close
 from ..protocol.closes import ERROR_CLOSE, RESTARTING, close_as_error, code_error
 from ..protocol.verdicts import Opening, is_refusal
@@ -98,9 +98,7 @@ def is_final(ended: Ended, *, has_been_open: bool, creates: bool, waits: bool) -
 
 def delay_after(ended: Ended, failures: int, retry: Retry) -> float:
     """Seconds until the next attempt, after so many in a row that led to no healthy connection."""
-    delay = retry.delay(failures)
-    if ended.retry_after is not None:
-        delay = max(delay, min(ended.retry_after, retry.maximum))
+    delay = heeded(retry.delay(failures), ended.retry_after, retry)
     if ended.close_code in RESTARTING:
         delay += min(_RESTART_SECONDS, retry.maximum) * retry.random()
     return delay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._errors import ActorError, ProtocolError
+from .._errors import ActorError, ProtocolError, again
 from .._gateway.backoffs import Backoffs
 from .._io.waiting import Signal
 from .._log import logger
@@ -93,9 +93,9 @@ class Receiver:
             sinks[0].push(item)
         else:
             for sink in tuple(sinks):  # one that overflows leaves them
-                if isinstance(message, Event):
-                    item = _read(message, len(data))  # each stream raises an error of its own
                 sink.push(item)
+                if isinstance(item, Unreadable):  # each stream raises an error of its own
+                    item = Unreadable(again(item.error), item.size)
         return bool(state.blocking) and self._is_blocked()
 
     def is_full(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .._errors import ActorError
 from .._log import logger
-from .._retry import Retry
+from .._retry import Retry, heeded
 
 __all__ = ["Attempts", "OneAttempt"]
 
@@ -49,8 +49,7 @@ class Attempts:
             raise error
         backoff = replace(self._retry, initial=0.1, maximum=2.0)
         delay = 0.0 if at_once and self._count == 1 else backoff.delay(self._count)
-        if error.retry_after is not None:
-            delay = max(delay, min(error.retry_after, self._retry.maximum))
+        delay = heeded(delay, error.retry_after, self._retry)
         logger.info("retrying in %.2f s after %s.%s", delay, error.group, error.code)
         return delay
 

@@ -148,9 +148,7 @@ async def dial(
         try:
             server = await core.server_of_attempt(math.inf)
         except TokenFailed as failed:
-            copied = again(failed.error)
-            assert isinstance(copied, Exception)
-            raise ParamsFailed(copied) from failed.error
+            raise ParamsFailed(again(failed.error)) from failed.error
         late = "the management API did not answer with the actor's id"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
         late = "the server did not answer the handshake"

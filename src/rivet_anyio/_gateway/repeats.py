@@ -11,7 +11,7 @@ import anyio
 
 from .._errors import ActorError, ConnectError, ConnectionLostError, RivetError, TransportError
 from .._log import logger
-from .._retry import Retry
+from .._retry import Retry, heeded
 from ..protocol.verdicts import is_destroyed, is_transient, is_unplaced
 from .attempts import OneAttempt
 from .errors import is_not_trusted, refuses_for_good
@@ -81,9 +81,8 @@ async def repeated(
                 )
                 error.__cause__ = cause
             assert error is not None
-            delay = backoff.delay(count - 1)
-            if isinstance(error, RivetError) and error.retry_after is not None:
-                delay = max(delay, min(error.retry_after, retry.maximum))
+            asked = error.retry_after if isinstance(error, RivetError) else None
+            delay = heeded(backoff.delay(count - 1), asked, retry)
             is_late = anyio.current_time() + delay >= deadline
             if is_late or is_over() or not (once.may_repeat or may_repeat(error)):
                 if notes:

@@ -91,6 +91,18 @@ async def test_what_trio_has() -> None:
 
 
 @on_trio
+async def test_trio_keeps_no_timer_that_was_cancelled() -> None:
+    call_at = internals.trio_call_at()
+    assert call_at is not None
+    deadlines = test_internals._trio_runner().deadlines
+    before = len(deadlines._heap)
+    for _ in range(10_000):
+        call_at(anyio.current_time() + 1000, lambda: None).cancel()
+    await anyio.lowlevel.checkpoint()  # Trio removes what was cancelled when it is much
+    assert len(deadlines._heap) <= before
+
+
+@on_trio
 async def test_trio_knows_what_it_must_not_interrupt() -> None:
     from trio.lowlevel import currently_ki_protected, disable_ki_protection
 

@@ -193,7 +193,7 @@ class Instance:
         self.sockets = 0
         self.crashes = 0
         self.start_error: Any = None
-        self.channels: set[ServerWebSocket] = set()
+        self.channels: dict[ServerWebSocket, None] = {}
         self._unnoticed: Signal | None = None  # set when the engine knows that its host died
         self._has_died = False
         self._host = host
@@ -398,11 +398,11 @@ class Instance:
     def socket(self, channel: ServerWebSocket) -> Generator[None]:
         """A raw WebSocket is open."""
         self.sockets += 1
-        self.channels.add(channel)
+        self.channels[channel] = None
         try:
             yield
         finally:
-            self.channels.discard(channel)
+            del self.channels[channel]
             self.sockets -= 1
             self._rest()
 

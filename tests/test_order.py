@@ -9,7 +9,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCES = Path(__file__).parent.parent / "src" / "rivet_anyio"
+import rivet_anyio
+
+SOURCES = Path(rivet_anyio.__file__).parent
 COPIES = ("tuple", "list", "iter", "deque", "enumerate")
 
 

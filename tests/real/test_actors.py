@@ -125,7 +125,7 @@ MASKED = {"2.0.33": ("internal",), "2.1.3": ("rivetkit",)}
 async def test_many_callers_find_an_actor_that_was_destroyed(
     client: Client, server: Server, key: list[str], shared: bool
 ) -> None:
-    """The first creates it anew under the same id, while the others still ask whether it is gone."""
+    """The first creates it anew under the same id, while the others ask whether it is gone."""
     if not server.version.startswith("2.2."):
         pytest.skip("ids are used again up to 2.2, and this version says that an actor is gone")
     first = client.probe.get_or_create(key)

@@ -553,8 +553,8 @@ _CONNECTION = (
     Mutation(
         "a raw message whose send was cancelled is sent later",
         "_raw_websocket.py",
-        "            self._unsettled.pop(message, None)\n            self._outbox.discard(message)\n",
-        "            self._unsettled.pop(message, None)\n",
+        "self._unsettled.pop(message, None)\n            self._outbox.discard(message)\n",
+        "self._unsettled.pop(message, None)\n",
         "tests/peers/test_raw_streams.py",
     ),
     Mutation(

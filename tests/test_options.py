@@ -516,6 +516,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "since": size(least=0),
     },
     "testing.ActorConnection.send": {"event": name(), "args": FREE},
+    "testing.ActorConnection.state": {"value": FREE},
     "testing.ActorConnection.disconnect": {"reason": CLOSE_REASON},
     "testing.ActorConnection.drop": {"code": SERVER_CODE, "reason": CLOSE_REASON},
     "testing.ActorConnection.send_message": {"data": FREE},

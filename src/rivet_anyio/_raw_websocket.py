@@ -155,7 +155,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._socket: WebSocketConnection | None = None
         self._opened: OpenSocket | None = None
         self._outbox = Outbox()
-        self._unsettled: set[_Message] = set()
+        self._unsettled: dict[_Message, None] = {}
         self._finished = Signal()
         self._left = False
         self._closed = False
@@ -266,12 +266,12 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._check_open()
         assert self._socket is not None
         message = _Message(item)
-        self._unsettled.add(message)
+        self._unsettled[message] = None
         try:
             self._socket.send(message)
             await message.settled.wait()
         finally:
-            self._unsettled.discard(message)
+            self._unsettled.pop(message, None)
             self._outbox.discard(message)
         if not message.has_left:
             self._check_open()
@@ -364,14 +364,14 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
 
     async def _run(self) -> None:
         assert self._socket is not None and self._opened is not None
-        self._core.sockets.add(self._socket)
+        self._core.sockets[self._socket] = None
         try:
             with ForeignCancellation(ConnectionLostError, "the WebSocket's task"):
                 await self._socket.run()
         except ConnectionLostError:
             pass  # the socket's end says so
         finally:
-            self._core.sockets.discard(self._socket)
+            self._core.sockets.pop(self._socket, None)
             self._finished.set()
             self._inbox.wake()
             if not self._left and not self._closed:

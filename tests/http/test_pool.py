@@ -827,7 +827,7 @@ def test_how_long_a_socket_stays_idle(keep_alive: float | None, seconds: float) 
     for idle in (seconds - 0.01, seconds):
         stream.dropped = False
         pooled = Pooled(stream, HERE, is_reused=False, epoch=0, until=math.inf)  # type: ignore[arg-type]
-        pool._in_use.add(pooled)
+        pool._in_use[pooled] = None
         pool._open += 1
         pool.release(pooled, reusable=True, keep_alive=keep_alive)
         now += idle / 2

@@ -553,8 +553,8 @@ _CONNECTION = (
     Mutation(
         "a raw message whose send was cancelled is sent later",
         "_raw_websocket.py",
-        "            self._unsettled.discard(message)\n            self._outbox.discard(message)\n",
-        "            self._unsettled.discard(message)\n",
+        "self._unsettled.pop(message, None)\n            self._outbox.discard(message)\n",
+        "self._unsettled.pop(message, None)\n",
         "tests/peers/test_raw_streams.py",
     ),
     Mutation(
@@ -812,6 +812,41 @@ _GATEWAY = (
         "round(timeout * 1000)",
         "int(timeout) * 1000",
         "errands",
+    ),
+    Mutation(
+        "an actor that was created anew under the same id counts as the old one",
+        "_gateway/call.py",
+        "    return actor.created_at != record.created_at\n",
+        "    return False\n",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "RivetKit 2.0 is believed when an actor was created",
+        "protocol/dialect.py",
+        "        return self._at_least(2, 1)\n\n    @property\n    def may_mask",
+        "        return True\n\n    @property\n    def may_mask",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "a call that may run twice ends where nobody can be asked",
+        "_gateway/call.py",
+        "if gone is None and once is not None:",
+        "if gone is None and once is None:",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "a full stream that blocks is never confirmed",
+        "_connection/events.py",
+        "goes_on = self.ended or self._unconfirmed or",
+        "goes_on = self.ended or",
+        "tests/testing/test_subscriptions.py",
+    ),
+    Mutation(
+        "a stream that is confirmed late does not wake the reader",
+        "_connection/events.py",
+        "        self._unconfirmed += 1\n        self._notify_departure()\n",
+        "        self._unconfirmed += 1\n",
+        "tests/testing/test_subscriptions.py",
     ),
     Mutation(
         "who asks by an id that is gone asks again",
@@ -1261,6 +1296,13 @@ _TESTING = (
         "                except ReplyLost:\n                    self._channel.drop()\n",
         "                except ReplyLost:\n",
         "tests/testing/test_faults.py",
+    ),
+    Mutation(
+        "waits that end early end in the order of their addresses",
+        "_gateway/backoffs.py",
+        "self._waits: dict[CancelScope, None] = {}  # as they began",
+        "self._waits: set[CancelScope] = set()",
+        "tests/test_order.py",
     ),
     Mutation(
         "virtual time goes past the next deadline",

@@ -60,9 +60,7 @@ class RivetPeer:
                     body = {"actors": [] if self.destroyed else [actor]}
                 await self._answer(peer, body)
             elif request[0] == "POST":
-                await peer.send(
-                    http("200 OK", "", json.dumps({"output": request[1].split("/")[-1]}))
-                )
+                await self._answer(peer, {"output": request[1].rpartition("/")[2]})
                 return
             else:
                 break

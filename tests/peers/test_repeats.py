@@ -58,12 +58,14 @@ class RivetServer(httpx.AsyncBaseTransport):
     Attributes:
         asked: The requests to actors: method, path and id.
         managed: The requests to the management API: method and path.
+        created: When the actors were created, in milliseconds.
     """
 
     def __init__(self, version: str, answer: Callable[[str], httpx.Response]) -> None:
         self.version = version
         self.alive = ["a1"]
         self.destroyed: list[str] = []
+        self.created = 1
         self.reason: Any = None  # why they do not start
         self.asked: list[tuple[str, str, str]] = []
         self.managed: list[str] = []
@@ -92,7 +94,7 @@ class RivetServer(httpx.AsyncBaseTransport):
     def _info(self, id: str) -> dict[str, Any]:
         destroyed = 1 if id in self.destroyed else None
         info = {"actor_id": id, "name": "c", "key": "k", "destroy_ts": destroyed}
-        return info | {"error": self.reason}
+        return info | {"create_ts": self.created, "error": self.reason}
 
     def destroy(self, id: str, *, listed: bool = False) -> None:
         self.alive.remove(id)
@@ -279,6 +281,37 @@ async def test_not_found_of_an_actor_that_exists_is_raised(version: str) -> None
         assert len(server.asked) == 1 and not delays.seconds
 
 
+async def test_an_actor_that_another_caller_created_anew_under_the_same_id() -> None:
+    """Up to 2.2 an id is made of name and key: that it leads somewhere says nothing."""
+    server = RivetServer("2.2.1", output)
+
+    def gone(id: str) -> httpx.Response:
+        server.created, server._answer = 2, output
+        return UNSIGNED["2.2.1"](id)
+
+    async with using(server) as (client, delays):
+        handle = client.c.get_or_create("k")
+        assert await handle.pay() == "a1"
+        server._answer = gone
+        assert await handle.pay() == "a1"
+        assert len(server.asked) == 3 and delays.seconds == [0.0]
+
+
+async def test_an_older_server_dates_each_actor_anew() -> None:
+    """RivetKit 2.0 gives the present time for when an actor was created: that proves nothing."""
+    server = RivetServer("2.0.33", output)
+
+    def passed_on(id: str) -> httpx.Response:
+        server.created += 1
+        return UNSIGNED["2.2.1"](id)
+
+    server._answer = passed_on
+    async with using(server) as (client, _):
+        with pytest.raises(ActorError, match=r"^actor\.not_found"):
+            await client.c.get_or_create("k").pay()
+        assert len(server.asked) == 1
+
+
 async def test_an_action_that_destroyed_its_actor_and_then_said_not_found_runs_once() -> None:
     """The server names the id; what the action passes on names another, or none."""
     server = RivetServer("2.2.1", output)
@@ -327,6 +360,11 @@ async def test_without_a_word_of_the_management_api_the_error_is_raised() -> Non
             await handle.pay()
         assert len(server.asked) == 1
         assert await fetching("GET")(handle) == 400
+        # A call that may run more than once does not end with what nobody confirms.
+        with pytest.raises(ActorError, match=r"^actor\.not_found") as caught:
+            await handle.action("pay", retry_for=1.0)
+        assert any("attempt" in note for note in caught.value.__notes__)
+        assert len(server.asked) > 3
 
 
 # What the gateway and the actor's host say

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import httpx
 
 from rivet_anyio import (
     ActorError,
@@ -28,7 +29,7 @@ from rivet_anyio import (
 )
 
 Key = list[str]
-Check = Callable[[Client, Key], Awaitable[Any]]
+Check = Callable[..., Awaitable[Any]]
 
 QUICK = Retry(initial=0.05, maximum=0.3)
 SECONDS = 20
@@ -46,6 +47,7 @@ class Fact:
     in_json: bool
     once: bool
     slow: bool
+    raw: bool
 
     def expected(self, version: str) -> Any:
         """What comes out of a server of this version."""
@@ -68,6 +70,7 @@ def fact(
     in_json: bool = True,
     once: bool = False,
     slow: bool = False,
+    raw: bool = False,
     **different: Any,
 ) -> Callable[[Check], Check]:
     """Declare a fact: what comes out everywhere, and where something else does: ``v23=...``.
@@ -80,6 +83,8 @@ def fact(
         once: Whether it is asked in bare encoding on asyncio only: the others would say the same,
             or it is another fact in other encodings.
         slow: Whether real servers are asked only with ``--all-versions``, and once.
+        raw: Whether the check is also given an httpx client, whose URLs begin at the server, and
+            is asked once.
     """
     by_minor = {
         minor: different.get(f"v{minor.replace('.', '')}", everywhere)
@@ -88,8 +93,9 @@ def fact(
     }
 
     def declare(check: Check) -> Check:
+        is_once = once or slow or raw
         FACTS.append(
-            Fact(check.__name__, check, by_minor, default_limits, in_json, once or slow, slow)
+            Fact(check.__name__, check, by_minor, default_limits, in_json, is_once, slow, raw)
         )
         return check
 
@@ -487,6 +493,35 @@ async def greetings(client: Client, key: Key) -> Any:
     return await outcome(greeted())
 
 
+@fact(0, once=True)
+async def a_call_whose_connection_the_actor_closes_as_it_comes(client: Client, key: Key) -> Any:
+    """How many connections its action counts."""
+    return await client.usher.get_or_create(key, params={"closes": True}).count()
+
+
+@fact(["onConnect begins"], v23=["onConnect begins", "onConnect ends"], once=True)
+async def a_connection_is_there_before_a_slow_hook_ends(client: Client, key: Key) -> Any:
+    """What onConnect has noted when the client is connected."""
+    async with client.usher.get_or_create(key, params={"slow": "onConnect"}).connect() as conn:
+        return await conn.noted()
+
+
+@fact(["onConnect begins"], v23=["onConnect begins", "onConnect ends"], once=True)
+async def a_call_runs_before_a_slow_hook_ends(client: Client, key: Key) -> Any:
+    return await client.usher.get_or_create(key, params={"slow": "onConnect"}).noted()
+
+
+@fact(
+    ["rivetkit.internal_error"] * 4, v20=["internal.internal_error"] * 4, v23=[None, 0, "", False]
+)
+async def a_connection_state_that_is_nothing(client: Client, key: Key) -> Any:
+    """What JavaScript takes for false is none, up to 2.2, and reading it is an error."""
+    return [
+        await outcome(client.usher.get_or_create(key, params={"state": state}).state())
+        for state in (None, 0, "", False)
+    ]
+
+
 # Raw requests and raw WebSockets are connections, too
 
 
@@ -642,6 +677,23 @@ async def calls_when_the_actor_goes_to_sleep(client: Client, key: Key) -> Any:
 )
 async def calls_when_the_actor_is_destroyed(client: Client, key: Key) -> Any:
     return await under_way(client, key, "destroy")
+
+
+@fact(["added", 1], v23=["added", 11], once=True)
+async def a_change_behind_the_sleep(client: Client, key: Key) -> Any:
+    """Up to 2.2 the actor starts anew while a call over HTTP goes on, whose changes are lost."""
+    usher = client.usher.get_or_create(key)
+    found = []
+
+    async def add() -> None:
+        found.append(await usher.addSlowly())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(add)
+        await until(usher.total, lambda total: total == 1)
+        await usher.sleepNow()
+        await until(usher.starts, lambda starts: starts == 2)
+    return [*found, await usher.total()]
 
 
 @fact(["action.timed_out"] * 2 + [200], v23=["actor.action_timed_out"] * 2 + [408], slow=True)
@@ -1034,3 +1086,180 @@ async def a_message_that_was_not_completed_comes_again(client: Client, key: Key)
     await worker.send_and_wait("jobs", "never", timeout=0.5)
     await worker.sleepNow()
     return await until(worker.taken, lambda taken: len(taken) == 2)
+
+
+# What is asked without a client
+
+
+async def answers(http: httpx.AsyncClient, base: str, asked: Iterable[tuple[Any, ...]]) -> Any:
+    """The status of each answer, and what it says: an error's group and code, or the text."""
+    found = {}
+    for method, path, *rest in asked:
+        headers, body = (*rest, {}, None)[:2] if rest else ({}, None)
+        answer = await http.request(method, base + path, headers=headers, content=body)
+        text = answer.text
+        if text.startswith("{"):
+            said = answer.json()
+            text = f"{said['group']}.{said['code']}" if "code" in said else " ".join(sorted(said))
+        name = " ".join([method, path, *headers.values(), *([body] if body else [])])
+        found[name] = f"{answer.status_code} {text}".strip()
+    return found
+
+
+NOT_FOUND = "404 Not Found (RivetKit)"
+WELCOME = "200 This is a RivetKit server.\n\nLearn more at https://"
+INTERNAL = "500 rivetkit.internal_error"
+NAMELESS = "400 error"
+UNFIT = "400 error success"
+BAD = "400 api.bad_request"
+
+
+def by_release(table: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The columns of a table. A row has one entry, two (before 2.3, and then), or four."""
+    rows = {
+        name: {1: row * 4, 2: (row[0],) * 3 + row[-1:], 4: row}[len(row)]
+        for name, row in table.items()
+    }
+    names = ("v20", "v21", "v22", "v23")
+    return {v: {name: row[i] for name, row in rows.items()} for i, v in enumerate(names)}
+
+
+@fact(
+    raw=True,
+    **by_release(
+        {
+            "GET /": (
+                *[WELCOME + site for site in ("rivetkit.org", "rivet.dev", "rivet.dev")],
+                "308",
+            ),
+            "GET /health": ("200 runtime status version",),
+            "GET /nope": (NOT_FOUND, "404 api.not_found"),
+            "GET /gateway/": (NOT_FOUND, "404 api.not_found"),
+            "POST /metadata": (NOT_FOUND, "405"),
+            "PATCH /actors": (NOT_FOUND, "405"),
+            "OPTIONS /actors": ("204", "200"),
+            "GET /actors": (NAMELESS, BAD),
+            "GET /actors?namespace=default": (NAMELESS, "400 validation.invalid_input"),
+            "GET /actors?namespace=default&key=a": (NAMELESS, "400 validation.invalid_input"),
+            "GET /actors?namespace=default&name=zz&limit=x": ("200 actors", BAD),
+            "GET /actors?namespace=default&name=zz&limit=-1": ("200 actors", BAD),
+            "GET /actors?namespace=default&name=zz&limit=0": (
+                "200 actors",
+                "200 actors pagination",
+            ),
+            "GET /actors?namespace=default&name=zz&cursor=x": (
+                "200 actors",
+                "500 core.internal_error",
+            ),
+            "GET /actors?namespace=default&name=zz&zz=1": ("200 actors", BAD),
+            "GET /actors/names": (UNFIT, BAD),
+            "DELETE /actors/nope": (NOT_FOUND, BAD),
+        }
+    ),
+)
+async def what_a_server_answers_to_anybody(client: Client, key: Key, http: Any) -> Any:
+    paths = """GET / | GET /health | GET /nope | GET /gateway/ | POST /metadata | PATCH /actors
+        | OPTIONS /actors | GET /actors | GET /actors?namespace=default
+        | GET /actors?namespace=default&key=a | GET /actors?namespace=default&name=zz&limit=x
+        | GET /actors?namespace=default&name=zz&limit=-1
+        | GET /actors?namespace=default&name=zz&limit=0
+        | GET /actors?namespace=default&name=zz&cursor=x
+        | GET /actors?namespace=default&name=zz&zz=1
+        | GET /actors/names | DELETE /actors/nope"""
+    return await answers(http, "", [tuple(asked.split()) for asked in paths.split("|")])
+
+
+JSON = {"content-type": "application/json"}
+WHOLE = {"name": "probe", "key": "k", "runner_name_selector": "default", "crash_policy": "sleep"}
+
+
+@fact(
+    [INTERNAL, UNFIT, UNFIT, UNFIT, INTERNAL, "200"],
+    raw=True,
+    v20=["500 internal.internal_error", UNFIT, UNFIT, UNFIT, "500 internal.internal_error", "200"],
+    v23=[BAD, BAD, BAD, BAD, BAD, BAD],
+)
+async def what_creates_no_actor(client: Client, key: Key, http: Any) -> Any:
+    """Not JSON, nothing in it, a list, a part missing, no type, and too much."""
+    bodies = [b"{", b"{}", b"[]", json.dumps({"name": "probe", "key": "k"}).encode()]
+    asked = [("PUT", "/actors?namespace=default", JSON, body.decode()) for body in bodies]
+    whole = json.dumps(WHOLE)
+    asked.append(("PUT", "/actors?namespace=default", {}, whole))
+    asked.append(
+        ("PUT", "/actors?namespace=default", JSON, json.dumps(WHOLE | {"key": key[0], "x": 1}))
+    )
+    found = list((await answers(http, "", asked)).values())
+    return [*found[:-1], found[-1].removesuffix(" actor created")]
+
+
+@fact(
+    raw=True,
+    **by_release(
+        {
+            "GET /": ("200 This is an RivetKit actor.\n\nLearn more at https://rivetkit.org",),
+            "GET /health": ("200 ok",),
+            "GET /metadata": (NOT_FOUND, "200 runtime version", *["200 runtime type version"] * 2),
+            "GET /nope": (NOT_FOUND, "404 actor.not_found"),
+            "GET /action/echo": (NOT_FOUND, "405 actor.method_not_allowed"),
+            "PUT /action/echo": (NOT_FOUND, "405 actor.method_not_allowed"),
+            "POST /action/": (NOT_FOUND, "404 actor.not_found"),
+            "POST /action/a/b": (NOT_FOUND, "404 actor.not_found"),
+            'POST /action/echo xml {"args":[1]}': ("400 encoding.invalid", "200 output"),
+            'POST /action/echo json { {"args":[1]}': (
+                "400 params.invalid",
+                "400 core.internal_error",
+            ),
+            'POST /action/echo {"args":[1]}': ("200 output",),
+            "POST /action/echo {": (
+                "500 internal.internal_error",
+                INTERNAL,
+                INTERNAL,
+                "400 core.internal_error",
+            ),
+            "POST /action/echo {}": (
+                "500 internal.internal_error",
+                INTERNAL,
+                INTERNAL,
+                "200 output",
+            ),
+            'POST /action/echo {"args":5}': (
+                "500 internal.internal_error",
+                INTERNAL,
+                INTERNAL,
+                "200 output",
+            ),
+        }
+    ),
+)
+async def what_an_actor_answers_to_anybody(client: Client, key: Key, http: Any) -> Any:
+    plain = """GET / | GET /health | GET /metadata | GET /nope | GET /action/echo | PUT /action/echo
+        | POST /action/ | POST /action/a/b"""
+    one = '{"args":[1]}'
+    asked: list[tuple[Any, ...]] = [tuple(pair.split()) for pair in plain.split("|")]
+    odd = {"x-rivet-encoding": "json", "x-rivet-conn-params": "{"}
+    asked += [("POST", "/action/echo", {"x-rivet-encoding": "xml"}, one)]
+    asked += [("POST", "/action/echo", odd, one)]
+    asked += [("POST", "/action/echo", {}, body) for body in (one, "{", "{}", '{"args":5}')]
+    id = await client.probe.get_or_create(key).resolve()
+    return await answers(http, f"/gateway/{id}", asked)
+
+
+@fact(["chunked", "4"], v23=["0", "chunked"], raw=True)
+async def how_the_length_of_a_raw_answer_is_said(client: Client, key: Key, http: Any) -> Any:
+    """Of one without a body, and of one with four bytes."""
+    id = await client.web.get_or_create(key).resolve()
+    found = []
+    for path in ("/empty", "/bytes/4"):
+        answer = await http.get(f"/gateway/{id}/request{path}")
+        found.append(answer.headers.get("transfer-encoding") or answer.headers["content-length"])
+    return found
+
+
+@fact([200, 400, 200], v23=[200, 200, 200], raw=True)
+async def odd_methods(client: Client, key: Key, http: Any) -> Any:
+    id = await client.web.get_or_create(key).resolve()
+    methods = ("HEAD", "ODD", "PURGE")
+    return [
+        (await http.request(method, f"/gateway/{id}/request/echo")).status_code
+        for method in methods
+    ]

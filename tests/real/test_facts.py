@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from rivet_anyio import Client
@@ -57,10 +58,13 @@ async def test_a_real_server(
 ) -> None:
     if fact.default_limits:
         server = strict_servers(server.version)
-    async with Client(server.endpoint, encoding=encoding) as client:
+    async with (
+        Client(server.endpoint, encoding=encoding) as client,
+        httpx.AsyncClient(base_url=server.endpoint, trust_env=False) as http,
+    ):
         if encoding == "json" and not fact.in_json:
             pytest.skip("it is another fact in json")
-        await find(fact, client, server.version, key)
+        await find(fact, client, server.version, key, http)
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +91,19 @@ async def test_the_harness(fact: Fact, version: str, encoding: Encoding, key: li
             ActorServer(ACTORS, version=version, leaks=False, **limits) as harness,
             harness.client(encoding=encoding) as client,
         ):
-            await find(fact, client, harness.version, key)
+            http = harness.http_client()
+            http.base_url = httpx.URL(harness.endpoint)
+            await find(fact, client, harness.version, key, http)
     except ActorCrashError as crash:
         if not any(text in str(crash) for text in ("is not completed", "CBOR has no form")):
             raise
 
 
-async def find(fact: Fact, client: Client, version: str, key: list[str]) -> None:
+async def find(
+    fact: Fact, client: Client, version: str, key: list[str], http: httpx.AsyncClient
+) -> None:
     if not fact.holds_for(version):
         pytest.skip(f"RivetKit {version} cannot be asked")
     with anyio.fail_after(60):
-        found: Any = await fact.check(client, key)
+        found: Any = await fact.check(client, key, *([http] if fact.raw else []))
     assert found == fact.expected(version)

@@ -28,6 +28,7 @@ export function buildActors({ actor, UserError, queue, event }) {
     guarded: guarded({ actor, UserError }),
     greeter: greeter({ actor }),
     presence: presence({ actor, UserError }),
+    usher: usher({ actor }),
     flaky: flaky({ actor }),
     brokenStart: brokenStart({ actor }),
     sleepy: sleepy({ actor }),
@@ -222,6 +223,47 @@ function presence({ actor, UserError }) {
   });
 }
 
+// Takes its time in the hook that `params.slow` names, and notes when that begins and ends.
+function usher({ actor }) {
+  const take = async (c, hook) => {
+    c.state.noted.push(`${hook} begins`);
+    await sleep(1000);
+    c.state.noted.push(`${hook} ends`);
+  };
+  return actor({
+    options,
+    createState: () => ({ noted: [], total: 0, starts: 0 }),
+    onWake(c) {
+      c.state.starts += 1;
+    },
+    onBeforeConnect(c, params) {
+      if (params?.slow === "onBeforeConnect") return take(c, "onBeforeConnect");
+    },
+    async createConnState(c, params) {
+      if (params?.slow === "createConnState") await take(c, "createConnState");
+      return "state" in (params ?? {}) ? (params.state ?? undefined) : { kept: true };
+    },
+    onConnect(c, conn) {
+      if (conn.params?.closes) conn.disconnect("enough");
+      if (conn.params?.slow === "onConnect") return take(c, "onConnect");
+    },
+    actions: {
+      count: (c) => c.conns.size,
+      noted: (c) => c.state.noted,
+      state: (c) => c.conn.state ?? null,
+      starts: (c) => c.state.starts,
+      total: (c) => c.state.total,
+      async addSlowly(c) {
+        c.state.total += 1;
+        await sleep(1000);
+        c.state.total += 10;
+        return "added";
+      },
+      sleepNow: (c) => c.sleep(),
+    },
+  });
+}
+
 function flaky({ actor }) {
   return actor({
     options,
@@ -290,6 +332,8 @@ function web({ actor }) {
           }
           return new Response("fields", { headers });
         }
+        case "empty":
+          return new Response(null);
         case "nothing":
           return undefined;
         case "text":

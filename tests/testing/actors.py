@@ -201,6 +201,57 @@ class Presence(Actor):
         return sorted(connection.state for connection in self.context.connections)
 
 
+class Usher(Actor):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.sum = self.woken = 0
+
+    async def on_wake(self) -> None:
+        self.woken += 1
+
+    async def starts(self) -> int:
+        return self.woken
+
+    async def take(self, connection: ActorConnection, hook: str) -> None:
+        if (connection.params or {}).get("slow") == hook:
+            self.lines.append(f"{hook} begins")
+            await anyio.sleep(1)
+            self.lines.append(f"{hook} ends")
+
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        await self.take(connection, "onBeforeConnect")
+
+    async def create_conn_state(self, connection: ActorConnection) -> Any:
+        await self.take(connection, "createConnState")
+        return (connection.params or {}).get("state", {"kept": True})
+
+    async def on_connect(self, connection: ActorConnection) -> None:
+        if (connection.params or {}).get("closes"):
+            connection.disconnect("enough")
+        await self.take(connection, "onConnect")
+
+    async def count(self) -> int:
+        return len(self.context.connections)
+
+    async def noted(self) -> list[str]:
+        return self.lines
+
+    async def state(self) -> Any:
+        return self.context.connection.state
+
+    async def total(self) -> int:
+        return self.sum
+
+    async def addSlowly(self) -> str:
+        self.sum += 1
+        await anyio.sleep(1)
+        self.sum += 10
+        return "added"
+
+    async def sleepNow(self) -> None:
+        self.context.sleep()
+
+
 class Flaky(Actor):
     async def on_before_connect(self, connection: ActorConnection) -> None:
         raise RuntimeError("broken hook")
@@ -255,6 +306,8 @@ class Web(Actor):
         if route == "fields":
             fields = [(name, v) for name in ("set-cookie", "x-two") for v in ("a=1", "b=2")]
             return httpx.Response(200, text="fields", headers=fields)
+        if route == "empty":
+            return httpx.Response(200)
         if route == "nothing":
             return None  # type: ignore[return-value]
         if route == "text":
@@ -549,6 +602,7 @@ ACTORS: dict[str, type[Actor]] = {
     "guarded": Guarded,
     "greeter": Greeter,
     "presence": Presence,
+    "usher": Usher,
     "flaky": Flaky,
     "brokenStart": BrokenStart,
     "sleepy": Sleepy,

@@ -498,19 +498,23 @@ async def test_a_client_that_breaks_the_protocol() -> None:
         answer = await http.get(f"{server.endpoint}/nothing")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         answer = await http.get(f"{server.endpoint}/actors")
-        assert answer.json()["code"] == "invalid_input"
-        answer = await http.put(f"{server.endpoint}/actors", content=b"{")
         assert answer.json()["code"] == "bad_request"
-        answer = await http.put(f"{server.endpoint}/actors", json={"name": "probe", "key": "p"})
+        actors = f"{server.endpoint}/actors?namespace=default"
+        answer = await http.get(actors)
+        assert answer.json()["code"] == "invalid_input"
+        answer = await http.put(actors, content=b"{")
+        assert answer.json()["code"] == "bad_request"
+        wanted = {"name": "probe", "key": "p", "runner_name_selector": "default"}
+        answer = await http.put(actors, json=wanted | {"crash_policy": "sleep"})
         id = answer.json()["actor"]["actor_id"]
         answer = await http.post(f"{server.endpoint}/gateway/{id}/action/echo", content=b"\xff")
-        assert answer.json()["code"] == "invalid_request"
-        answer = await http.delete(f"{server.endpoint}/actors/{id}")
+        assert answer.json()["code"] == "internal_error"
+        answer = await http.delete(f"{server.endpoint}/actors/{id}?namespace=default")
         assert answer.status_code == 200
-        answer = await http.get(f"{server.endpoint}/actors/names")
+        answer = await http.get(f"{server.endpoint}/actors/names?namespace=default")
         assert "probe" in answer.json()["names"]
         answer = await http.get(f"{server.endpoint}/health")
-        assert answer.text == "ok"
+        assert answer.json()["status"] == "ok"
         with pytest.raises(httpx.ConnectError, match="http://"):
             await http.get("https://actors.test/health")
 

@@ -201,6 +201,42 @@ def test_a_full_stream_that_blocks_comes_back(backend: str) -> None:
     play(main, backend)
 
 
+@every_backend
+@pytest.mark.parametrize("version", ["2.1.3", "2.3.19"])
+def test_a_full_stream_that_blocks_is_confirmed(version: str, backend: str) -> None:
+    """The confirmation lies behind events that nobody takes yet."""
+
+    async def main() -> None:
+        async with ActorServer(ACTORS, version=version) as server, server.client() as client:
+            gate = client.gate.get_or_create()
+
+            async def emit() -> None:
+                await anyio.sleep(0.1)
+                for number in range(3):
+                    await gate.emit("e", number)
+
+            for is_bare in (False, True):
+                async with gate.connect() as conn, anyio.create_task_group() as tasks:
+                    tasks.start_soon(emit)
+                    stream = conn.events(("e", "slow"), buffer_size=1, overflow="block")
+                    if is_bare:
+                        await anyio.sleep(0.2)
+                        assert stream.statistics().tasks_waiting_send == 1
+                        began = anyio.current_time()
+                        await stream.subscribed()
+                        # "slow" takes 0.3 s from the beginning; the reader went on at once.
+                        assert anyio.current_time() - began == pytest.approx(0.1)
+                    async with stream:
+                        assert stream.statistics().current_buffer_used == 3
+                        await gate.emit("e", 3)
+                        await anyio.sleep(0.1)
+                        assert stream.statistics().tasks_waiting_send == 1, "it blocks again"
+                        for number in range(4):
+                            assert (await stream.receive()).value == number
+
+    play(main, backend)
+
+
 async def test_generic_code_takes_the_streams() -> None:
     async with ActorServer(ACTORS) as server, server.client() as client:
         gate = client.gate.get_or_create()

@@ -262,7 +262,8 @@ class Connection:
                 it has, then raises `EventOverflowError` and ends. ``"drop_oldest"`` and
                 ``"drop_newest"`` count into `EventStream.dropped`. ``"block"`` stops reading the
                 socket until there is capacity: that stops the whole connection, answers to actions
-                too, and no keepalive is sent meanwhile.
+                too, and no keepalive is sent meanwhile. While `EventStream.subscribed` waits, the
+                stream takes more than `buffer_size` events.
             gaps: What happens where the connection was away and events may be missing.
                 ``"ignore"`` counts into `EventStream.gaps`, ``"raise"`` raises `EventGapError`
                 there, ``"mark"`` delivers a `Gap` there.

@@ -207,6 +207,7 @@ class EventBuffer:
         self._check = check
         self._note_drop = dropped
         self._confirmed = confirmed
+        self._unconfirmed = 0  # how many tasks wait in `confirmed`
         self._arrival: Notified | None = None
         self._departure: Signal | None = None
 
@@ -321,8 +322,10 @@ class EventBuffer:
     @property
     def is_full(self) -> bool:
         """Whether there is no capacity for another event."""
-        # In a gap, the reader goes on: it waits for the answer that ends the gap.
-        return not self.ended and self._newest is self.items and self._has_no_capacity(0)
+        # The reader goes on where it looks for an answer: for the one that ends a gap, and for the
+        # one that confirms the subscriptions while somebody waits for that.
+        goes_on = self.ended or self._unconfirmed or self._newest is not self.items
+        return not goes_on and self._has_no_capacity(0)
 
     def notify_when_free(self, signal: Signal) -> None:
         """Set the signal when there may be capacity again."""
@@ -356,8 +359,14 @@ class EventBuffer:
 
     async def confirmed(self) -> None:
         """Wait until the server has the subscriptions, or the stream has ended."""
-        if self._confirmed is not None:
+        if self._confirmed is None:
+            return
+        self._unconfirmed += 1
+        self._notify_departure()
+        try:
             await self._confirmed(self)
+        finally:
+            self._unconfirmed -= 1
 
     def unsubscribe(self) -> None:
         """Give the subscription back."""

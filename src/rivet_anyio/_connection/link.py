@@ -458,7 +458,7 @@ class Link:
             socket, session.codec, masks_stops=masks_stops, start=start if is_kept else None
         )
         began = self._backend.time()
-        self.core.sockets.add(socket)
+        self.core.sockets[socket] = None
         if self.state.phase is not Phase.LEAVING and is_kept:
             self._checked = CheckedSocket(self.state, socket, session, self._tasks)
             self.core.checks.add(self._checked)
@@ -466,7 +466,7 @@ class Link:
             end = await socket.run()
         finally:
             self._check_no_more()
-            self.core.sockets.discard(socket)
+            self.core.sockets.pop(socket, None)
             self.socket = None
             del receiver.socket  # a cycle would keep it until the next collection
         if socket.fault == TOO_BIG:

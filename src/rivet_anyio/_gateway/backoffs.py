@@ -18,7 +18,7 @@ class Backoffs:
     __slots__ = ("_waits",)
 
     def __init__(self) -> None:
-        self._waits: set[CancelScope] = set()
+        self._waits: dict[CancelScope, None] = {}  # as they began
 
     async def sleep(self, retry: Retry, seconds: float) -> bool:
         """Wait before the next attempt; shorter when another connection reaches the server.
@@ -34,12 +34,12 @@ class Backoffs:
         """
         until = current_time() + seconds
         scope = CancelScope()
-        self._waits.add(scope)
+        self._waits[scope] = None
         try:
             with scope:
                 await retry.sleep(seconds)
         finally:
-            self._waits.discard(scope)
+            self._waits.pop(scope, None)
         if scope.cancelled_caught:
             left = max(0.0, until - current_time())
             await retry.sleep(min(left, retry.delay(_SPREAD)))

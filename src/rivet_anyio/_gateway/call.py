@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from .._errors import ActorError, RivetError
 from .._http.transport import HttpAnswer
-from ..protocol.management import scheduling_error
+from ..protocol.management import ActorInfo, scheduling_error
 from ..protocol.verdicts import Verdict, is_host_loss, is_scheduling, judge, may_ask_again
 from .attempts import Attempts, OneAttempt
 from .context import Core
@@ -85,6 +85,7 @@ async def call_actor(
                 raise
             await attempts.wait(unresolved)
             continue
+        record = target.found
         outcome = await attempt(server, actor_id)
         if not isinstance(outcome, Failed):
             return outcome
@@ -98,7 +99,10 @@ async def call_actor(
             return _own(refusal)
         if verdict is Verdict.STALE:
             known_gone = refusal.from_gateway and error.code != "not_found"
-            if not (known_gone or await is_gone(core, server, actor_id)):
+            gone = known_gone or await is_gone(core, server, actor_id, record)
+            if gone is None and once is not None:
+                await once.wait(error)  # raises: the caller repeats a call that may run twice
+            if not gone:
                 return _own(refusal)
             target.forget(actor_id)
             # An action can destroy its actor and then say anything, but RivetKit 2.2 names the id.
@@ -121,13 +125,28 @@ def _own(outcome: Failed[T]) -> T:
     return outcome.answer
 
 
-async def is_gone(core: Core, server: Server, actor_id: str) -> bool | None:
-    """Whether there is no such actor any more; None where the management API cannot say."""
+async def is_gone(
+    core: Core, server: Server, actor_id: str, record: ActorInfo | None = None
+) -> bool | None:
+    """Whether there is no such actor any more; None where the management API cannot say.
+
+    Args:
+        core: The client.
+        server: The server to ask.
+        actor_id: The actor.
+        record: What the server said of it before the call. Up to RivetKit 2.2 an id is made of
+            name and key, so another caller may have created an actor of the same id meanwhile.
+    """
     try:
         actor = await find_by_id(core, server, actor_id)
     except RivetError:
         return None
-    return actor is None or actor.destroyed_at is not None
+    if actor is None or actor.destroyed_at is not None:
+        return True
+    is_dated = server.version is not None and server.version.keeps_creation_times
+    if record is None or record.actor_id != actor_id or not is_dated:
+        return False
+    return actor.created_at != record.created_at
 
 
 async def explained(

@@ -92,7 +92,7 @@ class Core:
         self._get_token = get_token
         self._tokens: SharedRequests[str | None] = SharedRequests()
         self._awaits_token = False
-        self.sockets: set[Droppable] = set()
+        self.sockets: dict[Droppable, None] = {}
         self.checks = ActorChecks(self.find_actors, options.actor_check_interval)
         self.backoffs = Backoffs()
         self.backend: Backend | None = None

@@ -127,13 +127,13 @@ class Pool:
         self._waiter = waiter
         self._name_of = name_of or (lambda origin: address(origin.host, origin.port))
         self._idle: dict[Origin, list[Pooled]] = {}  # no list is empty
-        self._in_use: set[Pooled] = set()
+        self._in_use: dict[Pooled, None] = {}
         self._detached: set[Pooled] = set()
         self._open = 0
         self._queue: list[_Waiter] = []  # sorted
         self._numbers = count()
         self._dialling = 0
-        self._dials: set[CancelScope] = set()
+        self._dials: dict[CancelScope, None] = {}
         self._epochs: dict[Origin, int] = {}
         self._reap_at = -math.inf
         # For so long not more sockets than so many, because there was no descriptor for another.
@@ -209,7 +209,7 @@ class Pool:
                 return pooled
             elif pooled in self._in_use:
                 # It broke after it was granted. Nobody is served before this one waits again.
-                self._in_use.discard(pooled)
+                del self._in_use[pooled]
                 self._drop(pooled)
 
     def release(self, pooled: Pooled, *, reusable: bool, keep_alive: float | None = None) -> None:
@@ -233,7 +233,7 @@ class Pool:
     def detach(self, pooled: Pooled) -> ByteStream:
         """Take an upgraded socket out of the pool; it counts as open until `ended`."""
         if pooled in self._in_use:
-            self._in_use.discard(pooled)
+            del self._in_use[pooled]
             self._detached.add(pooled)
             self._serve()
         return pooled.stream
@@ -299,7 +299,7 @@ class Pool:
         is_short = False
         try:
             with move_on_after(seconds) as scope:
-                self._dials.add(scope)
+                self._dials[scope] = None
                 stream = await self._dial(origin)
             if self._is_closed:
                 raise _closed()
@@ -319,12 +319,12 @@ class Pool:
             raise
         else:
             pooled = Pooled(stream, origin, is_reused=False, epoch=epoch, until=math.inf)
-            self._in_use.add(pooled)
+            self._in_use[pooled] = None
             self._open += 1
             return pooled
         finally:
             if scope is not None:
-                self._dials.discard(scope)
+                self._dials.pop(scope, None)
             self._dialling -= 1
             if not is_short:  # else the caller waits again first, at its old place
                 self._serve()
@@ -385,7 +385,7 @@ class Pool:
     def _give_back(self, pooled: Pooled, now: float, *, reusable: bool) -> None:
         if pooled not in self._in_use:  # dropped when the pool was closed
             return
-        self._in_use.discard(pooled)
+        del self._in_use[pooled]
         if reusable and self._is_current(pooled) and pooled.until > now:
             self._idle.setdefault(pooled.origin, []).append(pooled)
         else:
@@ -418,7 +418,7 @@ class Pool:
         if found is None:
             return None
         pooled = Pooled(found.stream, origin, is_reused=True, epoch=found.epoch, until=found.until)
-        self._in_use.add(pooled)
+        self._in_use[pooled] = None
         return pooled
 
     def _reap(self) -> float:

@@ -78,6 +78,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return not self._at_least(2, 2)
 
     @property
+    def keeps_creation_times(self) -> bool:
+        """RivetKit 2.0 says of each actor that it was created just now."""
+        return self._at_least(2, 1)
+
+    @property
     def may_mask_stops(self) -> bool:
         """RivetKit 2.1 answers like any error of an actor's code that the actor has stopped."""
         return self.release in (None, (2, 1))

@@ -40,6 +40,7 @@ __all__ = [
     "QueueRequest",
     "ServerCodec",
     "SubscriptionRequest",
+    "is_false",
     "server_codec",
 ]
 
@@ -65,6 +66,15 @@ class SubscriptionRequest:
 
 
 ClientMessage = ActionRequest | SubscriptionRequest
+
+
+_QUEUE_FIELDS = ("name", "wait", "timeout")
+
+
+class _QueueOptions(msgspec.Struct):
+    name: str | None = None
+    wait: bool = False
+    timeout: int | float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,7 @@ class _Bare:
         tag = read.uint()
         message: ClientMessage
         if tag == 0:
-            message = ActionRequest(read.uint(), read.text(), _args(self._load(read.data())))
+            message = ActionRequest(read.uint(), read.text(), self._args(read.data()))
         elif tag == 1:
             message = SubscriptionRequest(read.text(), read.boolean())
         else:
@@ -182,7 +192,7 @@ class _Bare:
 
     def action_args(self, body: bytes) -> list[Any]:
         read = bare.Reader(body)
-        args = _args(self._load(read.data()))
+        args = self._args(read.data())
         read.end()
         return args
 
@@ -206,7 +216,7 @@ class _Bare:
     def _described(self, error: ActorError) -> bytes:
         metadata = _metadata(error, self._has_actor)
         # Up to 2.2 this encoding drops what JavaScript takes for false.
-        is_none = metadata is None if self._has_actor else _is_false(metadata)
+        is_none = metadata is None if self._has_actor else is_false(metadata)
         written = None if is_none else self._value(metadata, "metadata")
         return (
             bare.text(error.group)
@@ -229,6 +239,9 @@ class _Bare:
 
     def _value(self, value: Any, where: str) -> bytes:
         return bare.data(dump_cbor(prepare(value, self._form, where)))
+
+    def _args(self, data: bytes) -> list[Any]:
+        return _args(load_cbor(data), self._form)
 
     def _load(self, data: bytes) -> Any:
         return revive(load_cbor(data), self._form)
@@ -267,7 +280,7 @@ class _Cbor:
         return _cbor_message("Error", **self._described(error, self._form), actionId=id)
 
     def action_args(self, body: bytes) -> list[Any]:
-        return _args(revive(_map(load_cbor(body)).get("args"), self._form))
+        return _args(_map(load_cbor(body)).get("args"), self._form)
 
     def action_reply(self, output: Any) -> bytes:
         return _cbor({"output": _for_http(output, self._http_form)})
@@ -332,7 +345,7 @@ class _Json:
         return _json_message("Error", {**self._described(error), "actionId": id})
 
     def action_args(self, body: bytes) -> list[Any]:
-        return _args(revive(_map(load_json(body)).get("args"), self._form))
+        return _args(_map(load_json(body)).get("args"), self._form)
 
     def action_reply(self, output: Any) -> bytes:
         return dump_json({"output": self._value(output, "output")})
@@ -388,7 +401,7 @@ def _metadata(error: ActorError, has_runtime: bool) -> Any:
     return _json_value(error.metadata) if has_runtime else error.metadata
 
 
-def _is_false(value: Any) -> bool:
+def is_false(value: Any) -> bool:
     """Whether JavaScript takes this for false."""
     return value is None or (isinstance(value, (str, int, float)) and (not value or value != value))
 
@@ -430,27 +443,40 @@ def _message_from_tree(tree: Any, form: ValueForm) -> ClientMessage:
             id = int(id[1])
         if not isinstance(id, int):
             raise ProtocolError(f"no action id: {id!r:.60}")
-        return ActionRequest(id, _text(value, "name"), _args(revive(value.get("args"), form)))
+        return ActionRequest(id, _text(value, "name"), _args(value.get("args"), form))
     if tag == "SubscriptionRequest":
         return SubscriptionRequest(_text(value, "eventName"), bool(value.get("subscribe")))
     raise ProtocolError(f"no message of a client: {tag!r:.60}")
 
 
 def _queue_from_tree(tree: Any, form: ValueForm) -> QueueRequest:
-    fields = _map(tree)
-    name, timeout = fields.get("name"), fields.get("timeout")
-    return QueueRequest(
-        name if isinstance(name, str) else None,
-        revive(fields.get("body"), form),
-        fields.get("wait") is True,
-        timeout / 1000 if isinstance(timeout, (int, float)) else None,
-    )
+    fields, is_plain = _map(tree), form in (PLAIN_CBOR, PLAIN_JSON)
+    if is_plain and "body" not in fields:
+        raise ProtocolError("a message has a body")
+    # RivetKit's client writes an option that was not given as undefined.
+    given = {name: revive(fields.get(name), form) for name in _QUEUE_FIELDS}
+    try:
+        wanted = msgspec.convert(
+            {name: value for name, value in given.items() if value is not None}, _QueueOptions
+        )
+    except msgspec.ValidationError as exc:
+        raise ProtocolError(str(exc)) from None
+    timeout = wanted.timeout
+    if timeout is not None:
+        if not is_plain and (isinstance(timeout, float) or timeout < 0):
+            raise ProtocolError(f"2.3 waits whole milliseconds, not {timeout!r}")
+        timeout /= 1000
+    return QueueRequest(wanted.name, revive(fields.get("body"), form), wanted.wait, timeout)
 
 
-def _args(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+def _args(tree: Any, form: ValueForm) -> list[Any]:
+    """The arguments of a call. 2.3 wraps anything but a list, those before stumble over it."""
+    value = revive(tree, form)
+    if isinstance(value, list):
+        return value
+    if form in (PLAIN_CBOR, PLAIN_JSON):
+        raise ProtocolError(f"arguments are a list, not {value!r:.60}")
+    return [] if value is None else [value]
 
 
 def _map(tree: Any) -> Mapping[Any, Any]:

@@ -19,17 +19,20 @@ from ._actors import Actor
 from ._encodings import QueueRequest, ServerCodec, server_codec
 from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
-from ._instance import Host, Instance, logger, not_found, working_for
+from ._instance import Host, Instance, internal_error, logger, not_found, working_for
 from ._management import JSON, Management
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
 from ._queue import QueueMessage
 from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpened
 from ._registry import Registry
+from ._routes import Route, actor_route, is_method, server_route
 from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
+
+TEXT: tuple[str, str] = ("content-type", "text/plain;charset=UTF-8")
 
 _IN_VAIN_SECONDS = 19.0
 """How long a gateway waits for the answer of a host that has died."""
@@ -63,6 +66,8 @@ class Gateway:
         """Answer a request; None: break the connection off."""
         self._rays += 1
         ray = f"ray{self._rays:04d}"
+        if not is_method(self._host.release, request.method):
+            return Answer(400)
         try:
             answer = await self._route(request)
         except ReplyLost:
@@ -76,23 +81,73 @@ class Gateway:
         return answer
 
     async def _route(self, request: HttpRequest) -> Answer | Upgrade | None:
-        path = request.path
-        if path.startswith("/gateway/"):
+        release = self._host.release
+        if request.path.startswith("/gateway/"):
             return await self._gateway(request)
-        id = addressed_actor(request)
+        id = self._addressed(request)
         if id is not None:
             return await self._actor(request, self._management.known(id), request.target)
-        if path in ("/", "/health"):
-            return Answer(200, [("content-type", "text/plain")], b"ok")
-        if path == "/metadata" or path == "/actors" or path.startswith("/actors/"):
-            return await self._manage(request)
-        raise ActorError("api", "not_found", f"there is nothing at {path}")
+        if request.is_upgrade:
+            return self._no_websocket()
+        route = server_route(release, request.path)
+        if request.method == "OPTIONS" and not release.has_engine:
+            return Answer(204)
+        method = "GET" if request.method == "HEAD" else request.method
+        if route is None or not route.takes(method):
+            return self._nothing_at(request, route)
+        if route.path in ("/", "/health"):
+            return self._greeting(route)
+        return await self._manage(request, route)
 
-    async def _manage(self, request: HttpRequest) -> Answer | None:
+    def _addressed(self, request: HttpRequest) -> str | None:
+        """The actor that is named beside the path, if there is one."""
+        release, target = self._host.release, request.headers.get("x-rivet-target")
+        # By headers the engine leads raw requests to an actor, and nothing else.
+        is_led = target is None or (target == "actor" and _is_raw_request(request.path))
+        if release.has_engine and not is_led and not request.is_upgrade:
+            raise ActorError("guard", "no_route", f"No route found for {request.target}.")
+        if is_addressed(request) and not addressed_actor(request):
+            if release.has_engine:
+                raise ActorError("guard", "missing_header", "Missing x-rivet-actor header.")
+            text = "Missing x-rivet-actor header when x-rivet-target=actor"
+            raise ActorError("request", "missing_actor_header", text)
+        return addressed_actor(request)
+
+    def _no_websocket(self) -> Answer:
+        """Nothing at this path becomes a WebSocket."""
+        if self._host.release.has_engine:
+            text = "WebSockets are not supported here."
+            raise ActorError("guard", "websocket_not_supported", text)
+        return Answer(400)
+
+    def _nothing_at(self, request: HttpRequest, route: Route | None) -> Answer:
+        """There is no such path, or it takes other methods."""
+        if not self._host.release.has_engine:
+            return _nothing()
+        if route is None:
+            raise ActorError("api", "not_found", "The requested resource was not found")
+        allowed = ["GET,HEAD" if method == "GET" else method for method in route.methods]
+        status = 200 if request.method == "OPTIONS" else 405
+        return Answer(status, [("allow", ",".join(allowed))])
+
+    def _greeting(self, route: Route) -> Answer:
+        """What the server says of itself to anybody."""
+        release = self._host.release
+        if route.path == "/health":
+            runtime = "engine" if release.has_engine else "rivetkit"
+            said = {"status": "ok", "runtime": runtime, "version": release.version}
+            return Answer(200, [JSON], dump_json(said))
+        if release.has_engine:
+            return Answer(308, [("location", "/ui/")])
+        site = "rivet.dev" if release.minor else "rivetkit.org"
+        text = f"This is a RivetKit server.\n\nLearn more at https://{site}"
+        return Answer(200, [TEXT], text.encode())
+
+    async def _manage(self, request: HttpRequest, route: Route) -> Answer | None:
         plan = self._host.faults._plan("management", *self._management.subject(request))
         _stop(plan)
         await _hinder(plan)
-        answer = self._management.handle(request)
+        answer = self._management.handle(request, route)
         if plan.loses_reply:
             raise ReplyLost
         return answer
@@ -101,6 +156,8 @@ class Gateway:
 
     async def _gateway(self, request: HttpRequest) -> Answer | Upgrade | None:
         segment, _, rest = request.path.removeprefix("/gateway/").partition("/")
+        if not segment:
+            return self._nothing_at(request, None)
         pairs = [part for part in request.query.split("&") if part]
         own = [part for part in pairs if not part.startswith("rvt-")]
         target = f"/{rest}" + (f"?{'&'.join(own)}" if own else "")
@@ -121,7 +178,7 @@ class Gateway:
         key = tuple(values["rvt-key"].split(",")) if values.get("rvt-key") else ()
         found = self._registry.find(name, key)
         if found is None and values.get("rvt-method") == "getOrCreate":
-            input = self._management.read_input(values.get("rvt-input"), url_safe=True)
+            input = self._management.input_of_query(values.get("rvt-input"))
             found = self._registry.create(name, key, input)
         if found is None:
             raise not_found(self._host.release)
@@ -141,31 +198,46 @@ class Gateway:
         return answer
 
     async def _answer(self, request: HttpRequest, instance: Instance, target: str) -> Answer | None:
-        path = target.partition("?")[0]
-        if path == "/request" or path.startswith("/request/"):
-            if request.method == "OPTIONS":
-                return Answer(204)  # It is a browser's question, and does not reach the actor.
+        path, release = target.partition("?")[0], self._host.release
+        if request.method == "OPTIONS":
+            return Answer(204)  # It is a browser's question, and does not reach the actor.
+        if _is_raw_request(path):
             return await self._request(request, instance, target)
-        codec = self._codec(request.headers.get("x-rivet-encoding"))
+        route = actor_route(release, path)
+        method = request.method
+        if method == "HEAD" and not release.has_engine:
+            method = "GET"
+        codec = server_codec("json", release)
+        if (route is None or not route.takes(method)) and not release.has_engine:
+            if release.minor == 0 and method == "GET" and _becomes_websocket(path):
+                return self._error(instance, codec, internal_error(release))
+            return _nothing()
         limits = self._host.limits
         try:
+            if route is None:
+                raise _no_route(path)
+            if not route.takes(method):
+                raise _not_allowed(method, path)
+            if route.methods == ("GET",):
+                return await self._introduction(instance, route)
+            codec = self._codec(request)
+            params = self._params(request, self._unreadable())
             if not limits.lets_in(request.body):
                 raise limits.incoming_too_long()
-            if path.startswith("/action/"):
-                name = unquote(path[8:])
+            caller = self._caller(instance, params)
+            if route.path == "/action/*":
+                name = unquote(route.name)
                 plan = plan_action(self._host, instance, name, over_http=True)
                 _stop(plan)
-                body = await self._action(request, instance, codec, name, plan)
-            elif path == "/queue" or path.startswith("/queue/"):
-                if not self._host.release.has_queues:
-                    return Answer(404, [("content-type", "text/plain")], b"404 Not Found")
+                body = await self._action(request, instance, codec, name, plan, caller)
+            else:
                 wanted = self._read(codec.queue_request, request.body)
-                name = unquote(path[7:]) or wanted.name or ""
+                name = unquote(route.name) or wanted.name or ""
+                if not name:
+                    raise ActorError("request", "invalid", "Invalid request: missing queue name")
                 plan = self._host.faults._plan("queue", name, instance.ref.name, instance.ref.key)
                 _stop(plan)
-                body = await self._queue(request, instance, codec, name, wanted, plan)
-            else:
-                raise not_found(self._host.release)
+                body = await self._queue(instance, codec, name, wanted, plan, caller)
             if not limits.lets_out(body):
                 raise limits.outgoing_too_long()
         except (ReplyLost, _Refused):
@@ -176,6 +248,19 @@ class Gateway:
             return self._error(instance, codec, failure(instance, path, error))
         return Answer(200, [*self._signature(instance), ("content-type", codec.content_type)], body)
 
+    async def _introduction(self, instance: Instance, route: Route) -> Answer:
+        """What an actor says of itself to anybody."""
+        release = self._host.release
+        await instance.ready()
+        signed = self._signature(instance)
+        if route.path == "/metadata":
+            said = {"runtime": "rivetkit", "version": release.version}
+            if release.minor >= 2:
+                said["type"] = "local"
+            return Answer(200, [*signed, JSON], dump_json(said))
+        text = "This is an RivetKit actor.\n\nLearn more at https://rivetkit.org"
+        return Answer(200, [*signed, TEXT], b"ok" if route.path == "/health" else text.encode())
+
     async def _action(
         self,
         request: HttpRequest,
@@ -183,36 +268,37 @@ class Gateway:
         codec: ServerCodec,
         name: str,
         plan: Plan,
+        caller: _Caller,
     ) -> bytes:
         args = self._read(codec.action_args, request.body)
-        async with self._caller(request, instance) as connection:
+        async with caller as connection:
             output = await perform(self._host, instance, connection, name, args, plan)
             return codec.action_reply(output)
 
     async def _queue(
         self,
-        request: HttpRequest,
         instance: Instance,
         codec: ServerCodec,
         name: str,
         wanted: QueueRequest,
         plan: Plan,
+        caller: _Caller,
     ) -> bytes:
         await _hinder(plan)
-        body = await self._enqueue(request, instance, codec, name, wanted)
+        body = await self._enqueue(instance, codec, name, wanted, caller)
         if plan.loses_reply:
             raise ReplyLost
         return body
 
     async def _enqueue(
         self,
-        request: HttpRequest,
         instance: Instance,
         codec: ServerCodec,
         name: str,
         wanted: QueueRequest,
+        caller: _Caller,
     ) -> bytes:
-        async with self._caller(request, instance):
+        async with caller:
             message = QueueMessage(name, wanted.body)
             self._host.log._append(
                 MessageQueued(anyio.current_time(), instance.ref, name, wanted.body, wanted.wait)
@@ -251,7 +337,10 @@ class Gateway:
         )
         try:
             await _hinder(plan)
-            async with self._caller(request, instance) as connection:
+            params = self._params(request, internal_error(self._host.release))
+            if request.method in ("CONNECT", "TRACE"):
+                raise internal_error(self._host.release)  # JavaScript has no such requests
+            async with self._caller(instance, params) as connection:
                 if type(instance.actor).on_request is Actor.on_request:
                     return self._no_handler(instance)
                 url = f"http://actor{path}"
@@ -264,21 +353,33 @@ class Gateway:
         except Exception as error:
             if isinstance(error, ActorError) and error.group == "guard" and error.actor is None:
                 raise
-            codec = self._codec(request.headers.get("x-rivet-encoding") or "json")
+            codec = self._codec_of(request.headers.get("x-rivet-encoding"))
             return self._error(instance, codec, failure(instance, "on_request", error))
         if plan.loses_reply:
             raise ReplyLost
+        return self._raw_answer(request, instance, response)
+
+    def _raw_answer(
+        self, request: HttpRequest, instance: Instance, response: httpx.Response
+    ) -> Answer:
+        """What the actor answers, as it leaves the server."""
+        release = self._host.release
         headers = [*self._signature(instance), *self._fields_of(response)]
-        if not self._host.release.has_engine and "content-type" not in response.headers:
+        if not release.has_engine and "content-type" not in response.headers:
             headers.append(("content-type", "text/plain; charset=UTF-8"))
         stream = response.stream
+        body: bytes | AsyncIterable[bytes]
         if isinstance(stream, httpx.ByteStream):
-            return Answer(response.status_code, headers, b"".join(stream))  # not decompressed
-        try:
-            body: bytes | AsyncIterable[bytes] = response.content
-        except httpx.ResponseNotRead:
-            body = cast("AsyncIterable[bytes]", stream)
-        return Answer(response.status_code, headers, body)
+            body = b"".join(stream)  # not decompressed
+        else:
+            try:
+                body = response.content
+            except httpx.ResponseNotRead:
+                body = cast("AsyncIterable[bytes]", stream)
+        if request.method == "HEAD":
+            body = b""
+        # 2.3 says how long a body is only where there is none, and those before where there is one.
+        return Answer(response.status_code, headers, body, bool(body) != release.has_engine)
 
     def _fields_of(self, response: httpx.Response) -> list[tuple[str, str]]:
         """Its fields as JavaScript joins them; of cookies, 2.3 passes on the last alone."""
@@ -303,10 +404,23 @@ class Gateway:
     # WebSockets
 
     def _upgrade(self, request: HttpRequest, instance: Instance, target: str) -> Answer | Upgrade:
-        path, params = target.partition("?")[0], self._params_offered(request)
-        is_raw = path == "/websocket" or path.startswith("/websocket/")
-        if path != "/connect" and not is_raw:
-            raise not_found(self._host.release)
+        release, path = self._host.release, target.partition("?")[0]
+        if not release.has_engine:
+            path = _without_last_slash(path)
+        if not _becomes_websocket(path):
+            raise not_found(release) if release.has_engine else internal_error(release)
+        is_raw = path != "/connect"
+        encoding = offer_after(offers_of(request), "rivet_encoding.")
+        if encoding is not None and encoding not in get_args(Encoding):
+            if release.has_engine:
+                return _closed(request, 1003, "actor.unsupported_websocket_encoding")
+            return Answer(500)
+        try:
+            params = self._params_offered(request)
+        except ValueError:
+            if release.has_engine:
+                return _closed(request, 1011, "core.internal_error")
+            return Answer(500)
         fault = self._host.faults._plan_connect(instance.ref)
         if fault is not None and (fault.error is None or is_raw):
             code = str(fault.status)
@@ -319,7 +433,7 @@ class Gateway:
 
         async def connect(wire: Wire, early: bytes) -> None:
             channel = ServerWebSocket(wire, early)
-            codec = self._codec(offer_after(offers_of(request), "rivet_encoding."))
+            codec = self._codec_of(encoding)
             session = Session(self._host, instance, codec, id, params, channel, fault)
             await self._while_open(id, instance, channel, session.run)
 
@@ -407,21 +521,47 @@ class Gateway:
 
     # Small parts
 
-    def _caller(self, request: HttpRequest, instance: Instance) -> _Caller:
+    def _caller(self, instance: Instance, params: Any) -> _Caller:
         self._connections += 1
         id = f"connection{self._connections:04d}"
-        header = request.headers.get("x-rivet-conn-params")
-        if header is not None and not header.isascii() and self._host.release.has_engine:
-            header = None
-        return _Caller(
-            self._host, instance, ActorConnection(id, instance.ref, params_of(header), None)
-        )
+        return _Caller(self._host, instance, ActorConnection(id, instance.ref, params, None))
+
+    def _params(self, request: HttpRequest, error: ActorError) -> Any:
+        """The params of a request; with text that is not JSON, 2.3 raises this error."""
+        has_engine = self._host.release.has_engine
+        text = request.headers.get("x-rivet-conn-params")
+        if has_engine and (text is None or not text.isascii()):
+            return None
+        try:
+            return json.loads(text) if text or has_engine else None
+        except (ValueError, RecursionError) as exc:
+            if has_engine:
+                raise error from None
+            raise ActorError("params", "invalid", f"Invalid params JSON: {exc}") from None
 
     def _params_offered(self, request: HttpRequest) -> Any:
+        """The params of a handshake; raises ValueError for text that is not JSON."""
         text = offer_after(offers_of(request), "rivet_conn_params.")
-        return params_of(None if text is None else unquote_plus(text))
+        try:
+            return json.loads(unquote_plus(text)) if text else None
+        except RecursionError as exc:
+            raise ValueError("nested too deeply") from exc
 
-    def _codec(self, encoding: str | None) -> ServerCodec:
+    def _codec(self, request: HttpRequest) -> ServerCodec:
+        """The encoding that a request asks for; 2.3 takes one that it does not know for json.
+
+        Raises:
+            ActorError: up to 2.2 there is no such encoding.
+        """
+        encoding, release = request.headers.get("x-rivet-encoding"), self._host.release
+        if encoding and encoding not in get_args(Encoding) and not release.has_engine:
+            page = "clients/javascript" if release.minor else "actors/clients/#actor-client"
+            text = f"Invalid encoding `{encoding}`. (https://www.rivet.dev/docs/{page})"
+            raise ActorError("encoding", "invalid", text)
+        return self._codec_of(encoding)
+
+    def _codec_of(self, encoding: str | None) -> ServerCodec:
+        """The encoding of this name, or else json."""
         for known in get_args(Encoding):
             if encoding == known:
                 return server_codec(known, self._host.release)
@@ -431,7 +571,14 @@ class Gateway:
         try:
             return read(body)
         except ProtocolError as exc:
-            raise ActorError("actor", "invalid_request", str(exc)) from None
+            logger.warning("a body that cannot be read: %s", str(exc))
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> ActorError:
+        """What is said of a body that cannot be read, and 2.3 says it of params, too."""
+        if self._host.release.has_engine:
+            return ActorError("core", "internal_error", "An internal error occurred")
+        return internal_error(self._host.release)
 
     def _signature(self, instance: Instance) -> list[tuple[str, str]]:
         if not self._host.release.has_engine:
@@ -445,34 +592,33 @@ class Gateway:
             headers.append(("x-rivet-actor-key", actor.key))
         return headers
 
-    def _error(self, instance: Instance, codec: ServerCodec, error: ActorError) -> Answer:
+    def _error(self, instance: Instance | None, codec: ServerCodec, error: ActorError) -> Answer:
         """An error of the actor, or of the runtime around it."""
         try:
             body = codec.error_body(error)
         except TypeError:
+            if instance is None:
+                raise
             body = codec.error_body(without_metadata(instance, error))
-        headers = [*self._signature(instance)]
+        headers = [] if instance is None else self._signature(instance)
         if self._host.release.has_engine:
             headers.append(("content-type", codec.content_type))
         elif codec.encoding == "json":
-            headers.append(("content-type", "text/plain;charset=UTF-8"))
+            headers.append(TEXT)
         return Answer(self._status(error), headers, body)
 
     def _gateway_error(self, request: HttpRequest, error: ActorError, ray: str) -> Answer | Upgrade:
-        """An error from before the actor: JSON, or a WebSocket that is closed at once."""
+        """An error from before the actor: JSON, or a WebSocket that is closed at once.
+
+        Up to 2.2 it has the form of an actor's own.
+        """
+        release = self._host.release
         if request.is_upgrade:
-
-            async def refuse(wire: Wire, early: bytes) -> None:
-                channel = ServerWebSocket(wire, early)
-                suffix = f"#{ray}" if self._host.release.has_engine else ""
-                channel.close(1011, f"{error.group}.{error.code}{suffix}")
-
-                async def nothing() -> None:
-                    return
-
-                await channel.run(nothing)
-
-            return upgrade_answer(request, refuse)
+            suffix = f"#{ray}" if release.has_engine else ""
+            reason = error.code if release.minor == 0 else f"{error.group}.{error.code}{suffix}"
+            return _closed(request, 1011, reason)
+        if not release.has_engine:
+            return self._error(None, self._codec_of(request.headers.get("x-rivet-encoding")), error)
         fields: dict[str, Any] = {
             "group": error.group,
             "code": error.code,
@@ -481,33 +627,39 @@ class Gateway:
         if error.metadata is not None:
             fields["metadata"] = error.metadata
         headers = [JSON]
-        if self._host.release.marks_errors:
+        if release.marks_errors:
             headers.append(("x-rivet-error", f"{error.group}.{error.code}"))
         return Answer(self._status(error), headers, dump_json(fields))
 
     def _status(self, error: ActorError) -> int:
         """HTTP statuses, which mean nothing to clients."""
         named = (error.group, error.code)
+        if not self._host.release.has_engine:
+            return 500 if error.code in _FAILURES else 400
         if named in _STATUSES:
             return _STATUSES[named]
         if error.code == "internal_error":
-            return 500
-        if self._host.release.has_engine:
-            return 500 if error.group == "user" else 503 if error.group == "guard" else 400
-        return 400
+            # The runtime of 2.3 says it of what it cannot read.
+            return 400 if error.group == "core" and error.actor is not None else 500
+        if error.group == "guard":
+            return 400 if error.code.startswith("query_") else 503
+        return 500 if error.group == "user" else 400
 
+
+_FAILURES = ("internal_error", "invalid_request_handler_response")
 
 _STATUSES = {
     ("actor", "not_found"): 404,
     ("actor", "action_not_found"): 404,
-    ("action", "not_found"): 404,
     ("api", "not_found"): 404,
+    ("guard", "no_route"): 404,
+    ("guard", "missing_header"): 400,
+    ("actor", "method_not_allowed"): 405,
     ("api", "unauthorized"): 401,
     ("api", "forbidden"): 403,
     ("auth", "forbidden"): 403,
     ("guard", "rate_limit"): 429,
     ("actor", "action_timed_out"): 408,
-    ("handler", "invalid_request_handler_response"): 500,
 }
 
 
@@ -518,7 +670,11 @@ class _Caller:
         self._host = host
         self._instance = instance
         self._connection = connection
+        self._connection._leave = self._leave
         self._busy = instance.busy()
+
+    def _leave(self) -> None:
+        self._instance.connections.pop(self._connection.id, None)
 
     async def __aenter__(self) -> ActorConnection:
         await self._instance.ready()
@@ -529,7 +685,7 @@ class _Caller:
                 self._instance.connections[self._connection.id] = self._connection
                 await self._welcome()
         except BaseException:
-            self._instance.connections.pop(self._connection.id, None)
+            self._leave()
             self._busy.__exit__(None, None, None)
             raise
         return self._connection
@@ -541,11 +697,11 @@ class _Caller:
         except Exception:
             if self._host.release.has_engine:
                 raise
-            del self._instance.connections[self._connection.id]
+            self._leave()
             logger.exception("%s: on_connect failed", self._instance.ref)
 
     async def __aexit__(self, *exc: object) -> None:
-        self._instance.connections.pop(self._connection.id, None)
+        self._leave()
         self._host.tasks.start_soon(self._part)
 
     async def _part(self) -> None:
@@ -593,14 +749,61 @@ def _status(status: int, retry_after: int | None) -> Answer:
     return Answer(status, headers, b"refused by the test")
 
 
+def _closed(request: HttpRequest, code: int, reason: str) -> Upgrade:
+    """A WebSocket that is closed at once."""
+
+    async def refuse(wire: Wire, early: bytes) -> None:
+        channel = ServerWebSocket(wire, early)
+        channel.close(code, reason)
+
+        async def nothing() -> None:
+            return
+
+        await channel.run(nothing)
+
+    return upgrade_answer(request, refuse)
+
+
+def _nothing() -> Answer:
+    """Up to 2.2 there is nothing at a path, or nothing for this method."""
+    return Answer(404, [("content-type", "text/plain; charset=UTF-8")], b"Not Found (RivetKit)")
+
+
+def _is_raw_request(path: str) -> bool:
+    """Whether an actor's `on_request` answers at this path."""
+    return path == "/request" or path.startswith("/request/")
+
+
+def _becomes_websocket(path: str) -> bool:
+    """Whether an actor speaks WebSocket at this path."""
+    return path in ("/connect", "/websocket") or path.startswith("/websocket/")
+
+
+def _no_route(path: str) -> ActorError:
+    """2.3 finds nothing at a path of an actor."""
+    text, metadata = f"Actor route '{path}' was not found.", {"id": path, "resource": "route"}
+    return ActorError("actor", "not_found", text, metadata=metadata)
+
+
+def _not_allowed(method: str, path: str) -> ActorError:
+    """2.3 finds something, but not for this method."""
+    metadata = {"method": method, "path": path}
+    return ActorError("actor", "method_not_allowed", "Method not allowed", metadata=metadata)
+
+
+def is_addressed(request: HttpRequest) -> bool:
+    """Whether headers or subprotocols name the actor, and not the path."""
+    is_target = request.headers.get("x-rivet-target") == "actor"
+    return is_target or "rivet_target.actor" in offers_of(request)
+
+
 def addressed_actor(request: HttpRequest) -> str | None:
     """The id of an actor that is named in headers or subprotocols instead of the path."""
     if request.headers.get("x-rivet-target") == "actor":
         id: str | None = request.headers.get("x-rivet-actor")
         return id
-    offers = offers_of(request)
-    if "rivet_target.actor" in offers:
-        return unquote(offer_after(offers, "rivet_actor.") or "")
+    if is_addressed(request):
+        return unquote(offer_after(offers_of(request), "rivet_actor.") or "")
     return None
 
 

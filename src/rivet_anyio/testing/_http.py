@@ -54,11 +54,19 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request is answered with."""
+    """What a request is answered with.
+
+    Attributes:
+        status: The status.
+        headers: Its fields, without those of the body's length.
+        body: The body.
+        says_length: Whether the length of the body is said first, as far as it is known.
+    """
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     body: bytes | AsyncIterable[bytes] = b""
+    says_length: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ async def _write(
         for name, value in answer.headers
         if name.lower() not in ("content-length", "transfer-encoding", "connection")
     ]
-    if isinstance(answer.body, bytes) and answer.status not in (204, 304):
+    if isinstance(answer.body, bytes) and answer.says_length and answer.status not in (204, 304):
         headers.append(("content-length", str(len(answer.body))))
     head = h11.Response(status_code=answer.status, headers=headers, reason=_reason(answer.status))
     start = connection.send(head) or b""

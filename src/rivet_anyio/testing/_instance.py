@@ -26,6 +26,7 @@ from ._peers import ActorConnection, current_connection
 from ._queue import Mailbox
 from ._records import ActionCalled, ActorCreated, ActorDestroyed, ActorRef, Log
 from ._release import Release
+from ._steps import begin
 from ._storage import StateCodec, Storage
 from ._timeline import Timeline, shown
 
@@ -154,12 +155,6 @@ class _Life:
         self.end: _End = "sleep"
         self.is_running = False
         self.queue_waits = 0
-        self.calls: dict[CancelScope, None] = {}
-
-    def end_calls(self) -> None:
-        """No call outlives the life that it began in."""
-        for scope in tuple(self.calls):
-            scope.cancel()
 
 
 class Instance:
@@ -194,16 +189,18 @@ class Instance:
         self.connections: dict[str, ActorConnection] = {}
         self.mailbox = Mailbox(self._check_response)
         self.calls = 0
+        self._scopes: dict[CancelScope, None] = {}
         self.sockets = 0
         self.crashes = 0
         self.start_error: Any = None
-        self.channels: set[ServerWebSocket] = set()
+        self.channels: dict[ServerWebSocket, None] = {}
         self._unnoticed: Signal | None = None  # set when the engine knows that its host died
         self._has_died = False
         self._host = host
         self._factory = factory
         self._input = input
         self._is_created = False
+        self._is_outdated = False
         self._life: _Life | None = None
         self._quiet = Signal()
         self._rested_at = self.created_at
@@ -401,11 +398,11 @@ class Instance:
     def socket(self, channel: ServerWebSocket) -> Generator[None]:
         """A raw WebSocket is open."""
         self.sockets += 1
-        self.channels.add(channel)
+        self.channels[channel] = None
         try:
             yield
         finally:
-            self.channels.discard(channel)
+            del self.channels[channel]
             self.sockets -= 1
             self._rest()
 
@@ -463,12 +460,18 @@ class Instance:
         self._reload(data)
 
     def _reload(self, data: bytes | None) -> None:
-        """Make the actor anew, with a state that was saved."""
+        """Make the actor anew, with a state that was saved.
+
+        What is under way goes on with the state that it has, and nobody saves that. Where nothing
+        is, the object stays the same: tests may hold it.
+        """
         context, fresh = self.actor._context, self._make()
         own = {**vars(fresh)}
         if data is not None:
             own = {name: value for name, value in own.items() if name.startswith("_")}
             own |= self._host.state.load(data)
+        if self.calls and not self._host.release.has_engine:
+            self.actor = fresh
         vars(self.actor).clear()
         vars(self.actor).update(own)
         self.actor._context = context
@@ -552,14 +555,17 @@ class Instance:
 
     @contextmanager
     def _living(self, scope: CancelScope) -> Generator[None]:
-        """Something that ends with the actor's present life, if not before."""
-        calls = self._life.calls if self._life is not None else dict[CancelScope, None]()
-        calls[scope] = None
+        """Something that the end of the actor's life may cut short."""
+        self._scopes[scope] = None
         try:
             with scope:
                 yield
         finally:
-            del calls[scope]
+            del self._scopes[scope]
+
+    def _end_calls(self) -> None:
+        for scope in tuple(self._scopes):
+            scope.cancel()
 
     @contextmanager
     def signing(self) -> Generator[None]:
@@ -594,21 +600,39 @@ class Instance:
         connection._crashes = self.crashes
         await self._ask(connection, "on_before_connect")
         connection.state = await self._ask(connection, "create_conn_state")
+        connection._needs_state = not self._host.release.has_engine
 
     async def welcome(self, connection: ActorConnection) -> None:
         """Notify the actor of a connection that is one of its own now.
+
+        Up to 2.2 nobody waits for more than the hook's first step. When it fails later, the
+        connection is closed.
 
         Raises:
             ActorError: when the hook took too long, or one of the hooks destroyed the actor.
             Exception: what the hook raised.
         """
-        connection._may_send = self._host.release.has_engine
-        try:
+        if self._host.release.has_engine:
             await self._ask(connection, "on_connect")
-        finally:
-            connection._may_send = True
-        if self._host.release.has_engine and self.is_destroyed:
-            raise ActorError("actor", "destroying", "An internal error occurred")
+            if self.is_destroyed:
+                raise ActorError("actor", "destroying", "An internal error occurred")
+            return
+        failed: list[Exception] = []
+
+        async def greet() -> None:
+            try:
+                await self._ask(connection, "on_connect")
+            except Exception as error:
+                failed.append(error)
+                if connection._may_send:
+                    logger.error("%s: on_connect failed", self.ref, exc_info=error)
+                    connection.disconnect("`onConnect` failed")
+
+        connection._may_send = False
+        await begin(self._host.tasks, greet)
+        connection._may_send = True
+        if failed:
+            raise failed[0]
 
     async def admit_subscription(self, connection: ActorConnection, event: str) -> None:
         """Ask the actor whether a connection may be subscribed to an event.
@@ -736,7 +760,7 @@ class Instance:
         if end == "crash":
             self.crashes += 1
             life.scope.cancel()
-            life.end_calls()
+            self._end_calls()
 
     def die(self) -> bool:
         """Its host dies, and the gateway keeps its connections; whether it ran."""
@@ -787,11 +811,11 @@ class Instance:
                         await self._notify(life.end)
                     if leaves:
                         self._let_go(closes=True)
-                    if release.minor:  # 2.0 waits for nothing
+                    if release.has_engine:  # those before wait for nothing
                         await self._until_quiet(_GRACE_SECONDS)
                     tasks.cancel_scope.cancel()
-                if release.minor:
-                    life.end_calls()
+                if release.has_engine:
+                    self._end_calls()
                 if release.has_engine and not leaves:
                     await self._notify(life.end)
                 self._wind_up(life.end)
@@ -814,6 +838,9 @@ class Instance:
             await self.actor.on_create(self._input)
             self.save()
             self._is_created = True
+        if self._is_outdated:
+            self._is_outdated = False
+            self._reload(self._storage.read(anyio.current_time()))
         self.generation += 1
         self.slept_at = None
         # Two starts differ by what a record can say, at least.
@@ -866,7 +893,11 @@ class Instance:
                 self.save()
             except TypeError as exc:
                 self._host.crashes.append((self.ref, exc))
-            self._reload(self._storage.read(anyio.current_time()))
+            if self.calls and not self._host.release.has_engine:
+                # What is under way may still change the state, and save it, until the next start.
+                self._is_outdated = True
+            else:
+                self._reload(self._storage.read(anyio.current_time()))
         elif end == "destroy":
             self._let_go(closes=True)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -16,8 +15,9 @@ from .._errors import ActorError, ProtocolError
 from ..protocol.keys import escape_key, unescape_key
 from ..protocol.values import COMPAT_CBOR, PLAIN_CBOR, dump_json, load_cbor, revive
 from ._http import Answer, HttpRequest
-from ._instance import Host, Instance, not_found
+from ._instance import Host, Instance, internal_error, not_found
 from ._registry import Registry
+from ._routes import Route
 
 __all__ = ["JSON", "Management"]
 
@@ -30,13 +30,51 @@ _ID = re.compile(r"actor\d{4,}")
 """What an actor's id looks like here; the 2.3 engine stumbles over what is none."""
 
 
-class _Creation(msgspec.Struct):
+class _Creation(msgspec.Struct, kw_only=True):
+    """What is said of an actor that is to be there; up to 2.2."""
+
     name: str
+    runner_name_selector: str
+    crash_policy: str
     key: str | None = None
     input: str | None = None
-    runner_name_selector: str | None = None
     datacenter: str | None = None
-    crash_policy: str | None = None
+
+
+class _EngineCreation(_Creation, kw_only=True, forbid_unknown_fields=True):
+    """The same for 2.3, which takes no other fields."""
+
+
+_CRASH_POLICIES = ("restart", "sleep", "destroy")
+
+
+class _Query(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of a request to the 2.3 engine; which namespace it is plays no part here."""
+
+    namespace: str
+
+
+class _PageQuery(_Query, kw_only=True, forbid_unknown_fields=True):
+    limit: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    cursor: str | None = None
+
+
+class _ActorsQuery(_PageQuery, kw_only=True, forbid_unknown_fields=True):
+    name: str | None = None
+    key: str | None = None
+    actor_ids: str | None = None
+    actor_id: str | None = None
+    include_destroyed: bool = False
+
+
+_Q = TypeVar("_Q", bound=_Query)
+
+
+class _Answered(Exception):
+    """The answer is not what was asked for."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
 
 
 class Management:
@@ -53,7 +91,26 @@ class Management:
         self._registry = registry
         self._timestamp = timestamp
 
-    def metadata(self) -> Answer:
+    def handle(self, request: HttpRequest, route: Route) -> Answer:
+        """Answer a request for ``/metadata``, or ``/actors`` and what is below.
+
+        Raises:
+            ActorError: what the API answers instead.
+        """
+        try:
+            if route.path == "/metadata":
+                return self._metadata()
+            if route.path == "/actors/names":
+                return self._page_of_names(request)
+            if route.path != "/actors":
+                return self._end(request, route)
+            if request.method in ("GET", "HEAD"):
+                return _json(self._list(request))
+            return self._create(request)
+        except _Answered as answered:
+            return answered.answer
+
+    def _metadata(self) -> Answer:
         """What the server says of itself."""
         release = self._host.release
         if release.has_engine:
@@ -62,49 +119,38 @@ class Management:
         own = {"version": release.version, "runner": runner, "actorNames": self._names()}
         return _json({"runtime": "rivetkit", **own})
 
-    def _page_of_names(self, after: str) -> Answer:
+    def _page_of_names(self, request: HttpRequest) -> Answer:
         """The 2.3 engine gives pages, and a cursor even after the last one."""
-        names, cursor = self._names(), None
-        if self._host.release.has_engine:
-            page = sorted(name for name in names if name > after)[:_NAMES_A_PAGE]
-            names = {name: names[name] for name in page}
-            cursor = page[-1] if page else None
-        return _json({"names": names, "pagination": {"cursor": cursor}})
+        names = self._names()
+        if not self._host.release.has_engine:
+            if "namespace" not in request.parameters:
+                raise _invalid("namespace is missing")
+            return _json({"names": names})
+        query = _query(request, _PageQuery)
+        page = sorted(name for name in names if name > (query.cursor or ""))
+        page = page[: _NAMES_A_PAGE if query.limit is None else query.limit]
+        cursor = page[-1] if page else None
+        shown = {name: names[name] for name in page}
+        return _json({"names": shown, "pagination": {"cursor": cursor}})
 
     def _names(self) -> dict[str, Any]:
         return {name: {"metadata": {}} for name in self._registry.names}
 
-    def handle(self, request: HttpRequest) -> Answer:
-        """Answer a request for ``/metadata``, or ``/actors`` and what is below.
+    def _end(self, request: HttpRequest, route: Route) -> Answer:
+        """Put an actor to sleep, or destroy it."""
+        id = unquote(route.name)
+        if not _ID.fullmatch(id):
+            raise _bad_request(f"Invalid URL: no id: {id}")
+        _query(request, _Query)
+        found = self._registry.by_id(id)
+        if found is None:
+            raise not_found(self._host.release, id)
+        if not found.is_destroyed:
+            found.stop("destroy" if route.path == "/actors/*" else "sleep")
+        return _json({})
 
-        Raises:
-            ActorError: what the API answers instead.
-        """
-        if request.path == "/metadata":
-            return self.metadata()
-        rest = request.path.removeprefix("/actors").strip("/")
-        if rest == "names":
-            return self._page_of_names(request.parameters.get("cursor", ""))
-        if rest and not self._host.release.has_engine:
-            return Answer(404, [("content-type", "text/plain")], b"Not Found (RivetKit)")
-        id, _, verb = rest.partition("/")
-        if rest and (request.method, verb) in (("DELETE", ""), ("POST", "sleep")):
-            found = self._registry.by_id(unquote(id))
-            if found is None:
-                raise not_found(self._host.release, unquote(id))
-            if not found.is_destroyed:
-                found.stop("sleep" if verb else "destroy")
-            return _json({})
-        if rest:
-            raise ActorError("api", "not_found", f"there is nothing at {request.path}")
-        if request.method == "GET":
-            return _json(self._list(request.parameters))
-        if request.method not in ("PUT", "POST"):
-            raise ActorError("api", "bad_request", f"no {request.method} here")
-        try:
-            wanted = msgspec.json.decode(request.body, type=_Creation)
-        except msgspec.MsgspecError as exc:
-            raise ActorError("api", "bad_request", str(exc)) from None
+    def _create(self, request: HttpRequest) -> Answer:
+        wanted = self._wanted(request)
         key = unescape_key(wanted.key)
         found = self._registry.find(wanted.name, key)
         if found is not None and request.method == "POST":
@@ -112,11 +158,33 @@ class Management:
         created = found is None
         if found is None:
             self._check_key(escape_key(key))
-            found = self._registry.create(wanted.name, key, self.read_input(wanted.input))
+            found = self._registry.create(wanted.name, key, self._input(wanted.input))
         body: dict[str, Any] = {"actor": self._info(found)}
         if request.method == "PUT":
             body["created"] = created
         return _json(body)
+
+    def _wanted(self, request: HttpRequest) -> _Creation:
+        has_engine = self._host.release.has_engine
+        if has_engine:
+            _query(request, _Query)
+        kind = request.headers.get("content-type", "").partition(";")[0]
+        body = request.body if kind == "application/json" else b""
+        if not request.body and not has_engine and "content-type" not in request.headers:
+            body = b"{}"  # there, who sends nothing at all sends nothing wrong
+        try:
+            wanted = msgspec.json.decode(body, type=_EngineCreation if has_engine else _Creation)
+            if wanted.key is None and request.method == "PUT":
+                raise msgspec.ValidationError("key is missing")
+            if has_engine and wanted.crash_policy not in _CRASH_POLICIES:
+                raise msgspec.ValidationError(f"no crash policy: {wanted.crash_policy}")
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            if has_engine:
+                raise _bad_request(str(exc)) from None
+            if isinstance(exc, msgspec.ValidationError):
+                raise _invalid(str(exc)) from None
+            raise internal_error(self._host.release) from None
+        return wanted
 
     def subject(self, request: HttpRequest) -> tuple[str, str | None, tuple[str, ...] | None]:
         """What kind of request this is, and of which actor, as far as it says."""
@@ -131,39 +199,60 @@ class Management:
             found = self._registry.by_id(unquote(id) if rest else query["actor_ids"])
             name, key = (None, None) if found is None else (found.ref.name, found.ref.key)
             return verb or ("destroy" if rest else "get"), name, key
-        if request.method == "GET":
+        if request.method in ("GET", "HEAD"):
             if "key" in query:
                 return "get", query.get("name"), unescape_key(query["key"])
             return "list", query.get("name"), None
         kind = "create" if request.method == "POST" else "get_or_create"
         try:
             wanted = msgspec.json.decode(request.body, type=_Creation)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return kind, None, None
         return kind, wanted.name, unescape_key(wanted.key)
 
-    def _list(self, query: dict[str, str]) -> Any:
-        ids, name, key = query.get("actor_ids"), query.get("name"), query.get("key")
+    def _list(self, request: HttpRequest) -> Any:
         everybody = [instance for instance in self._registry if not instance.is_destroyed]
-        if query.get("include_destroyed") == "true":
-            everybody = list(self._registry)
-        if ids is not None:
-            found = [instance for instance in everybody if instance.ref.id in ids.split(",")]
-        elif name is None:
-            raise ActorError("validation", "invalid_input", "name or actor_ids is missing")
-        else:
-            found = [instance for instance in everybody if instance.ref.name == name]
-            if key is not None:
-                parts = unescape_key(key)
-                found = [instance for instance in found if instance.ref.key == parts]
         if not self._host.release.has_engine:
+            given = [request.parameters.get(field) for field in ("actor_ids", "name", "key")]
+            found = self._chosen(everybody, *given)
             return {"actors": [self._info(instance) for instance in found]}
+        query = _query(request, _ActorsQuery)
+        if query.include_destroyed:
+            everybody = list(self._registry)
+        ids = ",".join(id for id in (query.actor_ids or "").split(",") if _ID.fullmatch(id))
+        found = self._chosen(everybody, ids, query.name, query.key)
         # A page may begin with actors of the page before, and the last one has a cursor, too.
-        limit = int(query.get("limit") or 100)
-        start = max(0, int(query.get("cursor") or 0) - (limit > 1))
+        limit = 100 if query.limit is None else query.limit
+        try:
+            start = max(0, int(query.cursor or 0) - (limit > 1))
+        except ValueError:
+            raise _failed() from None
         page = [self._info(instance) for instance in found[start : start + limit]]
         cursor = str(start + len(page)) if page else None
         return {"actors": page, "pagination": {"cursor": cursor}}
+
+    def _chosen(
+        self, everybody: list[Instance], ids: str | None, name: str | None, key: str | None
+    ) -> list[Instance]:
+        has_engine = self._host.release.has_engine
+        if ids and (name or key) and not has_engine:
+            raise self._unfit("Cannot provide both actor_ids and (name + key).")
+        if ids:
+            wanted = ids.split(",")
+            return [instance for instance in everybody if instance.ref.id in wanted]
+        if not name:
+            when = "key is provided" if key else "not using actor_ids"
+            raise self._unfit(f"Name is required when {when}.")
+        found = [instance for instance in everybody if instance.ref.name == name]
+        if key is None or (not key and not has_engine):
+            return found
+        return [instance for instance in found if instance.ref.key == unescape_key(key)]
+
+    def _unfit(self, text: str) -> Exception:
+        """The parameters do not fit together."""
+        if self._host.release.has_engine:
+            return ActorError("validation", "invalid_input", text, metadata={"message": text})
+        return _Answered(_json({"error": text}, 400))
 
     def _info(self, instance: Instance) -> dict[str, Any]:
         def time(at: float | None) -> int | None:
@@ -197,7 +286,7 @@ class Management:
         if not self._host.release.has_engine:
             return
         if "\0" in key:
-            raise ActorError("core", "internal_error", "An internal error occurred")
+            raise _failed()
         data = key.encode()
         if len(data) > _KEY_BYTES:
             preview = data[:_KEY_BYTES].decode(errors="ignore")
@@ -219,17 +308,40 @@ class Management:
         )
         return ActorError("actor", "duplicate_key", message)
 
-    def read_input(self, text: str | None, *, url_safe: bool = False) -> Any:
-        """The input of a creation; None is none."""
+    def _input(self, text: str | None) -> Any:
+        """The input of a creation; None is none, and so is bad base64 in 2.3."""
+        if not text:
+            return None
+        release = self._host.release
+        try:
+            padding = "" if release.has_engine else "=="  # Node.js needs none
+            return self._read_cbor(base64.b64decode(text + padding, validate=release.has_engine))
+        except (ValueError, ProtocolError):
+            if release.has_engine:
+                return None
+            raise internal_error(release) from None
+
+    def input_of_query(self, text: str | None) -> Any:
+        """The input in the query of 2.3; None is none.
+
+        Raises:
+            ActorError: it cannot be read.
+        """
         if text is None:
             return None
-        form = COMPAT_CBOR if self._host.release.has_engine else PLAIN_CBOR
         try:
-            if url_safe:
-                text = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
-            return revive(load_cbor(base64.b64decode(text, validate=True)), form)
-        except (binascii.Error, ProtocolError) as exc:
+            data = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+        except ValueError:
+            raise ActorError(
+                "guard", "query_invalid_base64_input", "invalid base64url in query gateway input"
+            ) from None
+        try:
+            return self._read_cbor(data)
+        except ProtocolError as exc:
             raise ActorError("guard", "query_invalid_cbor_input", str(exc)) from None
+
+    def _read_cbor(self, data: bytes) -> Any:
+        return revive(load_cbor(data), COMPAT_CBOR if self._host.release.has_engine else PLAIN_CBOR)
 
     def known(self, id: str) -> Instance:
         """The actor of an id.
@@ -239,11 +351,36 @@ class Management:
         """
         found = self._registry.by_id(id)
         if found is None and self._host.release.has_engine and not _ID.fullmatch(id):
-            raise ActorError("core", "internal_error", "An internal error occurred")
+            raise _failed()
         if found is None or found.is_destroyed:
             raise not_found(self._host.release, id)
         return found
 
 
-def _json(body: Any) -> Answer:
-    return Answer(200, [JSON], dump_json(body))
+def _query(request: HttpRequest, kind: type[_Q]) -> _Q:
+    """The parameters of a request to the engine, which takes no others."""
+    try:
+        return msgspec.convert(request.parameters, kind, strict=False)
+    except (msgspec.ValidationError, ValueError) as exc:
+        raise _bad_request(f"Failed to deserialize query string: {exc}") from None
+
+
+def _bad_request(reason: str) -> ActorError:
+    """The engine does not understand a request."""
+    text = f"Request is invalid: {reason}"
+    return ActorError("api", "bad_request", text, metadata={"reason": reason})
+
+
+def _failed() -> ActorError:
+    """The engine stumbles."""
+    return ActorError("core", "internal_error", "An internal error occurred")
+
+
+def _invalid(reason: str) -> _Answered:
+    """Up to 2.2 a request is not what it should be."""
+    error = {"name": "ZodError", "message": reason}
+    return _Answered(_json({"success": False, "error": error}, 400))
+
+
+def _json(body: Any, status: int = 200) -> Answer:
+    return Answer(status, [JSON], dump_json(body))

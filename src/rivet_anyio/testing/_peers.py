@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import anyio
 
 from .._checks import check_name, check_size, check_text
 from .._errors import ClosedError
+from ._encodings import is_false
 from ._records import ActorRef
 
 __all__ = [
@@ -62,21 +64,38 @@ class ActorConnection:
         id: Its id, `Connection.connection_id` of the client.
         actor: The actor it leads to.
         params: What the client sent along, or None.
-        state: Anything the actor wants to keep with it.
     """
 
     def __init__(self, id: str, actor: ActorRef, params: Any, channel: EventChannel | None) -> None:
         self.id = id
         self.actor = actor
         self.params = params
-        self.state: Any = None
+        self._state: Any = None
+        self._needs_state = False
         self._channel = channel
+        self._leave: Callable[[], object] = lambda: None
         self._may_send = True
         self._is_closed_by_actor = False
         self._crashes = 0
 
     def __repr__(self) -> str:
         return f"<ActorConnection {self.id} to {self.actor}>"
+
+    @property
+    def state(self) -> Any:
+        """Anything the actor wants to keep with it.
+
+        Raises:
+            RuntimeError: up to RivetKit 2.2, when `Actor.create_conn_state` has returned nothing,
+                or what JavaScript takes for false.
+        """
+        if self._needs_state and is_false(self._state):
+            raise RuntimeError("state should exists")
+        return self._state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._state = value
 
     @property
     def is_http(self) -> bool:
@@ -100,6 +119,7 @@ class ActorConnection:
         """Close the connection with code 1000; the client will come back."""
         check_close(1000, reason)
         self._is_closed_by_actor = True
+        self._leave()
         if self._channel is not None:
             self._channel.close(1000, reason)
 

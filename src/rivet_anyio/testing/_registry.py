@@ -117,14 +117,14 @@ class Registry:
         """A new actor.
 
         Raises:
-            ActorError: in 2.2, when nobody knows how to make one of this name; the others find
-                out when it is to start.
+            ActorError: in 2.1 and 2.2, when nobody knows how to make one of this name; the others
+                find out when it is to start.
         """
         factory = self._factories.get(name)
         if factory is None:
             known = ", ".join(sorted(self._factories)) or "none"
             logger.error("no actors are named %r here, only: %s", name, known)
-            if self._host.release.minor == 2:
+            if self._host.release.is_serial:
                 raise internal_error(self._host.release)
             factory = _Unregistered
         ref = ActorRef(name, key, self._new_id(name, key))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import anyio
 
 from .._errors import ActorError, ProtocolError
-from .._io.waiting import Signal
 from ..protocol.verdicts import PROBE, is_scheduling
 from ._encodings import ActionRequest, ServerCodec, SubscriptionRequest
 from ._faults import ConnectFault, Plan
 from ._instance import Host, Instance, internal_error, logger
 from ._peers import ActorConnection
 from ._records import ActionCalled, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from ._steps import begin
 from ._timeline import shown
 from ._websocket import ServerWebSocket
 
@@ -161,22 +161,19 @@ class Session:
             message = self._codec.client_message(data)
         except ProtocolError:
             logger.warning("%s: a message that is none: %.200r", self._instance.ref, data)
-            self._channel.close(1011, "actor.invalid_request")
+            release = self._host.release
+            said = internal_error(release)
+            reason = said.code if release.minor == 0 else f"{said.group}.{said.code}"
+            self._channel.close(1011, "actor.invalid_request" if release.has_engine else reason)
             return
         if self._host.release.is_serial:
             self._waiting.append(message)
             if not self._is_working:
-                await self._begin(self._work_off)
+                await begin(self._host.tasks, self._work_off)
         elif isinstance(message, SubscriptionRequest):
             await self._subscribe(message)
         else:
-            await self._begin(partial(self._act, message))
-
-    async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start it; as in JavaScript, it runs to its first await before anything else."""
-        begun = Signal()
-        self._host.tasks.start_soon(_run, _FirstStep(work, begun.set))
-        await begun.wait()
+            await begin(self._host.tasks, partial(self._act, message))
 
     async def _work_off(self) -> None:
         self._is_working = True
@@ -342,39 +339,3 @@ def without_metadata(instance: Instance, error: ActorError) -> ActorError:
     if not instance.release.has_engine:
         return internal_error(instance.release)
     return instance.signed(ActorError("core", "internal_error", "An internal error occurred"))
-
-
-async def _run(step: _FirstStep) -> None:
-    await step
-
-
-class _FirstStep:
-    """Awaits a coroutine and says when it has run to its first suspension, or its end."""
-
-    def __init__(
-        self, start: Callable[[], Coroutine[Any, Any, None]], begun: Callable[[], None]
-    ) -> None:
-        self._start = start
-        self._begun = begun
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        coroutine = self._start()
-        try:
-            signal = coroutine.send(None)
-        except StopIteration:
-            return
-        finally:
-            self._begun()
-        while True:
-            try:
-                value = yield signal
-            except BaseException as exc:
-                try:
-                    signal = coroutine.throw(exc)
-                except StopIteration:
-                    return
-            else:
-                try:
-                    signal = coroutine.send(value)
-                except StopIteration:
-                    return

@@ -242,6 +242,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.names = set(self.buffer.sinks)
+        self.since = self.buffer.since
 
     def drain(self) -> None:
         while self.buffer.items:
@@ -861,7 +862,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert received == sorted(set(received))
         gaps = [item for item in stream.items if isinstance(item, Gap)]
         assert stream.buffer.gap_count >= len(gaps)
-        assert all(gap.since >= stream.buffer.since for gap in gaps)
+        assert all(gap.since >= stream.since for gap in gaps)
+        assert all(one.until <= next.since for one, next in pairwise(gaps))
         told = [(gap.since, gap.until) for gap in gaps]
         if self.away_since is not None:
             told.append((self.away_since, self.now))
@@ -1031,6 +1033,20 @@ def test_a_gap_begins_with_the_loss_or_with_the_stream() -> None:
     driven.connect(4.0)
     driven.answer(5.0)
     assert [*old.items, *new.items] == [Gap(2.0, 5.0, 1), Gap(3.0, 5.0, 1)]
+
+
+def test_a_gap_does_not_begin_in_the_one_before() -> None:
+    """Where the reader had paused, what it reads counts as old as the time before the pause."""
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0)
+    for lost_at, until in ((2.0, 5.0), (3.0, 7.0)):
+        driven.lose(LOST, lost_at)
+        driven.connect(lost_at)
+        driven.answer(until)
+        if lost_at == 2.0:
+            buffer.push((1, 1))
+    assert list(buffer.items) == [Gap(2.0, 5.0, 1), (1, 1), Gap(5.0, 7.0, 1)]
 
 
 def test_gaps_end_when_the_last_suspect_is_confirmed() -> None:

@@ -252,6 +252,13 @@ _CONNECTION = (
         "simulation",
     ),
     Mutation(
+        "a gap begins in the one before",
+        "_connection/events.py",
+        "        self.since = until\n",
+        "",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
         "a full stream that was opened during a gap stops the reader",
         _STATE,
         "            buffer.begin_gap(buffer.since)\n",
@@ -574,8 +581,8 @@ _CONNECTION = (
     Mutation(
         "starts are compared where a connection breaks with its host",
         "_connection/link.py",
-        "start=start if is_kept else None",
-        "start=start",
+        "start = start_of(record) if is_kept else None",
+        "start = start_of(record)",
         "tests/testing/test_dying_hosts.py",
     ),
     Mutation(

@@ -121,9 +121,10 @@ MASKED = {"2.0.33": ("internal",), "2.1.3": ("rivetkit",)}
 """The group of every error that is not meant for clients."""
 
 
+@pytest.mark.parametrize("connects", [False, True], ids=["http", "connections"])
 @pytest.mark.parametrize("shared", [True, False], ids=["one-handle", "handles"])
 async def test_many_callers_find_an_actor_that_was_destroyed(
-    client: Client, server: Server, key: list[str], shared: bool
+    client: Client, server: Server, key: list[str], shared: bool, connects: bool
 ) -> None:
     """The first creates it anew under the same id, while the others ask whether it is gone."""
     if not server.version.startswith("2.2."):
@@ -136,7 +137,11 @@ async def test_many_callers_find_an_actor_that_was_destroyed(
     echoed: list[int] = []
 
     async def echo(number: int) -> None:
-        echoed.append(await handles[number].echo(number))
+        if connects:
+            async with handles[number].connect() as conn:
+                echoed.append(await conn.echo(number))
+        else:
+            echoed.append(await handles[number].echo(number))
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:

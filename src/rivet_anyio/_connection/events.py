@@ -152,7 +152,7 @@ class EventBuffer:
         name: The event's name; of several, all of them.
         is_named: Whether events come as `NamedEvent`.
         sinks: Where events go, by their names; none after the end.
-        since: When it was made.
+        since: Since when its events are all there: when it was made, or its last gap ended.
         items: What waits to be taken, in order.
         gap_count: How many gaps there were.
         dropped: How many events were dropped.
@@ -265,6 +265,7 @@ class EventBuffer:
             # Some names were subscribed before others: between these events some may be missing.
             self._empty_gap()
         gap = Gap(self._gap_since, until, attempts)
+        self.since = until
         self.gap_count += 1
         if self._gaps != "ignore":
             if self.items and isinstance(self.items[-1], Gap):

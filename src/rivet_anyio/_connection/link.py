@@ -34,7 +34,7 @@ from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo
 from ..protocol.messages import Raw
 from ..protocol.session import Session
-from ..protocol.starts import Start, start_of
+from ..protocol.starts import start_of
 from ..protocol.verdicts import (
     Opening,
     Verdict,
@@ -414,8 +414,8 @@ class Link:
         except Exception as exc:
             return Ended(exc, opened=False)
         async with aclosing(opened):
-            start = start_of(record or self._target.found)
-            return await self._run_socket(opened, start, deadline, observer)
+            found = record or self._target.found
+            return await self._run_socket(opened, found, deadline, observer)
 
     async def _record(self) -> ActorInfo | None:
         """The record of an actor by id, before it is connected to again; None if there is none.
@@ -439,7 +439,7 @@ class Link:
     async def _run_socket(
         self,
         opened: OpenSocket,
-        start: Start,
+        record: ActorInfo | None,
         deadline: float,
         observer: AttemptObserver | None,
     ) -> Ended:
@@ -454,9 +454,8 @@ class Link:
         masks_stops = version is None or version.may_mask_stops
         # Where no gateway keeps it, a connection breaks with its host: a start says nothing more.
         is_kept = version is not None and version.has_engine
-        self.state.socket_opens(
-            socket, session.codec, masks_stops=masks_stops, start=start if is_kept else None
-        )
+        start = start_of(record) if is_kept else None
+        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
         began = self._backend.time()
         self.core.sockets[socket] = None
         if self.state.phase is not Phase.LEAVING and is_kept:
@@ -489,7 +488,7 @@ class Link:
         elif isinstance(cause, ActorError):
             in_message = receiver.refusal is not None
             opening, cause, is_explained = await self._judge_opening(
-                opened, cause, in_message=in_message
+                opened, record, cause, in_message=in_message
             )
         return Ended(
             cause,
@@ -503,7 +502,7 @@ class Link:
         )
 
     async def _judge_opening(
-        self, opened: OpenSocket, error: ActorError, *, in_message: bool
+        self, opened: OpenSocket, record: ActorInfo | None, error: ActorError, *, in_message: bool
     ) -> tuple[Opening, ActorError, bool]:
         """What an error in place of Init means, as far as the management API can say in time.
 
@@ -514,7 +513,7 @@ class Link:
         opening = judge_opening(error, has_engine=has_engine, in_message=in_message)
         with anyio.move_on_after(_EXPLAIN_SECONDS):
             if opening is Opening.UNSURE:
-                gone = await is_gone(self.core, opened.server, opened.actor_id)
+                gone = await is_gone(self.core, opened.server, opened.actor_id, record)
                 opening = Opening.REFUSED if gone is False else Opening.STALE
             reason, lasts = await explained(self.core, opened.server, opened.actor_id, error)
             if reason is not error:

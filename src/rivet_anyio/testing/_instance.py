@@ -153,6 +153,7 @@ class _Life:
         self.error: Exception | None = None
         self.end: _End = "sleep"
         self.is_running = False
+        self.is_mute = False  # nothing is broadcast any more
         self.queue_waits = 0
         self.calls: dict[CancelScope, None] = {}
 
@@ -530,7 +531,7 @@ class Instance:
         Raises:
             TypeError: when an argument cannot travel.
             ActorError: when it is too long.
-            RuntimeError: up to 2.2, in `Actor.on_wake`.
+            RuntimeError: up to 2.2, in `Actor.on_wake` and once the actor stops.
         """
         release = self._host.release
         if release.has_engine:
@@ -539,6 +540,8 @@ class Instance:
             if not release.has_engine:
                 raise RuntimeError(f"RivetKit {release.version} does not broadcast in on_wake")
             return
+        if self._life is not None and self._life.is_mute:
+            raise RuntimeError(f"RivetKit {release.version} broadcasts nothing once an actor stops")
         for connection in tuple(self.connections.values()):
             if connection._channel is None:
                 continue
@@ -783,8 +786,10 @@ class Instance:
                     await self._until_stopping(life)
                     await self._until_quiet(_BRIEF_SECONDS)
                     leaves = release.leaves_calls(life.end)
+                    life.is_mute = release.minor <= 1
                     if leaves or not release.has_engine:
                         await self._notify(life.end)
+                    life.is_mute = not release.has_engine
                     if leaves:
                         self._let_go(closes=True)
                     if release.minor:  # 2.0 waits for nothing

@@ -585,6 +585,20 @@ _CONNECTION = (
         "        if link.state.phase is not Phase.CONNECTED:",
         "race",
     ),
+    Mutation(
+        "what a connection learned of the server is not kept for calls over HTTP",
+        "_connection/receiving.py",
+        "            self._over_http.dialect = self._session.codec.dialect\n",
+        "",
+        "tests/testing/test_encodings.py",
+    ),
+    Mutation(
+        "the budget of the first attempts counts on after Init",
+        "_connection/link.py",
+        "            self._first = None\n            self._waits",
+        "            self._waits",
+        "tests/peers/test_reconnects.py",
+    ),
 )
 
 _SOCKETS = (
@@ -910,6 +924,13 @@ _GATEWAY = (
         "return Server(endpoint, self.headers, None, self.codec, asks_token=True)",
         "errands",
     ),
+    Mutation(
+        "an id that is known is taken although it is asked for anew",
+        "_gateway/resolve.py",
+        "(trusted and not fresh)",
+        "trusted",
+        "tests/peers/test_refusals.py",
+    ),
 )
 
 _HTTP = (
@@ -1031,6 +1052,13 @@ _HTTP = (
         "            data, self._rest = data[: self._most], data[self._most :]",
         "            data = data[: self._most]",
         "errands",
+    ),
+    Mutation(
+        "an answer to HEAD has the body that its length announces",
+        _EXCHANGE,
+        'self._method == "HEAD" or head.status in',
+        "head.status in",
+        "tests/http/test_table.py",
     ),
 )
 
@@ -1289,6 +1317,27 @@ _TESTING = (
         "            for wire in cut_off:\n                wire.drop()",
         "            pass",
         "tests/testing/test_networks.py",
+    ),
+    Mutation(
+        "a replayed answer to HEAD has no length",
+        "testing/_player.py",
+        'if self._body and "content-length" in fields',
+        'if "content-length" in fields',
+        "tests/testing/test_cassette.py::test_an_answer_to_head",
+    ),
+    Mutation(
+        "a raw WebSocket that an actor in memory closes without a code is lost",
+        "testing/_peers.py",
+        "async def close(self, code: int = 1000,",
+        "async def close(self, code: int = 1001,",
+        "tests/testing/test_server.py",
+    ),
+    Mutation(
+        "an old actor in memory broadcasts while it stops",
+        "testing/_instance.py",
+        "life.is_mute = release.minor <= 1",
+        "life.is_mute = False",
+        "tests/real/test_facts.py",
     ),
 )
 

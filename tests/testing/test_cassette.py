@@ -808,6 +808,19 @@ async def test_a_body_that_was_edited(tmp_path: Path) -> None:
     assert response.headers["content-length"] == str(len(response.content))
 
 
+async def test_an_answer_to_head(tmp_path: Path) -> None:
+    """Its length is that of the body which GET would bring."""
+
+    async def program(client: Client) -> Any:
+        response = await client.counter.get_or_create("k").fetch("/x", method="HEAD")
+        return response.status_code, response.headers["content-length"], response.content
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert first == (201, str(len('["HEAD","/x",""]')), b"")
+    assert await replayed(path, program) == first
+
+
 async def test_a_call_that_was_given_up(tmp_path: Path) -> None:
     async def program(client: Client) -> list[Any]:
         seen: list[Any] = []

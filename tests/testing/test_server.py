@@ -424,6 +424,21 @@ async def test_raw_http_and_websocket() -> None:
         assert (closed.code, closed.reason, closed.by_client) == (4000, "enough", False)
 
 
+async def test_a_raw_websocket_that_is_closed_without_a_code() -> None:
+    class Brief(Actor):
+        async def on_websocket(self, socket: ActorSocket) -> None:
+            await socket.close()
+
+    async with (
+        ActorServer({"brief": Brief}) as server,
+        server.client() as client,
+        client.brief.get_or_create().websocket() as socket,
+    ):
+        with pytest.raises(anyio.EndOfStream):
+            await socket.receive()
+        assert (socket.close_code, socket.close_reason) == (1000, "")
+
+
 async def test_a_body_that_nobody_reads_to_its_end() -> None:
     closed = anyio.Event()
 

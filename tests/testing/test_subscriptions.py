@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -259,3 +260,16 @@ async def test_a_connection_that_had_streams_is_freed_without_a_collection(
             assert link() is None
         finally:
             gc.enable()
+
+
+async def test_a_stream_that_was_never_subscribed_is_dropped_without_a_warning() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        conn = client.probe.get_or_create("p").connect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            stream = conn.events("e")
+            del stream
+            gc.collect()
+        assert not caught
+        async with conn:
+            await conn.emit("e", 1)

@@ -473,6 +473,23 @@ async def test_to_wait_for_a_place_makes_no_handshake_slow() -> None:
         assert {item.key for item in await collect(feed, 4)} == {4, 5, 6, 7}
 
 
+async def test_a_connection_that_lasted_makes_no_handshake_slow() -> None:
+    retry = Retry(initial=1.0, random=lambda: 1.0)
+    async with (
+        serving(retry=retry) as (server, client),
+        watch("tick", opening=4) as feed,
+    ):
+        await opened(feed, client, *map(str, range(4)))
+        await anyio.sleep(5)
+        server.drop_connections()
+        await anyio.sleep(0.5)
+        with server.network.to_client.hold():
+            await anyio.sleep(1)
+            assert feed.statistics().handshakes == 4, "they may use all places"
+        await anyio.sleep(5)
+        assert feed.statistics().connected == 4
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_leaving_while_nothing_moves_has_one_deadline(cancelled: bool) -> None:
     async with serving(close_timeout=3) as (server, client):

@@ -986,6 +986,7 @@ async def test_undefined_takes_the_place_of_any_argument() -> None:
     assert await call(room.say, 5, [1, UNDEFINED]) == [5, [1, UNDEFINED]]
     assert await call(room.say, c=Job(1)) == [1, UNDEFINED, {"jobId": 1, "tags": []}]
     assert await call(room.say, 1, ..., ..., 5) == [1, UNDEFINED, UNDEFINED, 5]
+    assert await call(room.say, ..., [2], Job(1)) == [UNDEFINED, [2], {"jobId": 1, "tags": []}]
     assert await call(room.say, 1) == [1]
     with pytest.raises(TypeError, match=r"argument c of action 'say'.*Expected `int`, got `null`"):
         await call(room.say, 1, [], Job(UNDEFINED))

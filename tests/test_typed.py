@@ -543,6 +543,25 @@ async def test_a_handle_is_no_connection() -> None:
         await actor.wait_connected()
 
 
+async def test_members_of_a_base_are_those_of_a_class() -> None:
+    class Louder(Sample):
+        pass
+
+    handle = FakeHandle()
+    louder: Any = Louder._over(cast("ActorHandle", handle))
+    await louder.send(Sample.jobs, Job(1))
+    with pytest.raises(ClosedError):  # as it is no connection
+        louder.events(Sample.new_count)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+async def test_which_of_many_arguments_is_wrong(wrong: int) -> None:
+    rest: list[Any] = [1, 2]
+    rest[wrong] = "x"
+    with pytest.raises(TypeError, match=rf"argument rest\[{wrong}\] of action 'many'"):
+        await call(sample(FakeHandle()).many, "a", *rest)
+
+
 async def test_members_belong_to_a_class() -> None:
     class Foreign(TypedActor, name="foreign"):
         message: Event[str]

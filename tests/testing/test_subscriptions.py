@@ -281,10 +281,9 @@ def test_leaving_does_not_wait_for_a_reader_that_pauses(backend: str) -> None:
     async def program() -> None:
         async with ActorServer(ACTORS) as server, server.client() as client:
             probe = client.probe.get_or_create("p")
-            async with (
-                probe.connect() as conn,
-                conn.events("e", overflow="block", buffer_size=1),
-            ):
+            async with probe.connect() as conn:
+                stream = conn.events("e", overflow="block", buffer_size=1)
+                await stream.subscribed()
                 await probe.emitMany("e", 5)
                 await anyio.sleep(1.1)
                 left_at = anyio.current_time()

@@ -578,6 +578,23 @@ async def test_members_belong_to_a_class() -> None:
         await actor.send(Sample.jobs, {"jobId": "x"})
 
 
+async def test_get_params_of_a_class() -> None:
+    given: Any = Job(1)
+
+    async def get_params() -> Any:
+        return given
+
+    plain = Sample._plain_get_params(get_params)
+    assert plain is not None
+    assert await plain() == {"jobId": 1, "tags": []}
+    given = None
+    assert await plain() is None
+    given = {"jobId": "secret"}
+    with pytest.raises(TypeError, match="params of actor 'sample'") as caught:
+        await plain()
+    assert "secret" not in str(caught.value)
+
+
 # Types
 
 NUMBERS = st.floats(allow_nan=False)  # a NaN is not equal to itself

@@ -160,6 +160,58 @@ _PROTOCOL = (
         "f\"rivet_conn_params.{quote(params, safe='-_.~+')}\"",
         "errands",
     ),
+    Mutation(
+        "known beginnings of events are never forgotten",
+        "protocol/codec.py",
+        "    if len(prefixes) >= _MOST:\n        prefixes.clear()\n",
+        "",
+        "tests/protocol/test_reading.py::test_more_names_than_are_remembered",
+    ),
+    Mutation(
+        "a server of an unknown version masks no stops",
+        "protocol/dialect.py",
+        "self.release in (None, (2, 1))",
+        "self.release == (2, 1)",
+        "tests/protocol/test_management.py::test_versions",
+    ),
+    Mutation(
+        "cbor events may nest deeper by the short way",
+        "protocol/cbor_codec.py",
+        "_ARGUMENTS_DEPTH = MAX_DEPTH - 3",
+        "_ARGUMENTS_DEPTH = MAX_DEPTH",
+        "tests/protocol/test_reading.py::test_how_deep_arguments_nest",
+    ),
+    Mutation(
+        "who gave up waking an actor does not say why",
+        "protocol/verdicts.py",
+        '"actor_runner_failed", "actor_wake_retries_exceeded"}',
+        '"actor_runner_failed"}',
+        "tests/protocol/test_management.py",
+    ),
+    Mutation(
+        "an explained error forgets when to ask again",
+        "protocol/management.py",
+        "        ray_id=error.ray_id,\n        retry_after=error.retry_after,\n    )\n\n\n"
+        "def _info",
+        "        ray_id=error.ray_id,\n    )\n\n\ndef _info",
+        "tests/protocol/test_management.py::test_errors_made_here",
+    ),
+    Mutation(
+        "an answer to the call after the last is taken",
+        "protocol/session.py",
+        "action_id >= issued",
+        "action_id > issued",
+        "tests/protocol/test_messages.py",
+    ),
+    Mutation(
+        "an actor that failed is asleep",
+        "protocol/starts.py",
+        "    if actor.error is not None:\n        return Start(StartState.DEAD)\n"
+        "    if actor.sleeping_since is not None:\n        return Start(StartState.ASLEEP)\n",
+        "    if actor.sleeping_since is not None:\n        return Start(StartState.ASLEEP)\n"
+        "    if actor.error is not None:\n        return Start(StartState.DEAD)\n",
+        "tests/protocol/test_starts.py",
+    ),
 )
 
 _CONNECTION = (
@@ -599,6 +651,96 @@ _CONNECTION = (
         "            self._waits",
         "tests/peers/test_reconnects.py",
     ),
+    Mutation(
+        "a delay ends early once in the life of a connection",
+        "_connection/link.py",
+        "self._waits = self._was_hurried = False",
+        "self._waits = False",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
+        "a connection that lasted had a slow handshake",
+        "_connection/link.py",
+        "self._was_slow = not ended.opened and self",
+        "self._was_slow = self",
+        "tests/watch/test_feed.py::test_a_connection_that_lasted_makes_no_handshake_slow",
+    ),
+    Mutation(
+        "attempts before the last Init still count",
+        "_connection/state.py",
+        "        self.attempts = 0\n        self._set_phase(Phase.CONNECTED)",
+        "        self._set_phase(Phase.CONNECTED)",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "the moment is not noted in which a start was known",
+        "_connection/state.py",
+        "        self._start, self._start_seen = start, now\n\n    def _subscribe_after",
+        "        self._start = start\n\n    def _subscribe_after",
+        "tests/connection/test_state.py",
+    ),
+    Mutation(
+        "a connection by id forgets in which start its actor was",
+        "_connection/link.py",
+        "start_of(record or self._target.found)",
+        "start_of(self._target.found)",
+        "tests/testing/test_dying_hosts.py::test_a_plain_loss_has_its_gap_from_the_last_message",
+    ),
+    Mutation(
+        "a record is waited for longer than an attempt may take",
+        "_connection/link.py",
+        "min(_EXPLAIN_SECONDS, self._connect_timeout / 4)",
+        "_EXPLAIN_SECONDS",
+        "tests/testing/test_dying_hosts.py"
+        "::test_a_management_api_that_hangs_keeps_no_connection_by_id_away",
+    ),
+    Mutation(
+        "a certificate that is not accepted ends an open connection",
+        "_connection/outcome.py",
+        "(not has_been_open and is_not_trusted(cause))",
+        "is_not_trusted(cause)",
+        "tests/connection/test_outcome.py",
+    ),
+    Mutation(
+        "all who are told to connect elsewhere do it at once",
+        "_connection/outcome.py",
+        "    if ended.close_code in RESTARTING:\n"
+        "        delay += min(_RESTART_SECONDS, retry.maximum) * retry.random()\n",
+        "",
+        "tests/connection/test_outcome.py",
+    ),
+    Mutation(
+        "an id that a handshake showed to be stale is kept",
+        "_connection/link.py",
+        "        if opening is Opening.STALE:\n"
+        "            self._target.forget(opened.actor_id)\n        return opening",
+        "        return opening",
+        "tests/peers/test_refusals.py"
+        "::test_an_id_that_led_nowhere_is_asked_for_anew_after_a_refusal",
+    ),
+    Mutation(
+        "an id that a close frame showed to be stale is kept",
+        "_connection/link.py",
+        "            if judge(cause) is Verdict.STALE:\n"
+        "                self._target.forget(opened.actor_id)\n",
+        "            pass\n",
+        "tests/peers/test_refusals.py::test_an_id_that_led_nowhere_is_asked_for_anew_after_a_loss",
+    ),
+    Mutation(
+        "a refused stream of two names keeps the other name",
+        "_connection/state.py",
+        "                if unwanted != name:\n                    self._request(unwanted, False)",
+        "                pass",
+        "connection",
+    ),
+    Mutation(
+        "a stream of a connection that was never entered is missed",
+        "_connection/link.py",
+        "        return self.state.phase is not Phase.NEW\n",
+        "        return True\n",
+        "tests/testing/test_subscriptions.py"
+        "::test_a_stream_that_was_never_subscribed_is_dropped_without_a_warning",
+    ),
 )
 
 _SOCKETS = (
@@ -739,6 +881,76 @@ _SOCKETS = (
         "        for waiter in waiters or ():",
         "        for waiter in list(waiters or ())[:1]:",
         "client",
+    ),
+    Mutation(
+        "the last fault of a socket hides the first",
+        "_websocket/connection.py",
+        "self.fault = self.fault or code",
+        "self.fault = code",
+        "tests/connection/test_limits.py",
+    ),
+    Mutation(
+        "closing waits for a paused reader",
+        "_websocket/connection.py",
+        "            if self._paused is not None:\n                self._paused.set()\n",
+        "",
+        "tests/testing/test_subscriptions.py::test_leaving_does_not_wait_for_a_reader_that_pauses",
+    ),
+    Mutation(
+        "a pause of our own counts as silence",
+        "_websocket/connection.py",
+        "            self.last_received = self._time()  # so that",
+        "            _ = self._time()  # so that",
+        "tests/scopes/test_keepalive.py",
+    ),
+    Mutation(
+        "what is put first makes batches without a bound",
+        "_websocket/outbox.py",
+        "                self._bytes += sum(item.size for item in self._first)\n",
+        "",
+        "tests/connection/test_capacity.py",
+    ),
+    Mutation(
+        "who waits for capacity is forgotten when a connection ends",
+        "_websocket/outbox.py",
+        "        for waiter in self._waiters:\n            waiter.set()\n",
+        "",
+        "tests/testing/test_subscriptions.py::test_calls_that_wait_for_capacity_end_with_the_block",
+    ),
+    Mutation(
+        "asyncio keeps the timers of waits that ended",
+        "_io/asyncio.py",
+        "            if timer is not None:\n                timer.cancel()\n",
+        "            pass\n",
+        "tests/backend/test_waiters.py",
+    ),
+    Mutation(
+        "a signal keeps those who were cancelled",
+        "_io/waiting.py",
+        "            waiters.pop(waiter, None)\n            raise",
+        "            raise",
+        "tests/backend/test_waiters.py",
+    ),
+    Mutation(
+        "who receives from a raw WebSocket hears late that its block is left",
+        "_raw_websocket.py",
+        "        self._left = True\n        self._inbox.wake()\n        seconds",
+        "        self._left = True\n        seconds",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "who waits to send on a raw WebSocket waits for ever when it ends",
+        "_raw_websocket.py",
+        "        await capacity(self._outbox)\n        self._check_open()\n",
+        "        await capacity(self._outbox)\n",
+        "tests/peers/test_raw_streams.py",
+    ),
+    Mutation(
+        "an attempt without params has no end for its observer",
+        "_raw_websocket.py",
+        "            if observer is not None:\n                observer.end(failed.error)\n",
+        "",
+        "tests/otel/test_connections.py",
     ),
 )
 
@@ -931,6 +1143,79 @@ _GATEWAY = (
         "trusted",
         "tests/peers/test_refusals.py",
     ),
+    Mutation(
+        "sockets from before a loss of a connection are used again",
+        "_gateway/context.py",
+        "        if self._transport is not None:\n"
+        "            self._transport.lost(server.endpoint.url)\n",
+        "",
+        "tests/testing/test_networks.py"
+        "::test_sockets_that_are_as_old_as_a_lost_connection_are_used_no_more",
+    ),
+    Mutation(
+        "a namespace from metadata stays encoded",
+        "_gateway/context.py",
+        "metadata.client_namespace or unquote(user) or",
+        "metadata.client_namespace or user or",
+        "tests/peers/test_lookups.py::test_a_namespace_in_the_endpoint_of_metadata_is_decoded",
+    ),
+    Mutation(
+        "a socket with a wrong 101 counts for ever",
+        "_gateway/open.py",
+        "        answer.stream.drop()\n        answer.ended()\n        raise",
+        "        answer.stream.drop()\n        raise",
+        "tests/peers/test_misbehaving.py::test_a_refused_101_leaves_no_socket",
+    ),
+    Mutation(
+        "there is one attempt more",
+        "_gateway/attempts.py",
+        "self._count >= _MAX_ATTEMPTS or",
+        "self._count > _MAX_ATTEMPTS or",
+        "tests/peers/test_repeats.py",
+    ),
+    Mutation(
+        "a call that wakes a dead actor is given up",
+        "_gateway/checked_request.py",
+        "if not is_first and change_between",
+        "if change_between",
+        "tests/peers/test_checked_requests.py"
+        "::test_a_call_that_starts_a_dead_actor_is_not_given_up",
+    ),
+    Mutation(
+        "a key that lives in another datacenter is refused",
+        "_gateway/resolve.py",
+        "            if not is_reserved_elsewhere(error):\n                raise\n",
+        "            raise\n",
+        "tests/peers/test_lookups.py::test_a_key_that_is_reserved_in_another_datacenter",
+    ),
+    Mutation(
+        "checks that fail again say nothing",
+        "_gateway/checks.py",
+        "            self._has_failed = False\n        except",
+        "        except",
+        "tests/testing/test_dying_hosts.py::test_checks_that_fail",
+    ),
+    Mutation(
+        "a new session wakes no leader of the checks",
+        "_gateway/checks.py",
+        "            self._asked[session] = -math.inf\n            self.wake()\n",
+        "            self._asked[session] = -math.inf\n",
+        "checks",
+    ),
+    Mutation(
+        "handles with an input share one request",
+        "_gateway/resolve.py",
+        "            creation = id(self.creation)\n",
+        "            creation = None\n",
+        "tests/peers/test_lookups.py",
+    ),
+    Mutation(
+        "a version that is known is guessed anew",
+        "_gateway/server.py",
+        "elif self.version is None and HEADER_RAY",
+        "elif HEADER_RAY",
+        "tests/peers/test_lookups.py::test_a_version_that_is_known_is_not_guessed",
+    ),
 )
 
 _HTTP = (
@@ -1059,6 +1344,49 @@ _HTTP = (
         'self._method == "HEAD" or head.status in',
         "head.status in",
         "tests/http/test_table.py",
+    ),
+    Mutation(
+        "an interim head limits the answer behind it",
+        "_http/wire.py",
+        "        elif had_started:\n            deadline.at = self._usual_at\n",
+        "",
+        "tests/http/test_wire.py",
+    ),
+    Mutation(
+        "an answer in one piece has no bound",
+        "_http/wire.py",
+        "            if len(data) > limit:\n                raise self._too_long(limit)\n"
+        "            return data",
+        "            return data",
+        "tests/http/test_wire.py::test_an_answer_in_one_piece_that_is_too_long",
+    ),
+    Mutation(
+        "a socket that was dialled before a loss is new",
+        "_http/pool.py",
+        "epoch=epoch, until=math.inf",
+        "epoch=self._epochs.get(origin, 0), until=math.inf",
+        "pool",
+    ),
+    Mutation(
+        "a body that is not wanted is not closed",
+        "_http/wire.py",
+        "            finally:\n                await _close_iterator(iterator)\n",
+        "            finally:\n                pass\n",
+        "tests/http/test_wire.py",
+    ),
+    Mutation(
+        "a dial without a descriptor is the server's fault",
+        "_http/wire.py",
+        "self.failed_dials += not exc.out_of_descriptors",
+        "self.failed_dials += 1",
+        "tests/http/test_wire.py::test_a_dial_without_a_descriptor_says_nothing_of_the_server",
+    ),
+    Mutation(
+        "a body that is read in pieces has a bound",
+        "_http/response.py",
+        "self._limit if self._reads_whole else None",
+        "self._limit",
+        "tests/http/test_response.py::test_what_is_read_in_pieces_has_no_bound",
     ),
 )
 
@@ -1265,6 +1593,41 @@ _ABOVE = (
         'of actor {actor!r}")',
         "        return body",
         "errands",
+    ),
+    Mutation(
+        "a snapshot of another number that equals the state is none",
+        "_live.py",
+        "if not self.number or version != self._version or not _equal",
+        "if not self.number or not _equal",
+        "tests/live/test_fold.py",
+    ),
+    Mutation(
+        "arguments that were left out are left out again",
+        "_typed/members.py",
+        "                values += [UNDEFINED] * left_out + given\n                left_out = 0\n",
+        "                values += [UNDEFINED] * left_out + given\n",
+        "tests/test_typed.py",
+    ),
+    Mutation(
+        "the first of many arguments has no number",
+        "_typed/members.py",
+        "if self._variadic and index >= last:",
+        "if self._variadic and index > last:",
+        "tests/test_typed.py",
+    ),
+    Mutation(
+        "events and queues of a base class are refused",
+        "_typed/actor.py",
+        "not issubclass(type(self), member.owner)",
+        "type(self) is not member.owner",
+        "tests/test_typed.py",
+    ),
+    Mutation(
+        "params that a function returns are sent as they are",
+        "_typed/actor.py",
+        '            return cls._plain_params(await awaitable_from("get_params", get_params()))',
+        '            return await awaitable_from("get_params", get_params())',
+        "tests/test_typed.py",
     ),
 )
 

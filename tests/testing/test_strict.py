@@ -513,6 +513,19 @@ async def test_a_message_comes_again_after_a_crash() -> None:
         assert bodies == ["one", "one", "one", "two", "three", "four"]
 
 
+async def test_a_completion_that_cannot_travel_keeps_the_message() -> None:
+    class Clumsy(Actor):
+        async def run(self) -> None:
+            async for message in self.context.queue("jobs"):
+                with pytest.raises(TypeError):
+                    await message.complete(object())
+                await message.complete("at last")
+
+    async with ActorServer({"clumsy": Clumsy}) as server, server.client() as client:
+        clumsy = client.clumsy.get_or_create()
+        assert (await clumsy.send_and_wait("jobs", 1, timeout=1)).response == "at last"
+
+
 async def test_messages_that_are_not_completable() -> None:
     class Plain(Actor):
         async def run(self) -> None:

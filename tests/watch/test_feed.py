@@ -9,7 +9,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from weakref import ref
 
@@ -928,3 +928,28 @@ def test_adding_and_removing_under_fire() -> None:
         explore(adding_and_removing_under_fire, seeds=range(1))
     finally:
         logging.disable(logging.NOTSET)
+
+
+async def test_a_feed_of_two_clients_waits_for_the_longer_close_timeout() -> None:
+    async with (
+        serving(close_timeout=10) as (server, client),
+        server.client(close_timeout=1) as other,
+        AsyncExitStack() as stack,
+    ):
+        feed = await stack.enter_async_context(watch("tick"))
+        feed.add(client.ticker.get_or_create("a"))
+        feed.add(other.ticker.get_or_create("b"))
+        await anyio.sleep(5)
+        with server.network.to_server.hold():
+            left_at = anyio.current_time()
+            await stack.aclose()
+            assert anyio.current_time() == left_at + 10
+
+
+async def test_a_source_whose_client_ends_before_it_begins_fails() -> None:
+    async with ActorServer(ACTORS) as server, watch("tick") as feed:
+        async with server.client() as client:
+            feed.add(client.ticker.get_or_create("a"), key="a")
+            client._core.close()
+            item = await feed.receive()
+        assert isinstance(item, SourceFailed) and isinstance(item.error, ClosedError)

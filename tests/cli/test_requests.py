@@ -77,6 +77,13 @@ def test_fetch_status(cli: Cli, key: str) -> None:
     assert "NAME: VALUE" in cli("fetch", web, "/", "-H", "nonsense", code=2).err
 
 
+def test_fetch_sends_json_as_what_the_user_says(cli: Cli, key: str) -> None:
+    web = f"web/{key}"
+    for given, sent in (("content-TYPE: text/x", "text/x"), ("x-other: 1", "application/json")):
+        found = cli("fetch", "-c", web, "/echo", "--json", "{}", "-H", given)
+        assert json.loads(found.out)["headers"]["content-type"] == sent
+
+
 def test_resolve_create_and_list(cli: Cli, key: str) -> None:
     actor = f"counter/list/{key}"
     missing = cli("resolve", actor, code=3)

@@ -336,3 +336,18 @@ async def test_a_dial_without_a_descriptor_says_nothing_of_the_server(is_own_fau
         with pytest.raises(ConnectError, match="no"):
             await client.x.get_for_id(ACTOR).action("go")
         assert client._core.http.failed_dials == (0 if is_own_fault else 1)
+
+
+async def test_an_error_that_is_cut_off_leaves_no_socket() -> None:
+    async def meeting(peer: Peer, request: Request) -> None:
+        head = b"HTTP/1.1 503 Away\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+        await peer.send(head + b"\r\n{")
+        await peer.stream.aclose()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ConnectionLostError):
+                await client.x.get_for_id(ACTOR).fetch("fetch")
+        transport = client._core.http
+        assert isinstance(transport, wire_module.Wire) and transport.pool.count().open == 0

@@ -129,12 +129,8 @@ def test_three_names_that_are_one_in_python() -> None:
     actor = ActorShape("a", actions=tuple(ActionShape(name, (), NULL) for name in names))
     source = write_module(RegistryShape((actor,)), "Alike.")
     exec(compile(source, "stubs.py", "exec"), {"__name__": "stubs"})
-    assert re.findall(r"async def (\w+)", source) == [
-        "get_url",
-        "get_url_",
-        "get_url_2",
-        "get_url_3",
-    ]
+    written = re.findall(r"async def (\w+)", source)
+    assert written == ["get_url", "get_url_", "get_url_2", "get_url_3"]
 
 
 @pytest.mark.parametrize("doc", ['Says "hello"', 'Two\nlines"', "back\\", 'a """b""" c'])

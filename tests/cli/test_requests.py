@@ -102,6 +102,7 @@ def test_resolve_create_and_list(cli: Cli, key: str) -> None:
     cli("call", actor, "getCount")
     table = cli("list", "counter", "-o", "text").out
     assert actor in table and created in table and "awake" in table
+    cli("create", f"{actor}/second")
     assert len(cli("list", "counter", "-n", "1").lines) == 1
 
 

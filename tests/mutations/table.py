@@ -1841,6 +1841,20 @@ _ABOVE = (
         "",
         "tests/otel/test_connections.py",
     ),
+    Mutation(
+        "an event is printed after the last",
+        "cli/_commands/events.py",
+        "            if self._left == 0:\n                return True\n",
+        "",
+        "tests/cli/test_events.py",
+    ),
+    Mutation(
+        "a list has more lines than its limit",
+        "cli/_commands/actors.py",
+        "                if len(found) == limit:\n                    break\n",
+        "                if len(found) == limit:\n                    continue\n",
+        "tests/cli/test_requests.py",
+    ),
 )
 
 _TESTING = (

@@ -1924,8 +1924,8 @@ _TESTING = (
     Mutation(
         "an old actor in memory broadcasts while it stops",
         "testing/_instance.py",
-        "life.is_mute = release.minor <= 1",
-        "life.is_mute = False",
+        "self._is_mute = release.minor <= 1",
+        "self._is_mute = False",
         "tests/real/test_facts.py::test_the_harness"
         "[asyncio-bare-2.0.33-what_an_actor_sends_as_it_goes_to_sleep]",
     ),
@@ -2030,6 +2030,14 @@ _TESTING = (
         "            answer = await self._transport.upgrade(url, headers=headers, **options)",
         "        answer = await self._transport.upgrade(url, headers=headers, **options)",
         "tests/testing/test_cassette.py",
+    ),
+    Mutation(
+        "what an old actor in memory calls broadcasts after its end",
+        "testing/_instance.py",
+        "                    self._is_mute = not release.has_engine\n",
+        "",
+        "tests/real/test_facts.py::test_the_harness"
+        "[asyncio-bare-2.2.1-what_a_call_sends_whose_actor_goes_to_sleep]",
     ),
 )
 

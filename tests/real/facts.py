@@ -632,6 +632,11 @@ async def what_an_actor_sends_as_it_is_destroyed(client: Client, key: Key) -> An
     return await farewells(client, key, "destroy")
 
 
+@fact([True, False], v23=[True, True], slow=True)
+async def what_a_call_sends_whose_actor_goes_to_sleep(client: Client, key: Key) -> Any:
+    return await outcome(client.farewell.get_or_create(key).linger())
+
+
 # What is under way when an actor ends, and what takes too long
 
 

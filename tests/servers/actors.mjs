@@ -529,6 +529,14 @@ function tally({ actor }) {
 
 // Says goodbye when it ends, to whoever can still hear that.
 function farewell({ actor }) {
+  const sends = (c) => {
+    try {
+      c.broadcast("late");
+      return true;
+    } catch {
+      return false;
+    }
+  };
   return actor({
     options,
     createVars: () => ({ start: Math.random() }),
@@ -539,6 +547,12 @@ function farewell({ actor }) {
       end(c, how) {
         if (how === "sleep") c.sleep();
         else c.destroy();
+      },
+      async linger(c) {
+        c.sleep();
+        const sent = [sends(c)];
+        await sleep(500);
+        return [...sent, sends(c)];
       },
     },
   });

@@ -490,6 +490,19 @@ class Farewell(Actor):
         else:
             self.context.destroy()
 
+    def _sends(self) -> bool:
+        try:
+            self.context.broadcast("late")
+        except RuntimeError:
+            return False
+        return True
+
+    async def linger(self) -> list[bool]:
+        self.context.sleep()
+        sent = [self._sends()]
+        await anyio.sleep(0.5)
+        return [*sent, self._sends()]
+
 
 class Quirk(Actor):
     count = 0

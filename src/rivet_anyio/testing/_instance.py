@@ -153,7 +153,6 @@ class _Life:
         self.error: Exception | None = None
         self.end: _End = "sleep"
         self.is_running = False
-        self.is_mute = False  # nothing is broadcast any more
         self.queue_waits = 0
         self.calls: dict[CancelScope, None] = {}
 
@@ -210,6 +209,7 @@ class Instance:
         self._rested_at = self.created_at
         self._vars: Any = None
         self._is_waking = False
+        self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
         self.actor = self._make()
@@ -540,7 +540,7 @@ class Instance:
             if not release.has_engine:
                 raise RuntimeError(f"RivetKit {release.version} does not broadcast in on_wake")
             return
-        if self._life is not None and self._life.is_mute:
+        if self._is_mute:
             raise RuntimeError(f"RivetKit {release.version} broadcasts nothing once an actor stops")
         for connection in tuple(self.connections.values()):
             if connection._channel is None:
@@ -786,10 +786,10 @@ class Instance:
                     await self._until_stopping(life)
                     await self._until_quiet(_BRIEF_SECONDS)
                     leaves = release.leaves_calls(life.end)
-                    life.is_mute = release.minor <= 1
+                    self._is_mute = release.minor <= 1
                     if leaves or not release.has_engine:
                         await self._notify(life.end)
-                    life.is_mute = not release.has_engine
+                    self._is_mute = not release.has_engine
                     if leaves:
                         self._let_go(closes=True)
                     if release.minor:  # 2.0 waits for nothing
@@ -821,6 +821,7 @@ class Instance:
             self._is_created = True
         self.generation += 1
         self.slept_at = None
+        self._is_mute = False
         # Two starts differ by what a record can say, at least.
         self._newest_start = max(anyio.current_time(), self._newest_start + 0.001)
         self.connectable_at = self._newest_start

@@ -154,3 +154,16 @@ async def test_the_policy_that_is_sent() -> None:
         await client.counter.get_or_create().resolve()
     policies = [text.partition('"crash_policy":')[2].partition(",")[0].rstrip("}") for text in sent]
     assert policies == ['"destroy"', '"restart"', '"sleep"']
+
+
+async def test_a_record_of_an_actor_that_was_destroyed_is_none() -> None:
+    record = {"actor_id": "a1", "name": "c", "key": "k", "destroy_ts": 1}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"actors": [record]})
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        Client("http://h", http=http, metadata_lookup=False) as client,
+    ):
+        assert await Management(client).get("a1") is None

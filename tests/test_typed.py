@@ -543,6 +543,25 @@ async def test_a_handle_is_no_connection() -> None:
         await actor.wait_connected()
 
 
+async def test_members_of_a_base_are_those_of_a_class() -> None:
+    class Louder(Sample):
+        pass
+
+    handle = FakeHandle()
+    louder: Any = Louder._over(cast("ActorHandle", handle))
+    await louder.send(Sample.jobs, Job(1))
+    with pytest.raises(ClosedError):  # as it is no connection
+        louder.events(Sample.new_count)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+async def test_which_of_many_arguments_is_wrong(wrong: int) -> None:
+    rest: list[Any] = [1, 2]
+    rest[wrong] = "x"
+    with pytest.raises(TypeError, match=rf"argument rest\[{wrong}\] of action 'many'"):
+        await call(sample(FakeHandle()).many, "a", *rest)
+
+
 async def test_members_belong_to_a_class() -> None:
     class Foreign(TypedActor, name="foreign"):
         message: Event[str]
@@ -557,6 +576,23 @@ async def test_members_belong_to_a_class() -> None:
         await actor.send(Foreign.jobs, Job(1))
     with pytest.raises(TypeError, match="message for queue 'jobs' of actor 'sample'"):
         await actor.send(Sample.jobs, {"jobId": "x"})
+
+
+async def test_get_params_of_a_class() -> None:
+    given: Any = Job(1)
+
+    async def get_params() -> Any:
+        return given
+
+    plain = Sample._plain_get_params(get_params)
+    assert plain is not None
+    assert await plain() == {"jobId": 1, "tags": []}
+    given = None
+    assert await plain() is None
+    given = {"jobId": "secret"}
+    with pytest.raises(TypeError, match="params of actor 'sample'") as caught:
+        await plain()
+    assert "secret" not in str(caught.value)
 
 
 # Types
@@ -986,6 +1022,7 @@ async def test_undefined_takes_the_place_of_any_argument() -> None:
     assert await call(room.say, 5, [1, UNDEFINED]) == [5, [1, UNDEFINED]]
     assert await call(room.say, c=Job(1)) == [1, UNDEFINED, {"jobId": 1, "tags": []}]
     assert await call(room.say, 1, ..., ..., 5) == [1, UNDEFINED, UNDEFINED, 5]
+    assert await call(room.say, ..., [2], Job(1)) == [UNDEFINED, [2], {"jobId": 1, "tags": []}]
     assert await call(room.say, 1) == [1]
     with pytest.raises(TypeError, match=r"argument c of action 'say'.*Expected `int`, got `null`"):
         await call(room.say, 1, [], Job(UNDEFINED))

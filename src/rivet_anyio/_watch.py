@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -364,7 +365,6 @@ class Feed(
         self._tasks = SilentTasks()
         self._is_entered = self._is_closed = False
         self._waiting = self._taken = 0
-        self._close_timeout = 0.0  # the longest of the sources'
         self._thread = -1
 
     def add(self, handle: ActorHandle | TypedActor[Any, Any], *, key: Hashable = None) -> None:
@@ -411,7 +411,6 @@ class Feed(
             gaps="mark",
             of_actor=f" of actor {handle.name!r}",
         )
-        self._close_timeout = max(self._close_timeout, handle._core.options.close_timeout)
         source = Source(self._sources, key, stream, connection)
         self._sources.add(source)
         self._tasks.start(source.run)
@@ -513,7 +512,7 @@ class Feed(
     ) -> None:
         self._tasks.check_task()
         self._close()
-        seconds = close_seconds(self._close_timeout, exc_type)
+        seconds = close_seconds(math.inf, exc_type)  # each source's own timeout is shorter
         await self._tasks.leave(self._sources.finished, seconds)
 
     def __repr__(self) -> str:

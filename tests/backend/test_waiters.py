@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ import trio
 from anyio import wait_all_tasks_blocked
 
 from rivet_anyio._io.backend import Waiter, current_backend, in_trio
+from rivet_anyio._io.waiting import Signal
 
 
 async def test_the_clock_is_anyios() -> None:
@@ -94,3 +96,25 @@ async def test_a_task_that_asyncio_cancels() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     waiter.set()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_asyncio_keeps_no_timer_of_a_wait_that_ended() -> None:
+    loop: Any = asyncio.get_running_loop()
+    before = len(loop._scheduled)
+    for _ in range(1000):
+        waiter = current_backend().waiter()
+        waiter.set()
+        await waiter.wait_until(anyio.current_time() + 1000)
+    await anyio.lowlevel.checkpoint()  # asyncio removes what was cancelled when it is much
+    assert len(loop._scheduled) <= before + 200
+
+
+async def test_a_signal_keeps_nobody_who_was_cancelled() -> None:
+    signal = Signal()
+    for _ in range(3):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await signal.wait()
+        assert scope.cancelled_caught
+    assert not signal._waiters

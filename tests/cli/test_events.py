@@ -189,6 +189,18 @@ def test_what_was_dropped_before_the_first_gap_is_printed(capfd: Any) -> None:
     ]
 
 
+def test_no_event_is_printed_after_the_last(capfd: Any) -> None:
+    """Streams of several names print side by side."""
+
+    async def print_three() -> None:
+        printer = _Printer(Output("json"), 2)
+        assert [await printer.event("e", n) for n in range(3)] == [False, True, True]
+
+    anyio.run(print_three)
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["args"] for line in lines] == [[0], [1]]
+
+
 def test_which_arguments_are_events(cli: Cli, server: Server, key: str) -> None:
     for arguments in (["probe/1", "probe/2"], ["probe/1", "a//b", "x"]):
         refused = CliRunner().invoke(events_command, arguments)

@@ -77,6 +77,13 @@ def test_fetch_status(cli: Cli, key: str) -> None:
     assert "NAME: VALUE" in cli("fetch", web, "/", "-H", "nonsense", code=2).err
 
 
+def test_fetch_sends_json_as_what_the_user_says(cli: Cli, key: str) -> None:
+    web = f"web/{key}"
+    for given, sent in (("content-TYPE: text/x", "text/x"), ("x-other: 1", "application/json")):
+        found = cli("fetch", "-c", web, "/echo", "--json", "{}", "-H", given)
+        assert json.loads(found.out)["headers"]["content-type"] == sent
+
+
 def test_resolve_create_and_list(cli: Cli, key: str) -> None:
     actor = f"counter/list/{key}"
     missing = cli("resolve", actor, code=3)
@@ -95,6 +102,7 @@ def test_resolve_create_and_list(cli: Cli, key: str) -> None:
     cli("call", actor, "getCount")
     table = cli("list", "counter", "-o", "text").out
     assert actor in table and created in table and "awake" in table
+    cli("create", f"{actor}/second")
     assert len(cli("list", "counter", "-n", "1").lines) == 1
 
 

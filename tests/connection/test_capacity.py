@@ -117,3 +117,25 @@ async def crowd(chance: random.Random) -> None:
 def test_many_that_are_cancelled_at_any_moment(backend: str) -> None:
     for seed in range(3):
         run_virtual(crowd, random.Random(seed), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_outbox_that_is_closed_lets_everybody_go_on(backend: str) -> None:
+    async def program() -> None:
+        outbox = Outbox()
+        outbox.put(Message(0, HIGH_WATER))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(capacity, outbox)
+            await anyio.wait_all_tasks_blocked()
+            outbox.close()
+
+    run_virtual(program, backend=backend)
+
+
+def test_what_is_put_first_is_bounded_as_well() -> None:
+    outbox = Outbox()
+    for number in range(10):
+        outbox.put_first(Message(number, HIGH_WATER // 2))
+    assert [item.size for item, _ in outbox.take()] == [HIGH_WATER // 2] * 2
+    assert len(outbox.items) == 8

@@ -15,7 +15,7 @@ from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import Outbox
 from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 from rivet_anyio.testing import virtual_backend
-from rivet_anyio.testing._memory import ClientStream, memory_pipe
+from rivet_anyio.testing._memory import ClientStream, MemoryStream, memory_pipe
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -34,6 +34,18 @@ class Nobody:
 
     def notify_when_free(self, signal: Signal) -> None:
         raise AssertionError("it is never full")
+
+
+def socket_on(end: MemoryStream) -> WebSocketConnection:
+    return WebSocketConnection(
+        ClientStream(end),
+        RFC6455Framer(1024),
+        Outbox(),
+        Nobody(),
+        current_backend(),
+        ping_interval=None,
+        ping_timeout=None,
+    )
 
 
 UNCONFIRMED = ConnectionLostError("not confirmed")
@@ -57,15 +69,7 @@ async def test_how_long_a_socket_stays(
     steps: tuple[str, ...], seconds: float | None, end: Exception | None
 ) -> None:
     ours, theirs = memory_pipe()
-    socket = WebSocketConnection(
-        ClientStream(ours),
-        RFC6455Framer(1024),
-        Outbox(),
-        Nobody(),
-        current_backend(),
-        ping_interval=None,
-        ping_timeout=None,
-    )
+    socket = socket_on(ours)
     socket.start_sending()
     doing: dict[str, Callable[[], None]] = {
         "limit": lambda: socket.limit(UNCONFIRMED, seconds=30),
@@ -85,5 +89,20 @@ async def test_how_long_a_socket_stays(
             assert socket.end is None
             await anyio.sleep(1)
             assert socket.end is end
+        tasks.cancel_scope.cancel()
+    theirs.close()
+
+
+async def test_the_first_fault_of_a_socket_is_kept() -> None:
+    """It tells the log that messages are too large."""
+    ours, theirs = memory_pipe()
+    socket = socket_on(ours)
+    socket.start_sending()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(socket.run)
+        await anyio.wait_all_tasks_blocked()
+        socket.fail(STOPPED, 1009)
+        socket.fail(UNCONFIRMED)
+        assert socket.fault == 1009 and socket.end is STOPPED
         tasks.cancel_scope.cancel()
     theirs.close()

@@ -972,9 +972,9 @@ class Driven:
         self.state.subscribe(buffer)
         return buffer
 
-    def connect(self, now: float) -> None:
+    def connect(self, now: float, start: Start | None = None) -> None:
         self.socket = FakeSocket(self.state, FakeServer(), last_received=now)
-        self.state.socket_opens(self.socket, CODEC, masks_stops=True)
+        self.state.socket_opens(self.socket, CODEC, masks_stops=True, start=start)
         self.state.opened(Init("actor", "conn"), now, now)
 
     def lose(self, cause: Exception, now: float) -> bool:
@@ -1080,6 +1080,16 @@ def test_a_restart_is_a_gap_from_the_last_message_before_the_last_check() -> Non
     driven.state.checked(started(3), 12.0)
     driven.answer(13.0)
     assert list(buffer.items) == [Gap(5.0, 13.0, 0)], "nothing came between the two"
+
+
+def test_a_restart_that_no_check_has_seen_is_a_gap_from_when_the_start_was_known() -> None:
+    driven = Driven()
+    buffer = driven.subscribe("a", since=1.0)
+    driven.connect(10.0, start=started(1))
+    driven.lose(LOST, 30.0)
+    driven.connect(31.0, start=started(2))
+    driven.answer(32.0)
+    assert list(buffer.items) == [Gap(10.0, 32.0, 1)]
 
 
 def test_a_loss_soon_after_a_gap_begins_behind_it() -> None:

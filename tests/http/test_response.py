@@ -152,6 +152,14 @@ async def test_an_answer_that_cannot_be_read(error: Exception | None) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_what_is_read_in_pieces_has_no_bound(encoding: str) -> None:
+    sent = gzip.compress(b"x" * 100) if encoding == "gzip" else b"x" * 100
+    response = response_to(Answer(sent, content_encoding=encoding), limit=10)
+    assert b"".join([piece async for piece in response.aiter_bytes()]) == b"x" * 100
+    await response.aclose()
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("way", ["aread", "aiter_bytes", "aiter_raw", "aiter_lines", "aclose"])
 async def test_the_time_until_the_end(way: str, encoding: str) -> None:
     """It is that of the request and of reading, and not of what the program does later."""

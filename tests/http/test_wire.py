@@ -12,6 +12,8 @@ import pytest
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
 from rivet_anyio._http import wire as wire_module
+from rivet_anyio._io.backend import ByteStream
+from rivet_anyio._io.connect import DialError
 from tests.peers.raw import Peer, make_closing_reset, serving
 
 from .wire import ACTOR, GUARD, RIGHT, Request, Wire, ask, prepare, take_body, using, whole
@@ -304,3 +306,48 @@ async def test_a_body_that_is_not_wanted_is_closed() -> None:
             actor = client.x.get_for_id(ACTOR)
             response = await actor.fetch("fetch", method="POST", content=pieces())
         assert response.status_code == 413 and closed
+
+
+@pytest.mark.parametrize("in_chunks", [True, False])
+async def test_an_answer_in_one_piece_that_is_too_long(in_chunks: bool) -> None:
+    body = b'{"output": "' + b"x" * 2000 + b'"}'
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if in_chunks else whole(body)
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await take_body(peer, request.head)
+        await peer.send(answer)
+
+    async with using(max_message_size=1000) as (wire, client):
+        wire.instead["action"] = meeting
+        with anyio.fail_after(GUARD), pytest.raises(ProtocolError, match="more than 1000 bytes"):
+            await ask(client, "action")
+
+
+@pytest.mark.parametrize("is_own_fault", [True, False])
+async def test_a_dial_without_a_descriptor_says_nothing_of_the_server(is_own_fault: bool) -> None:
+    class Refusing:
+        async def connect(self, host: str, port: int) -> ByteStream:
+            raise DialError(host, port, "no", out_of_descriptors=is_own_fault)
+
+    client = Client("http://h")
+    client._connector = Refusing()
+    async with client:
+        with pytest.raises(ConnectError, match="no"):
+            await client.x.get_for_id(ACTOR).action("go")
+        assert client._core.http.failed_dials == (0 if is_own_fault else 1)
+
+
+async def test_an_error_that_is_cut_off_leaves_no_socket() -> None:
+    async def meeting(peer: Peer, request: Request) -> None:
+        head = b"HTTP/1.1 503 Away\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+        await peer.send(head + b"\r\n{")
+        await peer.stream.aclose()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ConnectionLostError):
+                await client.x.get_for_id(ACTOR).fetch("fetch")
+        transport = client._core.http
+        assert isinstance(transport, wire_module.Wire) and transport.pool.count().open == 0

@@ -342,6 +342,15 @@ def test_a_snapshot_that_equals_the_state_is_no_new_one(state: Any, is_new: bool
     assert fold.number == 1 + is_new
 
 
+def test_a_snapshot_of_another_number_is_a_new_state() -> None:
+    """Whatever its comparison says: numbers are more exact."""
+    numbers = iter((1, 1, 2))
+    fold: Fold[Any] = Fold({}, Versions(lambda state: next(numbers), abs_of))
+    for number in (1, 1, 2):
+        fold.snapshot("the same", 0)
+        assert fold.number == number
+
+
 @pytest.mark.parametrize("value", [None, "7", 7.5, True, math.nan, math.inf])
 def test_a_number_that_is_not_whole(value: Any) -> None:
     fold: Fold[Any] = Fold({"changed": lambda state, event: event}, Versions(lambda s: s, abs_of))

@@ -186,6 +186,19 @@ async def test_raw_websockets(recording: Recording) -> None:
     assert [in_header(head)[1] for head in heads] == [id_of(span) for span in spans]
 
 
+async def test_raw_websockets_without_params(recording: Recording) -> None:
+    async def get_params() -> Any:
+        raise LookupError
+
+    with anyio.fail_after(GUARD):
+        async with serving(play_along) as url, client(url, recording) as one:
+            room = one.room.get_for_id("a1", get_params=get_params)
+            with pytest.raises(LookupError):
+                async with room.websocket():
+                    raise AssertionError("it was opened")
+    assert attributes(recording.span())["error.type"] == "LookupError"
+
+
 # What is counted
 
 

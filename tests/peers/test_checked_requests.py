@@ -47,6 +47,7 @@ class Gateway:
         asked: The ids that each check asked for.
         waiting: How many calls wait for an answer.
         is_silent: Whether checks are not answered.
+        is_dead: Whether checks say that no start of the actors runs.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Gateway:
         self.calls: Counter[str] = Counter()
         self.asked: list[list[str]] = []
         self.waiting = 0
-        self.is_silent = False
+        self.is_silent = self.is_dead = False
         self.answers_first = anyio.Event()
 
     async def handle(self, peer: Peer) -> None:
@@ -78,7 +79,8 @@ class Gateway:
             await peer.send(whole(json.dumps(body).encode()))
 
     def _record(self, id: str) -> object:
-        return {"actor_id": id, "name": "x", "key": id, "connectable_ts": self.start}
+        record: dict[str, object] = {"actor_id": id, "name": "x", "key": id}
+        return {**record, **({"error": "x"} if self.is_dead else {"connectable_ts": self.start})}
 
     async def _wait(self, peer: Peer) -> None:
         """Until the client goes away, or `answers_first`."""
@@ -205,6 +207,26 @@ async def test_the_client_is_left_meanwhile(authority: trustme.CA) -> None:
             await client.__aexit__(None, None, None)
             await until(lambda: len(errors) == 10)
     assert {type(error) for error in errors} <= {ConnectionLostError, ClosedError}
+
+
+async def test_a_call_that_starts_a_dead_actor_is_not_given_up(authority: trustme.CA) -> None:
+    """The first record of the actor may be from before the call woke it."""
+    with anyio.fail_after(GUARD):
+        async with using() as (gateway, client), anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                assert await client.x.get_for_id("a1").action("go", retry_for=GUARD) == "a1"
+                tasks.cancel_scope.cancel()
+
+            gateway.is_dead = True
+            tasks.start_soon(call)
+            await until(lambda: number_seen(client) == 1)
+            gateway.is_dead = False
+            count = len(gateway.asked)
+            await until(lambda: len(gateway.asked) > count + 1)
+            gateway.answers_first.set()
+            await anyio.sleep_forever()
+        assert gateway.calls["a1"] == 1
 
 
 async def test_an_answer_does_not_wait_for_a_check(authority: trustme.CA) -> None:

@@ -12,7 +12,7 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry
+from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Retry
 from rivet_anyio.testing import virtual_backend
 
 from .raw import INIT, Peer, serving, text
@@ -273,6 +273,28 @@ async def test_after_a_loss_the_metadata_is_asked_for_once() -> None:
     assert asked - before <= 3, "asked by each of ten connections"
 
 
+async def test_a_namespace_in_the_endpoint_of_metadata_is_decoded() -> None:
+    asked: list[str] = []
+
+    async def talk(peer: Peer) -> None:
+        while True:
+            target = (await peer.head()).split(" ", 2)[1]
+            asked.append(target)
+            if target.startswith("/metadata"):
+                moved = url.replace("//", "//n%2Fs:t%2Fk@")
+                metadata = {"runtime": "rivetkit", "version": "2.2.1", "clientEndpoint": moved}
+                await answer(peer, metadata)
+            else:
+                await answer(peer, {"actors": [{"actor_id": "a1", "name": "c", "key": "k"}]})
+
+    with anyio.fail_after(GUARD):
+        async with serving(talk) as url, Client(url) as client:
+            assert await client.c.get("k").resolve() == "a1"
+            assert client._core._server is not None
+            assert client._core._server.endpoint.token == "t/k"
+    assert "namespace=n%2Fs" in asked[1]
+
+
 async def answer(peer: Peer, body: Any) -> None:
     content = json.dumps(body).encode()
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
@@ -349,3 +371,49 @@ async def test_a_late_connection_says_what_it_waited_for(late: str) -> None:
         if late == "token":
             with pytest.raises(ConnectError, match="token did not return within 30 s"):
                 await client.c.get_or_create("k").ping()
+
+
+async def test_a_version_that_is_known_is_not_guessed() -> None:
+    """A proxy may drop the header by which answers show their version otherwise."""
+
+    async def nothing(what: str) -> None:
+        pass
+
+    class Recording(Lookups):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.startswith("/gateway"):
+                sent.append(await request.aread())
+            return await super().handle_async_request(request)
+
+    sent: list[bytes] = []
+    async with (
+        httpx.AsyncClient(transport=Recording(nothing)) as http,
+        Client("http://h", http=http, encoding="json") as client,
+    ):
+        await client.c.get_or_create("k").action("go", {1})
+    assert b"$Set" in sent[0]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+async def test_a_key_that_is_reserved_in_another_datacenter(lives: bool) -> None:
+    """The actor lives there: it is looked up in place of being created."""
+
+    def answer_of(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/metadata":
+            return httpx.Response(200, json={"runtime": "engine", "version": "2.3.19"})
+        if request.method == "GET":
+            actors = [{"actor_id": "there", "name": "c", "key": "k"}] if lives else []
+            return httpx.Response(200, json={"actors": actors})
+        reserved = {"group": "actor", "code": "key_reserved_in_different_datacenter"}
+        return httpx.Response(400, json={**reserved, "message": "no"})
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer_of)) as http,
+        Client("http://h", http=http) as client,
+    ):
+        handle = client.c.get_or_create("k", region="here")
+        if lives:
+            assert await handle.resolve() == "there"
+        else:
+            with pytest.raises(ActorError, match="key_reserved"):
+                await handle.resolve()

@@ -19,6 +19,7 @@ from rivet_anyio import (
     ProtocolError,
     Retry,
 )
+from rivet_anyio._http.wire import Wire
 
 from .raw import (
     INIT,
@@ -68,6 +69,21 @@ async def test_wrong_accept_key() -> None:
         await peer.silence()
 
     assert "Sec-WebSocket-Accept" in str(await refused(handler, ProtocolError))
+
+
+async def test_a_refused_101_leaves_no_socket() -> None:
+    """Where sockets are scarce, each that is counted is one less."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.send(peer.switching(await peer.head(), "", key="other"))
+        await peer.silence()
+
+    async with serving(handler) as url, client(url) as one:
+        with anyio.fail_after(GUARD), pytest.raises(ProtocolError):
+            async with connection(one):
+                raise AssertionError("the connection opened")
+        wire = one._core.http
+        assert isinstance(wire, Wire) and wire.pool.count().open == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from anyio.streams.memory import MemoryObjectStreamStatistics
 from anyio.streams.stapled import StapledObjectStream
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, ConnectionLostError
-from rivet_anyio.testing import Actor, ActorServer, ActorSocket
+from rivet_anyio.testing import Actor, ActorServer, ActorSocket, virtual_backend
 
 from .raw import Peer, close, frame, serving
 from .test_raw_closing import GUARD, client, opened, websocket
@@ -234,3 +235,55 @@ async def test_a_send_that_is_cancelled_before_its_message_leaves_sends_nothing(
                 await ws.send(b"next")
             await anyio.wait_all_tasks_blocked()
             assert server.actor("listener", "k", type=Listener)._got == [large, b"next"]
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio"), virtual_backend("trio")])
+async def test_who_receives_elsewhere_hears_at_once_that_the_block_is_left() -> None:
+    async with (
+        ActorServer({"listener": Listener}) as server,
+        server.client(close_timeout=5) as client,
+        anyio.create_task_group() as tasks,
+        AsyncExitStack() as stack,
+    ):
+        ended_at: list[float] = []
+        socket = await stack.enter_async_context(client.listener.get_or_create().websocket())
+
+        async def receive() -> None:
+            with pytest.raises(ClosedError):
+                await socket.receive()
+            ended_at.append(anyio.current_time())
+
+        tasks.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        with server.network.to_server.hold():
+            left_at = anyio.current_time()
+            await stack.aclose()
+            assert anyio.current_time() == left_at + 5
+        assert ended_at == [left_at]
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio"), virtual_backend("trio")])
+async def test_who_waits_to_send_elsewhere_hears_that_the_block_is_left() -> None:
+    errors: list[Exception] = []
+    async with (
+        ActorServer({"listener": Listener}) as server,
+        server.client(close_timeout=5) as client,
+        anyio.create_task_group() as tasks,
+        AsyncExitStack() as stack,
+    ):
+        socket = await stack.enter_async_context(client.listener.get_or_create().websocket())
+
+        async def send() -> None:
+            try:
+                await socket.send(bytes(50_000))
+            except (ClosedError, ConnectionLostError) as error:
+                errors.append(error)
+
+        with server.network.to_server.hold():
+            for _ in range(9):
+                tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            waiting = len(socket._outbox.waiters)
+            assert waiting and not errors
+            await stack.aclose()
+    assert len(errors) >= waiting

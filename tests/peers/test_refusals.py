@@ -28,6 +28,8 @@ class RivetPeer:
         opened: How many handshakes there were.
         destroyed: Whether the management API says that the actor is gone.
         cuts: How many of the connections it accepts end with their first action.
+        last_words: What it says then.
+        lookups: How often the management API was asked.
         reason: Why the actor does not start, as the management API says it.
         busy: What answers the next request below a path.
     """
@@ -37,6 +39,8 @@ class RivetPeer:
         self.opened = 0
         self.destroyed = False
         self.cuts = 0
+        self.last_words = b""
+        self.lookups = 0
         self.reason: Any = None
         self.busy: dict[str, bytes] = {}
         self._refusals = refusals
@@ -52,6 +56,7 @@ class RivetPeer:
             if request[1].startswith("/metadata"):
                 await self._answer(peer, {"runtime": "rivetkit", "version": self.version})
             elif request[1].startswith("/actors"):
+                self.lookups += 1
                 actor = {"actor_id": "a1", "name": "c", "key": "k", "error": self.reason}
                 # Nothing here reads a body: httpx sends it with the head or right behind.
                 peer._buffer = b""
@@ -77,6 +82,7 @@ class RivetPeer:
         if self.cuts:
             self.cuts -= 1
             await peer.action()
+            await peer.send(self.last_words)
             return
         await peer.serve_actions()
 
@@ -114,6 +120,37 @@ async def using(server: RivetPeer) -> AsyncGenerator[tuple[Client, Delays]]:
 def in_message(group: str, code: str) -> bytes:
     body = {"group": group, "code": code, "message": "no", "actionId": None}
     return text({"tag": "Error", "val": body}) + close(1011, f"{group}.{code}")
+
+
+async def test_an_id_that_led_nowhere_is_asked_for_anew_after_a_refusal() -> None:
+    server = RivetPeer("2.3.19", [close(1011, "actor.not_found#ray1")])
+    async with using(server) as (client, _):
+        handle = client.c.get("k")
+        with pytest.raises(ActorError, match="not_found"):
+            async with handle.connect():
+                pytest.fail("the body ran")
+        assert server.lookups == 1
+        await handle.resolve()
+        assert server.lookups == 2
+
+
+async def test_an_id_that_led_nowhere_is_asked_for_anew_after_a_loss() -> None:
+    """By calls over HTTP as well, which may not wait for the next attempt to connect."""
+    server = RivetPeer("2.3.19", [])
+    server.cuts, server.last_words = 1, close(1011, "actor.not_found#ray1")
+    late = Retry(initial=3600, maximum=3600, random=lambda: 1.0)
+    with anyio.fail_after(GUARD):
+        async with serving(server.talk) as url, Client(url, encoding="json", retry=late) as client:
+            handle = client.c.get_or_create("k")
+            async with handle.connect() as conn:
+                changes = conn.status_changes()
+                await changes.receive()
+                with pytest.raises(ConnectionLostError):
+                    await conn.action("cut")
+                assert (await changes.receive()).status is Status.DISCONNECTED
+                assert server.lookups == 1
+                await handle.resolve()
+                assert server.lookups == 2
 
 
 REFUSED = {

@@ -600,3 +600,20 @@ async def test_no_attempt_begins_after_a_minute() -> None:
     now += 2
     with pytest.raises(ActorError, match="actor_ready_timeout"):
         attempts.next_delay(error)
+
+
+@pytest.mark.parametrize("one_shot", [True, False])
+async def test_files_are_sent_once(one_shot: bool) -> None:
+    """They have been read by then."""
+    refusal = error(
+        "guard", "rate_limit", {**RAY, **JSON, "x-rivet-error": "guard.rate_limit"}, status=429
+    )
+    server = RivetServer("2.3.19", lambda _: refusal if len(server.asked) == 1 else output(1))
+    async with using(server) as (client, _):
+        handle = client.c.get_or_create("k")
+        if one_shot:
+            with pytest.raises(ActorError, match="rate_limit"):
+                await handle.fetch("x", method="POST", files={"f": b"x"})
+        else:
+            assert (await handle.fetch("x", method="POST", content=b"x")).status_code == 200
+    assert len(server.asked) == (1 if one_shot else 2)

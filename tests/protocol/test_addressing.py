@@ -252,6 +252,7 @@ def test_tokens_in_subprotocols(token: str, fits: bool) -> None:
         ("https://:tok@h", ("https://h", "", "tok")),
         ("https://n%40s:t%3Ak@h", ("https://h", "n%40s", "t%3Ak")),
         ("http://[::1]:6420", ("http://[::1]:6420", "", "")),
+        ("https://h:80", ("https://h:80", "", "")),
         ("http://\xe4.example/%C3%A4", ("http://\xe4.example/%C3%A4", "", "")),
         ("HTTP://h", ("http://h", "", "")),
     ],

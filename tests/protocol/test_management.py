@@ -48,20 +48,23 @@ V23 = ServerVersion("engine", "2.3.19")
 
 
 @pytest.mark.parametrize(
-    "version, dialect, queues, token_in_path",
+    "version, dialect, queues, token_in_path, may_mask_stops",
     [
-        ("2.0.33", Dialect.PLAIN, False, False),
-        ("2.1.0", Dialect.PLAIN, True, True),
-        ("2.2.1", Dialect.PLAIN, True, True),
-        ("v2.3.19", Dialect.COMPAT, True, True),
-        ("2.10.0", Dialect.COMPAT, True, True),
-        ("3.0.0-rc.1", Dialect.COMPAT, True, True),
-        ("", Dialect.COMPAT, True, True),
-        ("next", Dialect.COMPAT, True, True),
+        ("2.0.33", Dialect.PLAIN, False, False, False),
+        ("2.1.0", Dialect.PLAIN, True, True, True),
+        ("2.2.1", Dialect.PLAIN, True, True, False),
+        ("v2.3.19", Dialect.COMPAT, True, True, False),
+        ("2.10.0", Dialect.COMPAT, True, True, False),
+        ("3.0.0-rc.1", Dialect.COMPAT, True, True, False),
+        ("", Dialect.COMPAT, True, True, True),
+        ("next", Dialect.COMPAT, True, True, True),
     ],
 )
-def test_versions(version: str, dialect: Dialect, queues: bool, token_in_path: bool) -> None:
+def test_versions(
+    version: str, dialect: Dialect, queues: bool, token_in_path: bool, may_mask_stops: bool
+) -> None:
     found = ServerVersion("rivetkit", version)
+    assert found.may_mask_stops is may_mask_stops
     assert found.dialect is dialect
     assert found.has_queues is queues
     assert found.has_token_in_path is token_in_path
@@ -197,6 +200,9 @@ def test_errors_made_here() -> None:
     assert (told.group, told.code) == ("guard", "actor_ready_timeout")
     assert "no_capacity" in str(told)
     assert told.metadata == {"actorId": "a1", "details": {"no_capacity": {}}}
+    met = ActorError("guard", "actor_ready_timeout", ray_id="r", retry_after=3)
+    told = scheduling_error(met, parse_actor(body, V23))
+    assert (told.ray_id, told.retry_after, told.actor) == ("r", 3, None)
 
 
 # Verdicts
@@ -356,7 +362,8 @@ def test_what_errors_mean_for_connections() -> None:
         assert not is_transient(ActorError(group, code))
     for group, code in [("actor", "invalid_request"), ("guard", "no_route"), ("queue", "full")]:
         assert not is_transient(ActorError(group, code))
-    assert is_scheduling(ActorError("guard", "actor_ready_timeout"))
+    for code in ("actor_ready_timeout", "actor_runner_failed", "actor_wake_retries_exceeded"):
+        assert is_scheduling(ActorError("guard", code))
     assert not is_scheduling(ActorError("actor", "actor_ready_timeout"))
     assert not is_scheduling(ActorError("guard", "rate_limit"))
 

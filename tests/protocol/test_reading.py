@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rivet_anyio import ProtocolError
 from rivet_anyio.protocol import bare
+from rivet_anyio.protocol.bare_codec import BareCodec
 from rivet_anyio.protocol.cbor_codec import CborCodec
 from rivet_anyio.protocol.codec import Codec, Encoding
 from rivet_anyio.protocol.dialect import Dialect
@@ -190,6 +191,7 @@ def test_how_deep_arguments_nest(release: int, depth: int) -> None:
         [
             cbor_event(release, "e", b"\x80"),
             cbor_event(release, "e", b"\x81" * depth + b"\x80"),
+            cbor_event(release, "e", b"\x81" + b"\xa1\x01" * depth + b"\x80"),
             b"\xbf" + cbor_event(release, "e", b"\x80").removeprefix(b"\xa1") + b"\xff",
         ],
     )
@@ -205,3 +207,4 @@ def test_more_names_than_are_remembered() -> None:
             assert isinstance(codec.read(data, wanted), (Event, tuple))
             assert codec.read(data, wanted) == (name, i)
             assert isinstance(codec.read(data, ()), Event)
+    assert isinstance(codec, BareCodec) and len(codec._prefixes) <= 256

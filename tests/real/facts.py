@@ -66,6 +66,7 @@ def fact(
     /,
     *,
     since: str = "2.0",
+    until: str = "2.3",
     default_limits: bool = False,
     in_json: bool = True,
     once: bool = False,
@@ -78,6 +79,7 @@ def fact(
     Args:
         everywhere: What comes out of the versions that are not named.
         since: The first version that can do it.
+        until: The last version that does always the same.
         default_limits: Whether messages are as long as RivetKit lets them be by default.
         in_json: Whether it holds in the encoding json, too.
         once: Whether it is asked in bare encoding on asyncio only: the others would say the same,
@@ -89,7 +91,7 @@ def fact(
     by_minor = {
         minor: different.get(f"v{minor.replace('.', '')}", everywhere)
         for minor in ("2.0", "2.1", "2.2", "2.3")
-        if minor >= since
+        if since <= minor <= until
     }
 
     def declare(check: Check) -> Check:
@@ -643,6 +645,31 @@ async def a_hook_that_ends_the_actor(client: Client, key: Key) -> Any:
         names = await outcome(presence.names())
         found[how] = [] if names == ["guest"] else names
     return found
+
+
+async def farewells(client: Client, key: Key, how: str) -> Any:
+    """What a connection hears of an actor that broadcasts in the hook for its end."""
+    farewell = client.farewell.get_or_create(key)
+    async with farewell.connect(retry=QUICK) as conn, conn.events("bye") as stream:
+        first = await farewell.start()
+        await farewell.end(how)
+        await until(conn.start, lambda start: isinstance(start, float) and start != first)
+        return [stream.receive_nowait() for _ in range(stream.buffered)]
+
+
+@fact([], v22=["sleep"], v23=["sleep"], slow=True)
+async def what_an_actor_sends_as_it_goes_to_sleep(client: Client, key: Key) -> Any:
+    return await farewells(client, key, "sleep")
+
+
+@fact([], v22=["destroy"], until="2.2", slow=True)
+async def what_an_actor_sends_as_it_is_destroyed(client: Client, key: Key) -> Any:
+    return await farewells(client, key, "destroy")
+
+
+@fact([True, False], v23=[True, True], slow=True)
+async def what_a_call_sends_whose_actor_goes_to_sleep(client: Client, key: Key) -> Any:
+    return await outcome(client.farewell.get_or_create(key).linger())
 
 
 # What is under way when an actor ends, and what takes too long

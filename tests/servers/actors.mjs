@@ -39,6 +39,7 @@ export function buildActors({ actor, UserError, queue, event }) {
     odd: odd({ actor }),
     napper: napper({ actor }),
     tally: tally({ actor }),
+    farewell: farewell({ actor }),
     quirk: quirk({ actor, UserError }),
     hasty: hasty({ actor, queue }),
     ...(queue
@@ -565,6 +566,37 @@ function tally({ actor }) {
       increment: (c) => ++c.state.count,
       async save(c) {
         await c.saveState({ immediate: true });
+      },
+    },
+  });
+}
+
+// Says goodbye when it ends, to whoever can still hear that.
+function farewell({ actor }) {
+  const sends = (c) => {
+    try {
+      c.broadcast("late");
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  return actor({
+    options,
+    createVars: () => ({ start: Math.random() }),
+    onSleep: (c) => c.broadcast("bye", "sleep"),
+    onDestroy: (c) => c.broadcast("bye", "destroy"),
+    actions: {
+      start: (c) => c.vars.start,
+      end(c, how) {
+        if (how === "sleep") c.sleep();
+        else c.destroy();
+      },
+      async linger(c) {
+        c.sleep();
+        const sent = [sends(c)];
+        await sleep(500);
+        return [...sent, sends(c)];
       },
     },
   });

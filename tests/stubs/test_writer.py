@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_names_are_python_names_and_different() -> None:
         'n2nd: Event[str] = event(name="2nd")',
     ):
         assert line in source
+
+
+def test_three_names_that_are_one_in_python() -> None:
+    names = ("get_url", "getURL", "getUrl", "get-url")
+    actor = ActorShape("a", actions=tuple(ActionShape(name, (), NULL) for name in names))
+    source = write_module(RegistryShape((actor,)), "Alike.")
+    exec(compile(source, "stubs.py", "exec"), {"__name__": "stubs"})
+    written = re.findall(r"async def (\w+)", source)
+    assert written == ["get_url", "get_url_", "get_url_2", "get_url_3"]
+
+
+@pytest.mark.parametrize("doc", ['Says "hello"', 'Two\nlines"', "back\\", 'a """b""" c'])
+def test_docstrings_are_text(doc: str) -> None:
+    actor = ActorShape("a", actions=(ActionShape("say", (), NULL, doc),))
+    source = write_module(RegistryShape((actor,)), "Said.")
+    names: dict[str, Any] = {"__name__": "stubs"}
+    exec(compile(source, "stubs.py", "exec"), names)
+    assert names["A"].say.__doc__.split() == doc.replace('"""', "'''").split()
 
 
 def test_no_member_hides_a_type(tmp_path: Path) -> None:

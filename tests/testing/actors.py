@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import random
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, TypedDict
@@ -523,6 +524,39 @@ class Tally(Actor):
         await self.context.save_state()
 
 
+class Farewell(Actor):
+    async def create_vars(self) -> Any:
+        return SimpleNamespace(start=random.random())
+
+    async def on_sleep(self) -> None:
+        self.context.broadcast("bye", "sleep")
+
+    async def on_destroy(self) -> None:
+        self.context.broadcast("bye", "destroy")
+
+    async def start(self) -> float:
+        return self.context.vars.start  # type: ignore[no-any-return]
+
+    async def end(self, how: str) -> None:
+        if how == "sleep":
+            self.context.sleep()
+        else:
+            self.context.destroy()
+
+    def _sends(self) -> bool:
+        try:
+            self.context.broadcast("late")
+        except RuntimeError:
+            return False
+        return True
+
+    async def linger(self) -> list[bool]:
+        self.context.sleep()
+        sent = [self._sends()]
+        await anyio.sleep(0.5)
+        return [*sent, self._sends()]
+
+
 class Quirk(Actor):
     count = 0
 
@@ -614,6 +648,7 @@ ACTORS: dict[str, type[Actor]] = {
     "odd": Odd,
     "napper": Napper,
     "tally": Tally,
+    "farewell": Farewell,
     "forgetful": Forgetful,
     "quirk": Quirk,
     "hasty": Hasty,

@@ -781,6 +781,29 @@ async def test_long_messages(tmp_path: Path) -> None:
     assert path.read_text().count("x" * 50_000) == 6
 
 
+async def test_a_handshake_without_an_answer_is_not_recorded(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        handle = client.counter.get_for_id(await client.counter.get_or_create("k").resolve())
+        server.drop_connections()
+        server.network.refuse()
+        with pytest.raises(ConnectError):
+            async with handle.connect():
+                pytest.fail("it was opened")
+
+    async with ActorServer({"counter": Counter}, unused_faults="ignore") as server:
+        with pytest.raises(CassetteError, match="was not recorded:\na connection to"):
+            async with record(server, tmp_path / "c.json") as cassette, cassette.client() as client:
+                await program(client)
+
+
+async def test_what_left_at_once_is_noted_once() -> None:
+    noted: list[bytes] = []
+    stream: Any = SimpleNamespace(write_now=lambda data: 3)
+    notes: Any = SimpleNamespace(sent=noted.append)
+    assert _ObservedStream(stream, notes).write_now(b"abcde") == 3
+    assert noted == [b"abc"]
+
+
 async def test_a_connection_that_broke_with_an_error() -> None:
     async def read(max_bytes: int) -> bytes:
         raise ConnectionLostError("reset by peer")
@@ -806,6 +829,19 @@ async def test_a_body_that_was_edited(tmp_path: Path) -> None:
     response = await replayed(path, program)
     assert response.json() == ["GOT IT", "/x", ""]
     assert response.headers["content-length"] == str(len(response.content))
+
+
+async def test_an_answer_to_head(tmp_path: Path) -> None:
+    """Its length is that of the body which GET would bring."""
+
+    async def program(client: Client) -> Any:
+        response = await client.counter.get_or_create("k").fetch("/x", method="HEAD")
+        return response.status_code, response.headers["content-length"], response.content
+
+    path = tmp_path / "c.json"
+    first = await recorded(path, program)
+    assert first == (201, str(len('["HEAD","/x",""]')), b"")
+    assert await replayed(path, program) == first
 
 
 async def test_a_call_that_was_given_up(tmp_path: Path) -> None:

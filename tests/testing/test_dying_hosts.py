@@ -247,10 +247,14 @@ async def test_where_a_host_breaks_its_connections_a_gap_begins_with_the_last_me
         listener.check()
 
 
-async def test_a_plain_loss_has_its_gap_from_the_last_message() -> None:
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_a_plain_loss_has_its_gap_from_the_last_message(by_id: bool) -> None:
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_or_create("k")
+        if by_id:
+            handle = client.ticker.get_for_id(await handle.resolve())
         async with (
-            client.ticker.get_or_create("k").connect() as conn,
+            handle.connect() as conn,
             conn.events("tick", gaps="mark") as stream,
             anyio.create_task_group() as tasks,
         ):
@@ -263,6 +267,23 @@ async def test_a_plain_loss_has_its_gap_from_the_last_message() -> None:
         (gap,) = listener.gaps
         assert gap.since == 70.0 and gap.attempts == 1
         listener.check()
+
+
+async def test_a_management_api_that_hangs_keeps_no_connection_by_id_away() -> None:
+    """Its actor's record would only say where a gap begins."""
+    async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
+        handle = client.ticker.get_for_id(await client.ticker.get_or_create("k").resolve())
+        async with handle.connect(connect_timeout=2.0) as conn:
+            await anyio.sleep(4)
+            server.faults.delay_request(1000, management="get", times=10)
+            changes = conn.status_changes()
+            await changes.receive()
+            lost_at = anyio.current_time()
+            server.drop_connections()
+            assert (await changes.receive()).status is Status.DISCONNECTED
+            await conn.wait_connected()
+            assert anyio.current_time() < lost_at + 2.0
+            server.faults.clear()
 
 
 async def test_a_gap_without_a_reconnect() -> None:
@@ -501,7 +522,7 @@ async def test_who_asks_for_nothing(version: str, given: Any) -> None:
     "error", [ActorError("auth", "forbidden"), ConnectionLostError("lost"), ValueError("?")]
 )
 async def test_checks_that_fail(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """They end nothing, are logged once, and find the death once they succeed again."""
+    """They end nothing, are logged once each time, and find the death once they succeed again."""
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:
         checks = client._core.checks
         ask, count = checks._ask_for, 0
@@ -519,12 +540,16 @@ async def test_checks_that_fail(error: Exception, caplog: pytest.LogCaptureFixtu
             listener = Listener(stream)
             tasks.start_soon(listener.listen)
             await anyio.sleep(4)
-            checks._ask_for = fail
-            with caplog.at_level(logging.INFO):
-                await anyio.sleep(5 * INTERVAL)
-            assert count >= 4 and conn.status is Status.CONNECTED
-            told = [record for record in caplog.records if "cannot be checked" in record.message]
-            assert len(told) == 1
+            for times in (1, 2):
+                checks._ask_for = fail
+                with caplog.at_level(logging.INFO):
+                    await anyio.sleep(5 * INTERVAL)
+                assert count >= 4 * times and conn.status is Status.CONNECTED
+                told = [each for each in caplog.records if "cannot be checked" in each.message]
+                assert len(told) == times
+                if times == 1:
+                    checks._ask_for = ask
+                    await anyio.sleep(2 * INTERVAL)
             await server.kill_host(silent_for=1.0)
             await anyio.sleep(LONGEST)
             assert conn.status is Status.CONNECTED and not listener.gaps

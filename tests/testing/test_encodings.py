@@ -8,11 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
-from rivet_anyio import ActorError, ActorSpecifier, ConfigError, ProtocolError
+from rivet_anyio import ActorError, ActorSpecifier, ConfigError, ProtocolError, Status
 from rivet_anyio.protocol.codec import Codec, Encoding
 from rivet_anyio.protocol.dialect import Dialect
 from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.messages import ActionResponse, Event, Init, ServerError
+from rivet_anyio.testing import ActorServer
 from rivet_anyio.testing._encodings import (
     ActionRequest,
     QueueRequest,
@@ -21,6 +22,8 @@ from rivet_anyio.testing._encodings import (
     server_codec,
 )
 from rivet_anyio.testing._release import Release, release_of
+
+from .actors import ACTORS
 
 VALUE: Any = [None, True, 5, 2**40, 2**60, 1.5, "ü ☃", b"\x00\xff", {"a": [[]]}, ["$x", 1]]
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
@@ -148,3 +151,22 @@ def test_releases() -> None:
     for odd in ("", "2", "2.4", "3.0", "2.3.x", "v2.3"):
         with pytest.raises(ConfigError, match="version is"):
             release_of(odd)
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.2", "2.3"])
+async def test_calls_over_http_are_written_as_a_connection_has_learned(version: str) -> None:
+    """Without metadata, nothing else says it of an actor by id. A set shows it."""
+    async with ActorServer(ACTORS, version=version) as server:
+        async with server.client() as client:
+            actor_id = await client.probe.get_or_create("k").resolve()
+        async with server.client(metadata_lookup=False) as client:
+            probe = client.probe.get_for_id(actor_id)
+            async with probe.connect() as conn:
+                assert await probe.echo({1}) == {1}
+                changes = conn.status_changes()
+                assert (await changes.receive()).status is Status.CONNECTED
+                server.drop_connections()
+                assert (await changes.receive()).status is Status.DISCONNECTED
+                await conn.wait_connected()
+                assert await probe.echo({1}) == {1}
+            assert await probe.echo({1}) == {1}

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from rivet_anyio import ConfigError, ConnectError, ConnectionLostError, Retry, Status
+from rivet_anyio._http.wire import Wire
 from rivet_anyio.testing import (
     ActionCalled,
     ActorServer,
@@ -296,3 +297,20 @@ async def test_what_did_happen() -> None:
         for latency in ((2, 1), (1, 2, 3), -1, "x", None):
             with pytest.raises((TypeError, ValueError), match="latency"):
                 network.latency = latency
+
+
+async def test_sockets_that_are_as_old_as_a_lost_connection_are_used_no_more() -> None:
+    """Whatever broke it has broken them, too, perhaps without a word."""
+    async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
+        probe = client.probe.get_or_create("p")
+        await probe.echo(1)
+        async with probe.connect() as conn:
+            wire = client._core.http
+            assert isinstance(wire, Wire)
+            await probe.echo(1)
+            assert wire.pool.count().idle > 0
+            changes = conn.status_changes()
+            await changes.receive()
+            server.drop_connections()
+            assert (await changes.receive()).status is Status.DISCONNECTED
+            assert wire.pool.count().idle == 0

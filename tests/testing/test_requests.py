@@ -156,6 +156,15 @@ async def test_delayed(call: Any, where: dict[str, Any]) -> None:
         assert ran(server) == 1
 
 
+async def test_delays_add_up() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        server.faults.delay_request(30, "pay")
+        server.faults.delay_request(12, "pay")
+        began = anyio.current_time()
+        assert await pay(client) == 1
+        assert anyio.current_time() == began + 42
+
+
 async def test_on_a_connection() -> None:
     async with (
         ActorServer(ACTORS) as server,

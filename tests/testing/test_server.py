@@ -424,6 +424,21 @@ async def test_raw_http_and_websocket() -> None:
         assert (closed.code, closed.reason, closed.by_client) == (4000, "enough", False)
 
 
+async def test_a_raw_websocket_that_is_closed_without_a_code() -> None:
+    class Brief(Actor):
+        async def on_websocket(self, socket: ActorSocket) -> None:
+            await socket.close()
+
+    async with (
+        ActorServer({"brief": Brief}) as server,
+        server.client() as client,
+        client.brief.get_or_create().websocket() as socket,
+    ):
+        with pytest.raises(anyio.EndOfStream):
+            await socket.receive()
+        assert (socket.close_code, socket.close_reason) == (1000, "")
+
+
 async def test_a_body_that_nobody_reads_to_its_end() -> None:
     closed = anyio.Event()
 
@@ -910,3 +925,20 @@ def test_nothing_is_imported_without_asking() -> None:
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "rivet_anyio")
+
+
+async def test_destroy_of_an_actor_that_is_gone_destroys_no_other() -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client() as client,
+        server.client() as other,
+    ):
+        probe = client.probe.get_or_create("p")
+        assert await probe.echo(1) == 1
+        await other.probe.get("p").destroy()
+        await server.wait_for(ActorDestroyed)
+        await other.probe.get_or_create("p").echo(1)
+        with pytest.raises(ActorError, match="not_found"):
+            await probe.destroy()
+        assert await other.probe.get("p").echo(1) == 1
+        assert len(server.log.of(ActorDestroyed)) == 1

@@ -13,7 +13,15 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, ConfigError, ConnectError, ConnectionLostError, Retry, action
+from rivet_anyio import (
+    ActorError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    Retry,
+    Status,
+    action,
+)
 from rivet_anyio.protocol.verdicts import PROBE
 from rivet_anyio.testing import (
     ActionCalled,
@@ -513,6 +521,19 @@ async def test_a_message_comes_again_after_a_crash() -> None:
         assert bodies == ["one", "one", "one", "two", "three", "four"]
 
 
+async def test_a_completion_that_cannot_travel_keeps_the_message() -> None:
+    class Clumsy(Actor):
+        async def run(self) -> None:
+            async for message in self.context.queue("jobs"):
+                with pytest.raises(TypeError):
+                    await message.complete(object())
+                await message.complete("at last")
+
+    async with ActorServer({"clumsy": Clumsy}) as server, server.client() as client:
+        clumsy = client.clumsy.get_or_create()
+        assert (await clumsy.send_and_wait("jobs", 1, timeout=1)).response == "at last"
+
+
 async def test_messages_that_are_not_completable() -> None:
     class Plain(Actor):
         async def run(self) -> None:
@@ -719,6 +740,21 @@ async def test_actions_of_what_a_function_makes_are_not_known() -> None:
         server.faults.fail_action("whatever", UserError())
         with pytest.raises(ActorError, match="user_error"):
             await client.odd.get_or_create().whatever()
+
+
+async def test_the_timeline_says_how_long_after_a_failure_an_attempt_begins() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        async with client.probe.get_or_create("p").connect() as conn:
+            for is_refused in (True, False):
+                await anyio.sleep(100)
+                if is_refused:
+                    server.network.refuse(5)
+                server.drop_connections()
+                await anyio.sleep(60)
+            assert conn.status is Status.CONNECTED
+        lines = [line for line in server.timeline().splitlines() if "to connect" in line]
+    first, lost, *again, lost_again = (" after " in line for line in lines)
+    assert again and all(again) and not (first or lost or lost_again)
 
 
 async def test_the_timeline() -> None:

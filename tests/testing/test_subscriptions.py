@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -295,3 +297,62 @@ async def test_a_connection_that_had_streams_is_freed_without_a_collection(
             assert link() is None
         finally:
             gc.enable()
+
+
+async def test_a_stream_that_was_never_subscribed_is_dropped_without_a_warning() -> None:
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        conn = client.probe.get_or_create("p").connect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            stream = conn.events("e")
+            del stream
+            gc.collect()
+        assert not caught
+        async with conn:
+            await conn.emit("e", 1)
+
+
+@every_backend
+def test_leaving_does_not_wait_for_a_reader_that_pauses(backend: str) -> None:
+    async def program() -> None:
+        async with ActorServer(ACTORS) as server, server.client() as client:
+            probe = client.probe.get_or_create("p")
+            async with probe.connect() as conn:
+                stream = conn.events("e", overflow="block", buffer_size=1)
+                await stream.subscribed()
+                await probe.emitMany("e", 5)
+                await anyio.sleep(1.1)
+                left_at = anyio.current_time()
+            assert anyio.current_time() < left_at + 0.1
+
+    run_virtual(program, backend=backend)
+
+
+@every_backend
+def test_calls_that_wait_for_capacity_end_with_the_block(backend: str) -> None:
+    errors: list[Exception] = []
+
+    async def program() -> None:
+        async with (
+            ActorServer(ACTORS, max_incoming_message_size=2**20) as server,
+            server.client(close_timeout=1) as client,
+            anyio.create_task_group() as tasks,
+            AsyncExitStack() as stack,
+        ):
+            conn: Any = await stack.enter_async_context(client.probe.get_or_create("p").connect())
+
+            async def call() -> None:
+                try:
+                    await conn.echo("x" * 50_000)
+                except Exception as error:
+                    errors.append(error)
+
+            with server.network.to_server.hold():
+                for _ in range(20):
+                    tasks.start_soon(call)
+                await anyio.sleep(1)
+                assert not errors and conn._link.state.outbox.waiters
+                await stack.aclose()
+
+    run_virtual(program, backend=backend)
+    assert len(errors) == 20

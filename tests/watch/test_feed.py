@@ -9,7 +9,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from weakref import ref
 
@@ -473,6 +473,23 @@ async def test_to_wait_for_a_place_makes_no_handshake_slow() -> None:
         assert {item.key for item in await collect(feed, 4)} == {4, 5, 6, 7}
 
 
+async def test_a_connection_that_lasted_makes_no_handshake_slow() -> None:
+    retry = Retry(initial=1.0, random=lambda: 1.0)
+    async with (
+        serving(retry=retry) as (server, client),
+        watch("tick", opening=4) as feed,
+    ):
+        await opened(feed, client, *map(str, range(4)))
+        await anyio.sleep(5)
+        server.drop_connections()
+        await anyio.sleep(0.5)
+        with server.network.to_client.hold():
+            await anyio.sleep(1)
+            assert feed.statistics().handshakes == 4, "they may use all places"
+        await anyio.sleep(5)
+        assert feed.statistics().connected == 4
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_leaving_while_nothing_moves_has_one_deadline(cancelled: bool) -> None:
     async with serving(close_timeout=3) as (server, client):
@@ -911,3 +928,28 @@ def test_adding_and_removing_under_fire() -> None:
         explore(adding_and_removing_under_fire, seeds=range(1))
     finally:
         logging.disable(logging.NOTSET)
+
+
+async def test_a_feed_of_two_clients_waits_for_the_longer_close_timeout() -> None:
+    async with (
+        serving(close_timeout=10) as (server, client),
+        server.client(close_timeout=1) as other,
+        AsyncExitStack() as stack,
+    ):
+        feed = await stack.enter_async_context(watch("tick"))
+        feed.add(client.ticker.get_or_create("a"))
+        feed.add(other.ticker.get_or_create("b"))
+        await anyio.sleep(5)
+        with server.network.to_server.hold():
+            left_at = anyio.current_time()
+            await stack.aclose()
+            assert anyio.current_time() == left_at + 10
+
+
+async def test_a_source_whose_client_ends_before_it_begins_fails() -> None:
+    async with ActorServer(ACTORS) as server, watch("tick") as feed:
+        async with server.client() as client:
+            feed.add(client.ticker.get_or_create("a"), key="a")
+            client._core.close()
+            item = await feed.receive()
+        assert isinstance(item, SourceFailed) and isinstance(item.error, ClosedError)

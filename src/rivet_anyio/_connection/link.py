@@ -445,7 +445,7 @@ class Link:
     ) -> Ended:
         codec = codec_for(self.core.config.encoding, opened.server.dialect)
         session = Session(codec, opened.actor_id)
-        receiver = Receiver(self.state, session, observer, self.core.backoffs)
+        receiver = Receiver(self.state, session, observer, self.core.backoffs, opened.server.codec)
         socket = self.socket = opened.websocket(
             self.state.outbox, receiver, self.core, opening_deadline=deadline
         )
@@ -476,10 +476,8 @@ class Link:
             )
         lasted = self._backend.time() - began
         is_open = session.init is not None
-        if is_open:
-            opened.server.codec.dialect = session.codec.dialect
-            if self.state.phase is not Phase.LEAVING:
-                self.core.invalidate(opened.server)
+        if is_open and self.state.phase is not Phase.LEAVING:
+            self.core.invalidate(opened.server)
         cause = receiver.refusal or cause_of(end, opened=is_open)
         is_explained, opening = False, Opening.OTHER
         if isinstance(cause, ActorError) and is_open:

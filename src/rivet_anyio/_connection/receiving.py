@@ -8,6 +8,7 @@ from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver
 from .._websocket.connection import WebSocketConnection
+from ..protocol.codec import Codec
 from ..protocol.messages import ActionResponse, Event, Init, ServerError, actor_error
 from ..protocol.session import Session
 from .events import Unreadable, Value
@@ -29,12 +30,14 @@ class Receiver:
         session: Of this socket.
         attempt: Observes the attempt, which ends with Init.
         backoffs: What notes Init: the delays of the client's connections.
+        over_http: The codec of calls over HTTP, which learns from Init how the server writes.
     """
 
     __slots__ = (
         "_attempt",
         "_backoffs",
         "_early",
+        "_over_http",
         "_session",
         "_state",
         "received",
@@ -50,6 +53,7 @@ class Receiver:
         session: Session,
         attempt: AttemptObserver | None,
         backoffs: Backoffs,
+        over_http: Codec,
     ) -> None:
         self.received = False
         self.refusal: ActorError | None = None
@@ -58,6 +62,7 @@ class Receiver:
         self._early = session.early
         self._attempt = attempt
         self._backoffs = backoffs
+        self._over_http = over_http
 
     def message(self, data: str | bytes) -> bool:
         """Take one message; whether reading must pause."""
@@ -131,6 +136,7 @@ class Receiver:
             if self._attempt is not None:
                 self._attempt.end(None)
             self._backoffs.reached()
+            self._over_http.dialect = self._session.codec.dialect
             socket = self.socket
             state.opened(message, socket.last_received, socket.last_message)
             return

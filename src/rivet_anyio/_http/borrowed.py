@@ -282,12 +282,8 @@ class UpgradedStream:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._stream: Any = response.extensions["network_stream"]
-        self._data = b""
 
     async def read(self, max_bytes: int) -> bytes:
-        if self._data:
-            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
-            return data
         try:
             data = await self._stream.read(max_bytes)
         except anyio.EndOfStream:
@@ -297,8 +293,7 @@ class UpgradedStream:
         return bytes(data)
 
     def read_now(self, max_bytes: int) -> bytes | None:
-        data, self._data = self._data[:max_bytes], self._data[max_bytes:]
-        return data or None
+        return None
 
     async def write(self, data: bytes) -> None:
         try:
@@ -310,14 +305,14 @@ class UpgradedStream:
         return 0
 
     def unread(self, data: bytes) -> None:
-        self._data = data + self._data
+        raise NotImplementedError("what was read of a WebSocket is not put back")
 
     def unsent(self) -> int:
         sock = self._stream.get_extra_info("socket")
         return 0 if sock is None else unsent(sock.fileno())
 
     def is_quiet(self) -> bool:
-        return not self._data
+        return True
 
     def drop(self) -> None:
         sock = self._stream.get_extra_info("socket")

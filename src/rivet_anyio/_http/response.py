@@ -113,7 +113,8 @@ def _content(request: httpx.Request, options: Mapping[str, Any]) -> Content:
     if isinstance(stream, httpx.ByteStream):
         return request.content or None
     if isinstance(stream, httpx.AsyncByteStream):
-        return stream
+        # That of files can be iterated in both ways, and a client of httpx takes the wrong one.
+        return aiter(stream)
     raise TypeError("content is bytes, a str or an asynchronous iterable, not a synchronous one")
 
 

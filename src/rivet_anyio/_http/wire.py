@@ -188,7 +188,7 @@ class Wire:
                 return Upgraded(head.status, _version(head), head.headers, body=body)
             except ConnectionLostError as lost:
                 # The server closed a connection that had been idle: a handshake runs nothing.
-                if not (pooled.is_reused and not exchange.is_head_started) or fresh:
+                if not pooled.is_reused or exchange.is_head_started:
                     raise ConnectError(f"the handshake broke: {lost}") from lost
                 fresh = True
             except ProtocolError as exc:

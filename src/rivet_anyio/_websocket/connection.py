@@ -358,8 +358,7 @@ class WebSocketConnection:
                     await signal.wait()
         finally:
             self._paused = None
-            self.last_received = self._time()
-            self.keepalive.resumed()
+            self.last_received = self._time()  # so that an earlier ping asks nothing any more
 
     # Writing
 

@@ -72,10 +72,6 @@ class Keepalive:
         self._before_ping = _Growth()
         self._up_to_ping = _Growth()
 
-    def resumed(self) -> None:
-        """Reading goes on after a pause of our own: an earlier ping asks nothing any more."""
-        self._asked = None
-
     def ping_left(self, count: int, now: float, written: int) -> None:
         """So many pings were handed to the system, as the last of `written` bytes in all."""
         self._queued -= count

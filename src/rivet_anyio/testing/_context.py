@@ -179,7 +179,9 @@ class ActorContext:
                 then, and log it.
             ActorError: ``message.outgoing_too_long``, up to 2.2, when somebody subscribed. 2.3
                 closes the connections that subscribed instead.
-            RuntimeError: in `Actor.on_wake`, up to 2.2. In 2.3 nobody gets the event then.
+            RuntimeError: up to 2.2, in `Actor.on_wake` and once the actor stops: from
+                `Actor.on_sleep` and `Actor.on_destroy` on, in 2.2 after them. In 2.3 nobody gets
+                the event in `Actor.on_wake`.
         """
         self._instance.broadcast(check_name("event", event), args)
 

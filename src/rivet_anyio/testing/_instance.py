@@ -206,6 +206,7 @@ class Instance:
         self._rested_at = self.created_at
         self._vars: Any = None
         self._is_waking = False
+        self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
         self.actor = self._make()
@@ -533,7 +534,7 @@ class Instance:
         Raises:
             TypeError: when an argument cannot travel.
             ActorError: when it is too long.
-            RuntimeError: up to 2.2, in `Actor.on_wake`.
+            RuntimeError: up to 2.2, in `Actor.on_wake` and once the actor stops.
         """
         release = self._host.release
         if release.has_engine:
@@ -542,6 +543,8 @@ class Instance:
             if not release.has_engine:
                 raise RuntimeError(f"RivetKit {release.version} does not broadcast in on_wake")
             return
+        if self._is_mute:
+            raise RuntimeError(f"RivetKit {release.version} broadcasts nothing once an actor stops")
         for connection in tuple(self.connections.values()):
             if connection._channel is None:
                 continue
@@ -807,8 +810,10 @@ class Instance:
                     await self._until_stopping(life)
                     await self._until_quiet(_BRIEF_SECONDS)
                     leaves = release.leaves_calls(life.end)
+                    self._is_mute = release.minor <= 1
                     if leaves or not release.has_engine:
                         await self._notify(life.end)
+                    self._is_mute = not release.has_engine
                     if leaves:
                         self._let_go(closes=True)
                     if release.has_engine:  # those before wait for nothing
@@ -843,6 +848,7 @@ class Instance:
             self._reload(self._storage.read(anyio.current_time()))
         self.generation += 1
         self.slept_at = None
+        self._is_mute = False
         # Two starts differ by what a record can say, at least.
         self._newest_start = max(anyio.current_time(), self._newest_start + 0.001)
         self.connectable_at = self._newest_start

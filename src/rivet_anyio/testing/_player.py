@@ -338,7 +338,8 @@ class _PlayedAnswer:
         self._body = body.encode() if isinstance(body, str) else body
         fields = dict(answer["headers"])
         self._is_unfinished = "unfinished" in answer
-        if "content-length" in fields and not self._is_unfinished:
+        # Where there is no body it is that of another answer, as after HEAD.
+        if self._body and "content-length" in fields and not self._is_unfinished:
             fields["content-length"] = str(len(self._body))
         self.headers = _fields(list(fields.items()))
         self.raw_headers = self.headers.raw

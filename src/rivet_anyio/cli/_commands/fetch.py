@@ -153,7 +153,7 @@ async def _copy(
     last = b""
     async for part in response.aiter_bytes():
         await write(part)
-        last = part[-1:] or last
+        last = part[-1:]
     if output.is_terminal and write == output.write and last not in (b"", b"\n"):
         await write(b"\n")
 

@@ -689,8 +689,8 @@ _CONNECTION = (
     Mutation(
         "a connection by id forgets in which start its actor was",
         "_connection/link.py",
-        "start_of(record or self._target.found)",
-        "start_of(self._target.found)",
+        "found = record or self._target.found",
+        "found = self._target.found",
         "tests/testing/test_dying_hosts.py::test_a_plain_loss_has_its_gap_from_the_last_message",
     ),
     Mutation(

@@ -108,7 +108,8 @@ class _Address(NamedTuple):
             sock.setblocking(False)
             code = sock.connect_ex(self.sockaddr)
             if code in _IN_PROGRESS:
-                await anyio.wait_writable(sock)
+                if not _is_connected(sock):  # within one machine it is
+                    await anyio.wait_writable(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
@@ -119,6 +120,14 @@ class _Address(NamedTuple):
             sock.close()
             raise
         return sock
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 async def _first_connected(

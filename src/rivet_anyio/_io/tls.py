@@ -293,7 +293,7 @@ class TLSStream:
         if not self._has_input() and self._below.is_quiet():
             return True
         try:
-            data = self.read_now(_RECORD_SIZE)
+            data = self.read_now(_READ_SIZE)  # all that the next read would give
         except ConnectionLostError:
             return False
         if data is None:

@@ -14,7 +14,7 @@ from anyio import move_on_after
 
 from .._errors import ConnectError
 from .backend import ByteStream, current_backend
-from .tasks import SilentTasks, without_interrupts
+from .tasks import SilentTasks, forbid_interrupts
 from .waiting import Signal
 
 __all__ = ["Connector", "DialError", "TcpConnector", "stream_over"]
@@ -62,8 +62,8 @@ class TcpConnector:
     """See `Connector`."""
 
     async def connect(self, host: str, port: int) -> ByteStream:
-        for function in (_connected, stream_over, _first_connected, _Address.attempt):
-            without_interrupts(function)  # Ctrl-C leaves no socket behind
+        # Ctrl-C leaves no socket behind.
+        forbid_interrupts(_connected, stream_over, _first_connected, _Address.attempt)
         try:
             addresses = await _resolve(host, port)
         except (OSError, UnicodeError, ValueError) as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from rivet_anyio import Client
 from rivet_anyio._connection.events import EventBuffer, EventStream, Overflow
 from rivet_anyio._io.backend import current_backend
+from rivet_anyio._io.connect import _resolve
 from rivet_anyio._io.waiting import Signal
 from rivet_anyio._websocket.connection import WebSocketConnection
 from rivet_anyio._websocket.outbox import Outbox
@@ -377,6 +379,15 @@ def test_the_header_of_a_long_message_leaves_with_its_payload() -> None:
     pieces = list(RFC6455Framer(1000).encode_in_pieces(bytes(4 * size), size))
     assert size - 4 < len(pieces[0]) <= size
     assert [len(piece) for piece in pieces[1:-1]] == [size] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others may take a while")
+async def test_a_dial_within_one_machine_waits_for_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (address,) = await _resolve(*listener.getsockname())
+        with pytest.raises(StopIteration) as returned:
+            address.attempt().send(None)
+        returned.value.value.close()
 
 
 @pytest.mark.parametrize("answers", [True, False])

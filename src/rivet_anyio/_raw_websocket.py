@@ -21,7 +21,7 @@ from ._io.tasks import (
     SilentTasks,
     block_without_interrupts,
     close_seconds,
-    without_interrupts,
+    forbid_interrupts,
 )
 from ._io.waiting import Signal
 from ._log import logger
@@ -188,7 +188,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise RuntimeError("an ActorWebSocket can be entered once: call websocket() again")
         _ = self._core.http
         self._entered = True
-        without_interrupts(ActorWebSocket.receive)
+        forbid_interrupts(ActorWebSocket.receive)
         options = self._core.options
         observer = self._observer()
         try:

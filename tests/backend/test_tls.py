@@ -315,6 +315,31 @@ async def test_what_belongs_to_tls_alone_is_quiet(
         assert await stream.read(10) == b""
 
 
+async def test_who_asked_first_reads_as_much(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Several records that came at once are one read, not one each."""
+    only(server_tls, ssl.TLSVersion.TLSv1_2)  # no tickets before them
+    records = pattern(200_000)
+    sent: list[bytes] = []
+    written = threading.Event()
+
+    def talk(far: socket.socket) -> None:
+        server = Halves(far, server_tls)
+        server.handshake()
+        server.tls.write(records)
+        sent.append(server.outgoing.read())
+        written.set()
+        far.recv(1)
+
+    async with facing(talk) as below:
+        stream = await start_tls(below, client_tls, "localhost")
+        await to_thread.run_sync(written.wait, SECONDS)
+        below.unread(sent[0])
+        assert not stream.is_quiet()
+        assert await stream.read(LONG) == records
+
+
 @versions
 @pytest.mark.parametrize("how", ["end", "reset"])
 async def test_an_end_without_close_notify_is_a_loss(

@@ -21,7 +21,7 @@ from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.backend import Backend, check_loop
-from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds, without_interrupts
+from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds, forbid_interrupts
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver, Subject
@@ -262,8 +262,7 @@ class Link:
         assert self.core.backend is not None
         self._backend = self.core.backend
         self._cancellation = self._backend.cancellation_check()
-        for function in (StatusStream.receive, call_action):
-            without_interrupts(function)
+        forbid_interrupts(StatusStream.receive, call_action)
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
         self.state.enter(codec, self._backend.waiter)
         if self.core.observer is not None:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from anyio import CancelScope, current_effective_deadline, move_on_after
 
 from .._errors import ActorError
-from .._io.backend import Waiter, current_backend
+from .._io.backend import Waiter, current_backend, new_waiter
 from .._log import logger
 from ..protocol.management import ActorInfo
 
@@ -172,7 +172,7 @@ class ActorChecks:
         return min(self._asked.values(), default=now) + self._interval - now
 
     async def _rest(self, seconds: float, *, until_woken: bool = False) -> None:
-        waiter = current_backend().waiter()
+        waiter = new_waiter()
         if until_woken:
             self._resting = waiter
         try:

@@ -324,7 +324,7 @@ class Exchange:
                     self._break(reader.error)
                 return
             head, data = found
-            if "close" in tokens(head.headers.get_all("connection")):
+            if "close" in tokens(head.headers.get("connection", "")):
                 self._keeps_alive = False
             if head.status == 101:
                 self._judge_upgrade(head, data)
@@ -336,14 +336,14 @@ class Exchange:
                 self._judge_final(head, data)
 
     def _judge_upgrade(self, head: Head, behind: bytes) -> None:
-        protocols = tokens(head.headers.get_all("upgrade"))
+        protocols = tokens(head.headers.get("upgrade", ""))
         if not self._upgrade:
             self._break("the server switched protocols (101) without being asked")
         elif not self._is_complete:
             self._break("the server switched protocols (101) before it had the request")
         elif (
             head.version == "1.0"
-            or "upgrade" not in tokens(head.headers.get_all("connection"))
+            or "upgrade" not in tokens(head.headers.get("connection", ""))
             or not protocols
             or not protocols <= self._upgrade
         ):

@@ -59,11 +59,6 @@ class Headers(Mapping[str, str]):
             self._raw = [(name.lower(), value) for name, _, value in fields]
         return self._raw
 
-    def get_all(self, name: str) -> list[str]:
-        """The values of all fields of one name."""
-        wanted = name.lower()
-        return [value.decode("latin-1") for key, value in self.raw if key.decode("ascii") == wanted]
-
     def __getitem__(self, name: str) -> str:
         return self._by_name()[name.lower()]
 

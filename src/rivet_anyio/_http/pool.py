@@ -33,7 +33,7 @@ from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
 from .._io.backend import ByteStream, Waiter
-from .._io.tasks import without_interrupts
+from .._io.tasks import forbid_interrupts
 from .._observe import PoolFigures
 
 __all__ = ["Origin", "Pool", "PoolFigures", "Pooled", "address"]
@@ -140,8 +140,8 @@ class Pool:
         self._short_until = -math.inf
         self._short_of = 0
         self._is_closed = False
-        for function in (Pool.take_idle, Pool.acquire, Pool.release, Pool.close):
-            without_interrupts(function)  # Ctrl-C loses no socket and no place in the queue
+        # Ctrl-C loses no socket and no place in the queue.
+        forbid_interrupts(Pool.take_idle, Pool.acquire, Pool.release, Pool.close)
 
     @property
     def is_closed(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,10 +83,9 @@ def _judge_names(names: tuple[str, ...]) -> bool | None:
     return not _MEANINGFUL.isdisjoint(lower)
 
 
-def tokens(values: Iterable[str]) -> frozenset[str]:
-    """The members of fields that are lists of tokens, in lower case."""
-    members = (one.strip(" \t").lower() for value in values for one in value.split(","))
-    return frozenset(filter(None, members))
+def tokens(value: str) -> frozenset[str]:
+    """The members of a field that is a list of tokens, in lower case."""
+    return frozenset([token for one in value.lower().split(",") if (token := one.strip(" \t"))])
 
 
 def _write_meaningful(
@@ -105,7 +104,7 @@ def _write_meaningful(
     for name, why in (("Expect", "the body does not wait"), ("Trailer", "trailers are not sent")):
         if name.lower() in values:
             raise ConfigError(f"the header {name!r} cannot be sent, since {why}: remove it")
-    protocols = tokens(values.get("upgrade", ()))
+    protocols = tokens(",".join(values.get("upgrade", ())))
     if upgrade and not protocols:
         raise ConfigError("a request that asks for an upgrade has a header 'Upgrade'")
     codings = [coding.lower() for coding in values.get("transfer-encoding", ())]
@@ -131,7 +130,7 @@ def _write_meaningful(
     return RequestHead(
         _encode(method, target, pairs),
         streamed,
-        "close" not in tokens(values.get("connection", ())),
+        "close" not in tokens(",".join(values.get("connection", ()))),
         protocols if upgrade else frozenset(),
     )
 

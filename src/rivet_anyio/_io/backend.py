@@ -5,6 +5,7 @@ AnyIO does the same for every backend, at some microseconds for each wait and ea
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ __all__ = [
     "check_loop",
     "current_backend",
     "in_trio",
+    "new_waiter",
 ]
 
 
@@ -199,6 +201,17 @@ def current_backend() -> Backend:
     from .asyncio import AsyncioBackend
 
     return AsyncioBackend()
+
+
+def new_waiter() -> Waiter:
+    """As `Backend.waiter`, of the event loop which runs here."""
+    if in_trio():
+        from .trio import TrioWaiter
+
+        return TrioWaiter()
+    from .asyncio import AsyncioWaiter
+
+    return AsyncioWaiter(asyncio.get_running_loop())
 
 
 def check_loop(backend: Backend, what: str) -> None:

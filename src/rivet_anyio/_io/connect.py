@@ -14,7 +14,7 @@ from anyio import move_on_after
 
 from .._errors import ConnectError
 from .backend import ByteStream, current_backend
-from .tasks import SilentTasks, without_interrupts
+from .tasks import SilentTasks, forbid_interrupts
 from .waiting import Signal
 
 __all__ = ["Connector", "DialError", "TcpConnector", "stream_over"]
@@ -62,8 +62,8 @@ class TcpConnector:
     """See `Connector`."""
 
     async def connect(self, host: str, port: int) -> ByteStream:
-        for function in (_connected, stream_over, _first_connected, _Address.attempt):
-            without_interrupts(function)  # Ctrl-C leaves no socket behind
+        # Ctrl-C leaves no socket behind.
+        forbid_interrupts(_connected, stream_over, _first_connected, _Address.attempt)
         try:
             addresses = await _resolve(host, port)
         except (OSError, UnicodeError, ValueError) as exc:
@@ -108,7 +108,8 @@ class _Address(NamedTuple):
             sock.setblocking(False)
             code = sock.connect_ex(self.sockaddr)
             if code in _IN_PROGRESS:
-                await anyio.wait_writable(sock)
+                if not _is_connected(sock):  # within one machine it is
+                    await anyio.wait_writable(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
@@ -119,6 +120,14 @@ class _Address(NamedTuple):
             sock.close()
             raise
         return sock
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 async def _first_connected(

@@ -27,6 +27,7 @@ __all__ = [
     "SilentTasks",
     "block_without_interrupts",
     "close_seconds",
+    "forbid_interrupts",
     "without_interrupts",
 ]
 
@@ -106,14 +107,20 @@ def without_interrupts(function: F) -> F:
     return ki_protected(function) if in_trio() else function
 
 
+def forbid_interrupts(*functions: Callable[..., Any]) -> None:
+    """As `without_interrupts`: marks these functions, wherever they are called."""
+    if in_trio():
+        for function in functions:
+            ki_protected(function)
+
+
 def block_without_interrupts(kind: type[AbstractAsyncContextManager[Any]]) -> None:
     """Let Trio's Ctrl-C come into no step of entering or leaving these blocks.
 
     Call it first when one is entered. A task group that was entered, and whose block never began,
     would be left by nobody. To wait in these steps is interrupted as always.
     """
-    for function in (kind.__aenter__, kind.__aexit__):
-        without_interrupts(function)
+    forbid_interrupts(kind.__aenter__, kind.__aexit__)
 
 
 class SilentTasks:
@@ -144,7 +151,7 @@ class SilentTasks:
         """Begin; the caller must `leave`."""
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._entered_by = anyio.get_current_task().id
+        self._entered_by = _task_id()
 
     def start(self, task: Task) -> None:
         """Run a task that does not raise."""
@@ -195,7 +202,7 @@ class SilentTasks:
             raise RuntimeError(_LEFT_ELSEWHERE)
 
     def _is_elsewhere(self) -> bool:
-        return anyio.get_current_task().id != self._entered_by
+        return _task_id() != self._entered_by
 
     async def leave(self, finished: Signal, seconds: float) -> None:
         """Wait for `finished`, shielded and at most `seconds`; then cancel what still runs.
@@ -223,6 +230,15 @@ class SilentTasks:
                 if self._is_elsewhere():
                     raise RuntimeError(_LEFT_ELSEWHERE) from error
                 raise
+
+
+def _task_id() -> int:
+    """That of the task which runs this; AnyIO would make an object of all that is known of it."""
+    if not in_trio():
+        return id(asyncio.current_task())
+    import trio
+
+    return id(trio.lowlevel.current_task())
 
 
 async def _exit(group: TaskGroup) -> None:

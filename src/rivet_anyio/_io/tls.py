@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from .._errors import ConfigError, ConnectError, ConnectionLostError
 from .backend import ByteStream
 from .socket import broke, dropped
-from .tasks import without_interrupts
+from .tasks import forbid_interrupts
 from .waiting import Signal
 
 __all__ = ["Resumption", "ResumptionError", "TLSStream", "default_tls_context", "start_tls"]
@@ -119,7 +119,7 @@ async def start_tls(
 
     The caller bounds the time. Cancellation: drops the stream.
     """
-    without_interrupts(start_tls)  # Ctrl-C leaves no socket behind
+    forbid_interrupts(start_tls)  # Ctrl-C leaves no socket behind
     try:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = hostname.rstrip(".")
@@ -293,7 +293,7 @@ class TLSStream:
         if not self._has_input() and self._below.is_quiet():
             return True
         try:
-            data = self.read_now(_RECORD_SIZE)
+            data = self.read_now(_READ_SIZE)  # all that the next read would give
         except ConnectionLostError:
             return False
         if data is None:

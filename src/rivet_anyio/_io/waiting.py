@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio.lowlevel import checkpoint
 
-from .backend import Waiter, current_backend
+from .backend import Waiter, new_waiter
 
 __all__ = ["Signal"]
 
@@ -35,7 +35,7 @@ class Signal:
             await checkpoint()
             return
         waiters = self._waiters = self._waiters or {}
-        waiter = current_backend().waiter()
+        waiter = new_waiter()
         waiters[waiter] = None
         try:
             await waiter.wait()

@@ -32,7 +32,7 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.backend import Backend, ByteStream, Waiter
-from .._io.tasks import without_interrupts
+from .._io.tasks import forbid_interrupts, without_interrupts
 from .._io.waiting import Signal
 from .framing import Close, Framer, FramingError, Ping, Pong
 from .keepalive import Due, Keepalive
@@ -123,8 +123,7 @@ class WebSocketConnection:
         opening_deadline: float = math.inf,
     ) -> None:
         self._time, self._backend = backend.time, backend
-        for function in (self.send, self.notify, capacity):
-            without_interrupts(function)  # marks the function, for all connections
+        forbid_interrupts(WebSocketConnection.send, WebSocketConnection.notify, capacity)
         self._stream = stream
         self._framer = framer
         self._outbox = outbox

@@ -270,11 +270,14 @@ def _info(actor: _Actor, version: ServerVersion | None) -> ActorInfo:
     )
 
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
 def _time(milliseconds: int | None) -> dt.datetime | None:
     if milliseconds is None:
         return None
     try:
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds)
+        return _EPOCH + dt.timedelta(milliseconds=milliseconds)
     except OverflowError as exc:
         raise ProtocolError(f"no time is {shown(milliseconds)} ms after 1970") from exc
 

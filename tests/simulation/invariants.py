@@ -240,7 +240,8 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
                 continue
             if not isinstance(before.error, ConnectError):  # it was open, or refused
                 failures = 0
-            least = min(_FIRST_DELAY * 2.0**failures, visit.longest_delay) / 2
+            doublings = min(failures, 100)  # by then it is the longest
+            least = min(_FIRST_DELAY * 2.0**doublings, visit.longest_delay) / 2
             most = visit.longest_delay + _RESTART_SECONDS
             failures += 1
             if any(since <= at <= until <= at + _SPREAD + _ROUNDING for at in run.reached):

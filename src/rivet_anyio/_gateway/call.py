@@ -126,7 +126,7 @@ def _own(outcome: Failed[T]) -> T:
 
 
 async def is_gone(
-    core: Core, server: Server, actor_id: str, record: ActorInfo | None = None
+    core: Core, server: Server, actor_id: str, record: ActorInfo | None
 ) -> bool | None:
     """Whether there is no such actor any more; None where the management API cannot say.
 

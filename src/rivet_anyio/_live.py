@@ -19,6 +19,7 @@ from ._checks import awaitable_from, check_flag, check_function, check_instance,
 from ._connection.connection import Connection
 from ._connection.events import EventStream, Gap
 from ._connection.link import Link
+from ._connection.sending import noting_answers
 from ._connection.status import Status
 from ._errors import ConnectionLostError, ProtocolError, RivetError, again, outside_block
 from ._gateway.repeats import repeated
@@ -360,7 +361,7 @@ class Live(Generic[S]):
 
         async def attempt(_: object) -> S:
             self._answers = 0
-            with self._link.noting_answers(answered):
+            with noting_answers(self._link.state, answered):
                 return await awaitable_from("snapshot", self._snapshot())
 
         state = await repeated(

@@ -11,12 +11,13 @@ from .._actions import CONNECTION_ADVICE, ActionCall, check_attribute
 from .._checks import check_name, check_seconds
 from .._convert import check_result_type, convert
 from .._gateway.repeats import repeated
-from .._io.tasks import block_without_interrupts
+from .._io.tasks import block_without_interrupts, forbid_interrupts
 from .._observe import Call
 from .._types import QueueResult
 from ..protocol.messages import Raw
 from .events import EventStream, Gap, Gaps, NamedEvent, Overflow, only_event
 from .link import Link
+from .sending import call_action
 from .state import Phase
 from .status import Status, StatusStream
 
@@ -150,10 +151,10 @@ class Connection:
         link = self._link
         observer = link.core.observer
         if observer is None:
-            return _loaded(await link.call(name, args), type, name)
+            return _loaded(await call_action(link, name, args), type, name)
         assert link.subject is not None
         with observer.call(Call(link.subject, "action", name, "websocket")):
-            return _loaded(await link.call(name, args), type, name)
+            return _loaded(await call_action(link, name, args), type, name)
 
     @overload
     def events(
@@ -333,6 +334,7 @@ class Connection:
 
     async def __aenter__(self) -> Connection:
         block_without_interrupts(Connection)
+        forbid_interrupts(StatusStream.receive, call_action)
         await self._link.enter()
         return self
 

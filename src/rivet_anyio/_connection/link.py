@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -21,7 +21,7 @@ from .._gateway.context import Core
 from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.backend import Backend, check_loop
-from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds, forbid_interrupts
+from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver, Subject
@@ -32,7 +32,6 @@ from .._websocket.framing import TOO_BIG, Close
 from ..protocol.dialect import Dialect
 from ..protocol.encodings import codec_for
 from ..protocol.management import ActorInfo
-from ..protocol.messages import Raw
 from ..protocol.session import Session
 from ..protocol.starts import start_of
 from ..protocol.verdicts import (
@@ -55,7 +54,6 @@ from .events import (
 from .handshake_limit import HandshakeLimit
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
-from .sending import call_action, noting_answers
 from .state import ConnectionState, Phase
 from .status import StatusStream
 
@@ -81,6 +79,7 @@ class Link:
         subject: What is reported to observers of the actor.
         socket: The WebSocket of the moment.
         retry: Backoff between attempts.
+        cancellation: As `Backend.cancellation_check`, from `enter` on.
         warned_at: When it last warned that it waits for its server.
         handshakes: Bounds the handshakes of this connection and others; to be set before `enter`.
 
@@ -99,7 +98,6 @@ class Link:
     __slots__ = (
         "__weakref__",
         "_backend",
-        "_cancellation",
         "_checked",
         "_close_timeout",
         "_connect_timeout",
@@ -114,6 +112,7 @@ class Link:
         "_waits",
         "_was_hurried",
         "_was_slow",
+        "cancellation",
         "core",
         "handshakes",
         "retry",
@@ -124,7 +123,7 @@ class Link:
     )
 
     _backend: Backend  # from `enter` on
-    _cancellation: Callable[[], Awaitable[None] | None]
+    cancellation: Callable[[], Awaitable[None] | None]
 
     def __init__(
         self,
@@ -178,11 +177,6 @@ class Link:
             raise self.state.closed_error()
         check_loop(self._backend, "this connection")
 
-    def call(self, name: str, args: tuple[Any, ...]) -> Awaitable[Raw]:
-        """As `call_action`."""
-        self.check_usable()
-        return call_action(self.state, name, args, self._cancellation)
-
     def events(
         self,
         names: str | tuple[str, ...],
@@ -227,10 +221,6 @@ class Link:
         while not buffer.ended and not self.state.has_subscriptions(buffer):
             await self.state.changed.wait()
 
-    def noting_answers(self, note: Callable[[], None]) -> AbstractContextManager[None]:
-        """As `noting_answers`."""
-        return noting_answers(self.state, note)
-
     def status_changes(self) -> StatusStream:
         """As `Connection.status_changes`."""
         return self.state.watch(self.check_loop)
@@ -261,8 +251,7 @@ class Link:
         _ = self.core.http  # raises outside the client's block
         assert self.core.backend is not None
         self._backend = self.core.backend
-        self._cancellation = self._backend.cancellation_check()
-        forbid_interrupts(StatusStream.receive, call_action)
+        self.cancellation = self._backend.cancellation_check()
         codec = codec_for(self.core.config.encoding, Dialect.PLAIN)
         self.state.enter(codec, self._backend.waiter)
         if self.core.observer is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from .._websocket.outbox import capacity
 from ..protocol.messages import Raw
+from .link import Link
 from .state import ConnectionState
 
 __all__ = ["call_action", "noting_answers"]
@@ -38,18 +39,15 @@ def noting_answers(state: ConnectionState, note: Callable[[], None]) -> Generato
         _noting.reset(token)
 
 
-async def call_action(
-    state: ConnectionState,
-    name: str,
-    args: tuple[Any, ...],
-    cancellation: Callable[[], Awaitable[None] | None],
-) -> Raw:
-    """Send a call on an open connection and wait for its answer; raises as `Connection.action`.
+async def call_action(link: Link, name: str, args: tuple[Any, ...]) -> Raw:
+    """Send a call and wait for its answer; raises as `Connection.action`.
 
     Cancellation: a call that has not left is never sent.
     """
-    if (cancelled := cancellation()) is not None:
+    link.check_usable()
+    if (cancelled := link.cancellation()) is not None:
         await cancelled
+    state = link.state
     call = state.call(name, args)
     noting = _noting.get()
     if noting is not None and noting[0] is state:

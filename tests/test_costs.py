@@ -181,9 +181,6 @@ class Loopback:
     def read_now(self, max_bytes: int) -> bytes | None:
         return self.to_read.pop(0) if self.to_read else None
 
-    def unread(self, data: bytes) -> None:
-        self.to_read.insert(0, data)
-
     def is_quiet(self) -> bool:
         return not self.to_read
 

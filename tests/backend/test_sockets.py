@@ -20,7 +20,7 @@ from anyio import to_thread
 
 from rivet_anyio import ConnectionLostError
 from rivet_anyio._io.asyncio_transport import TransportStream
-from rivet_anyio._io.backend import ByteStream
+from rivet_anyio._io.backend import ReusableStream
 from rivet_anyio._io.connect import stream_over
 
 SECONDS = 30
@@ -42,7 +42,7 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @asynccontextmanager
-async def streamed(data: bytes = b"") -> AsyncIterator[tuple[ByteStream, socket.socket]]:
+async def streamed(data: bytes = b"") -> AsyncIterator[tuple[ReusableStream, socket.socket]]:
     """A stream and what its peer is: a blocking socket."""
     with tcp_pair() as (near, far), anyio.fail_after(SECONDS):
         stream = await stream_over(near)
@@ -286,7 +286,7 @@ async def test_dropping_leaves_the_next_socket_of_that_number_alone() -> None:
     """What waited on the old one must not end what waits on the new one."""
     async with anyio.create_task_group() as tasks, streamed() as (stream, _far):
 
-        async def write(stream: ByteStream) -> None:
+        async def write(stream: ReusableStream) -> None:
             with pytest.raises(ConnectionLostError):
                 await stream.write(bytes(64 * 1024 * 1024))
 
@@ -298,7 +298,7 @@ async def test_dropping_leaves_the_next_socket_of_that_number_alone() -> None:
             assert await to_thread.run_sync(read_all, its_far, LONG) == pattern(LONG)
 
 
-async def comes(stream: ByteStream) -> None:
+async def comes(stream: ReusableStream) -> None:
     """Wait until the stream is not quiet."""
     while stream.is_quiet():
         await anyio.lowlevel.checkpoint()

@@ -23,7 +23,7 @@ from anyio import to_thread
 
 from rivet_anyio import ConfigError, ConnectError, ConnectionLostError
 from rivet_anyio._io import tls as tls_module
-from rivet_anyio._io.backend import ByteStream
+from rivet_anyio._io.backend import ReusableStream
 from rivet_anyio._io.connect import TcpConnector, stream_over
 from rivet_anyio._io.tls import (
     Resumption,
@@ -70,7 +70,7 @@ def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
 
 
 @asynccontextmanager
-async def facing(talk: Callable[[socket.socket], object]) -> AsyncIterator[ByteStream]:
+async def facing(talk: Callable[[socket.socket], object]) -> AsyncIterator[ReusableStream]:
     """A stream to a thread that talks; what that raises, this raises."""
     errors: list[BaseException] = []
 
@@ -125,7 +125,7 @@ def echo(far: ssl.SSLSocket) -> None:
         far.sendall(data)
 
 
-async def read_exactly(stream: ByteStream, size: int, step: int = 256 * 1024) -> bytes:
+async def read_exactly(stream: ReusableStream, size: int, step: int = 256 * 1024) -> bytes:
     data = bytearray()
     while len(data) < size:
         part = await stream.read(step)
@@ -753,7 +753,7 @@ class Stopping:
         is_dropped: Whether it was closed.
     """
 
-    def __init__(self, below: ByteStream, scope: anyio.CancelScope, left: int) -> None:
+    def __init__(self, below: ReusableStream, scope: anyio.CancelScope, left: int) -> None:
         self._below = below
         self._scope = scope
         self._left = left

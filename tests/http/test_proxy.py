@@ -19,7 +19,7 @@ from rivet_anyio import Client
 from rivet_anyio._errors import ConfigError, ConnectError
 from rivet_anyio._http.pool import Origin, Pool
 from rivet_anyio._http.proxy import Proxies, Proxy, open_tunnel
-from rivet_anyio._io.backend import ByteStream, current_backend
+from rivet_anyio._io.backend import ReusableStream, current_backend
 from rivet_anyio._io.connect import TcpConnector
 
 PROXY = "http://proxy:3128"
@@ -347,7 +347,7 @@ def answering(*parts: bytes, end: bool = False) -> Playing:
     return play
 
 
-async def tunnel(proxy: Proxy, to: Origin = HTTPS) -> ByteStream:
+async def tunnel(proxy: Proxy, to: Origin = HTTPS) -> ReusableStream:
     stream = await TcpConnector().connect(proxy.host, proxy.port)
     try:
         await open_tunnel(stream, to, proxy)

@@ -15,7 +15,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from rivet_anyio import Client, ConnectError
-from rivet_anyio._io.backend import ByteStream
+from rivet_anyio._io.backend import ReusableStream
 from rivet_anyio._io.connect import Connector
 from tests.backend.test_tls import Stopping
 from tests.peers.raw import Peer
@@ -170,7 +170,7 @@ class StoppingConnector:
         self._scope = scope
         self._left = left
 
-    async def connect(self, host: str, port: int) -> ByteStream:
+    async def connect(self, host: str, port: int) -> ReusableStream:
         below: Any = await self._connector.connect(host, port)
         self.stream = Stopping(below, self._scope, self._left)
         stream: Any = self.stream

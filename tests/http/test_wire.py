@@ -12,7 +12,7 @@ import pytest
 
 from rivet_anyio import Client, ConnectError, ConnectionLostError, ProtocolError
 from rivet_anyio._http import wire as wire_module
-from rivet_anyio._io.backend import ByteStream
+from rivet_anyio._io.backend import ReusableStream
 from rivet_anyio._io.connect import DialError
 from tests.peers.raw import Peer, make_closing_reset, serving
 
@@ -327,7 +327,7 @@ async def test_an_answer_in_one_piece_that_is_too_long(in_chunks: bool) -> None:
 @pytest.mark.parametrize("is_own_fault", [True, False])
 async def test_a_dial_without_a_descriptor_says_nothing_of_the_server(is_own_fault: bool) -> None:
     class Refusing:
-        async def connect(self, host: str, port: int) -> ByteStream:
+        async def connect(self, host: str, port: int) -> ReusableStream:
             raise DialError(host, port, "no", out_of_descriptors=is_own_fault)
 
     client = Client("http://h")

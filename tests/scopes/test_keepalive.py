@@ -58,9 +58,6 @@ class Line:
     def read_now(self, max_bytes: int) -> bytes | None:
         raise AssertionError("whoever has a socket reads it")
 
-    def unread(self, data: bytes) -> None:
-        raise AssertionError("nothing was read before")
-
     def is_quiet(self) -> bool:
         return not self._incoming
 

@@ -28,9 +28,6 @@ class Stream:
     def read_now(self, max_bytes: int) -> bytes | None:
         raise AssertionError("whoever has a socket reads it")
 
-    def unread(self, data: bytes) -> None:
-        raise AssertionError("nothing was read before")
-
     def is_quiet(self) -> bool:
         raise AssertionError("it is in use")
 

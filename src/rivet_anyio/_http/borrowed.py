@@ -304,9 +304,6 @@ class UpgradedStream:
     def write_now(self, data: bytes) -> int:
         return 0
 
-    def unread(self, data: bytes) -> None:
-        raise NotImplementedError("what was read of a WebSocket is not put back")
-
     def unsent(self) -> int:
         sock = self._stream.get_extra_info("socket")
         return 0 if sock is None else unsent(sock.fileno())

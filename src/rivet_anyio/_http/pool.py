@@ -32,7 +32,7 @@ from typing import NamedTuple
 from anyio import CancelScope, move_on_after
 
 from .._errors import ClosedError, ConnectError
-from .._io.backend import ByteStream, Waiter
+from .._io.backend import ReusableStream, Waiter
 from .._io.tasks import forbid_interrupts
 from .._observe import PoolFigures
 
@@ -63,7 +63,7 @@ class Pooled:
     __slots__ = ("epoch", "is_reused", "origin", "stream", "until")
 
     def __init__(
-        self, stream: ByteStream, origin: Origin, *, is_reused: bool, epoch: int, until: float
+        self, stream: ReusableStream, origin: Origin, *, is_reused: bool, epoch: int, until: float
     ) -> None:
         self.stream = stream
         self.origin = origin
@@ -98,7 +98,7 @@ class Pool:
 
     def __init__(
         self,
-        dial: Callable[[Origin], Awaitable[ByteStream]],
+        dial: Callable[[Origin], Awaitable[ReusableStream]],
         time: Callable[[], float],
         waiter: Callable[[], Waiter],
         *,
@@ -230,7 +230,7 @@ class Pool:
         pooled.until = now + seconds
         self._give_back(pooled, now, reusable=reusable)
 
-    def detach(self, pooled: Pooled) -> ByteStream:
+    def detach(self, pooled: Pooled) -> ReusableStream:
         """Take an upgraded socket out of the pool; it counts as open until `ended`."""
         if pooled in self._in_use:
             del self._in_use[pooled]
@@ -294,7 +294,7 @@ class Pool:
     async def _connect(self, origin: Origin, seconds: float) -> Pooled | None:
         """A new socket, by a dial that was granted; None where no descriptor was left for it."""
         epoch = self._epochs.get(origin, 0)
-        stream: ByteStream | None = None
+        stream: ReusableStream | None = None
         scope = None
         is_short = False
         try:

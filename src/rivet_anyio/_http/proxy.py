@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError
-from .._io.backend import ByteStream
+from .._io.backend import ReusableStream
 from .exchange import Exchange, State
 from .pool import Origin, address
 
@@ -148,7 +148,7 @@ class Proxies:
         return any(_matches(source, entry, origin) for entry in re.split(r"[\s,]+", text))
 
 
-async def open_tunnel(stream: ByteStream, origin: Origin, proxy: Proxy) -> None:
+async def open_tunnel(stream: ReusableStream, origin: Origin, proxy: Proxy) -> None:
     """Ask a proxy to pass on what follows, both ways. The caller drops the stream of a failure.
 
     The caller bounds the time, too.

@@ -19,7 +19,7 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
-from .._io.backend import Backend, ByteStream, Deadline
+from .._io.backend import Backend, Deadline, ReusableStream
 from .._io.connect import Connector, DialError
 from .._io.tasks import SilentTasks
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
@@ -247,7 +247,7 @@ class Wire:
             self.failed_dials += 1
             raise
 
-    async def _dial(self, origin: Origin) -> ByteStream:
+    async def _dial(self, origin: Origin) -> ReusableStream:
         """A connection to an origin, through a proxy where there is one for it."""
         while True:  # what was refused to be resumed is not tried again
             try:
@@ -255,7 +255,7 @@ class Wire:
             except ResumptionError:
                 continue
 
-    async def _dial_once(self, origin: Origin) -> ByteStream:
+    async def _dial_once(self, origin: Origin) -> ReusableStream:
         proxy = self._proxies.find(origin)
         tls = None
         if origin.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
@@ -527,7 +527,7 @@ class _Running:
             pass
         return body
 
-    def detach(self) -> ByteStream:
+    def detach(self) -> ReusableStream:
         """The upgraded connection."""
         pooled, self._pooled = self._pooled, None
         assert pooled is not None

@@ -18,7 +18,7 @@ _MAX_BUFFERED = 256 * 1024
 
 
 class TransportStream(asyncio.Protocol):
-    """See `ByteStream`."""
+    """See `ReusableStream`."""
 
     writes_now = True
 

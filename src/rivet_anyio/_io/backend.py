@@ -18,6 +18,7 @@ __all__ = [
     "Backend",
     "ByteStream",
     "Deadline",
+    "ReusableStream",
     "Waiter",
     "check_loop",
     "current_backend",
@@ -65,10 +66,6 @@ class ByteStream(Protocol):
         """
         ...
 
-    def unread(self, data: bytes) -> None:
-        """Let the next reads give these bytes first."""
-        ...
-
     def is_quiet(self) -> bool:
         """Whether the stream is usable and nothing has come: no byte, no end, no error.
 
@@ -106,6 +103,14 @@ class ByteStream(Protocol):
 
     async def aclose(self) -> None:
         """As `drop`; TLS ends its side properly first. Cancellation: does not stop it."""
+        ...
+
+
+class ReusableStream(ByteStream, Protocol):
+    """A `ByteStream` that may carry one protocol after another: a tunnel, TLS, HTTP, WebSocket."""
+
+    def unread(self, data: bytes) -> None:
+        """Let the next reads give these bytes first."""
         ...
 
 
@@ -163,7 +168,7 @@ class Backend(Protocol):
         """
         ...
 
-    def stream(self, sock: socket.socket, data: bytes) -> ByteStream:
+    def stream(self, sock: socket.socket, data: bytes) -> ReusableStream:
         """The stream of a socket, which it closes at the end; `data` were read from it before.
 
         Raises `NotImplementedError` where the event loop cannot watch sockets.

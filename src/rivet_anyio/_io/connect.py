@@ -13,7 +13,7 @@ import anyio
 from anyio import move_on_after
 
 from .._errors import ConnectError
-from .backend import ByteStream, current_backend
+from .backend import ReusableStream, current_backend
 from .tasks import SilentTasks, forbid_interrupts
 from .waiting import Signal
 
@@ -50,7 +50,7 @@ class DialError(ConnectError):
 class Connector(Protocol):
     """What opens connections."""
 
-    async def connect(self, host: str, port: int) -> ByteStream:
+    async def connect(self, host: str, port: int) -> ReusableStream:
         """A new connection to a host name or IP address.
 
         Raises `ConnectError`. The caller bounds the time. Cancellation: leaves nothing open.
@@ -61,7 +61,7 @@ class Connector(Protocol):
 class TcpConnector:
     """See `Connector`."""
 
-    async def connect(self, host: str, port: int) -> ByteStream:
+    async def connect(self, host: str, port: int) -> ReusableStream:
         # Ctrl-C leaves no socket behind.
         forbid_interrupts(_connected, stream_over, _first_connected, _Address.attempt)
         try:
@@ -71,7 +71,7 @@ class TcpConnector:
         return await _connected(host, port, addresses)
 
 
-async def _connected(host: str, port: int, addresses: list[_Address]) -> ByteStream:
+async def _connected(host: str, port: int, addresses: list[_Address]) -> ReusableStream:
     errors: list[OSError] = []
     sock = await _first_connected(addresses, errors)
     if sock is None:
@@ -84,7 +84,7 @@ async def _connected(host: str, port: int, addresses: list[_Address]) -> ByteStr
     return await stream_over(sock)
 
 
-async def stream_over(sock: socket.socket) -> ByteStream:
+async def stream_over(sock: socket.socket) -> ReusableStream:
     """The stream of a connected socket, which it closes at the end, also when this is cancelled."""
     try:
         return current_backend().stream(sock, b"")

@@ -20,7 +20,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError
-from .backend import ByteStream
+from .backend import ReusableStream
 from .socket import broke, dropped
 from .tasks import forbid_interrupts
 from .waiting import Signal
@@ -96,7 +96,10 @@ class ResumptionError(ConnectError):
 
 
 async def start_tls(
-    stream: ByteStream, context: ssl.SSLContext, hostname: str, resumption: Resumption | None = None
+    stream: ReusableStream,
+    context: ssl.SSLContext,
+    hostname: str,
+    resumption: Resumption | None = None,
 ) -> TLSStream:
     """Make the TLS handshake as a client.
 
@@ -161,7 +164,7 @@ async def start_tls(
 
 
 async def _handshake(
-    stream: ByteStream,
+    stream: ReusableStream,
     tls: ssl.SSLObject,
     incoming: ssl.MemoryBIO,
     outgoing: ssl.MemoryBIO,
@@ -210,7 +213,7 @@ def _words(exc: ssl.SSLError) -> str:
 
 
 class TLSStream:
-    """See `ByteStream`."""
+    """See `ReusableStream`."""
 
     __slots__ = (
         "_below",
@@ -232,7 +235,7 @@ class TLSStream:
 
     def __init__(
         self,
-        below: ByteStream,
+        below: ReusableStream,
         tls: ssl.SSLObject,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,

@@ -395,9 +395,6 @@ class _PlayedStream:
         del self._incoming[:max_bytes]
         return data
 
-    def unread(self, data: bytes) -> None:
-        self._incoming[:0] = data
-
     def is_quiet(self) -> bool:
         return not (self._incoming or self._is_ended or self._is_dropped)
 

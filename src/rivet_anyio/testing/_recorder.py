@@ -463,9 +463,6 @@ class _ObservedStream:
             self._notes.received(data)
         return data
 
-    def unread(self, data: bytes) -> None:
-        raise NotImplementedError("what was read of a WebSocket is not put back")
-
     def is_quiet(self) -> bool:
         return self._stream.is_quiet()
 

@@ -12,7 +12,7 @@ import anyio
 from ..._errors import ConfigError, ConnectError
 from ..._http.pool import Origin, address
 from ..._http.proxy import Proxies, Proxy, open_tunnel
-from ..._io.backend import ByteStream
+from ..._io.backend import ReusableStream
 from ..._io.connect import DialError, TcpConnector
 from ..._io.tls import default_tls_context, start_tls
 from .findings import Findings
@@ -114,7 +114,7 @@ async def _check_name(
 
 async def _check_port(
     findings: Findings, host: str, port: int, proxy: Proxy | None, seconds: float
-) -> ByteStream:
+) -> ReusableStream:
     place = address(host, port)
     try:
         with anyio.fail_after(seconds):
@@ -146,7 +146,7 @@ async def _check_port(
 
 
 async def _check_tunnel(
-    findings: Findings, stream: ByteStream, origin: Origin, proxy: Proxy, seconds: float
+    findings: Findings, stream: ReusableStream, origin: Origin, proxy: Proxy, seconds: float
 ) -> None:
     try:
         with anyio.fail_after(seconds):
@@ -163,12 +163,12 @@ async def _check_tunnel(
 
 async def _check_tls(
     findings: Findings,
-    stream: ByteStream,
+    stream: ReusableStream,
     context: ssl.SSLContext,
     host: str,
     port: int,
     seconds: float,
-) -> ByteStream:
+) -> ReusableStream:
     try:
         with anyio.fail_after(seconds):
             secure = await start_tls(stream, context, host)

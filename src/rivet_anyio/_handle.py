@@ -26,9 +26,9 @@ from ._convert import check_result_type, convert
 from ._errors import ConnectError, ProtocolError
 from ._gateway.attempts import OneAttempt
 from ._gateway.call import Failed, call_actor, failed
-from ._gateway.checked_request import unless_host_dies
 from ._gateway.context import Core
 from ._gateway.errors import error_of, is_from_gateway, signer
+from ._gateway.host_checked_request import unless_host_dies
 from ._gateway.open import ask_params
 from ._gateway.queues import check_queues, queue_timeout
 from ._gateway.repeats import repeated

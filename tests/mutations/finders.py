@@ -176,7 +176,7 @@ FINDERS: dict[str, Callable[[], Step]] = {
     ),
     "buffers": _drawn("tests.connection.buffers:fill"),
     "outbox": _program("tests.connection.test_capacity:crowd"),
-    "checks": _program("tests.connection.test_checks:watch"),
+    "checks": _program("tests.connection.test_host_checks:watch"),
     "errands": _program("tests.simulation.errands:run"),
     "handshakes": _program("tests.watch.test_handshake_limit:crowd"),
     "values": _values,

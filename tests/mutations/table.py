@@ -406,21 +406,21 @@ _CONNECTION = (
     ),
     Mutation(
         "the leader of the checks hands over to nobody",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "            self._lead_by(next(reversed(self._asked)))",
         "            pass",
         "checks",
     ),
     Mutation(
         "in a cancelled block one task of the checks follows the other without end",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "if current_effective_deadline() == -math.inf:",
         "if False:",
         "tests/testing/test_dying_hosts.py::test_a_cancelled_block_cleans_up_for_long",
     ),
     Mutation(
         "a check says that messages came before it which came after",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "session.checked(actor, last_message)",
         "session.checked(actor, session.last_message)",
         "checks",
@@ -1013,7 +1013,7 @@ _GATEWAY = (
     ),
     Mutation(
         "one request for the hosts asks for one actor",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "requests = -(-len(due) // _BATCH)",
         "requests = len(due) // _BATCH",
         "checks",
@@ -1141,7 +1141,7 @@ _GATEWAY = (
     ),
     Mutation(
         "an actor without a record is asked for at every look",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "                self._asked[session] = now\n"
         '                actor = found.get(session.actor_id or "")\n'
         "                if actor is not None:\n",
@@ -1245,10 +1245,10 @@ _GATEWAY = (
     ),
     Mutation(
         "a call that wakes a dead actor is given up",
-        "_gateway/checked_request.py",
+        "_gateway/host_checked_request.py",
         "if not is_first and change_between",
         "if change_between",
-        "tests/peers/test_checked_requests.py"
+        "tests/peers/test_host_checked_requests.py"
         "::test_a_call_that_starts_a_dead_actor_is_not_given_up",
     ),
     Mutation(
@@ -1260,14 +1260,14 @@ _GATEWAY = (
     ),
     Mutation(
         "checks that fail again say nothing",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "            self._has_failed = False\n        except",
         "        except",
         "tests/testing/test_dying_hosts.py::test_checks_that_fail",
     ),
     Mutation(
         "a new session wakes no leader of the checks",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "            self._asked[session] = -math.inf\n            self.wake()\n",
         "            self._asked[session] = -math.inf\n",
         "checks",

@@ -26,8 +26,8 @@ from rivet_anyio import (
     Retry,
     Status,
 )
-from rivet_anyio._gateway.checked_request import _CheckedRequest
-from rivet_anyio._gateway.checks import ActorChecks
+from rivet_anyio._gateway.host_checked_request import _CheckedRequest
+from rivet_anyio._gateway.host_checks import ActorChecks
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import ActionCalled, Actor, ActorServer, virtual_backend
 from tests.checks import count_checks

@@ -42,7 +42,6 @@ from ..protocol.verdicts import (
     judge_opening,
     may_ask_again,
 )
-from .checked import CheckedSocket
 from .events import (
     EventBuffer,
     EventStream,
@@ -52,6 +51,7 @@ from .events import (
     check_policies,
 )
 from .handshake_limit import HandshakeLimit
+from .host_checked_socket import CheckedSocket
 from .outcome import Ended, cause_of, delay_after
 from .receiving import Receiver
 from .state import ConnectionState, Phase

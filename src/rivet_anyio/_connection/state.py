@@ -7,7 +7,7 @@ stay. One object owns all of that. Four parts drive it, always in one step of th
 - the supervisor (link.py): `attempt_begins`, `socket_opens`, `attempt_ended`, `retry_later`,
   `finish`;
 - the reader of the socket (receiving.py): `opened`, `answered`, `refused`, `reported`;
-- whoever asks the management API (link.py): `checked`.
+- the checks of hosts (host_checked_socket.py): `checked`.
 
 It commands the socket of the moment through `Socket`, and nothing calls back into it.
 

@@ -41,8 +41,8 @@ from ..protocol.management import ActorInfo, Metadata, parse_actors, parse_metad
 from ..protocol.values import quote
 from ..protocol.verdicts import is_away
 from .backoffs import Backoffs
-from .checks import ActorChecks
 from .errors import call_error, error_of
+from .host_checks import ActorChecks
 from .server import Server
 from .shared import SharedRequests
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .._gateway.checks import ActorChecks
+from .._gateway.host_checks import ActorChecks
 from .._io.backend import Backend
 from .._websocket.connection import State, WebSocketConnection
 from ._stuck import frames_of

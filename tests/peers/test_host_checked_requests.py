@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from rivet_anyio import Client, ClosedError, ConnectionLostError, Retry
-from rivet_anyio._gateway import checked_request, checks
+from rivet_anyio._gateway import host_checked_request, host_checks
 from rivet_anyio._http.wire import Wire
 from tests.http.wire import take_body, whole
 from tests.scopes.injection import PLACES, cancelled_at
@@ -33,9 +33,9 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(autouse=True)
 def checks_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked_request, "_QUICK_SECONDS", 0.01)
-    monkeypatch.setattr(checks, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(checks, "_SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(host_checked_request, "_QUICK_SECONDS", 0.01)
+    monkeypatch.setattr(host_checks, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(host_checks, "_SLOW_SECONDS", 0.02)
 
 
 class Gateway:

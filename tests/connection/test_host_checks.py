@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from rivet_anyio import ConnectionLostError
-from rivet_anyio._gateway.checks import ActorChecks
+from rivet_anyio._gateway.host_checks import ActorChecks
 from rivet_anyio._io.backend import current_backend
 from rivet_anyio.protocol.management import ActorInfo
 from rivet_anyio.testing import _idle, run_virtual

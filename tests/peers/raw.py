@@ -77,6 +77,11 @@ class Peer:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         return head.decode("ascii")
 
+    async def body(self, head: str) -> bytes:
+        """The body behind a head, which says its length."""
+        length = re.search(r"(?i)^content-length: (\d+)", head, re.M)
+        return await self._exactly(int(length[1])) if length else b""
+
     def accept(self, head: str) -> bytes:
         """The 101 that answers a handshake."""
         return self.switching(head, "Sec-WebSocket-Protocol: rivet\r\n")

@@ -7,7 +7,7 @@ alone. From 2.3 on it refuses by a message; the gateway closes with a ray id in 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, R
 from .raw import INIT, Peer, close, serving, text
 
 GUARD = 60
+LONGEST = 2000
 
 
 class RivetPeer:
@@ -48,6 +49,7 @@ class RivetPeer:
     async def talk(self, peer: Peer) -> None:
         while True:
             head = await peer.head()
+            await peer.body(head)
             request = head.split(" ", 2)
             refusal = self.busy.pop("/" + request[1][1:].partition("?")[0].partition("/")[0], None)
             if refusal is not None:
@@ -58,14 +60,13 @@ class RivetPeer:
             elif request[1].startswith("/actors"):
                 self.lookups += 1
                 actor = {"actor_id": "a1", "name": "c", "key": "k", "error": self.reason}
-                # Nothing here reads a body: httpx sends it with the head or right behind.
-                peer._buffer = b""
                 body: Any = {"actor": actor}
                 if request[0] == "GET":
                     body = {"actors": [] if self.destroyed else [actor]}
                 await self._answer(peer, body)
             elif request[0] == "POST":
-                await self._answer(peer, {"output": request[1].rpartition("/")[2]})
+                output = {"output": request[1].rpartition("/")[2]}
+                await self._answer(peer, output, "Connection: close\r\n")
                 return
             else:
                 break
@@ -86,9 +87,10 @@ class RivetPeer:
             return
         await peer.serve_actions()
 
-    async def _answer(self, peer: Peer, body: Any) -> None:
+    async def _answer(self, peer: Peer, body: Any, headers: str = "") -> None:
         content = json.dumps(body).encode()
-        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+        label = "Content-Type: application/json\r\n"
+        head = f"HTTP/1.1 200 OK\r\n{label}{headers}Content-Length:"
         await peer.send(f"{head} {len(content)}\r\n\r\n".encode() + content)
 
 
@@ -112,7 +114,9 @@ async def using(server: RivetPeer) -> AsyncGenerator[tuple[Client, Delays]]:
     with anyio.fail_after(GUARD):
         async with (
             serving(server.talk) as url,
-            Client(url, encoding="json", retry=retry_with(delays)) as client,
+            Client(
+                url, encoding="json", retry=retry_with(delays), max_message_size=LONGEST
+            ) as client,
         ):
             yield client, delays
 
@@ -320,8 +324,20 @@ def readable(status: int) -> bytes:
     return http(f"{status} Later", "Retry-After: 7\r\nX-Rivet-Ray-Id: r\r\n", SLOW_DOWN)
 
 
+def encoded_page(status: int) -> bytes:
+    """A page that is compressed, although nobody asked for that."""
+    return http(f"{status} Later", "Retry-After: 7\r\nContent-Encoding: br\r\n", "?", "text/html")
+
+
+def long_page(status: int) -> bytes:
+    """A page of more than `max_message_size`."""
+    return http(f"{status} Later", "Retry-After: 7\r\n", "later" * LONGEST, label="text/html")
+
+
 LATER = {
     **{f"{status} by a proxy": text_page(status) for status in (408, 425, 429, 500, 502, 503, 504)},
+    **{f"{status} by a proxy, encoded": encoded_page(status) for status in (429, 502)},
+    **{f"{status} by a proxy, long": long_page(status) for status in (429, 502)},
     "429 by the gateway": readable(429),
     "503 by the gateway": readable(503),
 }
@@ -353,6 +369,7 @@ async def test_each_request_of_the_first_attempt_is_asked_later(path: str, refus
     assert delays.seconds == [7.0] and not server.busy
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("refusal", LATER.values(), ids=LATER)
 @pytest.mark.parametrize("path", ["/metadata", "/actors", "/gateway"])
 async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal: bytes) -> None:
@@ -364,16 +381,19 @@ async def test_each_request_of_a_repeated_call_is_asked_later(path: str, refusal
     assert delays.seconds == [7.0] and not server.busy
 
 
+@pytest.mark.parametrize("page", [text_page, encoded_page, long_page])
 @pytest.mark.parametrize("status", [401, 403, 407])
 @pytest.mark.parametrize("path", ["/actors", "/gateway"])
-async def test_a_proxy_that_wants_credentials_is_not_asked_again(path: str, status: int) -> None:
+async def test_a_proxy_that_wants_credentials_is_not_asked_again(
+    path: str, status: int, page: Callable[[int], bytes]
+) -> None:
     server = RivetPeer("2.3.19", [])
-    server.busy = {path: text_page(status)}
+    server.busy = {path: page(status)}
     async with using(server) as (client, delays):
         room = client.c.get_or_create("k")
         with pytest.raises(ConnectError) as called:
             await room.action("here", retry_for=30.0)
-        server.busy = {path: text_page(status)}
+        server.busy = {path: page(status)}
         with pytest.raises(ConnectError) as connected:
             async with room.connect(wait_for_server=True):
                 pytest.fail("it was let in")

@@ -35,6 +35,7 @@ from .transport import (
     Upgraded,
     check_not_encoded,
     is_encoded,
+    is_page,
     too_long,
 )
 
@@ -101,7 +102,12 @@ class Borrowed:
         headers = {**headers, "Accept-Encoding": "identity"}
         response = await self._send(method, url, headers, content, timeout)
         try:
-            body = await self._read(response)
+            try:
+                body = await self._read(response)
+            except ProtocolError:
+                if not is_page(response.status_code, response.headers):
+                    raise
+                body = b""
         finally:
             await _drop(response)
         return HttpAnswer(response.status_code, response.headers, body)
@@ -170,6 +176,9 @@ class Borrowed:
 
     async def _read(self, response: httpx.Response) -> bytes:
         check_not_encoded(response.status_code, response.headers)
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._max_body_size:
+            raise too_long(response.status_code, self._max_body_size)
         parts: list[bytes] = []
         size = 0
         with self.translated():

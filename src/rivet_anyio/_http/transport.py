@@ -23,6 +23,7 @@ __all__ = [
     "Upgraded",
     "check_not_encoded",
     "is_encoded",
+    "is_page",
     "retry_after",
     "too_long",
 ]
@@ -256,6 +257,14 @@ def check_not_encoded(status: int, headers: Mapping[str, str]) -> None:
             f"HTTP {status} with the content encoding {headers['content-encoding']!r}, "
             "which was not asked for"
         )
+
+
+def is_page(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a refusal is a proxy's page, which is of no use if it cannot be read.
+
+    RivetKit's own errors are labelled as ``application/...``, or short and not compressed.
+    """
+    return status >= 400 and not headers.get("content-type", "").startswith("application/")
 
 
 def too_long(status: int, limit: int) -> ProtocolError:

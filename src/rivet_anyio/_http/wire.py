@@ -35,6 +35,7 @@ from .transport import (
     Upgraded,
     check_not_encoded,
     is_encoded,
+    is_page,
     too_long,
 )
 
@@ -128,8 +129,13 @@ class Wire:
         running = _Running(self, site, pooled, exchange, seconds)
         try:
             head = await running.begin(None)
-            check_not_encoded(head.status, head.headers)
-            body = await running.read_whole(self._max_body_size)
+            try:
+                check_not_encoded(head.status, head.headers)
+                body = await running.read_whole(self._max_body_size)
+            except ProtocolError:
+                if not is_page(head.status, head.headers):
+                    raise
+                body = b""
         finally:
             running.end()
         return HttpAnswer(head.status, head.headers, body)

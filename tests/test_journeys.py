@@ -1,4 +1,4 @@
-"""Which files an event and an action pass through: those that docs/design.md names, and no others."""
+"""Which files an event and an action pass through: those that docs/design.md names, no others."""
 
 from __future__ import annotations
 

@@ -1447,9 +1447,30 @@ _HTTP = (
     Mutation(
         "a dial without a descriptor is the server's fault",
         "_http/wire.py",
-        "self.failed_dials += not exc.out_of_descriptors",
+        'self.failed_dials += not getattr(exc, "out_of_descriptors", False)',
         "self.failed_dials += 1",
         "tests/http/test_wire.py::test_a_dial_without_a_descriptor_says_nothing_of_the_server",
+    ),
+    Mutation(
+        "a dial that is given up says nothing of the server",
+        "_http/wire.py",
+        "        except BaseException as exc:\n            self.failed_dials",
+        "        except Exception as exc:\n            self.failed_dials",
+        "tests/testing/test_moved_servers.py",
+    ),
+    Mutation(
+        "a handshake without an answer says nothing of the server",
+        "_gateway/open.py",
+        "        core.forget_server()\n",
+        "        pass\n",
+        "tests/testing/test_moved_servers.py",
+    ),
+    Mutation(
+        "a search for an actor without an answer says nothing of the server",
+        "_gateway/resolve.py",
+        "        core.forget_server()\n",
+        "        pass\n",
+        "tests/testing/test_moved_servers.py",
     ),
     Mutation(
         "a body that is read in pieces has a bound",

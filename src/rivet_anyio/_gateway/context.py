@@ -278,7 +278,7 @@ class Core:
             self._transport.lost(server.endpoint.url)
 
     def forget_server(self) -> None:
-        """No server answered as it should: the next `server` asks for its metadata again."""
+        """It did not answer as it should: the next `server` asks for its metadata again."""
         self._server = None
 
     async def _find_server(self) -> Server:

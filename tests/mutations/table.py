@@ -1179,6 +1179,27 @@ _GATEWAY = (
         "shared requests",
     ),
     Mutation(
+        "what one caller notes on an error is noted for all who shared its request",
+        "_gateway/shared.py",
+        "            request.error = again(error)",
+        "            request.error = error",
+        "tests/test_shared.py",
+    ),
+    Mutation(
+        "an error that is raised once more has what its class makes of its text",
+        "_errors.py",
+        "        copied.args = error.args",
+        "        pass",
+        "tests/test_errors.py",
+    ),
+    Mutation(
+        "all live states that are being entered raise one exception",
+        "_live.py",
+        "    return again(error) if isinstance(error, RivetError) else error\n",
+        "    return error\n",
+        "tests/live/test_live.py",
+    ),
+    Mutation(
         "the token goes to another host",
         "_gateway/context.py",
         "        keeps_secrets = self._forward_token or same_host(old.url, clean)",

@@ -17,8 +17,8 @@ from .._convert import check_result_type
 from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
 from .._gateway.call import explained, is_gone
-from .._gateway.context import Core
-from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
+from .._gateway.context import Core, UserFailed
+from .._gateway.open import OpenSocket, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.backend import Backend, check_loop
 from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds
@@ -389,7 +389,7 @@ class Link:
                 deadline=deadline,
                 observer=observer,
             )
-        except ParamsFailed as failed:
+        except UserFailed as failed:
             return Ended(failed.error, opened=False, by_user=True)
         except ActorError as error:
             # What answers a handshake with plain HTTP stands before the actor.

@@ -46,15 +46,18 @@ from .host_checks import ActorChecks
 from .server import Server
 from .shared import SharedRequests
 
-__all__ = ["Core", "TokenFailed"]
+__all__ = ["Core", "UserFailed"]
 
 
-class TokenFailed(Exception):
-    """The user's function for the token failed; `error` is what it raised."""
+class UserFailed(Exception):
+    """The user's `get_params` or function for the token failed; `error` is what it raised."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+    def __copy__(self) -> UserFailed:
+        return UserFailed(again(self.error))
 
 
 class Droppable(Protocol):
@@ -199,11 +202,15 @@ class Core:
         """
         try:
             return await self.server_of_attempt(seconds)
-        except TokenFailed as failed:
-            raise again(failed.error) from failed.error.__cause__
+        except UserFailed as failed:
+            error = failed.error
+        try:
+            raise error  # here it keeps its context
+        finally:
+            del error  # it holds this frame, which would hold it
 
     async def server_of_attempt(self, seconds: float | None) -> Server:
-        """As `server`; what the user's function raised is marked as `TokenFailed`."""
+        """As `server`; what the user's function raised is marked as `UserFailed`."""
         server = self._server
         if self.http.failed_dials != self._failed_dials:
             server = None
@@ -245,7 +252,7 @@ class Core:
                     token = checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
                 self._awaits_token = False
-                raise TokenFailed(error) from error
+                raise UserFailed(error) from error
             self._awaits_token = False
             return token
 

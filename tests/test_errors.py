@@ -131,7 +131,7 @@ def test_an_error_of_the_users_is_raised_once_more_as_it_was() -> None:
         try:
             raise KeyError("ann")
         except KeyError:
-            raise error
+            raise error  # noqa: B904
     except VaultError:
         pass
     error.add_note("a note")

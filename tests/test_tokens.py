@@ -195,7 +195,7 @@ async def sealed() -> str:
     try:
         return {}["ann"]
     except KeyError:
-        raise VaultError("ann")
+        raise VaultError("ann")  # noqa: B904
 
 
 async def call_over_http(handle: ActorHandle) -> None:
@@ -240,10 +240,13 @@ async def test_those_who_share_a_failed_request_get_each_an_error_of_its_own() -
             await handle.increment()
         errors.append(caught.value)
 
-    async with ActorServer({"counter": Counter}) as server, server.client(token=token) as client:
-        async with anyio.create_task_group() as tasks:
-            for _ in range(3):
-                tasks.start_soon(call, client.counter.get_or_create())
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        server.client(token=token) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(3):
+            tasks.start_soon(call, client.counter.get_or_create())
     assert {str(error) for error in errors} == {"the vault of ann is sealed"}
     assert len({id(error) for error in errors}) == len(errors) == 3
 

@@ -1480,6 +1480,13 @@ _HTTP = (
         "tests/testing/test_moved_servers.py",
     ),
     Mutation(
+        "an attempt that did not reach the server says nothing of where it is",
+        "_connection/link.py",
+        "        if self._waits or ended.is_unreached:",
+        "        if self._waits or ended.is_away:",
+        "tests/testing/test_moved_servers.py",
+    ),
+    Mutation(
         "a handshake without an answer says nothing of the server",
         "_gateway/open.py",
         "        core.forget_server()\n",

@@ -319,8 +319,9 @@ class Link:
         if self._first is not None and isinstance(ended.cause, ActorError):
             return self._first.next_delay(ended.cause)
         delay = delay_after(ended, state.failures, self.retry)
-        if self._waits:
+        if self._waits or ended.is_unreached:
             self.core.forget_server()
+        if self._waits:
             self._warn(ended.cause)
         logger.info(
             "%s: %s; next attempt in %.2f s",

@@ -211,9 +211,9 @@ class Core:
 
     async def server_of_attempt(self, seconds: float | None) -> Server:
         """As `server`; what the user's function raised is marked as `UserFailed`."""
-        server = self._server
         if self.http.failed_dials != self._failed_dials:
-            server = None
+            self.forget_server()
+        server = self._server
         if server is not None and not server.asks_token:
             return server
         with self.limit(seconds) as limit:
@@ -280,13 +280,17 @@ class Core:
         The next `server` asks for its metadata again.
         """
         if self._server is not None and self._server.codec is server.codec:
-            self._server = None
+            self.forget_server()
         if self._transport is not None:
             self._transport.lost(server.endpoint.url)
 
     def forget_server(self) -> None:
-        """It did not answer as it should: the next `server` asks for its metadata again."""
-        self._server = None
+        """It did not answer as it should: the next `server` asks for its metadata again.
+
+        Where metadata is not asked for, what its answers taught counts on.
+        """
+        if self._metadata_lookup:
+            self._server = None
 
     async def _find_server(self) -> Server:
         asks = self._get_token is not None

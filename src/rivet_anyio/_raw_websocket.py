@@ -11,7 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_size, check_text
-from ._errors import ClosedError, ConnectionLostError, again, outside_block
+from ._errors import ClosedError, ConnectionLostError, TransportError, again, outside_block
 from ._gateway.context import Core, UserFailed
 from ._gateway.open import OpenSocket, dial
 from ._gateway.resolve import Target
@@ -194,6 +194,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             self._opened = await self._dial(observer)
         except BaseException as exc:
             self._left = True
+            if isinstance(exc, TransportError):
+                self._core.forget_server()
             if observer is not None:
                 observer.end(exc)
             raise

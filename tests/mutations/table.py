@@ -1480,6 +1480,13 @@ _HTTP = (
         "tests/testing/test_moved_servers.py",
     ),
     Mutation(
+        "what answers taught is forgotten where metadata is never asked for",
+        "_gateway/context.py",
+        "        if self._metadata_lookup:\n            self._server = None\n",
+        "        self._server = None\n",
+        "tests/testing/test_moved_servers.py",
+    ),
+    Mutation(
         "an attempt that did not reach the server says nothing of where it is",
         "_connection/link.py",
         "        if self._waits or ended.is_unreached:",
@@ -1487,10 +1494,10 @@ _HTTP = (
         "tests/testing/test_moved_servers.py",
     ),
     Mutation(
-        "a handshake without an answer says nothing of the server",
-        "_gateway/open.py",
-        "        core.forget_server()\n",
-        "        pass\n",
+        "a raw WebSocket that cannot be opened says nothing of where the server is",
+        "_raw_websocket.py",
+        "                self._core.forget_server()\n",
+        "                pass\n",
         "tests/testing/test_moved_servers.py",
     ),
     Mutation(

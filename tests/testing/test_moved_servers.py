@@ -149,6 +149,23 @@ async def test_a_connection_finds_the_new_place(
         found.servers["old"].faults.clear()
 
 
+@pytest.mark.parametrize("end_old", [is_silent, accepts_sockets, refuses_handshakes])
+async def test_the_next_raw_websocket_is_at_the_new_place(
+    places: Any, end_old: Callable[[Places], None]
+) -> None:
+    async with places() as (found, client):
+        handle = client.web.get_or_create("w")
+        async with handle.websocket("/x"):
+            end_old(found)
+        found.where = "new"
+        with pytest.raises(ConnectError):
+            async with handle.websocket("/x"):
+                pytest.fail("connected")
+        async with handle.websocket("/x"):
+            pass
+        found.servers["old"].faults.clear()
+
+
 @pytest.mark.parametrize("accepts", [False, True])
 async def test_the_next_search_for_an_actor_is_at_the_new_place(places: Any, accepts: bool) -> None:
     async with places() as (found, client):
@@ -201,8 +218,11 @@ async def refused(server: ActorServer, client: Client) -> None:
 
 async def lost(server: ActorServer, client: Client) -> None:
     async with client.probe.get_or_create("p").connect() as conn:
+        before = conn.connection_id
         server.drop_connections()
-        assert await conn.echo(1) == 1
+        while conn.connection_id == before:
+            await anyio.sleep(1)
+        await conn.wait_connected()
 
 
 async def refused_a_connection(server: ActorServer, client: Client) -> None:

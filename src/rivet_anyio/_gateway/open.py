@@ -129,7 +129,6 @@ async def dial(
     """
     observed = nullcontext(_NO_CONTEXT) if observer is None else observer.current()
     late = "get_params did not return"
-    server: Server | None = None
     with observed as context, CancelScope(deadline=deadline):
         if get_params is not None:
             try:
@@ -145,8 +144,6 @@ async def dial(
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )
-    if server is not None:
-        core.forget_server()
     late = late or core.late_part
     raise ConnectError(f"the connection could not be opened in time: {late} within connect_timeout")
 

@@ -192,8 +192,9 @@ class VaultError(Exception):
 
 
 async def sealed() -> str:
+    vaults: dict[str, str] = {}
     try:
-        return {}["ann"]
+        return vaults["ann"]
     except KeyError:
         raise VaultError("ann")  # noqa: B904
 

@@ -955,7 +955,7 @@ _SOCKETS = (
     Mutation(
         "an attempt without params has no end for its observer",
         "_raw_websocket.py",
-        "            if observer is not None:\n                observer.end(failed.error)\n",
+        "            if observer is not None:\n                observer.end(exc)\n",
         "",
         "tests/otel/test_connections.py",
     ),

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry
+from rivet_anyio import Client, ConnectError, ConnectionLostError, Retry, Status
 from rivet_anyio.testing import Actor, ActorServer, virtual_backend
 from rivet_anyio.testing._gateway import Gateway
-from rivet_anyio.testing._http import HttpRequest, Upgrade
+from rivet_anyio.testing._http import Answer, HttpRequest, Upgrade
 from rivet_anyio.testing._memory import MemoryConnector
 
 from .actors import ACTORS
@@ -82,6 +82,7 @@ async def places(
                     return replace(answer, serve=say_nothing)
                 if request.path != "/metadata":
                     return answer
+                assert isinstance(answer, Answer) and isinstance(answer.body, bytes)
                 said = {**json.loads(answer.body), "clientEndpoint": f"http://{found.where}"}
                 return replace(answer, body=json.dumps(said).encode())
 
@@ -218,10 +219,10 @@ async def refused(server: ActorServer, client: Client) -> None:
 
 async def lost(server: ActorServer, client: Client) -> None:
     async with client.probe.get_or_create("p").connect() as conn:
-        before = conn.connection_id
+        changes = conn.status_changes()
         server.drop_connections()
-        while conn.connection_id == before:
-            await anyio.sleep(1)
+        while (await changes.receive()).status is not Status.DISCONNECTED:
+            pass
         await conn.wait_connected()
 
 

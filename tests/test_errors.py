@@ -117,6 +117,33 @@ def test_raised_in_one_more_place(kind: type[BaseException]) -> None:
     check_same(error, other)
 
 
+class VaultError(Exception):
+    """An error of a program's, whose text is not what it was made of."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(f"the vault of {user} is sealed")
+        self.user = user
+
+
+def test_an_error_of_the_users_is_raised_once_more_as_it_was() -> None:
+    error = VaultError("ann")
+    try:
+        try:
+            raise KeyError("ann")
+        except KeyError:
+            raise error  # noqa: B904
+    except VaultError:
+        pass
+    error.add_note("a note")
+    other = again(error)
+    assert other is not error
+    check_same(error, other)
+    assert other.__context__ is error.__context__ is not None
+    assert not other.__suppress_context__
+    other.add_note("of one place")
+    assert error.__notes__ == ["a note"]
+
+
 @pytest.mark.parametrize("kind", RIVET_ERRORS, ids=lambda kind: kind.__name__)
 def test_what_a_peer_wrote_commands_nothing(kind: type[RivetError]) -> None:
     evil = "a\x1b[2J\r\n\x00\t\x7f\x9b31m\u2028\u2029\u202e\u2066\u200f\u061c\ud800b"

@@ -114,6 +114,35 @@ class Play:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_what_the_sender_notes_is_not_for_the_others(backend: str) -> None:
+    """An action of the sender's that was repeated, say."""
+
+    async def play() -> None:
+        shared: SharedRequests[None] = SharedRequests()
+        errors: list[ConnectError] = []
+
+        async def send() -> None:
+            await anyio.wait_all_tasks_blocked()
+            raise ConnectError("away")
+
+        async def call(note: str) -> None:
+            try:
+                await shared.run("a", send)
+            except ConnectError as error:
+                errors.append(error)
+                error.add_note(note)
+
+        with anyio.fail_after(GUARD):
+            async with anyio.create_task_group() as tasks:
+                for note in "123":
+                    tasks.start_soon(call, note)
+        assert [len(error.__notes__) for error in errors] == [1, 1, 1]
+        assert sorted(note for error in errors for note in error.__notes__) == ["1", "2", "3"]
+
+    anyio.run(play, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @settings(deadline=None, max_examples=150)
 @given(schedule=callers, replies=replies)
 def test_schedules(backend: str, schedule: list[Caller], replies: list[Reply]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,16 @@ import anyio
 import httpx
 import pytest
 
-from rivet_anyio import Client, ConfigError, ConnectError, Management, Retry, TypedActor, live
+from rivet_anyio import (
+    ActorHandle,
+    Client,
+    ConfigError,
+    ConnectError,
+    Management,
+    Retry,
+    TypedActor,
+    live,
+)
 from rivet_anyio.testing import Actor, ActorServer
 from rivet_anyio.testing._gateway import Gateway
 from rivet_anyio.testing._http import HttpRequest
@@ -172,6 +182,74 @@ async def test_errors_reach_the_caller() -> None:
             tokens.error = None
             assert await handle.increment() == 1
             tokens.error = LookupError("the vault is sealed")
+
+
+class VaultError(Exception):
+    """Its text is not what it was made of."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(f"the vault of {user} is sealed")
+
+
+async def sealed() -> str:
+    vaults: dict[str, str] = {}
+    try:
+        return vaults["ann"]
+    except KeyError:
+        raise VaultError("ann")  # noqa: B904
+
+
+async def call_over_http(handle: ActorHandle) -> None:
+    await handle.increment()
+
+
+async def connect(handle: ActorHandle) -> None:
+    async with handle.connect():
+        pytest.fail("connected")
+
+
+async def open_websocket(handle: ActorHandle) -> None:
+    async with handle.websocket("/"):
+        pytest.fail("connected")
+
+
+@pytest.mark.parametrize("use", [call_over_http, connect, open_websocket])
+@pytest.mark.parametrize("how", ["token", "get_params"])
+async def test_an_error_says_where_the_users_function_raised_it(
+    how: str, use: Callable[[ActorHandle], Awaitable[None]]
+) -> None:
+    options: dict[str, Any] = {"token": sealed} if how == "token" else {}
+    async with ActorServer({"counter": Counter}) as server, server.client(**options) as client:
+        params: dict[str, Any] = {"get_params": sealed} if how == "get_params" else {}
+        with pytest.raises(VaultError) as caught:
+            await use(client.counter.get_or_create(**params))
+    error = caught.value
+    assert str(error) == "the vault of ann is sealed"
+    assert traceback.extract_tb(error.__traceback__)[-1].name == "sealed"
+    assert type(error.__context__) is KeyError and not error.__suppress_context__
+
+
+async def test_those_who_share_a_failed_request_get_each_an_error_of_its_own() -> None:
+    errors: list[VaultError] = []
+
+    async def token() -> str:
+        await anyio.wait_all_tasks_blocked()
+        return await sealed()
+
+    async def call(handle: ActorHandle) -> None:
+        with pytest.raises(VaultError) as caught:
+            await handle.increment()
+        errors.append(caught.value)
+
+    async with (
+        ActorServer({"counter": Counter}) as server,
+        server.client(token=token) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(3):
+            tasks.start_soon(call, client.counter.get_or_create())
+    assert {str(error) for error in errors} == {"the vault of ann is sealed"}
+    assert len({id(error) for error in errors}) == len(errors) == 3
 
 
 @pytest.mark.parametrize("bad", [None, 5, b"hush", "hush\n", "hush-\xfc", " hush"])

@@ -199,12 +199,17 @@ class ClosedError(RivetError, anyio.ClosedResourceError):
 
 
 def again(error: E) -> E:
-    """A copy to raise in one more place, so that tracebacks do not mix."""
+    """A copy to raise in one more place, so that tracebacks and notes do not mix."""
     try:
         copied = copy.copy(error)
+        copied.args = error.args  # an `__init__` of the user's may make others of these
     except Exception:  # an exception of the user's that cannot be copied
         return error
     copied.__cause__ = error.__cause__
+    copied.__context__ = error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    if hasattr(error, "__notes__"):
+        copied.__notes__ = list(error.__notes__)
     return copied
 
 

@@ -290,7 +290,9 @@ class Live(Generic[S]):
             self._tasks.start(self._run)
             await self._ready.wait()
             if not self._fold.number:
-                raise self._error or self._link.state.closed_error()
+                if self._error is None:
+                    raise self._link.state.closed_error()
+                raise _raisable(self._error)
         except BaseException:
             await self._tasks.leave(self._finished, 0)
             raise
@@ -397,6 +399,11 @@ class Live(Generic[S]):
         return self._fold.number
 
 
+def _raisable(error: Exception) -> Exception:
+    """An error to raise in one more place; the user's own comes out as itself."""
+    return again(error) if isinstance(error, RivetError) else error
+
+
 class _States(AsyncIterator[S]):
     """One iteration of a `Live`."""
 
@@ -410,7 +417,7 @@ class _States(AsyncIterator[S]):
         if number == self._number:
             if live._error is None:
                 raise StopAsyncIteration
-            raise again(live._error) if isinstance(live._error, RivetError) else live._error
+            raise _raisable(live._error)
         self._number = number
         return live._fold.value
 

@@ -11,9 +11,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._checks import check_size, check_text
-from ._errors import ClosedError, ConnectionLostError, again, outside_block
-from ._gateway.context import Core
-from ._gateway.open import OpenSocket, ParamsFailed, dial
+from ._errors import ClosedError, ConnectionLostError, TransportError, again, outside_block
+from ._gateway.context import Core, UserFailed
+from ._gateway.open import OpenSocket, dial
 from ._gateway.resolve import Target
 from ._io.backend import check_loop
 from ._io.tasks import (
@@ -189,28 +189,13 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         _ = self._core.http
         self._entered = True
         forbid_interrupts(ActorWebSocket.receive)
-        options = self._core.options
         observer = self._observer()
         try:
-            self._opened = await dial(
-                self._core,
-                self._target,
-                self._path,
-                encoding="bare",
-                params=self._params,
-                get_params=self._get_params,
-                skip_ready_wait=self._skip_ready_wait,
-                deadline=anyio.current_time() + options.connect_timeout,
-                observer=observer,
-                offers=self._offers,
-            )
-        except ParamsFailed as failed:
-            self._left = True
-            if observer is not None:
-                observer.end(failed.error)
-            raise failed.error from None
+            self._opened = await self._dial(observer)
         except BaseException as exc:
             self._left = True
+            if isinstance(exc, TransportError):
+                self._core.forget_server()
             if observer is not None:
                 observer.end(exc)
             raise
@@ -361,6 +346,27 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         except BaseException:
             self._socket.drop()
             raise
+
+    async def _dial(self, observer: AttemptObserver | None) -> OpenSocket:
+        try:
+            return await dial(
+                self._core,
+                self._target,
+                self._path,
+                encoding="bare",
+                params=self._params,
+                get_params=self._get_params,
+                skip_ready_wait=self._skip_ready_wait,
+                deadline=anyio.current_time() + self._core.options.connect_timeout,
+                observer=observer,
+                offers=self._offers,
+            )
+        except UserFailed as failed:
+            error = failed.error
+        try:
+            raise error  # here it keeps its context
+        finally:
+            del error  # it holds this frame, which would hold it
 
     async def _run(self) -> None:
         assert self._socket is not None and self._opened is not None

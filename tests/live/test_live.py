@@ -304,6 +304,29 @@ async def test_what_ended_the_connection(mode: dict[str, Any]) -> None:
                 pass
 
 
+@modes
+async def test_each_block_and_iteration_raises_an_error_of_its_own(mode: dict[str, Any]) -> None:
+    errors: list[BaseException] = []
+
+    async def follow(conn: Connection, snapshot: Callable[[], Any]) -> None:
+        with pytest.raises(ActorError, match="banned") as caught:
+            async with live(conn, snapshot, ON, **mode) as state:
+                async for _ in state:
+                    pass
+        errors.append(caught.value)
+
+    async with environment() as env:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(follow, env.conn, env.conn.read)
+                tasks.start_soon(follow, env.conn, partial(env.conn.read, 60))
+            await anyio.sleep(1)
+            env.server.faults.refuse_connects(error=UserError(code="banned"))
+            env.server.drop_connections()
+        errors.append(env.conn._link.state.closed_error())
+    assert len({id(error) for error in errors}) == len(errors) == 5
+
+
 async def test_the_connection_is_left_first() -> None:
     """By another task, which owns it."""
     async with environment() as env, anyio.create_task_group() as tasks:

@@ -17,8 +17,8 @@ from .._convert import check_result_type
 from .._errors import ActorError, ConnectionLostError
 from .._gateway.attempts import Attempts
 from .._gateway.call import explained, is_gone
-from .._gateway.context import Core
-from .._gateway.open import OpenSocket, ParamsFailed, UpgradeRefused, dial
+from .._gateway.context import Core, UserFailed
+from .._gateway.open import OpenSocket, UpgradeRefused, dial
 from .._gateway.resolve import Target
 from .._io.backend import Backend, check_loop
 from .._io.tasks import ForeignCancellation, SilentTasks, close_seconds
@@ -319,8 +319,9 @@ class Link:
         if self._first is not None and isinstance(ended.cause, ActorError):
             return self._first.next_delay(ended.cause)
         delay = delay_after(ended, state.failures, self.retry)
-        if self._waits:
+        if self._waits or ended.is_unreached:
             self.core.forget_server()
+        if self._waits:
             self._warn(ended.cause)
         logger.info(
             "%s: %s; next attempt in %.2f s",
@@ -389,7 +390,7 @@ class Link:
                 deadline=deadline,
                 observer=observer,
             )
-        except ParamsFailed as failed:
+        except UserFailed as failed:
             return Ended(failed.error, opened=False, by_user=True)
         except ActorError as error:
             # What answers a handshake with plain HTTP stands before the actor.

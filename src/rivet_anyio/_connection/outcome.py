@@ -43,10 +43,15 @@ class Ended(msgspec.Struct, frozen=True):
     close_code: int | None = None
 
     @property
+    def is_unreached(self) -> bool:
+        """Whether the server was not reached: what answers may be a proxy, or its old place."""
+        is_unreached = isinstance(self.cause, TransportError) or self.opening is Opening.AWAY
+        return is_unreached and not self.opened and not self.by_user
+
+    @property
     def is_away(self) -> bool:
         """Whether the server was not reached, and did not say how long to wait."""
-        is_unreached = isinstance(self.cause, TransportError) or self.opening is Opening.AWAY
-        return is_unreached and not self.opened and not self.by_user and self.retry_after is None
+        return self.is_unreached and self.retry_after is None
 
     @property
     def retry_after(self) -> float | None:

@@ -46,15 +46,18 @@ from .host_checks import ActorChecks
 from .server import Server
 from .shared import SharedRequests
 
-__all__ = ["Core", "TokenFailed"]
+__all__ = ["Core", "UserFailed"]
 
 
-class TokenFailed(Exception):
-    """The user's function for the token failed; `error` is what it raised."""
+class UserFailed(Exception):
+    """The user's `get_params` or function for the token failed; `error` is what it raised."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+    def __copy__(self) -> UserFailed:
+        return UserFailed(again(self.error))
 
 
 class Droppable(Protocol):
@@ -199,14 +202,18 @@ class Core:
         """
         try:
             return await self.server_of_attempt(seconds)
-        except TokenFailed as failed:
-            raise again(failed.error) from failed.error.__cause__
+        except UserFailed as failed:
+            error = failed.error
+        try:
+            raise error  # here it keeps its context
+        finally:
+            del error  # it holds this frame, which would hold it
 
     async def server_of_attempt(self, seconds: float | None) -> Server:
-        """As `server`; what the user's function raised is marked as `TokenFailed`."""
-        server = self._server
+        """As `server`; what the user's function raised is marked as `UserFailed`."""
         if self.http.failed_dials != self._failed_dials:
-            server = None
+            self.forget_server()
+        server = self._server
         if server is not None and not server.asks_token:
             return server
         with self.limit(seconds) as limit:
@@ -245,7 +252,7 @@ class Core:
                     token = checked_token(await awaitable_from("token", get_token()))
             except Exception as error:
                 self._awaits_token = False
-                raise TokenFailed(error) from error
+                raise UserFailed(error) from error
             self._awaits_token = False
             return token
 
@@ -273,13 +280,17 @@ class Core:
         The next `server` asks for its metadata again.
         """
         if self._server is not None and self._server.codec is server.codec:
-            self._server = None
+            self.forget_server()
         if self._transport is not None:
             self._transport.lost(server.endpoint.url)
 
     def forget_server(self) -> None:
-        """No server answered as it should: the next `server` asks for its metadata again."""
-        self._server = None
+        """It did not answer as it should: the next `server` asks for its metadata again.
+
+        Where metadata is not asked for, what its answers taught counts on.
+        """
+        if self._metadata_lookup:
+            self._server = None
 
     async def _find_server(self) -> Server:
         asks = self._get_token is not None

@@ -11,7 +11,7 @@ from typing import Any
 from anyio import CancelScope
 
 from .._checks import awaitable_from
-from .._errors import ConnectError, ProtocolError, RivetError, again
+from .._errors import ConnectError, ProtocolError, RivetError
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from .._io.backend import ByteStream
 from .._io.tasks import ForeignCancellation
@@ -23,22 +23,14 @@ from .._websocket.outbox import Outbox
 from .._websocket.rfc6455 import RFC6455Framer
 from ..protocol.addressing import actor_url, fits_subprotocol, join_url, params_json, subprotocols
 from ..protocol.codec import Encoding
-from .context import Core, TokenFailed
+from .context import Core, UserFailed
 from .errors import error_of, refusal_text
 from .resolve import Target
 from .server import Server
 
-__all__ = ["OpenSocket", "ParamsFailed", "UpgradeRefused", "ask_params", "dial", "open_socket"]
+__all__ = ["OpenSocket", "UpgradeRefused", "ask_params", "dial", "open_socket"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
-
-
-class ParamsFailed(Exception):
-    """The user's `get_params` or function for the token failed; `error` is what it raised."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class UpgradeRefused(ConnectError):
@@ -131,7 +123,7 @@ async def dial(
         offers: Subprotocols to offer beside Rivet's.
 
     Raises:
-        ParamsFailed: what `get_params` or the function for the token raised.
+        UserFailed: what `get_params` or the function for the token raised.
         ActorError: what the server answered.
         TransportError, ProtocolError: when it did not, or not in HTTP.
     """
@@ -142,13 +134,10 @@ async def dial(
             try:
                 params = await ask_params(get_params)
             except Exception as exc:
-                raise ParamsFailed(exc) from exc
+                raise UserFailed(exc) from exc
         header = params_json(params)
         late = ""
-        try:
-            server = await core.server_of_attempt(math.inf)
-        except TokenFailed as failed:
-            raise ParamsFailed(again(failed.error)) from failed.error
+        server = await core.server_of_attempt(math.inf)
         late = "the management API did not answer with the actor's id"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
         late = "the server did not answer the handshake"

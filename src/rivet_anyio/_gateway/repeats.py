@@ -98,8 +98,6 @@ async def repeated(
 
 def _add_notes(error: Exception, count: int, notes: deque[str]) -> None:
     """Say what the attempts before the last one met."""
-    # A copy of an error that is raised elsewhere, too, shares its list.
-    error.__notes__ = list(getattr(error, "__notes__", ()))
     error.add_note(f"this was attempt {count} at an action that may run more than once")
     if count - 1 > len(notes):
         error.add_note(f"the first {count - 1 - len(notes)} attempts are left out here")

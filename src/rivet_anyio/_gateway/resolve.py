@@ -102,6 +102,7 @@ class Target:
             self.found = found
             self._id = found.actor_id
             return found.actor_id
+        core.forget_server()
         raise ConnectError(
             f"the id of actor {self.name!r} could not be resolved within {limit:g} s: "
             "raise connect_timeout to wait longer"

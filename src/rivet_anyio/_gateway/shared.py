@@ -58,7 +58,7 @@ class SharedRequests(Generic[T]):
             request.result = await send()
             request.succeeded = True
         except Exception as error:
-            request.error = error
+            request.error = again(error)  # as it is now: the caller may add to it
             raise
         finally:
             del self._under_way[key]

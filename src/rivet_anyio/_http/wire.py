@@ -247,19 +247,22 @@ class Wire:
                 origin, dial_seconds=seconds, fresh=fresh, waits_behind_others=waits
             )
         except DialError as exc:
-            self.failed_dials += not exc.out_of_descriptors
             raise ConnectError(f"cannot connect to {_url(origin)}: {exc.reason}") from exc
-        except ConnectError:
-            self.failed_dials += 1
-            raise
 
     async def _dial(self, origin: Origin) -> ReusableStream:
-        """A connection to an origin, through a proxy where there is one for it."""
-        while True:  # what was refused to be resumed is not tried again
-            try:
-                return await self._dial_once(origin)
-            except ResumptionError:
-                continue
+        """A connection to an origin, through a proxy where there is one for it.
+
+        One that is given up has failed, too, however long it took: nobody may be there any more.
+        """
+        try:
+            while True:  # what was refused to be resumed is not tried again
+                try:
+                    return await self._dial_once(origin)
+                except ResumptionError:
+                    continue
+        except BaseException as exc:
+            self.failed_dials += not getattr(exc, "out_of_descriptors", False)
+            raise
 
     async def _dial_once(self, origin: Origin) -> ReusableStream:
         proxy = self._proxies.find(origin)

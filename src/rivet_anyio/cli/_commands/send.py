@@ -83,7 +83,8 @@ def send_command(
         elif result.status == "completed":
             await output.value(result.response, raw=True)
         if result.status != "completed":
-            output.note(f"the message was stored, but the actor did not complete it: {result.status}")
+            text = "the message was stored, but the actor did not complete it"
+            output.note(f"{text}: {result.status}")
             raise Quit(Exit.TIMED_OUT)
 
     execute(common, main, target)

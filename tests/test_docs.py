@@ -350,7 +350,7 @@ def test_every_code_of_a_server_is_explained_once() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
     table = page.partition("## Codes of servers")[2].partition("\n## ")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
-    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)]
+    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z0-9_]+)`", row)]
     assert len(codes) == len(set(codes))
     moving = {f"actor.{code}" for code in verdicts._MOVING}
     pairs = verdicts._NOT_READY | verdicts._UNPLACED

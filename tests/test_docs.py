@@ -360,7 +360,7 @@ def test_every_code_of_a_server_is_explained_once() -> None:
 
 
 def codes_in_sources() -> Iterator[str]:
-    """What the client compares with, and what the actor server for tests answers as real ones do."""
+    """What the client compares with, and what the actor server for tests answers."""
     package = ROOT / "src" / "rivet_anyio"
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -114,10 +114,8 @@ def test_how_the_actor_ends_it(browser: TestClient, path: str, code: int, reason
 async def test_browsers_that_leave_while_the_actor_sends(error: type[Exception]) -> None:
     """An ASGI server may say so by an exception of `send`, before `receive` says it."""
     app = Starlette(routes=forwarding.routes, lifespan=lifespan)
-    scope = {
-        **{"type": "websocket", "headers": [], "subprotocols": [], "query_string": b""},
-        **{"path": "/sites/mine/talk", "raw_path": b"/sites/mine/talk"},
-    }
+    url = {"path": "/sites/mine/talk", "raw_path": b"/sites/mine/talk", "query_string": b""}
+    scope = {"type": "websocket", "headers": [], "subprotocols": [], **url}
     connecting = [{"type": "websocket.connect"}]
     sent: list[str] = []
 

@@ -369,9 +369,13 @@ def codes_in_sources() -> Iterator[str]:
                 parts = node.args[:2]
             elif isinstance(node, ast.Tuple) and path.name == "verdicts.py":
                 parts = node.elts
-            texts = [part.value for part in parts if isinstance(part, ast.Constant)]
-            if len(parts) == len(texts) == 2 and all(isinstance(text, str) for text in texts):
-                yield f"{texts[0]}.{texts[1]}"
+            texts = [
+                part.value
+                for part in parts
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            if len(parts) == len(texts) == 2:
+                yield ".".join(texts)
 
 
 def test_every_environment_variable_is_listed() -> None:

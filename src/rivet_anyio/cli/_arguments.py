@@ -26,7 +26,7 @@ __all__ = [
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|Infinity)")
 _PARTS = re.compile(r"(?:\\.|[^/])+|/", re.DOTALL)
-_NUMBER = re.compile(r"-?[\d.]+")
+_NUMBER = re.compile(r"[\d.]+")
 WAIT_OPTION = "--wait-for-server"
 _WAIT_SECONDS = 60
 _BEGINS_JSON = ("{", "[", '"')
@@ -46,29 +46,9 @@ class ArgumentsCommand(click.Command):
     """A command whose arguments may be negative numbers: ``-5`` is no option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line."""
-        return super().parse_args(ctx, with_seconds(args))
-
-    def make_parser(self, ctx: click.Context) -> Any:
-        """A parser that sees no negative numbers: click's takes them for options."""
-        parser: Any = super().make_parser(ctx)
-        parse = parser.parse_args
-
-        def parse_args(args: list[str]) -> tuple[dict[str, Any], list[str], list[Any]]:
-            shielded = [_SHIELD + arg if _NEGATIVE.match(arg) else arg for arg in args]
-            options, rest, order = parse(args=shielded)
-            return {name: _bare(value) for name, value in options.items()}, _bare(rest), order
-
-        parser.parse_args = parse_args
-        return parser
-
-
-def _bare(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.removeprefix(_SHIELD)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_bare(item) for item in value)
-    return value
+        """Parse the command line, with negative numbers out of click's sight."""
+        shielded = [_SHIELD + arg if _NEGATIVE.match(arg) else arg for arg in args]
+        return super().parse_args(ctx, with_seconds(shielded))
 
 
 def with_seconds(args: list[str]) -> list[str]:
@@ -94,7 +74,7 @@ class _Value(_TextType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The argument as it was written."""
-        return str(value)
+        return str(value).removeprefix(_SHIELD)
 
 
 class _Json(_AnyType):
@@ -107,7 +87,7 @@ class _Json(_AnyType):
         if not isinstance(value, str):
             return value
         try:
-            return parse_json(value)
+            return parse_json(value.removeprefix(_SHIELD))
         except ValueError as exc:
             self.fail(f"not JSON: {json_fault(exc)}", param, ctx)
 
@@ -121,7 +101,7 @@ class Seconds(_FloatType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number of seconds."""
-        text = str(value)
+        text = str(value).removeprefix(_SHIELD)
         try:
             seconds = float(text)
         except ValueError:

@@ -6,7 +6,7 @@ requests, without a server.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import httpx
@@ -22,6 +22,7 @@ from rivet_anyio import (
     ActorWebSocket,
     Client,
     ConnectionLostError,
+    RivetError,
     TransportError,
     forward,
 )
@@ -81,32 +82,40 @@ async def forward_websocket(browser: WebSocket) -> None:
     async with socket as actor:
         await browser.accept(actor.subprotocol)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(forward_messages, browser, actor, tasks.cancel_scope)
-            try:
-                async for message in actor:
-                    if isinstance(message, str):
-                        await browser.send_text(message)
-                    else:
-                        await browser.send_bytes(message)
-                await browser.close(actor.close_code or 1000, actor.close_reason)
-            except ConnectionLostError as error:
-                await browser.close(error.code or 1011, error.reason or "")
+            tasks.start_soon(forward_to_actor, browser, actor, tasks.cancel_scope)
+            # What sending raises when the browser has left: Starlette the one, uvicorn the other.
+            with suppress(WebSocketDisconnect, RuntimeError):
+                code, reason = await forward_to_browser(browser, actor)
+                await browser.close(code, reason)
             tasks.cancel_scope.cancel()
 
 
-async def forward_messages(
+async def forward_to_browser(browser: WebSocket, actor: ActorWebSocket) -> tuple[int, str]:
+    """Send it what the actor sends; returns how the actor's side ended."""
+    try:
+        async for message in actor:
+            if isinstance(message, str):
+                await browser.send_text(message)
+            else:
+                await browser.send_bytes(message)
+    except ConnectionLostError as error:
+        return error.code or 1011, error.reason or ""
+    except RivetError:
+        return 1011, ""
+    return actor.close_code or 1000, actor.close_reason
+
+
+async def forward_to_actor(
     browser: WebSocket, actor: ActorWebSocket, ended: anyio.CancelScope
 ) -> None:
-    try:
+    with suppress(RivetError):  # the other task says it to the browser
         while True:
             message = await browser.receive()
             if message["type"] == "websocket.disconnect":
-                break
+                ended.cancel()
+                return
             text = message.get("text")
             await actor.send(message["bytes"] if text is None else text)
-    except (ConnectionLostError, WebSocketDisconnect):
-        pass
-    ended.cancel()
 
 
 async def on_actor_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """A page that shows an actor's events as they come: server-sent events from Starlette.
 
 ``python -m examples.live_page``, then open http://127.0.0.1:8000. One connection to the actor
-serves all browsers. When it was lost, the count is fetched anew, in case events were missed.
+serves all browsers. When it was lost, the count is fetched anew, in case events were missed. The
+page may start before its server: it shows a count once there is one.
 """
 
 import json
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from rivet_anyio import Client, Connection, live
+from rivet_anyio import Client, Connection, TransportError, live
 
 PAGE = """<!doctype html>
 <title>Live</title>
@@ -61,7 +62,8 @@ async def follow(conn: Connection, feed: Feed) -> None:
         return count
 
     # The actor changes the count and broadcasts it in one step, and getCount does not await.
-    async with live(conn, ask, {"newCount": newest}, atomic_snapshot=True) as counts:
+    counts = live(conn, ask, {"newCount": newest}, atomic_snapshot=True)
+    async with conn, counts:
         async for count in counts:
             feed.show(count)
 
@@ -69,12 +71,11 @@ async def follow(conn: Connection, feed: Feed) -> None:
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
     app.state.feed = feed = Feed()
-    async with Client() as client:
+    async with Client() as client, anyio.create_task_group() as tasks:
         app.state.counter = client.counter.get_or_create("live-page")
-        async with app.state.counter.connect() as conn, anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, conn, feed)
-            yield
-            tasks.cancel_scope.cancel()
+        tasks.start_soon(follow, app.state.counter.connect(wait_for_server=True), feed)
+        yield
+        tasks.cancel_scope.cancel()
     for browser in feed.browsers:
         browser.close()
 
@@ -103,12 +104,17 @@ async def events(request: Request) -> StreamingResponse:
     return StreamingResponse(body(), media_type="text/event-stream")
 
 
+async def on_transport_error(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"code": "unavailable"}, status_code=503)
+
+
 app = Starlette(
     routes=[
         Route("/", page),
         Route("/increment", increment, methods=["POST"]),
         Route("/events", events),
     ],
+    exception_handlers={TransportError: on_transport_error},
     lifespan=lifespan,
 )
 

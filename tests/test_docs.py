@@ -41,6 +41,7 @@ from examples import actors
 from rivet_anyio.cli._dev.serve import actors_of
 from rivet_anyio.protocol import verdicts
 from rivet_anyio.testing import ActorServer
+from rivet_anyio.testing._gateway import _STATUSES
 from tests.servers import start_server
 
 ROOT = Path(__file__).parent.parent
@@ -349,12 +350,32 @@ def test_every_code_of_a_server_is_explained_once() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
     table = page.partition("## Codes of servers")[2].partition("\n## ")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
-    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z_]+)`", row)]
+    codes = [code for row in rows for code in re.findall(r"`([a-z]+\.[a-z0-9_]+)`", row)]
     assert len(codes) == len(set(codes))
     moving = {f"actor.{code}" for code in verdicts._MOVING}
     pairs = verdicts._NOT_READY | verdicts._UNPLACED
-    known = moving | {f"{group}.{code}" for group, code in pairs}
+    known = moving | {f"{group}.{code}" for group, code in pairs} | set(codes_in_sources())
+    known |= {".".join(pair) for pair in _STATUSES}
     assert known <= set(codes), known - set(codes)
+
+
+def codes_in_sources() -> Iterator[str]:
+    """What the client compares with, and what the actor server for tests answers."""
+    package = ROOT / "src" / "rivet_anyio"
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            parts: list[ast.expr] = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ActorError":
+                parts = node.args[:2]
+            elif isinstance(node, ast.Tuple) and path.name == "verdicts.py":
+                parts = node.elts
+            texts = [
+                part.value
+                for part in parts
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            if len(parts) == len(texts) == 2:
+                yield ".".join(texts)
 
 
 def test_every_environment_variable_is_listed() -> None:

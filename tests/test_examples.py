@@ -261,7 +261,13 @@ class Printed:
 
     async def until(self, line: str) -> None:
         while line not in self.lines:
-            await self._more.wait()
+            await self.more()
+
+    async def more(self) -> None:
+        await self._more.wait()
+
+    def entries(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("entry ")]
 
 
 @pytest.fixture
@@ -301,6 +307,27 @@ async def test_worker_finishes_what_it_is_doing(
             "finished",
         ]
         assert await ledger.log() == ["first"]
+
+
+async def test_worker_goes_on_when_its_server_restarts(
+    server: Server, printed_by_worker: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WORK_MILLISECONDS", 1000 * PATIENCE)
+    async with Client(server.endpoint) as client, anyio.create_task_group() as tasks:
+        room = client.chatRoom.get_or_create("polite-worker")
+        with anyio.fail_after(PATIENCE):
+            tasks.start_soon(worker.main)
+            await printed_by_worker.until("ready")
+            while "begin lost" not in printed_by_worker.lines:
+                await room.sendMessage("lost")
+            monkeypatch.setattr(worker, "WORK_MILLISECONDS", 1)
+            await anyio.to_thread.run_sync(demo.restart, server)
+            await printed_by_worker.until("written or not: lost")
+            while "begin after" not in printed_by_worker.lines:
+                await room.action("sendMessage", "after", retry_for=PATIENCE)
+            while not any(line.endswith(" after") for line in printed_by_worker.entries()):
+                await printed_by_worker.more()
+            tasks.cancel_scope.cancel()
 
 
 async def test_worker_starts_before_its_server(

@@ -10,6 +10,7 @@ import decimal
 import enum
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,7 @@ import pydantic.alias_generators
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 
 import rivet_anyio as rivet
 from rivet_anyio import (
@@ -497,6 +499,20 @@ def test_a_type_that_cannot_be_checked_is_refused_when_the_class_is_made() -> No
         class Unions(TypedActor, name="sample"):
             async def get(self) -> Job | Later: ...
 
+    with pytest.raises(
+        TypeError, match=r"several arguments is a tuple: Event\[tuple\[int, str\]\]"
+    ):
+
+        class TwoArguments(TypedActor, name="sample"):
+            changed: Event[int, int]  # type: ignore[type-arg]
+
+    with pytest.raises(
+        TypeError, match=r"of its messages and of their responses: Queue\[Job, Any\]"
+    ):
+
+        class NoResponse(TypedActor, name="sample"):
+            jobs: Queue[Job]  # type: ignore[type-arg]
+
     with pytest.raises(TypeError, match=r"Texts\.changed: Type unions may not"):
 
         class Texts(TypedActor, name="sample"):
@@ -849,6 +865,29 @@ def test_secrets_of_params_are_in_no_text() -> None:
         with pytest.raises(TypeError, match=r"^params: ") as caught:
             Plain(type, "params", secret=True)(refused, "params")
         assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_is_wrong_with_params_is_said_in_words() -> None:
+    """In pydantic's, where they have nothing of the value; else by its code."""
+
+    def refused(value: str) -> str:
+        raise PydanticCustomError("string_type", "refused: {value}", {"value": value})
+
+    class Params(pydantic.BaseModel):
+        name: Annotated[str, pydantic.Field(max_length=3)]
+        mail: Annotated[str, pydantic.AfterValidator(refused)] = "none"
+
+    plain = Plain(Params, "params", secret=True)
+    for value, text in (
+        ({}, "Field required - at `$.name`"),
+        ({"name": 5}, "Input should be a valid string - at `$.name`"),
+        ({"name": "s3cr3t"}, "string_too_long - at `$.name`"),
+        ({"name": "x", "mail": "s3cr3t"}, "Input should be a valid string - at `$.mail`"),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"^params: not of type `.*Params`: {re.escape(text)}$"
+        ):
+            plain(value, "params")
 
 
 class Tags(pydantic.BaseModel):

@@ -431,7 +431,19 @@ def _first(error: Any) -> tuple[str, str]:
     path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
     at = f" - at `${path}`" if path else ""
     more = f", and {len(others)} more" if others else ""
-    return f"{first['msg']}{at}{more}", f"{first['type']}{at}{more}"
+    return f"{first['msg']}{at}{more}", f"{_kind(first['type'])}{at}{more}"
+
+
+def _kind(code: str) -> str:
+    """pydantic's own text of this kind of complaint, where it has nothing of a value; or the code.
+
+    A validator's text may have the value in it.
+    """
+    try:
+        text: str = sys.modules["pydantic_core"].PydanticKnownError(code).message()
+    except (KeyError, TypeError):  # not pydantic's, or its text needs more
+        return code
+    return text
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import re
 import signal
@@ -157,6 +158,21 @@ def test_module_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert run.end(signal.SIGINT).code == 130
 
 
+def test_files_that_are_named_like_modules_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lies beside the actors is no matter; the actors' own file cannot be imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "json.py").write_text(ACTORS)
+    (tmp_path / "rooms.py").write_text(ACTORS)
+    with Cli().background("dev", "rooms.py", "-p", "0") as run:
+        endpoint(run)
+        assert run.end(signal.SIGINT).code == 130
+    result = Cli()("dev", "json.py", "-p", "0", "--no-reload", code=1)
+    assert "json.py cannot be loaded: its name is that of another module, " in result.err
+    assert str(Path(json.__file__)) in result.err
+
+
 def test_nothing_to_serve_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its reload, too: it does not wait for a file that nobody writes."""
     monkeypatch.chdir(tmp_path)
@@ -170,6 +186,8 @@ def test_nothing_to_serve_ends_the_command(tmp_path: Path, monkeypatch: pytest.M
     assert "write lib/shop.py" in cli("dev", "lib/shop", code=2).err
     for directory in (".", "..", "/"):
         assert "it is a directory" in cli("dev", directory, code=2).err
+    (tmp_path / "hall").write_text(ACTORS)
+    assert "hall: the name of a Python file ends with .py" in cli("dev", "hall", code=2).err
 
 
 def test_what_no_change_of_a_file_mends_ends_the_command(file: Path) -> None:

@@ -9,14 +9,15 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from examples import actors
 from rivet_anyio import Status
@@ -27,8 +28,12 @@ from tests.test_docs import ROOT, blocks_of
 RECIPES = ROOT / "docs" / "recipes"
 
 
+At = Callable[[Callable[[ActorServer], object]], object]
+"""Calls a function with the server, in the server's thread."""
+
+
 @pytest.fixture(autouse=True)
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def at_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[At]:
     """A server with the actors of the documentation, in a thread."""
     memory = ActorServer(actors_of(actors), leaks=False)
     with (
@@ -37,7 +42,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         portal.wrap_async_context_manager(portal.call(memory.listen)) as endpoint,
     ):
         monkeypatch.setenv("RIVET_ENDPOINT", endpoint)
-        yield endpoint
+        yield lambda function: portal.call(function, memory)
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ def test_fastapi(files: Path) -> None:
     asyncio.run(main())
 
 
-def test_fastapi_websockets(files: Path) -> None:
+def test_fastapi_websockets(files: Path, at_server: At) -> None:
     pytest.importorskip("fastapi")
     saved("fastapi.md", files)
     module = importlib.import_module("user_sockets")
@@ -109,6 +114,44 @@ def test_fastapi_websockets(files: Path) -> None:
     ):
         socket.send_text("hello")
         assert socket.receive_json() == {"sender": "ann", "text": "hello"}
+        at_server(lambda server: server.faults.lose_reply("sendMessage"))
+        socket.send_text("lost")
+        socket.send_text("again")
+        told: list[Any] = []  # the event of the lost call may come or not
+        while {"sender": "ann", "text": "again"} not in told:
+            told.append(socket.receive_json())
+        assert {"sent or not": "lost"} in told
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_fastapi_browsers_that_leave(files: Path, error: type[Exception]) -> None:
+    """An ASGI server may say so by an exception of `send`, before `receive` says it."""
+    pytest.importorskip("fastapi")
+    saved("fastapi.md", files)
+    module = importlib.import_module("user_sockets")
+    url = {"path": "/rooms/b", "raw_path": b"/rooms/b", "query_string": b"name=ann"}
+    scope = {"type": "websocket", "headers": [], "subprotocols": [], **url}
+
+    async def main() -> None:
+        left = asyncio.Event()
+        coming = [{"type": "websocket.receive", "text": "hello"}, {"type": "websocket.connect"}]
+
+        async def receive() -> dict[str, Any]:
+            if not coming:
+                await left.wait()
+                return {"type": "websocket.disconnect", "code": 1006}
+            return coming.pop()
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "websocket.send":
+                left.set()
+                raise error
+
+        async with running(module):
+            await StateApp(module.app)(scope, receive, send)
+        assert left.is_set()
+
+    asyncio.run(main())
 
 
 def test_flask(files: Path) -> None:
@@ -135,6 +178,22 @@ def test_django(files: Path) -> None:
     assert json.loads(read.content) == [{"sender": "anonymous", "text": "hello"}]
 
 
+class Interrupted:
+    """A portal whose caller is interrupted while it waits."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+
+    def start_task_soon(self, function: Callable[..., Any], *args: Any) -> Any:
+        future = self._portal.start_task_soon(function, *args)
+        self._portal.call(anyio.wait_all_tasks_blocked)
+        future.result = self._interrupt  # type: ignore[method-assign]
+        return future
+
+    def _interrupt(self, timeout: float | None = None) -> Any:
+        raise KeyboardInterrupt
+
+
 def test_notebooks(capsys: pytest.CaptureFixture[str]) -> None:
     one, *cells = (block for block in blocks_of(RECIPES / "notebooks.md") if block.title)
     code = compile(one.text, "one cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -143,7 +202,14 @@ def test_notebooks(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(coroutine)
     names: dict[str, Any] = {}
     try:
-        for cell in (*cells[:3], cells[2], cells[3]):
+        for cell in cells[:2]:
+            exec(cell.text, names)
+        portal = names["portal"]
+        names["portal"] = Interrupted(portal)
+        with pytest.raises(KeyboardInterrupt):
+            names["call"](names["counts"].receive)
+        names["portal"] = portal
+        for cell in (cells[2], cells[2], cells[3]):
             exec(cell.text, names)
         assert names["conn"].status is Status.CLOSED
     finally:

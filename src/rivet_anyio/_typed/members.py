@@ -318,6 +318,16 @@ class Event(Generic[T_co]):
     and on its instances the attribute is a `TypedEvent`.
     """
 
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, type: Any) -> Any:
+            if isinstance(type, tuple):
+                raise TypeError(
+                    "Event has one type in its brackets; an event of several arguments is a tuple: "
+                    "Event[tuple[int, str]]"
+                )
+            return super().__class_getitem__(type)
+
     def __init__(self, type: Any = NOT_GIVEN, name: str | None = None) -> None:
         if name is not None:
             name = check_name("event", name)
@@ -342,6 +352,16 @@ class Queue(Generic[Body_contra, R_co]):
     The parameters are the types of messages and of what they are completed with. On the class and
     on its instances the attribute is a `TypedQueue`.
     """
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            if not isinstance(types, tuple) or len(types) != 2:
+                raise TypeError(
+                    "Queue has two types in its brackets, of its messages and of their responses: "
+                    "Queue[Job, Any] where the response does not matter"
+                )
+            return super().__class_getitem__(types)
 
     def __init__(
         self, body: Any = NOT_GIVEN, response: Any = NOT_GIVEN, name: str | None = None

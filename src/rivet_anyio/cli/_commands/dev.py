@@ -110,4 +110,6 @@ def _check_module(name: str) -> None:
         hint = ": it is a directory, name a file in it"
     elif Path(f"{name}.py").is_file():
         hint = f": write {name}.py"
+    elif path.exists():
+        hint = ": the name of a Python file ends with .py"
     raise click.UsageError(f"there is no file and no module {name}{hint}")

@@ -37,7 +37,7 @@ Examples:
 )
 @click.option("--string", "-s", is_flag=True, help="Take the body for a string.")
 @click.option("--json", "-j", "strict", is_flag=True, help="Refuse a body that is not JSON.")
-@click.option("--wait", "-w", is_flag=True, help="Wait until it was worked off.")
+@click.option("--wait", "-w", is_flag=True, help="Wait until the actor has completed it.")
 @seconds_option("With --wait: how long the server waits before it says timedOut.")
 @common_options
 def send_command(
@@ -83,7 +83,8 @@ def send_command(
         elif result.status == "completed":
             await output.value(result.response, raw=True)
         if result.status != "completed":
-            output.note(f"the message was stored, but not worked off: {result.status}")
+            text = "the message was stored, but the actor did not complete it"
+            output.note(f"{text}: {result.status}")
             raise Quit(Exit.TIMED_OUT)
 
     execute(common, main, target)

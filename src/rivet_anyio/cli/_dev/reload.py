@@ -46,9 +46,11 @@ async def _supervise(
 ) -> None:
     """As `supervise`; each server writes into a file which modules it has loaded."""
     root = _root(module)
-    # The port stays the same over reloads.
+    # The port stays the same over reloads. -P: a file here that is named like a module of Python
+    # is not imported in its place.
     command = [
-        *(sys.executable, "-m", "rivet_anyio.cli", "dev", module, "--lifeline", str(loaded)),
+        *(sys.executable, "-P", "-m", "rivet_anyio.cli"),
+        *("dev", module, "--lifeline", str(loaded)),
         *("--port", str(_free_port(host, port)), "--host", host, "--version", version),
         *("--backend", backend, "--output", output.format),
     ]

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import importlib
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -130,7 +131,7 @@ def load(name: str) -> ModuleType:
     """Import a file, or a module by its name, with the current directory in the search path.
 
     Raises:
-        ModuleFailed: whatever it raises.
+        ModuleFailed: it raises something, or another module has its name.
     """
     path = Path(name)
     if path.suffix == ".py":
@@ -139,11 +140,15 @@ def load(name: str) -> ModuleType:
     else:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except SystemExit as exc:
         raise ModuleFailed(f"it ends the program when it is imported: {exc!r}") from exc
     except Exception as exc:
         raise ModuleFailed(_shown(exc)) from exc
+    if path.suffix == ".py" and not path.samefile(module.__file__ or os.devnull):
+        found = module.__file__ or "which is part of Python"
+        raise ModuleFailed(f"its name is that of another module, {found}: rename the file")
+    return module
 
 
 def _shown(exc: Exception) -> str:

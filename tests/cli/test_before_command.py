@@ -32,6 +32,7 @@ def test_options_that_a_command_does_not_have() -> None:
     [
         ("--wait-for-server list", "--wait-for-server=60 list"),
         ("--wait-for-server 5 list", "--wait-for-server 5 list"),
+        ("call --wait-for-server -5 a b", "call --wait-for-server -5 a b"),
         ("call --wait-for-server counter/x inc", "call --wait-for-server=60 counter/x inc"),
         ("call a b --wait-for-server", "call a b --wait-for-server=60"),
         ("call a b -- --wait-for-server", "call a b -- --wait-for-server"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,7 @@ __all__ = [
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|Infinity)")
 _PARTS = re.compile(r"(?:\\.|[^/])+|/", re.DOTALL)
-_NUMBER = re.compile(r"[\d.]+")
+_NUMBER = re.compile(r"-?[\d.]+")
 WAIT_OPTION = "--wait-for-server"
 _WAIT_SECONDS = 60
 _BEGINS_JSON = ("{", "[", '"')
@@ -46,9 +47,25 @@ class ArgumentsCommand(click.Command):
     """A command whose arguments may be negative numbers: ``-5`` is no option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line, with negative numbers out of click's sight."""
-        shielded = [_SHIELD + arg if _NEGATIVE.match(arg) else arg for arg in args]
-        return super().parse_args(ctx, with_seconds(shielded))
+        """Parse the command line, with negative numbers out of click's sight.
+
+        Behind an option that takes a value click does not mistake them.
+        """
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        takes = {name for each in options if not each.is_flag for name in each.opts}
+        shielded = [
+            _SHIELD + arg if _NEGATIVE.match(arg) and before not in takes else arg
+            for before, arg in pairwise(["", *args])
+        ]
+        rest = super().parse_args(ctx, with_seconds(shielded))
+        ctx.params = {name: _bare(value) for name, value in ctx.params.items()}
+        return rest
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.removeprefix(_SHIELD)
+    return tuple(map(_bare, value)) if isinstance(value, tuple) else value
 
 
 def with_seconds(args: list[str]) -> list[str]:
@@ -74,7 +91,7 @@ class _Value(_TextType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The argument as it was written."""
-        return str(value).removeprefix(_SHIELD)
+        return str(value)
 
 
 class _Json(_AnyType):
@@ -87,7 +104,7 @@ class _Json(_AnyType):
         if not isinstance(value, str):
             return value
         try:
-            return parse_json(value.removeprefix(_SHIELD))
+            return parse_json(value)
         except ValueError as exc:
             self.fail(f"not JSON: {json_fault(exc)}", param, ctx)
 
@@ -101,7 +118,7 @@ class Seconds(_FloatType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number of seconds."""
-        text = str(value).removeprefix(_SHIELD)
+        text = str(value)
         try:
             seconds = float(text)
         except ValueError:

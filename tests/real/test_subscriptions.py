@@ -164,6 +164,34 @@ async def test_a_name_that_is_refused_after_a_loss(
             assert conn.status is Status.CONNECTED
 
 
+@pytest.mark.one_encoding
+@pytest.mark.parametrize("end", ["destroy", "sleepNow"])
+async def test_a_stream_is_left_whose_actor_has_stopped(
+    private_server: Server, encoding: Encoding, key: list[str], end: str
+) -> None:
+    """RivetKit 2.1 and 2.2 keep its connections, and would die of the end of a subscription."""
+    if not private_server.version.startswith(("2.1", "2.2")):
+        pytest.skip("this version closes the connections, or starts the actor again")
+    before = private_server.pids()
+    with anyio.fail_after(SECONDS):
+        async with (
+            Client(private_server.endpoint, encoding=encoding, retry=QUICK) as client,
+            client.probe.get_or_create(key).connect() as conn,
+            client.probe.get_or_create(key).connect() as witness,
+        ):
+            first = conn.connection_id, witness.connection_id
+            async with conn.events("e"), conn.events(("e", "f")):
+                await client.probe.get_or_create(key).action(end)
+                while witness.connection_id == first[1]:
+                    with suppress(ActorError, ConnectionLostError):
+                        await witness.echo(1)
+            while conn.connection_id == first[0]:
+                with suppress(ActorError, ConnectionLostError):
+                    await conn.echo(1)
+            assert await conn.echo(2) == await witness.echo(2) == 2
+    assert private_server.pids() == before
+
+
 class Race:
     """Numbered events by one connection, and what another one received of them."""
 

@@ -40,7 +40,9 @@ The rules:
    behind the gap. Those that find no capacity are missing in it, the oldest first, and so are all
    those of a stream of several names: other names may have been subscribed later.
 6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
-   cancel each other out.
+   cancel each other out. RivetKit 2.1 and 2.2 end, with all their actors, when a subscription does
+   whose actor has stopped. There a probe asks first, and until it is answered the name stays
+   subscribed.
 7. A server refuses a subscription without saying which: RivetKit 2.1 and 2.2 by an error that
    belongs to no call, 2.3 by closing the connection. Then all that are not confirmed become
    suspects, and each is subscribed again by itself, with a probe behind it. Only the streams of the
@@ -197,6 +199,7 @@ class ConnectionState:
     """
 
     __slots__ = (
+        "_asks_first",
         "_confirm_seconds",
         "_confirmed",
         "_creates",
@@ -217,6 +220,7 @@ class ConnectionState:
         "_start_seen",
         "_suspects",
         "_tested",
+        "_unwanted",
         "_waits",
         "_watchers",
         "abandoned",
@@ -259,7 +263,7 @@ class ConnectionState:
         self._opened_at = 0.0
         self._lost_at: float | None = None
         self._socket: Socket | None = None
-        self._is_stopped = self._masks_stops = False
+        self._is_stopped = self._masks_stops = self._asks_first = False
         self.outbox = Outbox()
         self.in_flight: dict[int, ActionRequest] = {}
         self.issued = 0
@@ -273,6 +277,8 @@ class ConnectionState:
         self._confirmed = 0  # those up to this one are confirmed, or were lost
         self._places: dict[str, int] = {}  # the number of a name's subscription on this socket
         self._probe: Probe | None = None  # the last one that is not answered
+        # Names to be unsubscribed once a probe is answered, but none of those that had left before.
+        self._unwanted: dict[str, list[ActionRequest]] = {}
         self._suspects: dict[str, None] = {}
         self._tested: str | None = None  # the suspect that is subscribed by itself
         self._fence = 0  # suspects are tested when the subscriptions up to this one are settled
@@ -426,11 +432,20 @@ class ConnectionState:
                 self._suspects[name] = None
                 self._test_next()
             return
+        if subscribe and name in self._unwanted:
+            del self._unwanted[name]
+            if name in self._places:
+                return
         if subscribe and (self._suspects or self._tested):
             self._suspects[name] = None
             return
         self._suspects.pop(name, None)
-        self._put_request(name, subscribe)
+        if self._asks_first and not subscribe:
+            calls = self.in_flight.values()
+            self._unwanted[name] = [call for call in calls if isinstance(call, Probe)]
+            self._ask()
+        else:
+            self._put_request(name, subscribe)
 
     def _put_request(self, name: str, subscribe: bool) -> None:
         request = self._requests[name] = SubscriptionRequest(self, name, subscribe)
@@ -464,7 +479,13 @@ class ConnectionState:
             self._set_phase(Phase.CONNECTING)
 
     def socket_opens(
-        self, socket: Socket, codec: Codec, *, masks_stops: bool, start: Start | None = None
+        self,
+        socket: Socket,
+        codec: Codec,
+        *,
+        masks_stops: bool,
+        asks_first: bool,
+        start: Start | None = None,
     ) -> None:
         """The handshake succeeded; nothing may leave before Init.
 
@@ -473,6 +494,8 @@ class ConnectionState:
             codec: Writes messages for this server.
             masks_stops: Whether this server may answer like any failing action that the actor
                 has stopped.
+            asks_first: Whether this server may not survive the end of a subscription whose actor
+                has stopped.
             start: The actor's start by a record from before the handshake, None without one.
         """
         self._socket = socket
@@ -480,6 +503,7 @@ class ConnectionState:
         self.codec = codec
         self._is_stopped = False
         self._masks_stops = masks_stops
+        self._asks_first = asks_first
 
     def attempt_ended(self, ended: Ended) -> bool:
         """An attempt failed, or its connection was lost; whether another one has a point."""
@@ -619,7 +643,8 @@ class ConnectionState:
         elif self.subscribed > self._confirmed:
             for name in self._unconfirmed():
                 del self._places[name]
-                self._suspects[name] = None
+                if name in self.sinks:
+                    self._suspects[name] = None
             self._fence = self.subscribed
             self._refusal = error
             self._ask()
@@ -730,6 +755,11 @@ class ConnectionState:
         # Each probe follows the subscriptions that Init brought.
         if self.phase is Phase.RESUBSCRIBING and not self._suspects and self._tested is None:
             self._resume()
+        for name in [name for name, before in self._unwanted.items() if probe not in before]:
+            del self._unwanted[name]
+            self._put_request(name, False)
+        if self._unwanted:
+            self._ask()
 
     def _resume(self) -> None:
         """The server has all subscriptions: gaps end, and calls leave."""
@@ -800,6 +830,7 @@ class ConnectionState:
 
     def _lose_subscriptions(self) -> None:
         self._places.clear()
+        self._unwanted.clear()
         self._refusal = None
         if self._tested is not None:
             self._suspects[self._tested] = None

@@ -877,6 +877,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         told = [(gap.since, gap.until) for gap in gaps]
         if self.away_since is not None:
             told.append((self.away_since, self.now))
+        elif self.socket is not None and self.socket.error is not None:
+            told.append((self.received_at, self.now))  # the supervisor will hear of it
         if self.has_unseen_start:
             told.append((self.seen_at, self.now))
         missing = [number for number in stream.sent if number not in received]
@@ -968,7 +970,9 @@ class Driven:
         self.state.enter(CODEC, FakeWaiter)
         self.socket = FakeSocket(self.state, FakeServer())
 
-    def subscribe(self, name: str, *, since: float = 0.0, size: int = 9) -> EventBuffer:
+    def subscribe(
+        self, name: str | tuple[str, ...], *, since: float = 0.0, size: int = 9
+    ) -> EventBuffer:
         buffer = EventBuffer(
             name,
             since=since,
@@ -1380,6 +1384,16 @@ def test_a_subscription_ends_only_if_the_actor_answers(has_stopped: bool) -> Non
     assert driven.socket.is_retired == has_stopped
     assert driven.socket.server.will_have == ({"a"} if has_stopped else set())
     assert not driven.state.in_flight and not driven.state.outbox.items
+
+
+def test_one_question_for_all_names_of_a_stream() -> None:
+    driven = Driven()
+    buffer = driven.subscribe(("a", "b"))
+    driven.connect(1.0, asks_first=True)
+    driven.state.unsubscribe(buffer)
+    driven.answer(2.0)
+    assert driven.socket.server.will_have == set()
+    assert driven.socket.server.kinds.count("ActionRequest") == 1
 
 
 def test_a_name_that_is_wanted_again_before_the_actor_answers() -> None:

@@ -384,6 +384,7 @@ class ConnectionState:
             return
         for name in self._remove(buffer):
             self._request(name, False)
+        self._ask_for_unwanted()
 
     def abandon(self, buffer: EventBuffer) -> None:
         """As `unsubscribe`, from any thread: it is done at the next `reap`."""
@@ -443,7 +444,6 @@ class ConnectionState:
         if self._asks_first and not subscribe:
             calls = self.in_flight.values()
             self._unwanted[name] = [call for call in calls if isinstance(call, Probe)]
-            self._ask()
         else:
             self._put_request(name, subscribe)
 
@@ -470,6 +470,7 @@ class ConnectionState:
                 if unwanted != name:
                     self._request(unwanted, False)
             buffer.end(error)
+        self._ask_for_unwanted()
 
     # The supervisor
 
@@ -637,6 +638,7 @@ class ConnectionState:
                 self._refuse(self._tested, error)
                 # It was allowed once on this socket, perhaps.
                 self._request(self._tested, False)
+                self._ask_for_unwanted()
                 return
         elif self._fence > self._confirmed:
             return  # one more of those that were not confirmed
@@ -731,6 +733,11 @@ class ConnectionState:
         self._probe = probe or Probe(self, self._new_id(), PROBE, ())
         self._put(self._probe)
 
+    def _ask_for_unwanted(self) -> None:
+        """Let a probe find out whether the actor runs, if subscriptions are to end."""
+        if self._unwanted:
+            self._ask()
+
     def _put(self, item: Outgoing) -> None:
         if self.phase is Phase.RESUBSCRIBING:
             self.outbox.put_first(item)
@@ -758,8 +765,7 @@ class ConnectionState:
         for name in [name for name, before in self._unwanted.items() if probe not in before]:
             del self._unwanted[name]
             self._put_request(name, False)
-        if self._unwanted:
-            self._ask()
+        self._ask_for_unwanted()
 
     def _resume(self) -> None:
         """The server has all subscriptions: gaps end, and calls leave."""

@@ -227,14 +227,14 @@ _CONNECTION = (
         _STATE,
         "if probe not in before]",
         "if probe is not before]",
-        "connection",
+        "tests/connection/test_state.py::test_a_subscription_ends_only_if_the_actor_answers",
     ),
     Mutation(
         "a name that is wanted again is unsubscribed",
         _STATE,
         "            del self._unwanted[name]\n            if name in self._places:",
         "            if name in self._places:",
-        "connection",
+        "tests/connection/test_state.py::test_a_name_that_is_wanted_again_before_the_actor_answers",
     ),
     Mutation(
         "only the first event name is subscribed again after a loss",

@@ -177,7 +177,7 @@ def checked_token(token: object) -> str | None:
         ConfigError: it cannot be used; the text does not show it.
     """
     if not isinstance(token, str):
-        raise ConfigError(f"the function for the token returned a {type(token).__name__}, no str")
+        raise ConfigError(f"the function for the token returned {type(token).__name__}, no str")
     if not is_header_value(token):
         raise ConfigError(
             "the function for the token returned one with characters that no header can carry"

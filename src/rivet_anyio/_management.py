@@ -117,7 +117,8 @@ class Management:
     async def sleep(self, actor_id: str) -> None:
         """Put an actor to sleep, until somebody calls it. Since RivetKit 2.3.
 
-        It sleeps soon after; a connection to it is closed, and what connects again wakes it.
+        It sleeps soon after. Its connections stay open and bring no events, until a call on one of
+        them, or another call or connection, wakes it.
 
         Raises:
             ActorError: ``feature.unsupported`` where the server cannot do it; ``actor.not_found``

@@ -86,6 +86,8 @@ class FakeServer:
         self.refused: set[str] = set()
         self.has_closed = False
         self.has_stopped = False  # its actor has, and the socket stays
+        self.dies_of_unsubscribing = False
+        self.wanted_at_stop: set[str] = set()
         self.start = 1
         self.state = StartState.RUNNING  # ASLEEP, or DEAD, which its record may not say yet
         self.is_noticed = False
@@ -135,7 +137,10 @@ class FakeServer:
             self.inbox.append(("call", number))
         else:
             kind = "subscribe" if body["val"]["subscribe"] else "unsubscribe"
-            self.inbox.append((kind, body["val"]["eventName"]))
+            name = body["val"]["eventName"]
+            if kind == "unsubscribe" and self.has_stopped and self.dies_of_unsubscribing:
+                assert name not in self.wanted_at_stop, "the server dies, and nobody asked"
+            self.inbox.append((kind, name))
 
     def handle(self) -> None:
         """Handle one message."""
@@ -283,9 +288,10 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # The user
 
-    @initialize(misses_events=st.booleans(), has_engine=st.booleans())
-    def enter(self, misses_events: bool, has_engine: bool) -> None:
+    @initialize(misses_events=st.booleans(), has_engine=st.booleans(), dies=st.booleans())
+    def enter(self, misses_events: bool, has_engine: bool, dies: bool) -> None:
         self.server.has_engine = has_engine
+        self.server.dies_of_unsubscribing = dies and not has_engine
         with pytest.raises(ClosedError):
             raise self.state.closed_error()
         if misses_events:
@@ -388,7 +394,10 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.socket = FakeSocket(self.state, self.server)
         self.server.begin_session()
         start = self.server.record if has_record else None
-        self.state.socket_opens(self.socket, CODEC, masks_stops=True, start=start)
+        asks_first = self.server.dies_of_unsubscribing
+        self.state.socket_opens(
+            self.socket, CODEC, masks_stops=True, asks_first=asks_first, start=start
+        )
 
     @property
     def can_attempt(self) -> bool:
@@ -648,6 +657,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     def stop(self) -> None:
         """The actor stops, and its socket stays open, as up to RivetKit 2.2."""
         self.server.has_stopped = True
+        self.server.wanted_at_stop = set(self.state.sinks)
 
     @precondition(lambda self: self.is_live and self.server.sent)
     @rule(index=INDEX, how=st.sampled_from(["output", "error", "stopped", "masked"]))
@@ -814,7 +824,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             return
         if settled and self.state.phase is Phase.CONNECTED and not self.is_testing:
             refused = self.server.sent.count(None)
-            unknown = set(self.state.sinks) ^ self.server.will_have
+            unknown = set(self.state.sinks) ^ (self.server.will_have - self.state._unwanted.keys())
             assert len(unknown) <= refused and unknown <= self.ever_refused
 
     @property
@@ -867,6 +877,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         told = [(gap.since, gap.until) for gap in gaps]
         if self.away_since is not None:
             told.append((self.away_since, self.now))
+        elif self.socket is not None and self.socket.error is not None:
+            told.append((self.received_at, self.now))  # the supervisor will hear of it
         if self.has_unseen_start:
             told.append((self.seen_at, self.now))
         missing = [number for number in stream.sent if number not in received]
@@ -958,7 +970,9 @@ class Driven:
         self.state.enter(CODEC, FakeWaiter)
         self.socket = FakeSocket(self.state, FakeServer())
 
-    def subscribe(self, name: str, *, since: float = 0.0, size: int = 9) -> EventBuffer:
+    def subscribe(
+        self, name: str | tuple[str, ...], *, since: float = 0.0, size: int = 9
+    ) -> EventBuffer:
         buffer = EventBuffer(
             name,
             since=since,
@@ -972,9 +986,11 @@ class Driven:
         self.state.subscribe(buffer)
         return buffer
 
-    def connect(self, now: float, start: Start | None = None) -> None:
+    def connect(self, now: float, start: Start | None = None, *, asks_first: bool = False) -> None:
         self.socket = FakeSocket(self.state, FakeServer(), last_received=now)
-        self.state.socket_opens(self.socket, CODEC, masks_stops=True, start=start)
+        self.state.socket_opens(
+            self.socket, CODEC, masks_stops=True, asks_first=asks_first, start=start
+        )
         self.state.opened(Init("actor", "conn"), now, now)
 
     def lose(self, cause: Exception, now: float) -> bool:
@@ -1350,3 +1366,46 @@ def test_a_slow_confirmation_has_longer_with_each_attempt() -> None:
     driven.lose(LOST, 21.0)
     driven.connect(22.0)
     assert driven.socket.limit_seconds == limits[0]
+
+
+@pytest.mark.parametrize("has_stopped", [True, False])
+def test_a_subscription_ends_only_if_the_actor_answers(has_stopped: bool) -> None:
+    """RivetKit 2.1 and 2.2 end when a subscription does whose actor has stopped."""
+    driven = Driven()
+    buffer = driven.subscribe("a")
+    driven.connect(1.0, asks_first=True)
+    assert not driven.state.has_subscriptions(buffer)  # a probe leaves, and says nothing of later
+    (early,) = driven.state.in_flight
+    driven.state.unsubscribe(buffer)
+    driven.state.answered(early, OUTPUT)
+    assert driven.socket.server.kinds == ["SubscriptionRequest", *["ActionRequest"] * 2]
+    (probe,) = driven.state.in_flight
+    driven.state.refused(probe, ERRORS["stopped"] if has_stopped else ActorError("actor", "none"))
+    assert driven.socket.is_retired == has_stopped
+    assert driven.socket.server.will_have == ({"a"} if has_stopped else set())
+    assert not driven.state.in_flight and not driven.state.outbox.items
+
+
+def test_one_question_for_all_names_of_a_stream() -> None:
+    driven = Driven()
+    buffer = driven.subscribe(("a", "b"))
+    driven.connect(1.0, asks_first=True)
+    driven.state.unsubscribe(buffer)
+    driven.answer(2.0)
+    assert driven.socket.server.will_have == set()
+    assert driven.socket.server.kinds.count("ActionRequest") == 1
+
+
+def test_a_name_that_is_wanted_again_before_the_actor_answers() -> None:
+    driven = Driven()
+    driven.connect(1.0, asks_first=True)
+    for _ in range(2):
+        buffer = driven.subscribe("a")
+        driven.state.has_subscriptions(buffer)
+        driven.answer(2.0)
+        driven.state.unsubscribe(buffer)
+    buffer = driven.subscribe("a")
+    driven.answer(3.0)
+    assert driven.state.has_subscriptions(buffer)
+    assert driven.socket.server.will_have == {"a"}
+    assert driven.socket.server.kinds == ["SubscriptionRequest", *["ActionRequest"] * 3]

@@ -216,6 +216,27 @@ _PROTOCOL = (
 
 _CONNECTION = (
     Mutation(
+        "a subscription ends without a question whether the actor runs",
+        _STATE,
+        "if self._asks_first and not subscribe:",
+        "if self._asks_first and not subscribe and self._probe is not None:",
+        "connection",
+    ),
+    Mutation(
+        "a probe from before says that the actor runs",
+        _STATE,
+        "if probe not in before]",
+        "if probe is not before]",
+        "tests/connection/test_state.py::test_a_subscription_ends_only_if_the_actor_answers",
+    ),
+    Mutation(
+        "a name that is wanted again is unsubscribed",
+        _STATE,
+        "            del self._unwanted[name]\n            if name in self._places:",
+        "            if name in self._places:",
+        "tests/connection/test_state.py::test_a_name_that_is_wanted_again_before_the_actor_answers",
+    ),
+    Mutation(
         "only the first event name is subscribed again after a loss",
         _STATE,
         "        for name in self.sinks:\n            if name not in self._suspects:",

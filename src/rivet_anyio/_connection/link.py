@@ -441,10 +441,13 @@ class Link:
         receiver.socket = socket
         version = opened.server.version
         masks_stops = version is None or version.may_mask_stops
+        asks_first = version is None or version.may_die_of_unsubscribing
         # Where no gateway keeps it, a connection breaks with its host: a start says nothing more.
         is_kept = version is not None and version.has_engine
         start = start_of(record) if is_kept else None
-        self.state.socket_opens(socket, session.codec, masks_stops=masks_stops, start=start)
+        self.state.socket_opens(
+            socket, session.codec, masks_stops=masks_stops, asks_first=asks_first, start=start
+        )
         began = self._backend.time()
         self.core.sockets[socket] = None
         if self.state.phase is not Phase.LEAVING and is_kept:

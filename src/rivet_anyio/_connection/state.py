@@ -40,7 +40,9 @@ The rules:
    behind the gap. Those that find no capacity are missing in it, the oldest first, and so are all
    those of a stream of several names: other names may have been subscribed later.
 6. A name is subscribed as long as a stream wants it. A request that has not left and its opposite
-   cancel each other out.
+   cancel each other out. RivetKit 2.1 and 2.2 end, with all their actors, when a subscription does
+   whose actor has stopped. There a probe asks first, and until it is answered the name stays
+   subscribed.
 7. A server refuses a subscription without saying which: RivetKit 2.1 and 2.2 by an error that
    belongs to no call, 2.3 by closing the connection. Then all that are not confirmed become
    suspects, and each is subscribed again by itself, with a probe behind it. Only the streams of the
@@ -197,6 +199,7 @@ class ConnectionState:
     """
 
     __slots__ = (
+        "_asks_first",
         "_confirm_seconds",
         "_confirmed",
         "_creates",
@@ -217,6 +220,7 @@ class ConnectionState:
         "_start_seen",
         "_suspects",
         "_tested",
+        "_unwanted",
         "_waits",
         "_watchers",
         "abandoned",
@@ -259,7 +263,7 @@ class ConnectionState:
         self._opened_at = 0.0
         self._lost_at: float | None = None
         self._socket: Socket | None = None
-        self._is_stopped = self._masks_stops = False
+        self._is_stopped = self._masks_stops = self._asks_first = False
         self.outbox = Outbox()
         self.in_flight: dict[int, ActionRequest] = {}
         self.issued = 0
@@ -273,6 +277,8 @@ class ConnectionState:
         self._confirmed = 0  # those up to this one are confirmed, or were lost
         self._places: dict[str, int] = {}  # the number of a name's subscription on this socket
         self._probe: Probe | None = None  # the last one that is not answered
+        # Names to be unsubscribed once a probe is answered, but none of those that had left before.
+        self._unwanted: dict[str, list[ActionRequest]] = {}
         self._suspects: dict[str, None] = {}
         self._tested: str | None = None  # the suspect that is subscribed by itself
         self._fence = 0  # suspects are tested when the subscriptions up to this one are settled
@@ -378,6 +384,7 @@ class ConnectionState:
             return
         for name in self._remove(buffer):
             self._request(name, False)
+        self._ask_for_unwanted()
 
     def abandon(self, buffer: EventBuffer) -> None:
         """As `unsubscribe`, from any thread: it is done at the next `reap`."""
@@ -426,11 +433,19 @@ class ConnectionState:
                 self._suspects[name] = None
                 self._test_next()
             return
+        if subscribe and name in self._unwanted:
+            del self._unwanted[name]
+            if name in self._places:
+                return
         if subscribe and (self._suspects or self._tested):
             self._suspects[name] = None
             return
         self._suspects.pop(name, None)
-        self._put_request(name, subscribe)
+        if self._asks_first and not subscribe:
+            calls = self.in_flight.values()
+            self._unwanted[name] = [call for call in calls if isinstance(call, Probe)]
+        else:
+            self._put_request(name, subscribe)
 
     def _put_request(self, name: str, subscribe: bool) -> None:
         request = self._requests[name] = SubscriptionRequest(self, name, subscribe)
@@ -455,6 +470,7 @@ class ConnectionState:
                 if unwanted != name:
                     self._request(unwanted, False)
             buffer.end(error)
+        self._ask_for_unwanted()
 
     # The supervisor
 
@@ -464,7 +480,13 @@ class ConnectionState:
             self._set_phase(Phase.CONNECTING)
 
     def socket_opens(
-        self, socket: Socket, codec: Codec, *, masks_stops: bool, start: Start | None = None
+        self,
+        socket: Socket,
+        codec: Codec,
+        *,
+        masks_stops: bool,
+        asks_first: bool,
+        start: Start | None = None,
     ) -> None:
         """The handshake succeeded; nothing may leave before Init.
 
@@ -473,6 +495,8 @@ class ConnectionState:
             codec: Writes messages for this server.
             masks_stops: Whether this server may answer like any failing action that the actor
                 has stopped.
+            asks_first: Whether this server may not survive the end of a subscription whose actor
+                has stopped.
             start: The actor's start by a record from before the handshake, None without one.
         """
         self._socket = socket
@@ -480,6 +504,7 @@ class ConnectionState:
         self.codec = codec
         self._is_stopped = False
         self._masks_stops = masks_stops
+        self._asks_first = asks_first
 
     def attempt_ended(self, ended: Ended) -> bool:
         """An attempt failed, or its connection was lost; whether another one has a point."""
@@ -613,13 +638,15 @@ class ConnectionState:
                 self._refuse(self._tested, error)
                 # It was allowed once on this socket, perhaps.
                 self._request(self._tested, False)
+                self._ask_for_unwanted()
                 return
         elif self._fence > self._confirmed:
             return  # one more of those that were not confirmed
         elif self.subscribed > self._confirmed:
             for name in self._unconfirmed():
                 del self._places[name]
-                self._suspects[name] = None
+                if name in self.sinks:
+                    self._suspects[name] = None
             self._fence = self.subscribed
             self._refusal = error
             self._ask()
@@ -706,6 +733,11 @@ class ConnectionState:
         self._probe = probe or Probe(self, self._new_id(), PROBE, ())
         self._put(self._probe)
 
+    def _ask_for_unwanted(self) -> None:
+        """Let a probe find out whether the actor runs, if subscriptions are to end."""
+        if self._unwanted:
+            self._ask()
+
     def _put(self, item: Outgoing) -> None:
         if self.phase is Phase.RESUBSCRIBING:
             self.outbox.put_first(item)
@@ -730,6 +762,10 @@ class ConnectionState:
         # Each probe follows the subscriptions that Init brought.
         if self.phase is Phase.RESUBSCRIBING and not self._suspects and self._tested is None:
             self._resume()
+        for name in [name for name, before in self._unwanted.items() if probe not in before]:
+            del self._unwanted[name]
+            self._put_request(name, False)
+        self._ask_for_unwanted()
 
     def _resume(self) -> None:
         """The server has all subscriptions: gaps end, and calls leave."""
@@ -800,6 +836,7 @@ class ConnectionState:
 
     def _lose_subscriptions(self) -> None:
         self._places.clear()
+        self._unwanted.clear()
         self._refusal = None
         if self._tested is not None:
             self._suspects[self._tested] = None

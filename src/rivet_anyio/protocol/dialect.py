@@ -88,6 +88,11 @@ class ServerVersion(msgspec.Struct, frozen=True):
         return self.release in (None, (2, 1))
 
     @property
+    def may_die_of_unsubscribing(self) -> bool:
+        """RivetKit 2.1 and 2.2 end when a subscription does whose actor has stopped."""
+        return self.release in (None, (2, 1), (2, 2))
+
+    @property
     def returns_keys_escaped_twice(self) -> bool:
         """RivetKit 2.0 takes a serialized key for one part, and escapes it in its answers."""
         return not self._at_least(2, 1)

@@ -9,7 +9,7 @@ import anyio
 from .. import ActorHandle, Connection
 from .._checks import check_seconds, check_size
 
-__tracebackhide__ = True  # pytest shows the test's own line in place of ours
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["CollectError", "Receiver", "collect"]
 

@@ -11,9 +11,9 @@ from .._checks import check_function, check_instance
 from ._replay import replay_text
 from ._seeds import Step
 from ._simulate import check_backends, simulate_watched
-from ._timeline import collecting, tell
+from ._timeline import collect_also, collecting
 
-__tracebackhide__ = True  # pytest shows the test's own line in place of ours
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["assert_deterministic"]
 
@@ -54,14 +54,14 @@ def assert_deterministic(
         difference = first.difference(second)
         if difference is not None:
             replay = replay_text(main, args, seed=seed, backend=backend)
-            tell([*first.timelines, *second.timelines])
+            collect_also([*first.timelines, *second.timelines])
             raise AssertionError(
                 f"seed {seed} on {backend} is not one run: {difference}. The program asks "
                 "something that no seed decides: another clock, a thread, os.urandom, the address "
                 f"of an object. To see it again: {replay}, twice"
             ) from (second.error or first.error)
         if first.error is not None:
-            tell(first.timelines)
+            collect_also(first.timelines)
             raise first.error
 
 

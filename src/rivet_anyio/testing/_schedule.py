@@ -21,7 +21,7 @@ from ._timeline import collecting
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__tracebackhide__ = True  # pytest shows the test's own line in place of ours
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["Fault", "FaultName", "explore_faults", "fault_schedules", "play_faults"]
 
@@ -211,7 +211,7 @@ class _Search:
         """Whether a schedule fails as the first one did that failed."""
         self._runs += 1
         try:
-            with collecting():  # a report tells of the smallest schedule only
+            with collecting():  # a report is about the smallest schedule only
                 simulate(self._main, schedule, seed=self._seed, backend=self._backend)
         except Exception as exc:
             self._kind = self._kind or type(exc)

@@ -16,7 +16,7 @@ from ._seeds import Step, many_runs, seeded, seeded_options
 from ._time import refuse_event_loop, run_virtual, virtual_options
 from ._timeline import collecting_failures
 
-__tracebackhide__ = True  # pytest shows the test's own line in place of ours
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["check_backends", "explore", "simulate", "simulate_watched"]
 

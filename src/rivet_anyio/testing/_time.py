@@ -24,7 +24,7 @@ from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
 
-__tracebackhide__ = True  # pytest shows the test's own line in place of ours
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = [
     "DeadlockError",

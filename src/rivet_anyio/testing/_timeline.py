@@ -15,7 +15,14 @@ from .._errors import ActorError
 from .._observe import Call, PoolFigures, Subject
 from ._records import Record
 
-__all__ = ["Timeline", "TimelineObserver", "collecting", "collecting_failures", "shown", "tell"]
+__all__ = [
+    "Timeline",
+    "TimelineObserver",
+    "collect_also",
+    "collecting",
+    "collecting_failures",
+    "shown",
+]
 
 _LINES = 5000
 """How many lines are kept."""
@@ -44,7 +51,7 @@ def collecting() -> Generator[list[Timeline]]:
         started = before
 
 
-def tell(timelines: Iterable[Timeline]) -> None:
+def collect_also(timelines: Iterable[Timeline]) -> None:
     """Whoever is `collecting` gets these, too."""
     if started is not None:
         started.extend(timelines)
@@ -59,7 +66,7 @@ def collecting_failures() -> Generator[None]:
         with collecting() as timelines:
             yield
     except BaseException:
-        tell(timelines)
+        collect_also(timelines)
         raise
 
 

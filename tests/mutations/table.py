@@ -1273,6 +1273,13 @@ _GATEWAY = (
         "checks",
     ),
     Mutation(
+        "the end of a former leader's rest keeps the next leader asleep",
+        "_gateway/checks.py",
+        "            if scope is self._scope:  #",
+        "            if True:  #",
+        "checks",
+    ),
+    Mutation(
         "handles with an input share one request",
         "_gateway/resolve.py",
         "            creation = id(self.creation)\n",

@@ -65,7 +65,8 @@ class RivetPeer:
                     body = {"actors": [] if self.destroyed else [actor]}
                 await self._answer(peer, body)
             elif request[0] == "POST":
-                await self._answer(peer, {"output": request[1].rpartition("/")[2]})
+                output = {"output": request[1].rpartition("/")[2]}
+                await self._answer(peer, output, "Connection: close\r\n")
                 return
             else:
                 break
@@ -86,10 +87,10 @@ class RivetPeer:
             return
         await peer.serve_actions()
 
-    async def _answer(self, peer: Peer, body: Any) -> None:
+    async def _answer(self, peer: Peer, body: Any, headers: str = "") -> None:
         content = json.dumps(body).encode()
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
-        await peer.send(f"{head} {len(content)}\r\n\r\n".encode() + content)
+        await peer.send(f"{head} {len(content)}\r\n{headers}\r\n".encode() + content)
 
 
 class Delays:

@@ -116,7 +116,7 @@ def _differ(place: str, examples: int = 500) -> Callable[[], Step]:
 
 
 def _program(place: str) -> Callable[[], Step]:
-    """A program that draws everything from a `Random`, and the order of tasks, on either backend."""
+    """A program that draws everything from a `Random`, in virtual time on either backend."""
 
     def load() -> Step:
         from rivet_anyio.testing import simulate

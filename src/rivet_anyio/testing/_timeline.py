@@ -62,11 +62,12 @@ def collecting_failures() -> Generator[None]:
     """Of the servers that are entered inside this block, whoever collects outside it gets the
     timelines only if the block raises.
     """
+    collected: list[Timeline] = []
     try:
-        with collecting() as timelines:
+        with collecting() as collected:
             yield
     except BaseException:
-        collect_also(timelines)
+        collect_also(collected)
         raise
 
 

@@ -1280,6 +1280,20 @@ _GATEWAY = (
         "checks",
     ),
     Mutation(
+        "a loss leaves the other idle sockets of its server",
+        "_http/wire.py",
+        "        self._pool.lost(self._site.origin)\n        if self._is_sent",
+        "        if self._is_sent",
+        "tests/http/test_wire.py",
+    ),
+    Mutation(
+        "a process without descriptors dials without end",
+        "_http/pool.py",
+        "is_short and (self._in_use or self._idle or self._dialling > 1)",
+        "is_short",
+        "tests/http/test_pool.py::test_a_lack_of_descriptors_is_an_error_when_nothing_will_end",
+    ),
+    Mutation(
         "handles with an input share one request",
         "_gateway/resolve.py",
         "            creation = id(self.creation)\n",

@@ -214,6 +214,23 @@ async def test_an_upgrade_on_a_socket_that_died_meanwhile() -> None:
         assert [each.kind for each in wire.requests].count("connect") == 2
 
 
+async def test_an_upgrade_on_a_new_socket_that_dies() -> None:
+    """It may be what the server says to everybody, so it is the end of this attempt."""
+    async with using("metadata") as (wire, client):
+
+        async def die(peer: Peer, request: Request) -> None:
+            if [each.kind for each in wire.requests].count("connect") == 1:
+                wire.instead["connect"] = die
+            await peer.stream.aclose()
+
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "put")
+            wire.instead["connect"] = die
+            with pytest.raises(ConnectError, match="the handshake broke"):
+                await ask(client, "connect")
+        assert [each.kind for each in wire.requests].count("connect") == 2
+
+
 async def test_a_loss_ends_the_idle_sockets_of_its_server() -> None:
     """What broke one of them may have broken them all, and only a request would show it."""
     is_held, may_go = anyio.Event(), anyio.Event()
@@ -226,6 +243,7 @@ async def test_a_loss_ends_the_idle_sockets_of_its_server() -> None:
 
     async def break_off(peer: Peer, request: Request) -> None:
         await take_body(peer, request.head)
+        make_closing_reset(peer.stream)
         await peer.stream.aclose()
 
     async with using() as (wire, client):

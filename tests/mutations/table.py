@@ -1287,6 +1287,13 @@ _GATEWAY = (
         "tests/http/test_wire.py",
     ),
     Mutation(
+        "a handshake that breaks on a new socket is repeated without end",
+        "_http/wire.py",
+        "if not pooled.is_reused or exchange.is_head_started:",
+        "if exchange.is_head_started:",
+        "tests/http/test_wire.py",
+    ),
+    Mutation(
         "a process without descriptors dials without end",
         "_http/pool.py",
         "is_short and (self._in_use or self._idle or self._dialling > 1)",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _LINES = 200
 """How many lines of a timeline a report shows."""
 
+_TIMELINES = 5
+"""How many timelines a report shows, the last ones: a test may simulate one program many times."""
+
 _timelines = pytest.StashKey[Any]()
 _has_failed = pytest.StashKey[bool]()
 
@@ -120,8 +123,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any]:
         name = shlex.quote(str(config.cwd_relative_nodeid(item.nodeid)))
         text = f"seed {seed}; to see only this:\npytest {name} --rivet-seed {seed}"
         report.sections.append(("seed", text))
-    for timeline in item.stash.get(_timelines, []):
-        report.sections.append(("timeline of ActorServer", timeline.describe(_LINES)))
+    timelines: list[Any] = item.stash.get(_timelines, [])
+    if len(timelines) > _TIMELINES:
+        report.sections.append(("timelines", f"{len(timelines) - _TIMELINES} timelines before"))
+    for timeline in timelines[-_TIMELINES:]:
+        text = timeline.describe(_LINES) or "nothing happened"
+        report.sections.append(("timeline of ActorServer", text))
 
 
 # Servers

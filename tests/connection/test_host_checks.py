@@ -16,7 +16,7 @@ from rivet_anyio import ConnectionLostError
 from rivet_anyio._gateway.host_checks import ActorChecks
 from rivet_anyio._io.backend import current_backend
 from rivet_anyio.protocol.management import ActorInfo
-from rivet_anyio.testing import _idle, run_virtual
+from rivet_anyio.testing import _idle, explore, run_virtual
 
 INTERVAL = 100.0
 LOOK = 2.5
@@ -162,6 +162,35 @@ async def watch(chance: random.Random) -> None:
 def test_connections_that_come_and_go(backend: str) -> None:
     for seed in range(2):
         run_virtual(watch, random.Random(seed), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_connection_that_opens_after_the_leader_has_ended(backend: str) -> None:
+    """Whether the one that leads now rests before the former one's rest has ended, or after it."""
+
+    async def main() -> None:
+        world = World(random.Random(0))
+        world.seconds, world.fails = 0.0, False
+        async with anyio.create_task_group() as tasks:
+            first, second, third = (Session(world, number, tasks) for number in range(3))
+            for session in (first, second):
+                world.checks.add(session)
+                session.open()
+            await anyio.sleep(INTERVAL / 5)
+            world.checks.remove(first)
+            await anyio.sleep(INTERVAL / 5)
+            world.checks.add(third)
+            third.open()
+            await anyio.sleep(2 * LOOK)
+            assert third.checked_at
+            await anyio.sleep(INTERVAL / 5)
+            second.call()
+            await anyio.sleep(SLOW + 2 * LOOK)
+            assert second.checked_at[-1] > (second.called_at or 0.0)
+            for session in (second, third):
+                world.checks.remove(session)
+
+    explore(main, seeds=range(10), backends=[backend])
 
 
 class _Host:

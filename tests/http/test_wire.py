@@ -214,6 +214,54 @@ async def test_an_upgrade_on_a_socket_that_died_meanwhile() -> None:
         assert [each.kind for each in wire.requests].count("connect") == 2
 
 
+async def test_an_upgrade_on_a_new_socket_that_dies() -> None:
+    """It may be what the server says to everybody, so it is the end of this attempt."""
+    async with using("metadata") as (wire, client):
+
+        async def die(peer: Peer, request: Request) -> None:
+            if [each.kind for each in wire.requests].count("connect") == 1:
+                wire.instead["connect"] = die
+            await peer.stream.aclose()
+
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "put")
+            wire.instead["connect"] = die
+            with pytest.raises(ConnectError, match="the handshake broke"):
+                await ask(client, "connect")
+        assert [each.kind for each in wire.requests].count("connect") == 2
+
+
+async def test_a_loss_ends_the_idle_sockets_of_its_server() -> None:
+    """What broke one of them may have broken them all, and only a request would show it."""
+    is_held, may_go = anyio.Event(), anyio.Event()
+
+    async def hold(peer: Peer, request: Request) -> None:
+        await take_body(peer, request.head)
+        is_held.set()
+        await may_go.wait()
+        await peer.send(whole(b'{"output": "right"}'))
+
+    async def break_off(peer: Peer, request: Request) -> None:
+        await take_body(peer, request.head)
+        make_closing_reset(peer.stream)
+        await peer.stream.aclose()
+
+    async with using() as (wire, client):
+        with anyio.fail_after(GUARD):
+            wire.instead["action"] = hold
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, client, "action")
+                await is_held.wait()
+                assert await ask(client, "action") == RIGHT
+                may_go.set()
+            idle = {request.connection for request in wire.requests}
+            wire.instead["action"] = break_off
+            with pytest.raises(ConnectionLostError):
+                await ask(client, "action")
+            assert await ask(client, "action") == RIGHT
+        assert len(idle) == 2 and wire.last("action").connection not in idle
+
+
 async def test_a_response_that_is_left_early_gives_up_its_socket() -> None:
     async def endless(peer: Peer, request: Request) -> None:
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")

@@ -119,12 +119,13 @@ def _program(place: str) -> Callable[[], Step]:
     """A program that draws everything from a `Random`, in virtual time on either backend."""
 
     def load() -> Step:
-        from rivet_anyio.testing import run_virtual
+        from rivet_anyio.testing import simulate
 
         program = _load(place)
 
         def step(seed: int) -> None:
-            run_virtual(program, Random(seed), backend=("asyncio", "trio")[seed % 2])
+            backend = ("asyncio", "trio")[seed % 2]
+            simulate(program, Random(seed), seed=seed, backend=backend)
 
         return step
 

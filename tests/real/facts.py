@@ -776,6 +776,60 @@ async def a_queue_that_nobody_waits_for(client: Client, key: Key) -> Any:
     return (await client.worker.get_or_create(key).send_and_wait("jobs", 1, timeout=0)).status
 
 
+TOO_LARGE = [
+    "queue.message_too_large",
+    "Queue message too large (65537 bytes). Limit is 65536 bytes.",
+    {"size": 65537, "limit": 65536},
+]
+
+
+@fact([("completed", None), TOO_LARGE], since="2.1", once=True)
+async def a_queue_takes_messages_of_64_kib(client: Client, key: Key) -> Any:
+    """With its name, its length, and what else is stored of it."""
+    forgetful = client.forgetful.get_or_create(key)
+    most = 65536 - (2 + 8 + 4) - (1 + len("jobs")) - 3 - 3
+    found = []
+    for size in (most, most + 1):
+        result = await said(forgetful.send_and_wait("jobs", "x" * size, timeout=10))
+        found.append(result if isinstance(result, list) else (result.status, None))
+    return found
+
+
+async def limp(client: Client, key: Key, hook: str, how: str, times: int) -> Any:
+    """What three calls say to an actor that fails to start so often."""
+    fails = {"name": "/".join(key), "where": hook, "how": how, "times": times}
+    limping = client.limping.get_or_create(key, input=fails)
+    with anyio.fail_after(SECONDS):
+        return [await outcome(limping.woken()) for _ in range(3)]
+
+
+BROKEN = ["rivetkit.internal_error"] * 3
+BROKEN_IN_20 = ["internal.internal_error"] * 3
+
+
+@fact(BROKEN, v20=BROKEN_IN_20, v23=[1, 1, 1], once=True)
+async def an_actor_that_fails_to_start_once(client: Client, key: Key) -> Any:
+    return await limp(client, key, "wake", "plain", 1)
+
+
+@fact(BROKEN, v20=BROKEN_IN_20, v23=[1, 1, 1], once=True)
+async def an_actor_that_cannot_be_made_once(client: Client, key: Key) -> Any:
+    return await limp(client, key, "create", "plain", 1)
+
+
+@fact(BROKEN, v20=BROKEN_IN_20, v22=["user.limps", *BROKEN[1:]], v23=[1, 1, 1], once=True)
+async def an_actor_that_says_why_it_does_not_start(client: Client, key: Key) -> Any:
+    return await limp(client, key, "wake", "user", 1)
+
+
+TRIED = ["guard.actor_wake_retries_exceeded", 1, 1]
+
+
+@fact(TRIED, since="2.3", slow=True)
+async def an_actor_is_started_nine_times(client: Client, key: Key) -> Any:
+    return await limp(client, key, "wake", "plain", 9)
+
+
 @fact("rivetkit.internal_error", since="2.1", v23="timedOut", slow=True)
 async def a_message_that_is_completed_with_what_cannot_travel(client: Client, key: Key) -> Any:
     """In 2.3 the worker sees the error, and dies of it here."""

@@ -31,6 +31,7 @@ export function buildActors({ actor, UserError, queue, event }) {
     usher: usher({ actor }),
     flaky: flaky({ actor }),
     brokenStart: brokenStart({ actor }),
+    limping: limping({ actor, UserError }),
     sleepy: sleepy({ actor }),
     web: web({ actor }),
     ledger: ledger({ actor }),
@@ -282,6 +283,29 @@ function brokenStart({ actor }) {
       throw new Error("cannot start");
     },
     actions: { ping: () => "pong" },
+  });
+}
+
+// Fails to start so often, in the hook that its input names.
+function limping({ actor, UserError }) {
+  const left = new Map();
+  const limp = ({ name, where, how, times }, hook) => {
+    if (where !== hook) return;
+    const now = left.get(name) ?? times;
+    left.set(name, now - 1);
+    if (now > 0) throw how === "user" ? new UserError("cannot start", { code: "limps" }) : new Error();
+  };
+  return actor({
+    options,
+    createState(_c, input) {
+      limp(input, "create");
+      return { wakes: 0, input };
+    },
+    onWake(c) {
+      c.state.wakes += 1;
+      limp(c.state.input, "wake");
+    },
+    actions: { woken: (c) => c.state.wakes },
   });
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from rivet_anyio import ActorError, ConnectError, EventOverflowError, Gap, Status
+from rivet_anyio import ActorError, ConnectError, EventOverflowError, Gap, RivetError, Status
 from tests.faults.accounting import Appended, violations, was_restarted
 
 from .told import Consumer, Run, Visit
@@ -250,6 +250,20 @@ def delays_are_bounded(run: Run) -> Iterator[str]:
                 yield f"after {failures} failures {until - since} s, not {least} to {most} s"
 
 
+def delays_are_drawn(run: Run) -> Iterator[str]:
+    """Delays have jitter: by chance, none is as long as its bound, or as a server asked for."""
+    whole = 0
+    for visit in run.visits:
+        bounds = [min(_FIRST_DELAY * 2.0**n, visit.longest_delay) for n in range(12)]
+        for (since, before), (until, change) in pairwise(visit.states):
+            if before.status is Status.DISCONNECTED and change.status is Status.CONNECTING:
+                asked = isinstance(before.error, RivetError) and before.error.retry_after
+                is_bound = any(abs(until - since - bound) < _ROUNDING for bound in bounds)
+                whole += is_bound and not asked
+    if whole > 2:
+        yield f"{whole} delays are as long as they can be"
+
+
 def an_actor_that_is_gone_is_created_anew(run: Run) -> Iterator[str]:
     """Who gets or creates an actor meets that there is none while it is destroyed, at most."""
     gone = 0
@@ -290,6 +304,7 @@ INVARIANTS: list[Invariant] = [
     every_stream_hears_of_calls,
     nothing_is_kept_of_calls,
     delays_are_bounded,
+    delays_are_drawn,
     an_actor_that_is_gone_is_created_anew,
     live_states_are_true,
     exits_are_in_time,

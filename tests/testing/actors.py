@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import anyio
 import httpx
@@ -269,6 +269,34 @@ class BrokenStart(Actor):
         return "pong"
 
 
+class Limping(Actor):
+    """Fails to start so often, in the hook that its input names."""
+
+    left: ClassVar[dict[str, int]] = {}
+
+    def __init__(self) -> None:
+        self.wakes = 0
+        self.input: dict[str, Any] = {}
+
+    def limp(self, input: dict[str, Any], hook: str) -> None:
+        if input["where"] == hook:
+            left = self.left.get(input["name"], input["times"])
+            self.left[input["name"]] = left - 1
+            if left > 0:
+                raise UserError("cannot start", code="limps") if input["how"] == "user" else OSError
+
+    async def on_create(self, input: Any) -> None:
+        self.limp(input, "create")
+        self.input = input
+
+    async def on_wake(self) -> None:
+        self.wakes += 1
+        self.limp(self.input, "wake")
+
+    async def woken(self) -> int:
+        return self.wakes
+
+
 class Sleepy(Actor):
     waken = 0
 
@@ -394,6 +422,7 @@ class Gate(Actor):
 
 class Worker(Actor):
     queues = ("jobs", "stuck")
+    max_queue_message_size = 64 * 1024 * 1024
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -639,6 +668,7 @@ ACTORS: dict[str, type[Actor]] = {
     "usher": Usher,
     "flaky": Flaky,
     "brokenStart": BrokenStart,
+    "limping": Limping,
     "sleepy": Sleepy,
     "web": Web,
     "ledger": Ledger,

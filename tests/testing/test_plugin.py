@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -287,6 +288,118 @@ def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
             "*client 1 * gap in 'newCount'*",
         ]
     )
+
+
+def test_a_failure_shows_the_timeline_of_its_own_run(run: pytest.Pytester) -> None:
+    """Not those of the runs before it, which passed, or were on the way to a smaller schedule."""
+    run.makepyfile(
+        """
+        import random
+        from functools import partial
+        import anyio
+        from hypothesis import given, settings, strategies as st
+        from rivet_anyio.testing import (
+            ActorServer, assert_deterministic, explore, explore_faults, run_virtual, simulate
+        )
+        from conftest import Counter
+
+        async def count(actor, is_right):
+            async with ActorServer({"counter": Counter}) as server, server.client() as client:
+                await client.counter.get_or_create(actor).increment()
+                assert is_right()
+
+        def test_explore():
+            explore(count, "explored", lambda: random.random() < 0.9, seeds=range(3, 1000))
+
+        async def play(schedule):
+            await count(f"{len(schedule)} faults", lambda: len(schedule) < 3)
+
+        def test_explore_faults():
+            explore_faults(play, examples=50)
+
+        async def draw():
+            await count("drawn", lambda: False)
+
+        def test_assert_deterministic():
+            assert_deterministic(draw)
+
+        def test_many():
+            for number in range(20):
+                run_virtual(count, f"number {number}", lambda: number < 19)
+        """
+    )
+    result = run.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=4)
+    sections: dict[str, list[str]] = {}
+    for part in result.stdout.str().split("\n____")[1:]:
+        name, *texts = re.split("\n-+ timeline of ActorServer -+\n", part)
+        sections[name.split()[1]] = texts
+    assert {name: len(texts) for name, texts in sections.items()} == {
+        "test_explore": 1,
+        "test_explore_faults": 1,
+        "test_assert_deterministic": 1,
+        "test_many": 5,
+    }
+    assert "3 faults" in sections["test_explore_faults"][0]
+    assert [re.findall(r"number \d+", text)[0] for text in sections["test_many"]] == [
+        f"number {number}" for number in range(15, 20)
+    ]
+    result.stdout.fnmatch_lines(["*15 timelines before*"])
+
+
+def test_a_failure_shows_no_source_of_ours(run: pytest.Pytester) -> None:
+    """What a test sees of `wait_for` and the like is the line of its own that called it."""
+    run.makepyfile(
+        """
+        import anyio, pytest
+        from rivet_anyio import TypedActor
+        from rivet_anyio.testing import *
+        from conftest import Counter
+
+        @pytest.fixture
+        def anyio_backend():
+            return virtual_backend("asyncio")
+
+        @pytest.mark.anyio
+        async def test_wait_for(rivet_server):
+            await rivet_server.wait_for(Connected)
+
+        @pytest.mark.anyio
+        async def test_collect(rivet_client):
+            async with rivet_client.counter.get_or_create().connect() as conn:
+                await collect(conn.events("newCount"), 1)
+
+        @pytest.mark.anyio
+        async def test_name(rivet_server):
+            rivet_server.faults.lose_reply("incremnet")
+
+        @pytest.mark.anyio
+        async def test_own_server():
+            async with ActorServer({"counter": Counter}) as server:
+                server.faults.lose_reply("increment")
+
+        def test_contract():
+            class Other(TypedActor, name="counter"):
+                pass
+            check_contract({"counter": Counter}, Other)
+
+        def test_limit():
+            run_virtual(anyio.sleep, 5, limit=1)
+
+        async def unlike():
+            await anyio.sleep(unlike.seconds)
+            unlike.seconds += 1
+        unlike.seconds = 1
+
+        def test_unlike():
+            assert_deterministic(unlike)
+        """
+    )
+    result = run.runpytest_subprocess("-p", "no:trio", "-p", "no:asyncio", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=7)
+    ours = os.path.dirname(rivet_anyio_pytest.__file__) + os.sep
+    shown = [line for line in result.stdout.lines if line.startswith(ours) or "Returns:" in line]
+    assert not shown
 
 
 def test_a_leak_fails_the_test(run: pytest.Pytester) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -26,6 +27,7 @@ from rivet_anyio.testing import (
     explore_faults,
     fault_schedules,
     play_faults,
+    run_virtual,
     simulate,
     virtual_backend,
 )
@@ -265,6 +267,29 @@ def test_what_is_not(ask: str, found: str, backend: str) -> None:
     )
 
 
+def test_the_step_that_is_not_names_the_program(backend: str) -> None:
+    async def sleep_longer() -> None:
+        seconds.append(len(seconds) + 1)
+        await anyio.sleep(seconds[-1])
+
+    seconds: list[float] = []
+    with pytest.raises(AssertionError, match=r"was '1.0+ s task \d+ the program' in the first"):
+        assert_deterministic(sleep_longer, backends=[backend])
+
+
+def test_what_cannot_be_written_is_cut_short() -> None:
+    async def fail(names: object) -> None:
+        raise LookupError
+
+    class Names:
+        def __repr__(self) -> str:
+            return "n" * 1000
+
+    with pytest.raises(LookupError) as caught:
+        explore(fail, Names(), seeds=[5])
+    assert caught.value.__notes__[0].endswith(f" ({'n' * 97}... cannot be written as Python)")
+
+
 async def pay_five_times(schedule: list[Fault]) -> None:
     """Pays again what may have been paid."""
     async with (
@@ -341,3 +366,26 @@ def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     with pytest.raises(RuntimeError, match="pip install hypothesis"):
         explore_faults(pay_five_times)
+
+
+@pytest.mark.parametrize("virtual", BACKENDS)
+def test_where_an_event_loop_runs(virtual: str) -> None:
+    """The error says so, and not that a seed failed."""
+
+    async def nothing() -> None:
+        pytest.fail("it ran")
+
+    async def main() -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: run_virtual(nothing),
+            lambda: simulate(nothing, seed=1, backend="trio"),
+            lambda: explore(nothing),
+            lambda: explore_faults(lambda schedule: nothing()),
+            lambda: assert_deterministic(nothing),
+        ]
+        for call in calls:
+            with pytest.raises(RuntimeError, match="from a synchronous test") as caught:
+                call()
+            assert not hasattr(caught.value, "__notes__")
+
+    run_virtual(main, backend=virtual)

@@ -145,9 +145,9 @@ class ActorChecks:
                 while True:
                     seconds = self._seconds_to_rest(time())
                     if seconds > self._look:
-                        await self._rest(seconds, until_woken=True)
+                        await self._rest(scope, seconds, until_woken=True)
                         continue
-                    await self._rest(seconds)
+                    await self._rest(scope, seconds)
                     for ids in self._batches(time()):
                         await self._ask(ids, time())
                     self._look_at = time() + self._look
@@ -171,7 +171,7 @@ class ActorChecks:
             session.notify_of_calls(self.wake)  # ends with this rest
         return min(self._asked.values(), default=now) + self._interval - now
 
-    async def _rest(self, seconds: float, *, until_woken: bool = False) -> None:
+    async def _rest(self, scope: CancelScope, seconds: float, *, until_woken: bool = False) -> None:
         waiter = new_waiter()
         if until_woken:
             self._resting = waiter
@@ -179,9 +179,10 @@ class ActorChecks:
             with move_on_after(seconds):
                 await waiter.wait()
         finally:
-            self._resting = None
-            for session in self._asked:
-                session.notify_of_calls(None)
+            if scope is self._scope:  # else another session leads, and may rest already
+                self._resting = None
+                for session in self._asked:
+                    session.notify_of_calls(None)
 
     def _batches(self, now: float) -> list[list[str]]:
         """The ids to ask for now, as many as one request takes in each list."""

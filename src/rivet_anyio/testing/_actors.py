@@ -78,6 +78,10 @@ class Actor:
     """Seconds between two saves of a state that changes. ``restart(unsaved="lost")`` loses what
     came after the last save; `ActorContext.save_state` saves at once."""
 
+    max_queue_message_size: ClassVar[int] = 64 * 1024
+    """How many bytes a message of a queue may have, as it is stored. A longer one is refused:
+    ``queue.message_too_large``."""
+
     _context: ActorContext | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -181,7 +185,13 @@ def _is_async(function: object) -> bool:
 
 
 _HOOKS = frozenset(name for name in vars(Actor) if not name.startswith("_"))
-_SETTINGS = ("queues", "sleep_timeout", "action_timeout", "state_save_interval")
+_SETTINGS = (
+    "queues",
+    "sleep_timeout",
+    "action_timeout",
+    "state_save_interval",
+    "max_queue_message_size",
+)
 
 _NOT_PLAYED = ("createState", "onStateChange", "onBeforeActionResponse", "onMigrate")
 """Hooks of RivetKit that have no counterpart here."""

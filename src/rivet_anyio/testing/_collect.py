@@ -9,6 +9,8 @@ import anyio
 from .. import ActorHandle, Connection
 from .._checks import check_seconds, check_size
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = ["CollectError", "Receiver", "collect"]
 
 T_co = TypeVar("T_co", covariant=True)

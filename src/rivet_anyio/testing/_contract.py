@@ -15,6 +15,8 @@ from .._typed.actor import TypedActor
 from ._actors import Actor, actions_of
 from ._registry import check_factories
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = ["ContractError", "check_contract"]
 
 

@@ -11,9 +11,14 @@ from .._checks import check_function, check_instance
 from ._replay import replay_text
 from ._seeds import Step
 from ._simulate import check_backends, simulate_watched
-from ._timeline import collecting
+from ._timeline import collect_also, collecting
+
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["assert_deterministic"]
+
+_PROGRAM = "._Guard.watched"
+"""The end of the name of the task that runs the program."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -40,6 +45,7 @@ def assert_deterministic(
         AssertionError: the two runs are not the same; the message says where they part.
         Exception: what the program raised, the same both times.
         TypeError, ValueError: an argument cannot be used; there is no backend.
+        RuntimeError: in an async function: this runs event loops of its own.
     """
     check_function("main", main, none=False)
     check_instance("seed", seed, int, none=False)
@@ -48,12 +54,14 @@ def assert_deterministic(
         difference = first.difference(second)
         if difference is not None:
             replay = replay_text(main, args, seed=seed, backend=backend)
+            collect_also([*first.timelines, *second.timelines])
             raise AssertionError(
                 f"seed {seed} on {backend} is not one run: {difference}. The program asks "
                 "something that no seed decides: another clock, a thread, os.urandom, the address "
                 f"of an object. To see it again: {replay}, twice"
             ) from (second.error or first.error)
         if first.error is not None:
+            collect_also(first.timelines)
             raise first.error
 
 
@@ -65,12 +73,12 @@ class _Run:
     ) -> None:
         self.steps: list[Step] = []
         self.error: Exception | None = None
-        with collecting() as timelines:
+        with collecting() as self.timelines:
             try:
                 simulate_watched(main, args, seed=seed, backend=backend, watch=self.steps.append)
             except Exception as exc:
                 self.error = exc
-        self.events = [text for timeline in timelines for text in timeline.entries()]
+        self.events = [text for timeline in self.timelines for text in timeline.entries()]
 
     def difference(self, other: _Run) -> str | None:
         """Where the other run is another one, in words."""
@@ -90,6 +98,8 @@ def _plain(step: Step | None) -> str | None:
     if step is None:
         return None
     at, kind, number, name = step
+    if name.endswith(_PROGRAM):
+        name = "the program"
     return f"{at:.6f} s {kind} {number} {_ADDRESS.sub('', name)}"
 
 

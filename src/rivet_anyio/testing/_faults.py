@@ -13,6 +13,8 @@ from ..protocol.keys import Key, parse_key
 from ._arming import Armed, Moments, calling_place
 from ._records import ActorRef
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = ["ConnectFault", "Faults", "ManagementRequest", "Plan"]
 
 ManagementRequest = Literal[

@@ -305,7 +305,7 @@ class Gateway:
             )
             is_declared = instance.has_queue(name)
             if is_declared:
-                instance.mailbox.put(message)
+                instance.enqueue(message)
             else:
                 logger.warning(
                     "%s declares no queue %r, only %s: the message is dropped, as RivetKit does",

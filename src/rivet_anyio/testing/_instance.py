@@ -16,14 +16,14 @@ import anyio.abc
 import httpx
 from anyio import CancelScope, move_on_after
 
-from .._errors import ActorError, ActorSpecifier
+from .._errors import ActorError, ActorSpecifier, again
 from .._io.waiting import Signal
 from ..protocol.keys import escape_key
 from ._actors import Actor, actions_of
 from ._context import ActorContext
 from ._limits import Limits
 from ._peers import ActorConnection, current_connection
-from ._queue import Mailbox
+from ._queue import Mailbox, QueueMessage
 from ._records import ActionCalled, ActorCreated, ActorDestroyed, ActorRef, Log
 from ._release import Release
 from ._steps import begin
@@ -42,6 +42,9 @@ _DEATH_SECONDS = 6.0
 """How long the engine of 2.3 takes to find out that a host is dead."""
 _WAKE_SECONDS = 3.0
 """How long it waits for a host that could start an actor."""
+_STARTS = 9
+_START_SECONDS = 0.25
+"""How often an engine starts an actor that fails to start, and how long it waits in between."""
 HOOK_SECONDS = 5.0
 _GRACE_SECONDS = 15.0
 _BRIEF_SECONDS = 0.005
@@ -196,6 +199,7 @@ class Instance:
         self.channels: dict[ServerWebSocket, None] = {}
         self._unnoticed: Signal | None = None  # set when the engine knows that its host died
         self._has_died = False
+        self._is_broken = False  # the last start failed: up to 2.2 that is for good
         self._host = host
         self._factory = factory
         self._input = input
@@ -278,6 +282,11 @@ class Instance:
         declared = type(self.actor).queues
         return declared is None or name in declared
 
+    def enqueue(self, message: QueueMessage) -> None:
+        """Take a message in; raises as `Mailbox.put`."""
+        size = len(self._host.state.dump_body(message.body))
+        self.mailbox.put(message, size, self.actor.max_queue_message_size)
+
     def check_queue(self, name: str) -> None:
         """Raise `LookupError` for a queue that the actor takes from and does not declare."""
         if not self.has_queue(name):
@@ -292,12 +301,15 @@ class Instance:
             ActorError: ``actor.not_found`` when it is gone, or what is said of an actor that
                 cannot start.
         """
+        starts = 0
         while not self.is_awake:
             if self.is_destroyed:
                 raise not_found(self._host.release, self.ref.id)
             if self._unnoticed is not None:
                 await self._unnoticed.wait()
                 continue
+            if self._is_broken and not self._host.release.has_engine:
+                raise internal_error(self._host.release)
             life = self._life
             if life is None and self._host.is_down:
                 with move_on_after(_WAKE_SECONDS):
@@ -313,7 +325,10 @@ class Instance:
                 continue
             await life.started.wait()
             if life.error is not None:
-                raise self._not_started(life.error)
+                starts += 1
+                if starts == _STARTS or not self._host.release.has_engine:
+                    raise self._not_started(life.error)
+                await anyio.sleep(_START_SECONDS)
             if life.was_awake:
                 # It may stop already: this call still belongs to the life that it began.
                 return
@@ -459,6 +474,7 @@ class Instance:
         if data is not None:
             self._storage.save(data, now)
         self._reload(data)
+        self._is_broken = False
 
     def _reload(self, data: bytes | None) -> None:
         """Make the actor anew, with a state that was saved.
@@ -827,6 +843,7 @@ class Instance:
         except Exception as exc:
             logger.exception("%s: the actor cannot start", self.ref)
             life.error = exc
+            self._is_broken = True
         finally:
             life.started.set()
             life.stopping.set()
@@ -839,6 +856,9 @@ class Instance:
                     self.slept_at = anyio.current_time()
 
     async def _start(self) -> None:
+        if self._is_broken:
+            self._is_broken = False
+            self._reload(self._storage.read(anyio.current_time()))
         if not self._is_created:
             await self.actor.on_create(self._input)
             self.save()
@@ -864,8 +884,8 @@ class Instance:
         self._vars = await self.actor.create_vars()
         self._is_waking = True
         try:
-            with self.changing():
-                await self.actor.on_wake()
+            await self.actor.on_wake()
+            self.changed()  # not what a start has changed that fails
         finally:
             self._is_waking = False
 
@@ -924,7 +944,9 @@ class Instance:
             channel.close(1000, "actor.stopped" if self._host.release.has_engine else "")
 
     def _not_started(self, error: Exception) -> ActorError:
-        """The engine tries again and gives up; the runtimes before it knew nothing to say."""
+        """What is said to who waited for a start: the engine says that it gives up, 2.2 why."""
+        if self._host.release.minor == 2 and isinstance(error, ActorError):
+            return again(error)
         if not self._host.release.has_engine:
             return internal_error(self._host.release)
         self.start_error = {"crashed": {"message": str(error)}}

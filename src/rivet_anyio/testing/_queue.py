@@ -9,11 +9,14 @@ import anyio
 
 from .._errors import ActorError
 from .._io.waiting import Signal
+from ..protocol.bare import uint
 
 __all__ = ["ActorQueue", "Mailbox", "QueueMessage"]
 
 _LIMIT = 1000
 """How many messages wait at most, as on every version of RivetKit."""
+_STORED_BESIDES = 2 + 8 + 4
+"""The bytes of a version, a time, and four fields without a value."""
 
 
 class QueueMessage:
@@ -88,15 +91,26 @@ class Mailbox:
         self._taken: dict[QueueMessage, None] = {}
         self._arrival = Signal()
 
-    def put(self, message: QueueMessage) -> None:
+    def put(self, message: QueueMessage, size: int, most: int) -> None:
         """Take a message in.
 
+        Args:
+            message: The message.
+            size: How many bytes its body has.
+            most: How many it may have, with its name and what else is stored of it.
+
         Raises:
-            ActorError: ``queue.full``.
+            ActorError: ``queue.full`` or ``queue.message_too_large``.
         """
         if len(self._messages) >= _LIMIT:
             text = f"Queue is full. Limit is {_LIMIT} messages."
             raise ActorError("queue", "full", text, metadata={"limit": _LIMIT})
+        name = len(message.queue.encode())
+        size += len(uint(size)) + name + len(uint(name)) + _STORED_BESIDES
+        if size > most:
+            text = f"Queue message too large ({size} bytes). Limit is {most} bytes."
+            sizes = {"size": size, "limit": most}
+            raise ActorError("queue", "message_too_large", text, metadata=sizes)
         self._messages.append(message)
         self._arrival.set()
         self._arrival = Signal()

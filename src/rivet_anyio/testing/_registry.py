@@ -12,6 +12,8 @@ from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
 from ._timeline import shown
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = ["Registry", "check_factories"]
 
 

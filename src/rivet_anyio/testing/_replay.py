@@ -68,4 +68,7 @@ def _named(value: Any) -> str:
         name = name.rpartition("<locals>.")[2]
         if all(part.isidentifier() for part in name.split(".")):
             return name
-    raise ValueError(f"{value!r:.60} cannot be written as Python")
+    text = repr(value)
+    raise ValueError(
+        f"{text if len(text) <= 100 else f'{text[:97]}...'} cannot be written as Python"
+    )

@@ -16,9 +16,12 @@ from ._replay import replay_text
 from ._seeds import many_runs
 from ._server import ActorServer
 from ._simulate import check_backends, simulate
+from ._timeline import collecting
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["Fault", "FaultName", "explore_faults", "fault_schedules", "play_faults"]
 
@@ -151,7 +154,8 @@ def explore_faults(
     Raises:
         BaseException: what the program raised with the smallest schedule, with a note that says
             how to run it again.
-        RuntimeError: Hypothesis is not installed.
+        RuntimeError: Hypothesis is not installed; or in an async function, since this runs event
+            loops of its own.
         TypeError, ValueError: an argument cannot be used; there is no backend.
     """
     check_function("main", main, none=False)
@@ -207,7 +211,8 @@ class _Search:
         """Whether a schedule fails as the first one did that failed."""
         self._runs += 1
         try:
-            simulate(self._main, schedule, seed=self._seed, backend=self._backend)
+            with collecting():  # a report is about the smallest schedule only
+                simulate(self._main, schedule, seed=self._seed, backend=self._backend)
         except Exception as exc:
             self._kind = self._kind or type(exc)
             return type(exc) is self._kind

@@ -52,6 +52,8 @@ from ._time import watch_clock
 from ._timeline import Timeline, TimelineObserver
 from ._websocket import OpenWebSockets
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = [
     "ActorCrashError",
     "ActorServer",

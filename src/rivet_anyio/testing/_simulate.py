@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 from .._checks import check_function, check_instance
 from ._replay import replay_text
 from ._seeds import Step, many_runs, seeded, seeded_options
-from ._time import run_virtual, virtual_options
+from ._time import refuse_event_loop, run_virtual, virtual_options
+from ._timeline import collecting_failures
+
+__tracebackhide__ = True  # pytest shows the test in place of our source
 
 __all__ = ["check_backends", "explore", "simulate", "simulate_watched"]
 
@@ -42,6 +45,7 @@ def simulate(
     Raises:
         DeadlockError: when it would have waited for ever.
         ValueError: for another backend.
+        RuntimeError: in an async function: this runs an event loop of its own.
         Exception: what it raised.
     """
     check_instance("seed", seed, int, none=False)
@@ -64,7 +68,13 @@ def simulate_watched(
 
 
 def check_backends(backends: Iterable[str]) -> tuple[str, ...]:
-    """The names of backends, one at least."""
+    """The names of backends, one at least, for programs that run one after the other.
+
+    Raises:
+        RuntimeError: an event loop runs already.
+        TypeError, ValueError: there is no backend, or another.
+    """
+    refuse_event_loop()
     if isinstance(backends, str) or not isinstance(backends, Iterable):
         raise TypeError(f"backends is a list of names of backends, not {backends!r}")
     names = tuple(backends)
@@ -92,6 +102,7 @@ def explore(
     Raises:
         BaseException: what the program raised, with a note that says how to run it again.
         TypeError, ValueError: an argument cannot be used; there is no seed, or no backend.
+        RuntimeError: in an async function: this runs event loops of its own.
     """
     check_function("main", main, none=False)
     backends = check_backends(backends)
@@ -104,7 +115,8 @@ def explore(
                 # Now: the program may change its arguments.
                 replay = replay_text(main, args, seed=seed, backend=backend)
                 try:
-                    simulate(main, *args, seed=seed, backend=backend)
+                    with collecting_failures():
+                        simulate(main, *args, seed=seed, backend=backend)
                 except BaseException as exc:
                     exc.add_note(f"seed {seed} on {backend}; to see only this: {replay}")
                     raise

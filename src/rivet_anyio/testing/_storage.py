@@ -40,6 +40,10 @@ class StateCodec:
         """
         return dump_cbor(prepare(list(args), self._form, "args"))
 
+    def dump_body(self, body: Any) -> bytes:
+        """The body of a message of a queue as bytes; it has travelled already."""
+        return dump_cbor(prepare(body, self._form, "body"))
+
     def load_args(self, data: bytes) -> list[Any]:
         """Arguments from bytes."""
         args: list[Any] = revive(load_cbor(data), self._form)

@@ -24,10 +24,13 @@ from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
 
+__tracebackhide__ = True  # pytest shows the test in place of our source
+
 __all__ = [
     "DeadlockError",
     "VirtualTimeLoop",
     "is_time_virtual",
+    "refuse_event_loop",
     "run_virtual",
     "virtual_options",
     "watch_clock",
@@ -271,21 +274,38 @@ def run_virtual(
         DeadlockError: when it would have waited for ever.
         TimeoutError: when it had not ended within `limit`; the message says who waits for what.
         ValueError: for another backend.
+        RuntimeError: in an async function: this runs an event loop of its own.
         Exception: what it raised.
     """
     check_function("main", main, none=False)
     check_seconds("limit", limit, none=True)
+    refuse_event_loop()
     guard = _Guard()
     if limit is not None:
         guard.limit = limit
+    try:
+        return _run_guarded(guard, main, args, backend, options or {})
+    except (DeadlockError, TimeoutError) as exc:
+        if exc is guard.error:
+            exc.__traceback__ = None  # its text says where, and the event loop's frames do not
+        raise
+
+
+def _run_guarded(
+    guard: _Guard,
+    main: Callable[..., Awaitable[T]],
+    args: tuple[Any, ...],
+    backend: str,
+    options: Mapping[str, Any],
+) -> T:
     own = virtual_options(backend)
     if backend == "asyncio":
-        own.update(options or {})
+        own.update(options)
         factory: Any = own["loop_factory"]
         own["loop_factory"] = lambda: _guarded(factory(), guard)
         return anyio.run(guard.watched, main, args, backend="asyncio", backend_options=own)
     own["clock"] = _trio_clock(guard)
-    own.update(options or {})
+    own.update(options)
     import trio
 
     # `anyio.run` passes no options to Trio before AnyIO 4.14.
@@ -296,6 +316,22 @@ def _guarded(loop: asyncio.AbstractEventLoop, guard: _Guard) -> asyncio.Abstract
     if isinstance(loop, VirtualTimeLoop):
         loop._virtual.guard = guard
     return loop
+
+
+def refuse_event_loop() -> None:
+    """Raise where an event loop runs already.
+
+    Raises:
+        RuntimeError: one does.
+    """
+    try:
+        anyio.current_time()
+    except Exception:  # which one depends on AnyIO's version
+        return
+    raise RuntimeError(
+        "run_virtual, simulate, explore and the like run an event loop of their own, and one runs "
+        "here already: call them from a synchronous test, 'def test_...'"
+    )
 
 
 def is_time_virtual() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -15,7 +15,14 @@ from .._errors import ActorError
 from .._observe import Call, PoolFigures, Subject
 from ._records import Record
 
-__all__ = ["Timeline", "TimelineObserver", "collecting", "shown"]
+__all__ = [
+    "Timeline",
+    "TimelineObserver",
+    "collect_also",
+    "collecting",
+    "collecting_failures",
+    "shown",
+]
 
 _LINES = 5000
 """How many lines are kept."""
@@ -42,6 +49,26 @@ def collecting() -> Generator[list[Timeline]]:
         yield started
     finally:
         started = before
+
+
+def collect_also(timelines: Iterable[Timeline]) -> None:
+    """Whoever is `collecting` gets these, too."""
+    if started is not None:
+        started.extend(timelines)
+
+
+@contextmanager
+def collecting_failures() -> Generator[None]:
+    """Of the servers that are entered inside this block, whoever collects outside it gets the
+    timelines only if the block raises.
+    """
+    collected: list[Timeline] = []
+    try:
+        with collecting() as collected:
+            yield
+    except BaseException:
+        collect_also(collected)
+        raise
 
 
 class Timeline:

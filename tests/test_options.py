@@ -71,6 +71,13 @@ class Text(str):
     """Any subclass of str is a str."""
 
 
+def deeply_nested() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    return nested
+
+
 class Values(NamedTuple):
     """What one option refuses, and what it takes."""
 
@@ -78,7 +85,31 @@ class Values(NamedTuple):
     good: list[Any]
 
 
-WRONG: list[Any] = [[], {}, object(), b"1"]
+class Unshown:
+    """Its `__repr__` raises, as those of some database rows do."""
+
+    def __repr__(self) -> str:
+        raise LookupError("no session")
+
+
+class InLines:
+    """As tables are shown."""
+
+    def __repr__(self) -> str:
+        return "1 2\n3 4"
+
+
+class AlmostWhole:
+    """It can be an index, but not be compared."""
+
+    def __index__(self) -> int:
+        return 5
+
+
+UNSHOWN: list[Any] = [Unshown(), [LARGE**20], deeply_nested(), InLines(), [0] * 1000]
+"""What Python cannot write, or not on one short line."""
+
+WRONG: list[Any] = [[], {}, object(), b"1", *UNSHOWN]
 
 
 def seconds(*, zero: bool = False, none: bool = False, most: float = math.inf) -> Values:
@@ -91,6 +122,7 @@ def seconds(*, zero: bool = False, none: bool = False, most: float = math.inf) -
 
 def size(*, least: int = 1, most: int = 2**63 - 1, none: bool = False) -> Values:
     bad = [least - 1, most + 1, -1, math.nan, math.inf, 1.5, 5.0, True, False, "5", LARGE, *WRONG]
+    bad.append(AlmostWhole())
     good: list[Any] = [least, most]
     (good if none else bad).append(None)
     return Values(bad, good)
@@ -171,7 +203,20 @@ def headers() -> Values:
 
 
 KEY = Values(
-    [0, True, math.nan, b"k", object(), {}, {"k"}, [1], [None], "\udc80", ["a", "\udc80"]],
+    [
+        0,
+        True,
+        math.nan,
+        b"k",
+        object(),
+        {},
+        {"k"},
+        [1],
+        [None],
+        "\udc80",
+        ["a", "\udc80"],
+        *UNSHOWN,
+    ],
     ["k", "", [], ("a", ""), Text("k")],
 )
 FREE = "takes every value, or says at once what cannot travel"

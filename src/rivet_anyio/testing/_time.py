@@ -20,6 +20,7 @@ from weakref import WeakSet
 import anyio
 
 from .._checks import awaitable_from, check_function, check_seconds
+from .._text import in_short
 from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
@@ -213,7 +214,7 @@ def virtual_options(backend: str) -> dict[str, Any]:
         return {"loop_factory": VirtualTimeLoop}
     if backend == "trio":
         return {"clock": _trio_clock(_Guard())}
-    raise ValueError(f"backend is 'asyncio' or 'trio', not {backend!r}")
+    raise ValueError(f"backend is 'asyncio' or 'trio', not {in_short(backend)}")
 
 
 def watch_clock() -> None:

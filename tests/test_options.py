@@ -99,6 +99,15 @@ class InLines:
         return "1 2\n3 4"
 
 
+class Incomparable:
+    """As arrays are, whose comparisons are arrays."""
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("of which item?")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class AlmostWhole:
     """It can be an index, but not be compared."""
 
@@ -106,7 +115,13 @@ class AlmostWhole:
         return 5
 
 
-UNSHOWN: list[Any] = [Unshown(), [LARGE**20], deeply_nested(), InLines(), [0] * 1000]
+UNSHOWN: list[Any] = [
+    Unshown(),
+    [LARGE**20],
+    deeply_nested(),
+    InLines(),
+    [0] * 1000,
+]
 """What Python cannot write, or not on one short line."""
 
 WRONG: list[Any] = [[], {}, object(), b"1", *UNSHOWN]
@@ -136,7 +151,8 @@ def flag(*, none: bool = False) -> Values:
 
 
 def choice(*names: str) -> Values:
-    return Values([None, 0, True, "", names[0].upper(), math.nan, *WRONG], [*names, Text(names[0])])
+    bad = [None, 0, True, "", names[0].upper(), math.nan, Incomparable(), *WRONG]
+    return Values(bad, [*names, Text(names[0])])
 
 
 def name(*, none: bool = False, good: str = "ping") -> Values:
@@ -225,7 +241,7 @@ PARAMS = Values(
 )
 INPUT = Values([object(), {"a": object()}], [None, 0, "", b"x", {"a": [1]}])
 ACTORS_OF_TESTS = Values([0, None, True, "x", [], object(), Actor, {"x": 5}, {5: Actor}], [])
-BACKENDS = Values([0, None, [], "trio", ["x"], [None]], [["asyncio"], ("trio",)])
+BACKENDS = Values([0, None, [], "trio", ["x"], [None], [Incomparable()]], [["asyncio"], ("trio",)])
 CLOSE_REASON = Values([None, 0, True, b"x", "x" * 124, "\udc80", []], ["", "bye", "ü" * 61])
 CLIENT_CODE = Values(
     [None, 0, -1, True, math.nan, "1000", 999, 1001, 2999, 5000, LARGE], [1000, 3000, 4999]
@@ -629,7 +645,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.fault_schedules": {
         "names": Values([["boom"], ["cut", 5], "cut", [], 5], [["cut"], ("cut", "crash")]),
         "most": Values(size().bad, [1]),
-        "within": Values(seconds().bad, [0.01, 1000]),
+        "within": Values(seconds(most=1e9).bad, [0.01, 1000, 1e9]),
     },
     "testing.play_faults": {"server": FREE, "schedule": FREE},
     "testing.check_contract": {"actors": ACTORS_OF_TESTS, "contracts": FREE},

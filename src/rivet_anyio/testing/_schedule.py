@@ -30,6 +30,7 @@ FaultName = Literal[
 
 _ALL: tuple[FaultName, ...] = get_args(FaultName)
 _LASTING = ("stall", "outage", "restart", "crash")
+_MOST_SECONDS = 1e9  # three decades
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def fault_schedules(
         RuntimeError: Hypothesis is not installed.
     """
     check_size("most", most)
-    check_seconds("within", within)
+    check_seconds("within", within, most=_MOST_SECONDS)
     if isinstance(names, str) or not isinstance(names, Collection):
         raise TypeError(f"names is a list of names of faults, not {in_short(names)}")
     if not names:

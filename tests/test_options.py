@@ -71,6 +71,13 @@ class Text(str):
     """Any subclass of str is a str."""
 
 
+def deeply_nested() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    return nested
+
+
 class Values(NamedTuple):
     """What one option refuses, and what it takes."""
 
@@ -78,7 +85,46 @@ class Values(NamedTuple):
     good: list[Any]
 
 
-WRONG: list[Any] = [[], {}, object(), b"1"]
+class Unshown:
+    """Its `__repr__` raises, as those of some database rows do."""
+
+    def __repr__(self) -> str:
+        raise LookupError("no session")
+
+
+class InLines:
+    """As tables are shown."""
+
+    def __repr__(self) -> str:
+        return "1 2\n3 4"
+
+
+class Incomparable:
+    """As arrays are, whose comparisons are arrays."""
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("of which item?")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class AlmostWhole:
+    """It can be an index, but not be compared."""
+
+    def __index__(self) -> int:
+        return 5
+
+
+UNSHOWN: list[Any] = [
+    Unshown(),
+    [LARGE**20],
+    deeply_nested(),
+    InLines(),
+    [0] * 1000,
+]
+"""What Python cannot write, or not on one short line."""
+
+WRONG: list[Any] = [[], {}, object(), b"1", *UNSHOWN]
 
 
 def seconds(*, zero: bool = False, none: bool = False, most: float = math.inf) -> Values:
@@ -91,6 +137,7 @@ def seconds(*, zero: bool = False, none: bool = False, most: float = math.inf) -
 
 def size(*, least: int = 1, most: int = 2**63 - 1, none: bool = False) -> Values:
     bad = [least - 1, most + 1, -1, math.nan, math.inf, 1.5, 5.0, True, False, "5", LARGE, *WRONG]
+    bad.append(AlmostWhole())
     good: list[Any] = [least, most]
     (good if none else bad).append(None)
     return Values(bad, good)
@@ -104,7 +151,8 @@ def flag(*, none: bool = False) -> Values:
 
 
 def choice(*names: str) -> Values:
-    return Values([None, 0, True, "", names[0].upper(), math.nan, *WRONG], [*names, Text(names[0])])
+    bad = [None, 0, True, "", names[0].upper(), math.nan, Incomparable(), *WRONG]
+    return Values(bad, [*names, Text(names[0])])
 
 
 def name(*, none: bool = False, good: str = "ping") -> Values:
@@ -171,7 +219,20 @@ def headers() -> Values:
 
 
 KEY = Values(
-    [0, True, math.nan, b"k", object(), {}, {"k"}, [1], [None], "\udc80", ["a", "\udc80"]],
+    [
+        0,
+        True,
+        math.nan,
+        b"k",
+        object(),
+        {},
+        {"k"},
+        [1],
+        [None],
+        "\udc80",
+        ["a", "\udc80"],
+        *UNSHOWN,
+    ],
     ["k", "", [], ("a", ""), Text("k")],
 )
 FREE = "takes every value, or says at once what cannot travel"
@@ -180,7 +241,7 @@ PARAMS = Values(
 )
 INPUT = Values([object(), {"a": object()}], [None, 0, "", b"x", {"a": [1]}])
 ACTORS_OF_TESTS = Values([0, None, True, "x", [], object(), Actor, {"x": 5}, {5: Actor}], [])
-BACKENDS = Values([0, None, [], "trio", ["x"], [None]], [["asyncio"], ("trio",)])
+BACKENDS = Values([0, None, [], "trio", ["x"], [None], [Incomparable()]], [["asyncio"], ("trio",)])
 CLOSE_REASON = Values([None, 0, True, b"x", "x" * 124, "\udc80", []], ["", "bye", "ü" * 61])
 CLIENT_CODE = Values(
     [None, 0, -1, True, math.nan, "1000", 999, 1001, 2999, 5000, LARGE], [1000, 3000, 4999]
@@ -584,7 +645,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "testing.fault_schedules": {
         "names": Values([["boom"], ["cut", 5], "cut", [], 5], [["cut"], ("cut", "crash")]),
         "most": Values(size().bad, [1]),
-        "within": Values(seconds().bad, [0.01, 1000]),
+        "within": Values(seconds(most=1e9).bad, [0.01, 1000, 1e9]),
     },
     "testing.play_faults": {"server": FREE, "schedule": FREE},
     "testing.check_contract": {"actors": ACTORS_OF_TESTS, "contracts": FREE},

@@ -13,10 +13,11 @@ import re
 from collections.abc import Awaitable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from ._errors import ConfigError
+from ._text import in_short
 
 __all__ = [
     "as_config_errors",
@@ -66,13 +67,13 @@ def as_config_errors() -> Generator[None]:
 def check_text(what: str, value: Any) -> str:
     """A string that UTF-8 can encode, as a plain str; `what` begins the message."""
     if not isinstance(value, str):
-        raise TypeError(f"{what} is a string, not {_shown(value)}")
+        raise TypeError(f"{what} is a string, not {in_short(value)}")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
             raise ValueError(
-                f"{what} has a lone surrogate, which UTF-8 cannot encode: {_shown(value)}"
+                f"{what} has a lone surrogate, which UTF-8 cannot encode: {in_short(value)}"
             ) from None
     return value if type(value) is str else str.__str__(value)
 
@@ -122,13 +123,13 @@ def check_route(what: str, text: str) -> None:
         plain, before = unquote(_ESCAPED_PERCENT.sub("%", plain)), plain
     if not {".", ".."}.isdisjoint(_SEPARATORS.split(_BLANKS.sub("", plain))):
         raise ValueError(
-            f"{what} has the segment '.' or '..', which would lead elsewhere: {_shown(text)}"
+            f"{what} has the segment '.' or '..', which would lead elsewhere: {in_short(text)}"
         )
 
 
 def _refuse_control_characters(what: str, text: str) -> None:
     if _CONTROL.search(text):
-        raise ValueError(f"{what} has a control character: {_shown(text)}")
+        raise ValueError(f"{what} has a control character: {in_short(text)}")
 
 
 # Options
@@ -142,7 +143,7 @@ def check_seconds(
         return
     or_none = " or None" if none else ""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is a number of seconds{or_none}, not {_shown(value)}")
+        raise TypeError(f"{name} is a number of seconds{or_none}, not {in_short(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -152,7 +153,7 @@ def check_seconds(
         if most != math.inf:
             limits += f" and at most {most:g}" if most < 1e6 else f" and at most {most:.0f}"
         raise ValueError(
-            f"{name} is a finite number of seconds, {limits}{or_none}, not {_shown(value)}"
+            f"{name} is a finite number of seconds, {limits}{or_none}, not {in_short(value)}"
         )
 
 
@@ -163,19 +164,19 @@ def check_size(
     if value is None and none:
         return
     or_none = " or None" if none else ""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} is a whole number{or_none}, not {_shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is a whole number{or_none}, not {in_short(value)}")
     number = operator.index(value)
     if not least <= number <= most:
         limits = f"of at least {least}" if number < least else f"of at most {most}"
-        raise ValueError(f"{name} is a whole number {limits}{or_none}, not {_shown(value)}")
+        raise ValueError(f"{name} is a whole number {limits}{or_none}, not {in_short(value)}")
 
 
 def check_flag(name: str, value: Any, *, none: bool = False) -> None:
     """True or False; `none` allows None, too."""
     if not (isinstance(value, bool) or (none and value is None)):
         known = "True, False or None" if none else "True or False"
-        raise TypeError(f"{name} is {known}, not {_shown(value)}")
+        raise TypeError(f"{name} is {known}, not {in_short(value)}")
 
 
 def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
@@ -183,9 +184,9 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
     names = [repr(one) for one in known]
     text = f"{', '.join(names[:-1])} or {names[-1]}"
     if not isinstance(value, str):
-        raise TypeError(f"{name} is {text}, not {_shown(value)}")
+        raise TypeError(f"{name} is {text}, not {in_short(value)}")
     if repr(str(value)) not in names:
-        raise ValueError(f"{name} is {text}, not {_shown(value)}")
+        raise ValueError(f"{name} is {text}, not {in_short(value)}")
 
 
 def check_instance(name: str, value: Any, kind: type[Any], *, none: bool = True) -> None:
@@ -194,16 +195,16 @@ def check_instance(name: str, value: Any, kind: type[Any], *, none: bool = True)
         module = kind.__module__.partition("._")[0]
         place = kind.__name__ if module == "builtins" else f"{module}.{kind.__name__}"
         raise TypeError(
-            f"{name} is an instance of {place}{' or None' if none else ''}, not {_shown(value)}"
+            f"{name} is an instance of {place}{' or None' if none else ''}, not {in_short(value)}"
         )
 
 
 def check_function(name: str, value: Any, *, none: bool = True, plain: bool = False) -> None:
     """A function, or None; `plain` allows no async one."""
     if plain and iscoroutinefunction(value):
-        raise TypeError(f"{name} is a function without 'async', not {_shown(value)}")
+        raise TypeError(f"{name} is a function without 'async', not {in_short(value)}")
     if not (callable(value) or (none and value is None)):
-        raise TypeError(f"{name} is a function{' or None' if none else ''}, not {_shown(value)}")
+        raise TypeError(f"{name} is a function{' or None' if none else ''}, not {in_short(value)}")
 
 
 def check_params(params: Any, get_params: Any) -> None:
@@ -241,13 +242,7 @@ def check_headers(headers: Any) -> tuple[tuple[str, str], ...]:
         raise TypeError(f"headers are a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers are strings: {name!r} is not, or its value")
+            raise TypeError(f"headers are strings: {in_short(name)} is not, or its value")
         if not is_http_token(name) or not is_header_value(value):
-            raise ValueError(f"the header {name!r} has characters that no header can carry")
+            raise ValueError(f"the header {in_short(name)} has characters that no header can carry")
     return tuple(headers.items())
-
-
-def _shown(value: Any) -> str:
-    """A value in an error message: whole where it is short."""
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a longer number"
-    return text if len(text) <= 100 else f"{text[:100]}..."

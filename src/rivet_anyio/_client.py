@@ -38,6 +38,7 @@ from ._io.backend import check_loop, current_backend
 from ._io.connect import Connector, TcpConnector
 from ._observe import Observer, check_observer
 from ._retry import Retry
+from ._text import in_short
 from ._typed.actor import Interface, TypedActor
 from ._types import NOT_GIVEN, CrashPolicy, GetParams, GetToken
 from .protocol.addressing import params_json
@@ -380,7 +381,7 @@ def _check_http(http: object, **others: object) -> None:
     if http is None:
         return
     if not is_http_client(http):
-        raise TypeError(f"http is an httpx.AsyncClient or httpx2.AsyncClient, not {http!r}")
+        raise TypeError(f"http is an httpx.AsyncClient or httpx2.AsyncClient, not {in_short(http)}")
     for name, value in others.items():
         if value is not None:
             raise ValueError(f"{name} and http contradict each other: give {name} to that client")
@@ -403,7 +404,7 @@ def _accessor(client: Client, interface: Interface[Any, Any, Any], method: str) 
         actors = f"client.actor({name!r})"
     argument = {"get_for_id": "actor_id", "list": ""}.get(method, "key")
     raise TypeError(
-        f"{method} of a client takes a class that describes an actor, not {given!r}; "
+        f"{method} of a client takes a class that describes an actor, not {in_short(given)}; "
         f"by the actor's name, write {actors}.{method}({argument})"
     )
 

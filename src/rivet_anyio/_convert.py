@@ -18,6 +18,7 @@ import cbor2
 import msgspec
 
 from ._errors import ProtocolError
+from ._text import in_short
 from .protocol.collisions import check_set
 from .protocol.objects import UNDEFINED, jsonable, plain_form
 
@@ -454,4 +455,4 @@ def _name(type: Any) -> str:
     """A type as it is written."""
     if isinstance(type, type_) and get_origin(type) is None:
         return type.__qualname__
-    return repr(type)
+    return in_short(type, 200)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._checks import check_instance, check_text, is_http_token
 from ._handle import ActorHandle
+from ._text import in_short
 from ._typed.actor import TypedActor
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ async def forward(
         handle = handle._handle
     check_instance("handle", handle, ActorHandle, none=False)
     if not isinstance(method, str):
-        raise TypeError(f"method is an HTTP method, not {method!r:.100}")
+        raise TypeError(f"method is an HTTP method, not {in_short(method)}")
     if not is_http_token(method):
-        raise ValueError(f"method is an HTTP method, not {method!r:.100}")
+        raise ValueError(f"method is an HTTP method, not {in_short(method)}")
     if not check_text("target", target).startswith("/"):
         raise ValueError(f"target is a path that begins with '/', not {target!r:.100}")
     if not isinstance(content, (bytes, str, AsyncIterable, type(None))):
@@ -102,9 +103,9 @@ def _end_to_end(headers: Any) -> list[tuple[str, str]]:
             raise TypeError("headers are a mapping or pairs of strings")
         name, value = pair
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers are strings: {name!r:.100} is not, or its value")
+            raise TypeError(f"headers are strings: {in_short(name)} is not, or its value")
         if not is_http_token(name) or not _is_sendable(value):
-            raise ValueError(f"the header {name!r:.100} has characters that no header can carry")
+            raise ValueError(f"the header {in_short(name)} has characters that no header can carry")
         pairs.append((name, value))
     named = {
         one.strip(" \t").lower()

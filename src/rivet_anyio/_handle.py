@@ -38,6 +38,7 @@ from ._http.transport import HttpAnswer, Timeouts, is_encoded
 from ._observe import Call, Subject, joined, merged
 from ._raw_websocket import ActorWebSocket
 from ._retry import Retry
+from ._text import in_short
 from ._types import GetParams, QueueResult
 from .protocol.addressing import (
     HEADER_ACTOR,
@@ -695,9 +696,9 @@ def _asked(
     """The arguments of `ActorHandle.fetch`, checked; raises as it does."""
     check_flag("skip_ready_wait", skip_ready_wait, none=True)
     if not isinstance(method, str):
-        raise TypeError(f"method is an HTTP method, not {method!r}")
+        raise TypeError(f"method is an HTTP method, not {in_short(method)}")
     if not is_http_token(method):
-        raise ValueError(f"method is an HTTP method, not {method!r}")
+        raise ValueError(f"method is an HTTP method, not {in_short(method)}")
     timeouts = _timeouts(options.pop("timeout")) if "timeout" in options else None
     given = check_headers(headers)
     return _Asked(request_path(path), method, given, skip_ready_wait, timeouts, options)

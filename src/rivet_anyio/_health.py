@@ -8,6 +8,7 @@ from typing import Any
 
 from ._connection.connection import Connection
 from ._connection.status import Status, StatusChange
+from ._text import in_short
 from ._typed.actor import TypedActor
 from ._watch import Feed
 
@@ -65,6 +66,6 @@ def _changes_of(given: object) -> Iterator[StatusChange]:
     if not isinstance(found, Connection):
         raise TypeError(
             "health takes connections and feeds, as handle.connect() and watch() return them, "
-            f"not {given!r:.100}"
+            f"not {in_short(given)}"
         )
     yield found._link.state.change

@@ -26,6 +26,7 @@ from ._gateway.repeats import repeated
 from ._io.tasks import ForeignCancellation, SilentTasks, block_without_interrupts
 from ._io.waiting import Signal
 from ._log import logger
+from ._text import in_short
 from ._typed.actor import TypedActor
 from ._typed.members import TypedEvent
 
@@ -188,7 +189,7 @@ def _whole(number: Any, name: str) -> int:
     if isinstance(number, float) and number.is_integer():
         return int(number)
     if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{name} of Versions returns a whole number, not {number!r:.100}")
+        raise TypeError(f"{name} of Versions returns a whole number, not {in_short(number)}")
     return number
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from ._text import in_short
+
 __all__ = [
     "AttemptObserver",
     "Call",
@@ -150,7 +152,7 @@ def check_observer(observer: object) -> None:
     ):
         raise TypeError(
             "observer needs the methods of rivet_anyio.types.Observer, as "
-            f"rivet_anyio.otel.OpenTelemetry has them, not {observer!r:.100}"
+            f"rivet_anyio.otel.OpenTelemetry has them, not {in_short(observer)}"
         )
 
 

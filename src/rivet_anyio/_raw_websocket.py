@@ -26,6 +26,7 @@ from ._io.tasks import (
 from ._io.waiting import Signal
 from ._log import logger
 from ._observe import AttemptObserver
+from ._text import in_short
 from ._types import GetParams
 from ._websocket.connection import State, WebSocketConnection
 from ._websocket.framing import Close
@@ -243,7 +244,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         Cancellation: the message is sent whole or not at all.
         """
         if not isinstance(item, (str, bytes)):
-            raise TypeError(f"a WebSocket message is str or bytes, not {item!r:.60}")
+            raise TypeError(f"a WebSocket message is str or bytes, not {in_short(item, 60)}")
         if isinstance(item, str):
             item = check_text("a WebSocket message", item)
         self._check_open()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from ._checks import check_function, check_seconds
+from ._text import in_short
 
 __all__ = ["Retry", "heeded"]
 
@@ -55,7 +56,7 @@ class Retry:
         bound = min(self.initial * 2.0 ** min(attempt, 60), self.maximum)
         drawn = self.random()
         if not isinstance(drawn, (float, int)) or not 0 <= drawn <= 1:
-            raise ValueError(f"random of Retry returns a float from 0 to 1, not {drawn!r}")
+            raise ValueError(f"random of Retry returns a float from 0 to 1, not {in_short(drawn)}")
         return bound * drawn
 
 

@@ -1,10 +1,10 @@
-"""Text that a peer may have written, for errors and logs."""
+"""Text that a peer may have written, and values of the user's, for errors and logs."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "on_one_line"]
+__all__ = ["escaped", "in_short", "on_one_line"]
 
 # Control characters and ends of lines, what changes the direction of text, halves of surrogates.
 _UNSAFE = re.compile(
@@ -36,6 +36,19 @@ def on_one_line(text: str) -> str:
     if len(text) > _MOST:
         text = f"{text[:_MOST]}... ({len(text)} characters in all)"
     return escaped(text)
+
+
+def in_short(value: object, most: int = 100) -> str:
+    """A value that the user gave, as Python writes it: on one line, and cut where that is long.
+
+    Where Python writes none, its class. A `__repr__` may raise, integers of more than 4300 digits
+    and lists that nest deeply have none; the message is about something else.
+    """
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__} object>"
+    return escaped(text if len(text) <= most else f"{text[:most]}...")
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -29,6 +29,7 @@ from ._io.tasks import (
     close_seconds,
 )
 from ._io.waiting import Signal
+from ._text import in_short
 from ._typed.actor import TypedActor
 from ._typed.members import TypedEvent
 
@@ -392,11 +393,12 @@ class Feed(
             is_used = key in self._sources.by_key
         except TypeError:
             raise TypeError(
-                f"key is hashable, as strings and tuples are, not {key!r:.100}"
+                f"key is hashable, as strings and tuples are, not {in_short(key)}"
             ) from None
         if is_used:
             raise ValueError(
-                f"the feed has a source {key!r:.100} already: remove it first, or give another key"
+                f"the feed has a source {in_short(key)} already: remove it first, or give "
+                "another key"
             )
         _ = handle._core.http  # raises outside the client's block
         connection = handle.connect(wait_for_server=True)
@@ -427,7 +429,9 @@ class Feed(
         """
         self._check_usable()
         if key not in self._sources.by_key:
-            raise KeyError(f"the feed has no source {key!r}: it was not added, or has ended")
+            raise KeyError(
+                f"the feed has no source {in_short(key)}: it was not added, or has ended"
+            )
         self._sources.remove(key)
 
     async def receive(self) -> SourceEvent[T_co] | SourceGap | SourceFailed:
@@ -526,7 +530,7 @@ class Feed(
             if handle._connection is None:
                 handle = handle._handle
         if not isinstance(handle, ActorHandle):
-            raise TypeError(f"add takes an actor's handle, not {handle!r:.100}")
+            raise TypeError(f"add takes an actor's handle, not {in_short(handle)}")
         return handle
 
     def _close(self) -> None:

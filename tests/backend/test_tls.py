@@ -1209,9 +1209,25 @@ async def test_the_environment_names_what_is_not_there(
 async def test_certifi_where_the_system_trusts_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setattr(
         ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     )
     context = await default_tls_context()
     assert context.cert_store_stats()["x509_ca"] > 10
+
+
+async def test_a_directory_of_certificates_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL reads it when it verifies a server; certifi would trust others, too."""
+    for name in ("one.pem", "two.pem"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
+    context = await default_tls_context()
+    assert context.cert_store_stats()["x509_ca"] == 0

@@ -372,6 +372,37 @@ def test_the_path_through_other_containers() -> None:
         prepare([{"\ud800"}], COMPAT_CBOR, "args")
 
 
+class Unshown:
+    """Its `__repr__` raises, as those of some database rows do."""
+
+    def __repr__(self) -> str:
+        raise LookupError("no session")
+
+
+LARGE = 10**5000  # Python writes no integers of this size
+
+
+@pytest.mark.parametrize("form", ALL_FORMS, ids=name_of)
+@pytest.mark.parametrize(
+    "value",
+    [
+        Unshown(),
+        {Unshown(): 1},
+        {LARGE: object()},
+        {LARGE: Unshown()},
+        {(1, Unshown()): 1},
+        {"a" * 10**6: object()},
+        {"a b" * 10**6: object()},
+        {b"a" * 10**6: object()},
+    ],
+    ids=["value", "key", "large", "both", "tuple", "name", "text", "bytes"],
+)
+def test_a_refusal_is_short_and_names_the_place(value: Any, form: ValueForm) -> None:
+    with pytest.raises(TypeError, match=r"^args\[0\]") as caught:
+        prepare([value], form, "args")
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize(
     "value, forms, said",
     [

@@ -34,6 +34,7 @@ from .._errors import ClosedError, EventGapError, EventOverflowError, ProtocolEr
 from .._io.backend import current_backend
 from .._io.waiting import Signal
 from .._log import logger
+from .._text import in_short
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectStreamStatistics
@@ -721,7 +722,7 @@ async def only_event(stream: EventStream[T]) -> T:
 def check_event_names(names: Any) -> str | tuple[str, ...]:
     """A name, or several in a tuple; raises `TypeError` or `ValueError` for anything else."""
     if isinstance(names, (list, set, frozenset)):
-        raise TypeError(f"several names of events are a tuple, not {names!r:.100}")
+        raise TypeError(f"several names of events are a tuple, not {in_short(names)}")
     if not isinstance(names, tuple):
         return check_name("event", names)
     if not names:

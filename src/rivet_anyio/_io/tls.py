@@ -518,4 +518,7 @@ def _default_tls_context() -> ssl.SSLContext:
 
 
 def _has_entries(folder: str | None) -> bool:
-    return folder is not None and any(os.scandir(folder))
+    if folder is None:
+        return False
+    with os.scandir(folder) as entries:
+        return any(entries)

@@ -16,6 +16,7 @@ import msgspec
 
 from .._checks import check_name, check_route, check_text, is_http_token
 from .._errors import ConfigError
+from .._text import in_short
 from .codec import Encoding
 from .values import PARAMS_JSON, dump_ascii_json, prepare
 
@@ -250,7 +251,7 @@ def user_subprotocols(given: Any) -> tuple[str, ...]:
         ValueError: one is not a token, comes twice, or begins with ``rivet``.
     """
     if isinstance(given, (str, bytes, bytearray)) or not isinstance(given, Sequence):
-        raise TypeError(f"subprotocols are a sequence of strings, not {given!r:.100}")
+        raise TypeError(f"subprotocols are a sequence of strings, not {in_short(given)}")
     offers: list[str] = []
     for one in given:
         text = check_name("subprotocol", one)

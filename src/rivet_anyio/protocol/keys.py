@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._checks import check_text
+from .._text import in_short
 
 __all__ = ["Key", "escape_key", "parse_key", "unescape_key"]
 
@@ -31,10 +32,12 @@ def parse_key(key: Key) -> tuple[str, ...]:
     elif isinstance(key, Sequence) and not isinstance(key, (bytes, bytearray, memoryview)):
         parts = tuple(key)
     else:
-        raise TypeError(f"a key is a string or a sequence of strings, not {key!r}")
+        raise TypeError(f"a key is a string or a sequence of strings, not {in_short(key)}")
     for part in parts:
         if not isinstance(part, str):
-            raise TypeError(f"a key's parts are strings, not {part!r} in {key!r}: use str()")
+            raise TypeError(
+                f"a key's parts are strings, not {in_short(part)} in {in_short(key)}: use str()"
+            )
     return tuple(check_text("a key's part", part) for part in parts)
 
 

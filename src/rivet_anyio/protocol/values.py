@@ -30,6 +30,7 @@ import cbor2
 import msgspec
 
 from .._errors import ProtocolError
+from .._text import in_short
 from .collisions import check_keys
 from .numbers import exact_number
 from .objects import UNDEFINED, plain_form
@@ -272,7 +273,7 @@ def _datetime(value: dt.datetime, form: ValueForm) -> Any:
     if not form.tags:
         _refuse(value, form, _or_bare("send .isoformat()", form))
     if value.tzinfo is None:
-        raise _Refused(f"{value!r} has no time zone: use .astimezone() or tzinfo=")
+        raise _Refused(f"{in_short(value)} has no time zone: use .astimezone() or tzinfo=")
     # A JavaScript Date counts milliseconds.
     milliseconds = (value - _EPOCH) // dt.timedelta(milliseconds=1)
     seconds, rest = divmod(milliseconds, 1000)
@@ -332,13 +333,16 @@ def _other_mapping(value: Mapping[Any, Any], form: ValueForm, depth: int) -> Any
     if not form.tags:
         odd = next(key for key in value if type(_name_of(key, form)) is not str)
         raise _Refused(
-            f"the key {odd!r} is not a string and {form.name} has no other keys: "
+            f"the key {in_short(odd)} is not a string and {form.name} has no other keys: "
             + _or_bare("use string keys", form)
         )
     tree: dict[Any, Any] = {}
     for key, item in value.items():
-        at = f"[{key!r}]"
-        tree[_hashable(_prepare_at(key, form, depth, at))] = _prepare_at(item, form, depth, at)
+        try:
+            tree[_hashable(_prepare(key, form, depth))] = _prepare(item, form, depth)
+        except _Refused as refused:
+            refused.path.append(_segment(key))
+            raise
     return cbor2.CBORTag(259, tree)
 
 
@@ -361,8 +365,9 @@ def _prepare_at(value: Any, form: ValueForm, depth: int, segment: str) -> Any:
         raise
 
 
-def _segment(key: str) -> str:
-    return f".{key}" if key.isidentifier() else f"[{key!r}]"
+def _segment(key: Any) -> str:
+    is_short_name = isinstance(key, str) and len(key) <= 100 and key.isidentifier()
+    return f".{key}" if is_short_name else f"[{in_short(key)}]"
 
 
 def _refuse(value: Any, form: ValueForm, hint: str) -> NoReturn:
@@ -374,8 +379,7 @@ def _repeated(value: Any, form: ValueForm) -> str:
     """The value with a blank before it, shortened; nothing of a secret."""
     if form.secret:
         return ""
-    text = repr(value)
-    return f" {text[:57]}..." if len(text) > 60 else f" {text}"
+    return f" {in_short(value, 60)}"
 
 
 def _hashable(tree: Any) -> Any:

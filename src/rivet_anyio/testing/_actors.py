@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from .._errors import ActorError, ConfigError
+from .._text import in_short
 from .._typed.members import RETRY_FOR, SERVER_NAME
 
 if TYPE_CHECKING:
@@ -265,9 +266,9 @@ def check_class(cls: type[Actor]) -> None:
                 continue
             if "ClassVar" not in str(inspect.get_annotations(owner).get(name)):
                 raise ConfigError(
-                    f"{owner.__name__}.{name} is {value!r}, one {type(value).__name__} that all "
-                    f"actors of the class share: set self.{name} in __init__, or annotate what "
-                    "is no state as a ClassVar"
+                    f"{owner.__name__}.{name} is {in_short(value)}, one {type(value).__name__} "
+                    f"that all actors of the class share: set self.{name} in __init__, or annotate "
+                    "what should not be state as a ClassVar"
                 )
     for name in _HOOKS:
         function = inspect.getattr_static(cls, name)

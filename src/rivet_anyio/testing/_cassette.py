@@ -12,6 +12,7 @@ from .._checks import as_config_errors, check_choice
 from .._client import Client
 from .._errors import outside_block
 from .._http.transport import HttpTransport
+from .._text import in_short
 from ..protocol.addressing import parse_endpoint_url
 from ._cassette_file import CassetteError, Names, read_tape, write_tape
 from ._memory import MemoryConnector
@@ -193,7 +194,7 @@ def _unused_text(path: Path, unused: list[str]) -> str:
 def _checked(path: str | os.PathLike[str], secrets: Sequence[str]) -> tuple[Path, Names]:
     with as_config_errors():
         if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
-            raise TypeError(f"path is the path of a file, not {path!r}")
+            raise TypeError(f"path is the path of a file, not {in_short(path)}")
         if Path(path).is_dir():
             raise ValueError(f"path is the path of a file, not of a directory: {str(path)!r}")
         if isinstance(secrets, (str, bytes)) or not isinstance(secrets, Sequence):

@@ -8,6 +8,7 @@ import anyio
 
 from .. import ActorHandle, Connection
 from .._checks import check_seconds, check_size
+from .._text import in_short
 
 __tracebackhide__ = True  # pytest shows the test in place of our source
 
@@ -58,7 +59,9 @@ async def collect(stream: Receiver[T_co], count: int, *, within: float = 5.0) ->
     """
     # Of a handle and a connection any attribute is an action.
     if isinstance(stream, (ActorHandle, Connection)) or not hasattr(stream, "receive"):
-        raise TypeError(f"stream is an EventStream, or has a receive of its own, not {stream!r}")
+        raise TypeError(
+            f"stream is an EventStream, or has a receive of its own, not {in_short(stream)}"
+        )
     check_size("count", count, least=0)
     check_seconds("within", within, zero=True)
     items: list[T_co] = []

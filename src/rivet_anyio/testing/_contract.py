@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .._errors import ConfigError
+from .._text import in_short
 from .._typed.actor import TypedActor
 from ._actors import Actor, actions_of
 from ._registry import check_factories
@@ -93,7 +94,7 @@ def _by_name(contracts: tuple[Any, ...]) -> dict[str, type[TypedActor[Any, Any]]
         classes = list(_classes_in(contract))
         if not classes:
             raise ConfigError(
-                f"{contract!r} is no contract: give a class derived from "
+                f"{in_short(contract)} is no contract: give a class derived from "
                 "rivet_anyio.TypedActor with the name of its actor, or a module that has some"
             )
         for cls in classes:

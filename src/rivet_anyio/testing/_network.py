@@ -15,6 +15,7 @@ from anyio import CancelScope
 from .._checks import check_instance, check_label, check_seconds, check_size
 from .._errors import ConfigError, ConnectError
 from .._io.waiting import Signal
+from .._text import in_short
 from ._arming import Armed, Moments, armed
 from ._memory import MemoryStream, memory_pipe
 
@@ -77,7 +78,7 @@ class Direction:
         for each in pair:
             check_seconds("latency", each, zero=True)
         if pair[0] > pair[1]:
-            raise ValueError(f"latency is the least and the most seconds, not {seconds!r}")
+            raise ValueError(f"latency is the least and the most seconds, not {in_short(seconds)}")
         self._latency = seconds
 
     @property
@@ -92,10 +93,11 @@ class Direction:
     @loss.setter
     def loss(self, share: float) -> None:
         if isinstance(share, bool) or not isinstance(share, (int, float)):
-            raise TypeError(f"loss is a number, not {share!r}")
+            raise TypeError(f"loss is a number, not {in_short(share)}")
         if not 0 <= share < 1:
             raise ValueError(
-                f"loss is at least 0 and less than 1, not {share!r}: partition() loses everything"
+                f"loss is at least 0 and less than 1, not {in_short(share)}: partition() "
+                "loses everything"
             )
         self._loss = share
 

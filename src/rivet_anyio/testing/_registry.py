@@ -7,6 +7,7 @@ from typing import Any
 
 from .._checks import as_config_errors, check_name
 from .._errors import ConfigError
+from .._text import in_short
 from ._actors import Actor, actions_of, check_class
 from ._instance import Host, Instance, internal_error, logger
 from ._records import ActorRef
@@ -41,13 +42,15 @@ def _check_factory(name: str, factory: object) -> None:
     """Raise `ConfigError` for what can make no actor."""
     if isinstance(factory, type):
         if not issubclass(factory, Actor):
-            raise ConfigError(f"the actor {name!r} is {factory!r}: derive it from testing.Actor")
+            raise ConfigError(
+                f"the actor {name!r} is {in_short(factory)}: derive it from testing.Actor"
+            )
         check_class(factory)
         actions_of(factory)
     elif not callable(factory) or isinstance(factory, Actor):
         raise ConfigError(
             f"the actor {name!r} is a class derived from testing.Actor, or a function that makes "
-            f"one, not {factory!r}"
+            f"one, not {in_short(factory)}"
         )
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from .._errors import ConfigError
+from .._text import in_short
 from ..protocol.dialect import Dialect
 
 __all__ = ["Release", "release_of"]
@@ -69,7 +70,7 @@ def release_of(version: str) -> Release:
     minor = int(found[1]) if found else -1
     if minor not in _NEWEST:
         raise ConfigError(
-            f"version is '2.0', '2.1', '2.2', '2.3' or one like '2.3.19', not {version!r}"
+            f"version is '2.0', '2.1', '2.2', '2.3' or one like '2.3.19', not {in_short(version)}"
         )
     return Release(
         version=version if found and found[2] else _NEWEST[minor],

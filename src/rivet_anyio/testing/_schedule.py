@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import anyio
 
 from .._checks import check_choice, check_function, check_instance, check_seconds, check_size
+from .._text import in_short
 from ._arming import armed
 from ._replay import replay_text
 from ._seeds import many_runs
@@ -32,6 +33,7 @@ FaultName = Literal[
 
 _ALL: tuple[FaultName, ...] = get_args(FaultName)
 _LASTING = ("stall", "outage", "restart", "crash")
+_MOST_SECONDS = 1e9  # three decades
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,11 @@ def fault_schedules(
         RuntimeError: Hypothesis is not installed.
     """
     check_size("most", most)
-    check_seconds("within", within)
+    check_seconds("within", within, most=_MOST_SECONDS)
     if isinstance(names, str) or not isinstance(names, Collection):
-        raise TypeError(f"names is a list of names of faults, not {names!r}")
+        raise TypeError(f"names is a list of names of faults, not {in_short(names)}")
     if not names:
-        raise ValueError(f"names has one fault at least, not {names!r}")
+        raise ValueError(f"names has one fault at least, not {in_short(names)}")
     for name in names:
         check_choice("names", name, _ALL)
     st = _hypothesis().strategies

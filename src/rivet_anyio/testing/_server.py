@@ -31,6 +31,7 @@ from .._errors import ConfigError, outside_block
 from .._io.backend import current_backend
 from .._observe import Observer
 from .._retry import Retry
+from .._text import in_short
 from .._types import GetToken
 from ..protocol.codec import Encoding
 from ..protocol.keys import Key, parse_key
@@ -483,7 +484,9 @@ class ActorServer:
         Cancellation: safe.
         """
         if not callable(what):
-            raise TypeError(f"what is a type of record, or a function of a record, not {what!r}")
+            raise TypeError(
+                f"what is a type of record, or a function of a record, not {in_short(what)}"
+            )
         check_function("where", where)
         check_size("count", count)
         check_size("since", since, least=0)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from .._checks import check_function, check_instance
+from .._text import in_short
 from ._replay import replay_text
 from ._seeds import Step, many_runs, seeded, seeded_options
 from ._time import refuse_event_loop, run_virtual, virtual_options
@@ -76,7 +77,7 @@ def check_backends(backends: Iterable[str]) -> tuple[str, ...]:
     """
     refuse_event_loop()
     if isinstance(backends, str) or not isinstance(backends, Iterable):
-        raise TypeError(f"backends is a list of names of backends, not {backends!r}")
+        raise TypeError(f"backends is a list of names of backends, not {in_short(backends)}")
     names = tuple(backends)
     if not names:
         raise ValueError("backends is empty: nothing would be run")
@@ -107,7 +108,7 @@ def explore(
     check_function("main", main, none=False)
     backends = check_backends(backends)
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds is an iterable of whole numbers, not {seeds!r}")
+        raise TypeError(f"seeds is an iterable of whole numbers, not {in_short(seeds)}")
     seed: int | None = None
     with many_runs():
         for seed in seeds:

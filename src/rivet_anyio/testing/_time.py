@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 import anyio
 
-from .._checks import awaitable_from, check_function, check_seconds
+from .._checks import awaitable_from, check_choice, check_function, check_seconds
 from ._idle import next_moment
 from ._internals import asyncio_timers, trio_clock, trio_tasks, trio_timers
 from ._stuck import asyncio_tasks, describe, end_asyncio, end_trio
@@ -210,13 +210,12 @@ def virtual_options(backend: str) -> dict[str, Any]:
     """The options of a backend with virtual time, new for every run.
 
     Raises:
-        ValueError: for another backend than ``"asyncio"`` and ``"trio"``.
+        TypeError, ValueError: for another backend than ``"asyncio"`` and ``"trio"``.
     """
+    check_choice("backend", backend, ("asyncio", "trio"))
     if backend == "asyncio":
         return {"loop_factory": VirtualTimeLoop}
-    if backend == "trio":
-        return {"clock": _trio_clock(_Guard())}
-    raise ValueError(f"backend is 'asyncio' or 'trio', not {backend!r}")
+    return {"clock": _trio_clock(_Guard())}
 
 
 def watch_clock() -> None:

@@ -1316,7 +1316,7 @@ _GATEWAY = (
     ),
     Mutation(
         "the end of a former leader's rest keeps the next leader asleep",
-        "_gateway/checks.py",
+        "_gateway/host_checks.py",
         "            if scope is self._scope:  #",
         "            if True:  #",
         "checks",

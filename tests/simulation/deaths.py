@@ -84,6 +84,7 @@ async def play_deaths(seed: int) -> Account:
             with anyio.move_on_after(_SECONDS):
                 while True:
                     await anyio.sleep(chance.expovariate(1 / chance.choice((2.0, 20.0, 60.0))))
+                    account.changes_at.append(anyio.current_time())
                     with anyio.CancelScope(shield=True):  # else a host is silent and does not die
                         await _strike(server, chance, account)
                     account.changes_at.append(anyio.current_time())

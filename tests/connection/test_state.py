@@ -1368,6 +1368,26 @@ def test_a_slow_confirmation_has_longer_with_each_attempt() -> None:
     assert driven.socket.limit_seconds == limits[0]
 
 
+def test_what_had_not_left_when_another_was_refused_is_tested_by_itself() -> None:
+    """Else its own refusal would be taken for one more of the other's."""
+    driven = Driven()
+    driven.connect(1.0)
+    refused = driven.subscribe("a")
+    driven.socket.is_blocked = True
+    others = [driven.subscribe(name) for name in "bc"]
+    driven.state.reported(ERRORS["forbidden"])
+    driven.socket.is_blocked = False
+    driven.socket.notify()
+    driven.answer(2.0)
+    for buffer in (refused, others[0]):
+        assert not buffer.ended
+        driven.state.reported(ERRORS["forbidden"])
+        assert buffer.ended
+        driven.answer(3.0)
+    driven.answer(4.0)
+    assert driven.state.has_subscriptions(others[1]) and not others[1].ended
+
+
 @pytest.mark.parametrize("has_stopped", [True, False])
 def test_a_subscription_ends_only_if_the_actor_answers(has_stopped: bool) -> None:
     """RivetKit 2.1 and 2.2 end when a subscription does whose actor has stopped."""

@@ -216,6 +216,14 @@ _PROTOCOL = (
 
 _CONNECTION = (
     Mutation(
+        "what has not left is subscribed beside those that may have been refused",
+        _STATE,
+        "in self._requests.items() if request.subscribe]:",
+        "in self._requests.items() if not request.subscribe]:",
+        "tests/connection/test_state.py::"
+        "test_what_had_not_left_when_another_was_refused_is_tested_by_itself",
+    ),
+    Mutation(
         "a subscription ends without a question whether the actor runs",
         _STATE,
         "if self._asks_first and not subscribe:",
@@ -601,13 +609,6 @@ _CONNECTION = (
         "            return\n",
         "                pass\n            return\n",
         "connection",
-    ),
-    Mutation(
-        "a check from before a second Init lets the next gap begin too early",
-        _STATE,
-        "self._start, self._start_seen = start, max(self._start_seen, last_message)",
-        "self._start, self._start_seen = start, last_message",
-        "tests/connection/test_state.py",
     ),
     Mutation(
         "of too many status changes the newest is forgotten",

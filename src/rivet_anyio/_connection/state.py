@@ -598,7 +598,8 @@ class ConnectionState:
         if change is Change.RESTART:
             self._subscribe_after_restart()
         if start.state is not StartState.UNKNOWN:
-            self._start, self._start_seen = start, max(self._start_seen, last_message)
+            # No gap begins in the one before: `EventBuffer` sees to that.
+            self._start, self._start_seen = start, last_message
 
     def answered(self, id: int, output: Raw) -> bool:
         """A call was answered; whether somebody waits for that."""
@@ -647,6 +648,9 @@ class ConnectionState:
                 del self._places[name]
                 if name in self.sinks:
                     self._suspects[name] = None
+            for name in [name for name, request in self._requests.items() if request.subscribe]:
+                self.outbox.discard(self._requests.pop(name))  # its refusal would look like theirs
+                self._suspects[name] = None
             self._fence = self.subscribed
             self._refusal = error
             self._ask()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ._text import in_short
 
@@ -29,8 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """Whom it is about.
 
     Attributes:
@@ -46,8 +46,7 @@ class Subject:
     key: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """An action or a message for a queue.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal
+
+import msgspec
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -20,8 +21,7 @@ __all__ = ["NOT_GIVEN", "CrashPolicy", "GetParams", "GetToken", "QueueResult"]
 _NOTHING: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class QueueResult(Generic[R_co]):
+class QueueResult(msgspec.Struct, Generic[R_co], frozen=True):
     """What became of a queue message.
 
     Attributes:

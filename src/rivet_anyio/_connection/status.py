@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from .._errors import ClosedError
@@ -35,8 +35,7 @@ class Status(enum.StrEnum):
     """The scope was left, or the connection failed for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange:
+class StatusChange(msgspec.Struct, frozen=True):
     """A state and what led to it.
 
     Attributes:

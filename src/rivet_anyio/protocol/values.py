@@ -17,13 +17,13 @@ import datetime as dt
 import decimal
 import enum
 import io
-import json
 import math
 import re
 import struct
 import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cache
 from typing import Any, NoReturn
 
 import cbor2
@@ -691,7 +691,7 @@ def _check_density(data: bytes) -> None:
     # Not more than there are bytes that look like one, also within texts and numbers.
     if len(data) - len(data.translate(None, _CONTAINERS)) <= most:
         return
-    for count, _ in enumerate(_headers(data, _TO_CONTAINER)):
+    for count, _ in enumerate(_headers(data, _skipping(_TO_CONTAINER))):
         if count == most:
             raise _too_dense(len(data), most)
 
@@ -704,8 +704,9 @@ def _size_without_strings(data: bytes) -> int:
     """
     size = len(data)
     at = 0
+    to_string = _skipping(_TO_STRING, b"{0,64}")
     for _ in range(_FIRST_STRINGS):
-        found = _TO_STRING.match(data, at)
+        found = to_string.match(data, at)
         assert found is not None
         header = _LONG_STRING.match(data, found.end())
         if header is None:
@@ -745,7 +746,7 @@ def _with_pairs(data: bytes) -> bytes:
     """The same item with an array of keys and values in the place of every map."""
     parts: list[bytes] = []
     kept = 0
-    for at, end in _headers(data, _TO_MAP):
+    for at, end in _headers(data, _skipping(_TO_MAP)):
         short = data[at] & 0x1F
         parts.append(data[kept:at])
         if short == _WITHOUT_END:
@@ -783,10 +784,14 @@ def _headers(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int
                 return
 
 
-def _skipping(*classes: dict[int, bytes], times: bytes = b"*") -> re.Pattern[bytes]:
-    """Skips strings of up to 23 bytes and what begins with these bytes, by what comes behind."""
+@cache
+def _skipping(kinds: int, times: bytes = b"*") -> re.Pattern[bytes]:
+    """Skips strings of up to 23 bytes and items of the first so many of `_KINDS`.
+
+    Few messages need it, and each takes a millisecond to be made.
+    """
     skipped = [
-        b"[%b].{%d}" % (b"".join(kinds[length] for kinds in classes), length)
+        b"[%b].{%d}" % (b"".join(kind[length] for kind in _KINDS[:kinds]), length)
         for length in (0, 1, 2, 4, 8)
     ]
     texts = [b"[\\x%02x\\x%02x].{%d}" % (0x40 + n, 0x60 + n, n) for n in range(1, 24)]
@@ -814,9 +819,9 @@ _MAPS = {
     4: rb"\xba",
     8: rb"\xbb",
 }
-_TO_CONTAINER = _skipping(_LEAVES)
-_TO_MAP = _skipping(_LEAVES, _ARRAYS_AND_TAGS)
-_TO_STRING = _skipping(_LEAVES, _ARRAYS_AND_TAGS, _MAPS, times=b"{0,64}")
+_KINDS = (_LEAVES, _ARRAYS_AND_TAGS, _MAPS)
+"""The first bytes of items, by how many bytes of the header follow; strings are left out."""
+_TO_CONTAINER, _TO_MAP, _TO_STRING = 1, 2, 3
 _LONG_STRING = re.compile(rb"[\x58\x78].|[\x59\x79].{2}|[\x5a\x7a].{4}|[\x5b\x7b].{8}", re.DOTALL)
 
 
@@ -828,7 +833,12 @@ def dump_json(tree: Any) -> bytes:
 def dump_ascii_json(tree: Any) -> str:
     """A prepared tree as JSON in printable ASCII, for headers."""
     text = dump_json(tree).decode()
-    return re.sub(r"[^ -~]+", lambda found: json.dumps(found[0])[1:-1], text)
+    return re.sub(r"[^ -~]+", _escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be").hex(" ", 2)
+    return "\\u" + units.replace(" ", "\\u")
 
 
 def load_json(data: bytes | str) -> Any:

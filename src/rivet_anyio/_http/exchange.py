@@ -77,7 +77,7 @@ from .chunks import ChunkReader
 from .head import HeadReader
 from .headers import Head
 from .plain import read_plain
-from .request import tokens, write_head
+from .request import Fields, tokens, write_head
 
 __all__ = ["MAX_INTERIM", "Exchange", "Head", "Proof", "State"]
 
@@ -151,7 +151,7 @@ class Exchange:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] | Mapping[str, str],
+        headers: Sequence[tuple[str, str]] | Mapping[str, str] | Fields,
         *,
         content: bytes | None = None,
         streams: bool = False,

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from .._checks import is_http_token
 from .._errors import ConfigError
 
-__all__ = ["RequestHead", "tokens", "write_head"]
+__all__ = ["Fields", "RequestHead", "tokens", "write_head"]
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _ALWAYS_A_BODY = frozenset(("POST", "PUT", "PATCH"))
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 _TARGET = re.compile(r"[!-~]+")
-_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _MEANINGFUL = frozenset(
     ("connection", "content-length", "expect", "trailer", "transfer-encoding", "upgrade")
 )
@@ -38,10 +38,33 @@ class RequestHead(NamedTuple):
     upgrade: frozenset[str] = frozenset()
 
 
+class Fields:
+    """Fields of requests, checked once and sent with as many as one likes.
+
+    Attributes:
+        pairs: Names and values.
+        lines: The same, as they are to be written; None where they cannot be sent.
+        is_meaningful: Whether some of them mean something to the connection.
+    """
+
+    __slots__ = ("is_meaningful", "lines", "pairs")
+
+    def __init__(self, headers: Sequence[tuple[str, str]] | Mapping[str, str]) -> None:
+        # A dict first, because to ask for a Mapping takes a microsecond.
+        self.pairs = list(headers.items() if isinstance(headers, (dict, Mapping)) else headers)
+        is_meaningful = _judge_names(tuple([name for name, _ in self.pairs]))
+        self.is_meaningful = bool(is_meaningful)
+        self.lines: str | None = None
+        if is_meaningful is not None and not _BAD_IN_VALUE.search(
+            "".join([value for _, value in self.pairs])
+        ):
+            self.lines = _lines(self.pairs)
+
+
 def write_head(
     method: str,
     target: str,
-    headers: Sequence[tuple[str, str]] | Mapping[str, str],
+    headers: Sequence[tuple[str, str]] | Mapping[str, str] | Fields,
     content: bytes | None,
     *,
     streams: bool,
@@ -52,26 +75,26 @@ def write_head(
     Raises:
         ConfigError: for what cannot be sent. The text shows no values, which may be secrets.
     """
-    # A dict first, because to ask for a Mapping takes a microsecond.
-    pairs = list(headers.items() if isinstance(headers, (dict, Mapping)) else headers)
-    is_meaningful = _judge_names(tuple([name for name, _ in pairs]))
+    fields = headers if isinstance(headers, Fields) else Fields(headers)
     if (
-        is_meaningful is None
+        fields.lines is None
         or (method not in _METHODS and not is_http_token(method))
         or not _TARGET.fullmatch(target)
-        or _BAD_IN_VALUE.search("".join([value for _, value in pairs]))
     ):
-        raise _refused(method, target, pairs)
+        raise _refused(method, target, fields.pairs)
     length = None if content is None else len(content)
     if length is None and not streams and method.upper() in _ALWAYS_A_BODY:
         length = 0
-    if upgrade or is_meaningful:
-        return _write_meaningful(method, target, pairs, length, streams=streams, upgrade=upgrade)
+    if upgrade or fields.is_meaningful:
+        return _write_meaningful(
+            method, target, list(fields.pairs), length, streams=streams, upgrade=upgrade
+        )
+    lines = fields.lines
     if streams:
-        pairs.append(("Transfer-Encoding", "chunked"))
+        lines += "Transfer-Encoding: chunked\r\n"
     elif length is not None:
-        pairs.append(("Content-Length", str(length)))
-    return RequestHead(_encode(method, target, pairs), None if streams else 0)
+        lines += f"Content-Length: {length}\r\n"
+    return RequestHead(_encode(method, target, lines), None if streams else 0)
 
 
 @lru_cache(256)
@@ -128,19 +151,19 @@ def _write_meaningful(
     elif length is not None and not streams:
         pairs.append(("Content-Length", str(length)))
     return RequestHead(
-        _encode(method, target, pairs),
+        _encode(method, target, _lines(pairs)),
         streamed,
         "close" not in tokens(",".join(values.get("connection", ()))),
         protocols if upgrade else frozenset(),
     )
 
 
-def _encode(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> bytes:
-    fields = "".join([f"{name}: {value}\r\n" for name, value in pairs])
-    try:
-        return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
-    except UnicodeEncodeError:
-        raise _refused(method, target, pairs) from None
+def _lines(pairs: Sequence[tuple[str, str]]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in pairs])
+
+
+def _encode(method: str, target: str, lines: str) -> bytes:
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
 
 def _refused(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> ConfigError:
@@ -155,7 +178,7 @@ def _refused(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> Conf
     for name, value in pairs:
         if not is_http_token(name):
             return ConfigError(f"the header {name!r} cannot be sent: its name is not a token")
-        bad = next((one for one in value if _BAD_IN_VALUE.match(one) or ord(one) > 255), None)
+        bad = next((one for one in value if _BAD_IN_VALUE.match(one)), None)
         if bad is not None:
             return ConfigError(f"the header {name!r} cannot be sent: its value has {bad!r}")
         hosts += name.lower() == "host"

@@ -27,6 +27,7 @@ from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
 from .proxy import Proxies, open_tunnel
+from .request import Fields
 from .transport import (
     MAX_REFUSAL,
     REFUSAL_SECONDS,
@@ -98,6 +99,10 @@ class Wire:
         self._max_body_size = max_body_size
         self._timeouts = timeouts
         self._sites: dict[str, _Site] = {}
+        # The fields of the last request.
+        self._last_site: _Site | None = None
+        self._last_headers: Mapping[str, str] = {}
+        self._last_fields = Fields(())
         self.failed_dials = 0
         self.pool = Pool(
             self._dial,
@@ -118,9 +123,7 @@ class Wire:
         runs_actor: bool = False,
     ) -> HttpAnswer:
         site, target = self._locate(url)
-        fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
-        fields.update(site.proxy_headers)
-        exchange = Exchange(method, target, fields, content=content)
+        exchange = Exchange(method, target, self._fields_of(site, headers), content=content)
         timeouts = self._timeouts
         seconds = math.inf if timeouts.read is None else timeouts.read + extra_seconds
         pooled = self.pool.take_idle(site.origin)
@@ -176,11 +179,9 @@ class Wire:
         self, url: str, *, headers: Mapping[str, str], has_secret: bool = False
     ) -> Upgraded:
         site, target = self._locate(url)
-        fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
-        fields.update(site.proxy_headers)
         fresh = False
         while True:
-            exchange = Exchange("GET", target, fields, upgrade=True)
+            exchange = Exchange("GET", target, _fields(site, headers), upgrade=True)
             pooled = await self._acquire(site.origin, self._timeouts, fresh=fresh, waits=False)
             running = _Running(self, site, pooled, exchange, _seconds(self._timeouts.read))
             try:
@@ -207,6 +208,13 @@ class Wire:
 
     def close(self) -> None:
         self.pool.close()
+
+    def _fields_of(self, site: _Site, headers: Mapping[str, str]) -> Fields:
+        """The fields of a request. Most have those of the request before, which were checked."""
+        if site is not self._last_site or headers != self._last_headers:
+            self._last_fields = Fields(_fields(site, headers))
+            self._last_site, self._last_headers = site, dict(headers)
+        return self._last_fields
 
     def _locate(self, url: str) -> tuple[_Site, str]:
         """Where a URL leads to, and the target to ask for there."""
@@ -604,6 +612,13 @@ class WireAnswer:
 
     async def aclose(self) -> None:
         self._running.end()
+
+
+def _fields(site: _Site, headers: Mapping[str, str]) -> dict[str, str]:
+    """All fields of a request but those of its body."""
+    fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
+    fields.update(site.proxy_headers)
+    return fields
 
 
 def _url(origin: Origin) -> str:

@@ -300,11 +300,16 @@ class WebSocketConnection:
         frames = 0
         message = self._sink.message
         unread_since: float | None = None  # bytes may have waited so long, because of a pause
+        is_first = True
         while self.end is None:
             if unread_since is not None and self._stream.is_quiet():
                 unread_since = None
             try:
-                data = await self._stream.read(_READ_SIZE)
+                # Mostly, the first message came with the answer to the handshake.
+                data = self._stream.read_now(_READ_SIZE) if is_first else None
+                is_first = False
+                if data is None:
+                    data = await self._stream.read(_READ_SIZE)
             except ConnectionLostError as lost:
                 self._finish(lost)
                 return

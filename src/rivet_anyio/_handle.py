@@ -584,7 +584,8 @@ class ActorHandle:
             params: Connection params instead of the handle's (and of its `get_params`).
             get_params: Awaited before every attempt for the params to use, in place of `params`.
             skip_ready_wait: As for `action`.
-            connect_timeout: Seconds that one attempt may take; None takes the client's.
+            connect_timeout: Seconds that one attempt may take; None takes the client's. A dial of
+                its own within it still ends after the client's.
             close_timeout: Seconds that the closing handshake may take; None takes the client's.
             retry: Backoff between attempts; None takes the client's.
             wait_for_server: Entering waits until a server is there, however long that takes, and

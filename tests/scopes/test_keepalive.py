@@ -56,7 +56,7 @@ class Line:
         return self._incoming.popleft()
 
     def read_now(self, max_bytes: int) -> bytes | None:
-        raise AssertionError("whoever has a socket reads it")
+        return self._incoming.popleft() if self._incoming else None
 
     def is_quiet(self) -> bool:
         return not self._incoming

@@ -26,7 +26,7 @@ class Stream:
         raise AssertionError("it sleeps forever")
 
     def read_now(self, max_bytes: int) -> bytes | None:
-        raise AssertionError("whoever has a socket reads it")
+        return None
 
     def is_quiet(self) -> bool:
         raise AssertionError("it is in use")

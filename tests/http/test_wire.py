@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import anyio
@@ -399,3 +400,33 @@ async def test_an_error_that_is_cut_off_leaves_no_socket() -> None:
                 await client.x.get_for_id(ACTOR).fetch("fetch")
         transport = client._core.http
         assert isinstance(transport, wire_module.Wire) and transport.pool.count().open == 0
+
+
+async def test_requests_with_the_same_headers_keep_the_fields_of_their_origins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No host, and no proxy's credentials, are those of the request before."""
+    heads: list[str] = []
+
+    async def handle(peer: Peer) -> None:
+        while True:
+            heads.append(await peer.head())
+            await peer.send(whole(b"x"))
+
+    async with serving(handle) as proxy, serving(handle) as direct:
+        address = direct.removeprefix("http://")
+        monkeypatch.setenv("http_proxy", proxy.replace("//", "//user:secret@"))
+        monkeypatch.setenv("no_proxy", address)
+        async with Client("http://far.example") as client:
+            wire = client._core.http
+            token = {"a": "1"}
+            with anyio.fail_after(GUARD):
+                for url in ("http://far.example/", f"{direct}/", f"{direct}/", "http://other/"):
+                    await wire.request("GET", url, headers=token)
+                token["a"] = "2"
+                await wire.request("GET", "http://other/", headers=token)
+    hosts = [re.findall(r"(?i)\r\nhost: (.*)\r\n", head) for head in heads]
+    assert hosts == [["far.example"], [address], [address], ["other"], ["other"]]
+    has_secret = ["proxy-authorization" in head.lower() for head in heads]
+    assert has_secret == [True, False, False, True, True]
+    assert [re.findall(r"\r\na: (.*)\r\n", head) for head in heads] == [["1"]] * 4 + [["2"]]

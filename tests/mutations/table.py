@@ -1431,6 +1431,13 @@ _HTTP = (
         "answers",
     ),
     Mutation(
+        "a request goes out with the fields of another server",
+        "_http/wire.py",
+        "if site is not self._last_site or headers != self._last_headers:",
+        "if headers != self._last_headers:",
+        "tests/http/test_wire.py",
+    ),
+    Mutation(
         "a socket is used again whatever its answer says",
         "_http/wire.py",
         "reusable = self._is_sent and exchange.reusable",

@@ -39,11 +39,11 @@ class RequestHead(NamedTuple):
 
 
 class Fields:
-    """Fields of requests, checked once and sent with as many as one likes.
+    """Header fields that are checked once, for any number of requests.
 
     Attributes:
         pairs: Names and values.
-        lines: The same, as they are to be written; None where they cannot be sent.
+        lines: The same as they are written; None where they cannot be sent.
         is_meaningful: Whether some of them mean something to the connection.
     """
 

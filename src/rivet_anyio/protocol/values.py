@@ -786,9 +786,9 @@ def _headers(data: bytes, skipped: re.Pattern[bytes]) -> Iterator[tuple[int, int
 
 @cache
 def _skipping(kinds: int, times: bytes = b"*") -> re.Pattern[bytes]:
-    """Skips strings of up to 23 bytes and items of the first so many of `_KINDS`.
+    """A pattern that skips strings of up to 23 bytes, and items of the first `kinds` of `_KINDS`.
 
-    Few messages need it, and each takes a millisecond to be made.
+    It is made when a message first needs it, because that takes a millisecond.
     """
     skipped = [
         b"[%b].{%d}" % (b"".join(kind[length] for kind in _KINDS[:kinds]), length)

@@ -39,12 +39,17 @@ export function buildActors({ actor, UserError, queue, event }) {
     mimic: mimic({ actor }),
     odd: odd({ actor }),
     napper: napper({ actor }),
+    dozer: dozer({ actor, queue }),
     tally: tally({ actor }),
     farewell: farewell({ actor }),
     quirk: quirk({ actor, UserError }),
     hasty: hasty({ actor, queue }),
     ...(queue
-      ? { worker: worker({ actor, queue }), forgetful: forgetful({ actor, queue }) }
+      ? {
+          worker: worker({ actor, queue }),
+          forgetful: forgetful({ actor, queue }),
+          toiler: toiler({ actor, queue }),
+        }
       : {}),
   };
 }
@@ -578,6 +583,75 @@ function napper({ actor }) {
         c.state.noted.push("note");
       },
     },
+  });
+}
+
+// What actors have in common that sleep by themselves after two seconds, and note when that was.
+function drowsy() {
+  const note = (c, what) => c.state.noted.push([what, Date.now()]);
+  return {
+    options: { ...options, sleepTimeout: 2000 },
+    createState: (_c, input) => ({ input, noted: [] }),
+    onWake: (c) => note(c, "wake"),
+    onSleep: (c) => note(c, "sleep"),
+    actions: {
+      now: () => Date.now(),
+      noted: (c) => c.state.noted,
+      work: (_c, ms) => sleep(ms),
+      fail() {
+        throw new Error("broken");
+      },
+      async later(c, after, ms) {
+        await c.schedule.after(after, "work", ms);
+      },
+    },
+  };
+}
+
+function dozer({ actor, queue }) {
+  return actor({
+    ...drowsy(),
+    ...(queue ? { queues: { jobs: queue() } } : {}),
+    onBeforeConnect(_c, params) {
+      if (params?.refuse) throw new Error("refused");
+    },
+    async onDisconnect(_c, conn) {
+      if (conn.params?.parts) await sleep(conn.params.parts);
+    },
+    async onRequest(_c, request) {
+      await sleep(Number(new URL(request.url).searchParams.get("ms")));
+      return new Response("late");
+    },
+    onWebSocket(_c, ws) {
+      ws.addEventListener("message", async ({ data }) => {
+        ws.send(data);
+        await sleep(Number(data));
+      });
+    },
+  });
+}
+
+// As `dozer`, and it works: as its input says.
+function toiler({ actor, queue }) {
+  const runs = {
+    async ends() {
+      await sleep(3000);
+    },
+    async fails() {
+      await sleep(3000);
+      throw new Error("broken");
+    },
+    async works(c) {
+      for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
+        await sleep(message.body);
+        await message.complete("done");
+      }
+    },
+  };
+  return actor({
+    ...drowsy(),
+    queues: { jobs: queue() },
+    run: (c) => runs[c.state.input](c),
   });
 }
 

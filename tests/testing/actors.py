@@ -541,6 +541,71 @@ class Napper(Actor):
         self.done.append("note")
 
 
+class Drowsy(Actor):
+    sleep_timeout = 2.0
+
+    def __init__(self) -> None:
+        self.input: Any = None
+        self.lines: list[tuple[str, float]] = []
+
+    async def on_create(self, input: Any) -> None:
+        self.input = input
+
+    async def on_wake(self) -> None:
+        self.lines.append(("wake", await self.now()))
+
+    async def on_sleep(self) -> None:
+        self.lines.append(("sleep", await self.now()))
+
+    async def now(self) -> float:
+        return self.context.now().timestamp() * 1000
+
+    async def noted(self) -> list[tuple[str, float]]:
+        return self.lines
+
+    async def work(self, milliseconds: float) -> None:
+        await anyio.sleep(milliseconds / 1000)
+
+    async def fail(self) -> None:
+        raise RuntimeError("broken")
+
+    async def later(self, after: float, milliseconds: float) -> None:
+        self.context.schedule.after(after / 1000, "work", milliseconds)
+
+
+class Dozer(Drowsy):
+    queues = ("jobs",)
+
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        if (connection.params or {}).get("refuse"):
+            raise RuntimeError("refused")
+
+    async def on_disconnect(self, connection: ActorConnection) -> None:
+        await anyio.sleep((connection.params or {}).get("parts", 0) / 1000)
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        await self.work(float(request.url.params["ms"]))
+        return httpx.Response(200, text="late")
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        async for data in socket:
+            await socket.send(data)
+            await self.work(float(data))
+
+
+class Toiler(Drowsy):
+    queues = ("jobs",)
+
+    async def run(self) -> None:
+        if self.input == "works":
+            async for message in self.context.queue("jobs"):
+                await self.work(message.body)
+                await message.complete("done")
+        await anyio.sleep(3)
+        if self.input == "fails":
+            raise RuntimeError("broken")
+
+
 class Tally(Actor):
     state_save_interval = 600.0
     count = 0
@@ -677,6 +742,8 @@ ACTORS: dict[str, type[Actor]] = {
     "mimic": Mimic,
     "odd": Odd,
     "napper": Napper,
+    "dozer": Dozer,
+    "toiler": Toiler,
     "tally": Tally,
     "farewell": Farewell,
     "forgetful": Forgetful,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
+from functools import partial
 from typing import Any, cast, get_args
 from urllib.parse import unquote, unquote_plus
 
@@ -19,7 +20,7 @@ from ._actors import Actor
 from ._encodings import QueueRequest, ServerCodec, server_codec
 from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
-from ._instance import Host, Instance, internal_error, logger, not_found, working_for
+from ._instance import Host, Instance, internal_error, logger, not_found
 from ._management import JSON, Management
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
@@ -28,6 +29,7 @@ from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpe
 from ._registry import Registry
 from ._routes import Route, actor_route, is_method, server_route
 from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
+from ._steps import begin
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
@@ -313,15 +315,15 @@ class Gateway:
                     name,
                     ", ".join(sorted(type(instance.actor).queues or ())) or "none",
                 )
-        if not wanted.wait or not is_declared:
-            return codec.queue_reply("completed", None, False)
-        longest = instance.actor.action_timeout if self._host.release.has_engine else None
-        with move_on_after(longest):
-            with move_on_after(wanted.timeout):
-                if wanted.timeout != 0:
-                    return codec.queue_reply("completed", await message._wait(), True)
-            return codec.queue_reply("timedOut", None, False)
-        raise instance.timed_out()
+            if not wanted.wait or not is_declared:
+                return codec.queue_reply("completed", None, False)
+            longest = instance.actor.action_timeout if self._host.release.has_engine else None
+            with move_on_after(longest):
+                with move_on_after(wanted.timeout):
+                    if wanted.timeout != 0:
+                        return codec.queue_reply("completed", await message._wait(), True)
+                return codec.queue_reply("timedOut", None, False)
+            raise instance.timed_out()
 
     async def _request(
         self, request: HttpRequest, instance: Instance, target: str
@@ -468,7 +470,7 @@ class Gateway:
         connection = ActorConnection(socket.id, instance.ref, socket.params, None)
         try:
             await instance.ready()
-            with instance.busy():
+            with instance.busy(keeps_awake=False):
                 await instance.admit(connection)
         except Exception as error:
             self._refuse_raw(instance, channel, error)
@@ -495,17 +497,21 @@ class Gateway:
     ) -> None:
         log, ref = self._host.log, instance.ref
         log._append(SocketOpened(anyio.current_time(), ref, socket.id, socket.path))
+
+        async def handle() -> None:
+            try:
+                with instance.handling(connection):
+                    await instance.actor.on_websocket(socket)
+                channel.close(1000, "")
+            except Exception as error:
+                if self._host.release.has_engine:
+                    self._refuse_raw(instance, channel, error)
+                else:
+                    failure(instance, "on_websocket", error)
+
         try:
-            with instance.socket(channel), working_for(connection), instance.changing():
-                await instance.actor.on_websocket(socket)
-            channel.close(1000, "")
-        except Exception as error:
-            if self._host.release.has_engine:
-                self._refuse_raw(instance, channel, error)
-            else:
-                failure(instance, "on_websocket", error)
-                async for _ in socket:
-                    pass
+            with instance.socket(channel):
+                await channel.serve(partial(begin, self._host.tasks, handle))
         finally:
             by_client = channel.by_client
             log._append(
@@ -707,9 +713,12 @@ class _Caller:
     async def _part(self) -> None:
         """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""
         try:
+            if self._host.release.minor == 0:
+                self._busy.__exit__(None, None, None)
             await self._instance.part(self._connection, is_kept_awake=True)
         finally:
-            self._busy.__exit__(None, None, None)
+            if self._host.release.minor > 0:
+                self._busy.__exit__(None, None, None)
 
 
 class _Refused(Exception):

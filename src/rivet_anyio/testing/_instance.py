@@ -8,7 +8,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -174,7 +174,6 @@ class Instance:
         connections: Its open connections.
         mailbox: Its queues.
         calls: How many calls are under way.
-        sockets: How many raw WebSockets are open.
         crashes: How often it ended without warning.
         start_error: Why it could not start, or does not run, as the engine reports it.
         channels: Its open raw WebSockets.
@@ -193,7 +192,8 @@ class Instance:
         self.mailbox = Mailbox(self._check_response)
         self.calls = 0
         self._scopes: dict[CancelScope, None] = {}
-        self.sockets = 0
+        self._loose_calls = 0  # those under way that do not keep it awake
+        self._handlers = 0  # of raw WebSockets
         self.crashes = 0
         self.start_error: Any = None
         self.channels: dict[ServerWebSocket, None] = {}
@@ -413,14 +413,26 @@ class Instance:
     @contextmanager
     def socket(self, channel: ServerWebSocket) -> Generator[None]:
         """A raw WebSocket is open."""
-        self.sockets += 1
         self.channels[channel] = None
         try:
             yield
         finally:
             del self.channels[channel]
-            self.sockets -= 1
-            self._rest()
+
+    @contextmanager
+    def handling(self, connection: ActorConnection) -> Generator[None]:
+        """The handler of a raw WebSocket runs, at the longest until the server ends.
+
+        Since 2.2 the actor stays awake for it, also when the WebSocket has ended.
+        """
+        self._handlers += 1
+        try:
+            with working_for(connection), self.changing():
+                yield
+        finally:
+            self._handlers -= 1
+            if self._host.release.minor >= 2:
+                self._rest()
 
     # The state
 
@@ -487,7 +499,7 @@ class Instance:
         if data is not None:
             own = {name: value for name, value in own.items() if name.startswith("_")}
             own |= self._host.state.load(data)
-        if self.calls and not self._host.release.has_engine:
+        if self._goes_on:
             self.actor = fresh
         vars(self.actor).clear()
         vars(self.actor).update(own)
@@ -524,7 +536,8 @@ class Instance:
         self._host.log._append(ActionCalled(anyio.current_time(), self.ref, action, args, None))
         with self.guarded(f"the scheduled action {action!r}"):
             await self.ready()
-            with self.busy():
+            self._rest()
+            with self.busy(keeps_awake=self._host.release.minor >= 2):
                 await self.call(None, action, args)
 
     def now(self) -> dt.datetime:
@@ -683,6 +696,7 @@ class Instance:
             connection: The one that has ended.
             is_kept_awake: Whether the actor does not stop meanwhile, because it is `busy`.
         """
+        self._rest()
         if connection._crashes != self.crashes:
             return
         is_up = is_kept_awake and self._life is not None
@@ -691,8 +705,12 @@ class Instance:
                 await self.ready()
         is_twice = connection._is_closed_by_actor and self._host.release.minor == 2
         for _ in range(1 + is_twice):
-            with self.busy(), self.guarded("on_disconnect"), self.changing():
+            with self._parting(), self.guarded("on_disconnect"), self.changing():
                 await self.actor.on_disconnect(connection)
+
+    def _parting(self) -> AbstractContextManager[None]:
+        """In 2.0 no actor stays awake for the hook."""
+        return self.busy(keeps_awake=self._host.release.minor >= 1)
 
     @contextmanager
     def guarded(self, what: str) -> Generator[None]:
@@ -704,19 +722,36 @@ class Instance:
             self.note(f"{what} failed: {shown(exc)}")
 
     @contextmanager
-    def busy(self) -> Generator[None]:
-        """A call is under way: the actor does not stop before its answer is out."""
+    def busy(self, *, keeps_awake: bool = True) -> Generator[None]:
+        """A call is under way: the actor does not stop before its answer is out.
+
+        Args:
+            keeps_awake: Whether it does not fall asleep by itself either.
+        """
         self.calls += 1
+        self._loose_calls += not keeps_awake
         try:
             yield
         finally:
             self.calls -= 1
-            if not self.calls:
+            self._loose_calls -= not keeps_awake
+            if keeps_awake:
                 self._rest()
+            else:
+                self._stir()
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether something is under way that, up to 2.2, outlasts the sleep of its actor."""
+        return bool(self.calls or self._handlers) and not self._host.release.has_engine
 
     def _rest(self) -> None:
         """Something has ended that kept the actor from resting."""
         self._rested_at = anyio.current_time()
+        self._stir()
+
+    def _stir(self) -> None:
+        """Whether it rests may be another thing now."""
         self._quiet.set()
         self._quiet = Signal()
 
@@ -728,7 +763,8 @@ class Instance:
             self._rest()
 
     def _is_resting(self, life: _Life) -> bool:
-        is_active = self.calls or self.connections or self.sockets
+        handlers = self._handlers if self._host.release.minor >= 2 else 0
+        is_active = self.calls > self._loose_calls or self.connections or handlers
         return not is_active and (life.queue_waits > 0 or not life.is_running)
 
     async def _until_quiet(self, seconds: float) -> None:
@@ -919,7 +955,7 @@ class Instance:
                 self.save()
             except TypeError as exc:
                 self._host.crashes.append((self.ref, exc))
-            if self.calls and not self._host.release.has_engine:
+            if self._goes_on:
                 # What is under way may still change the state, and save it, until the next start.
                 self._is_outdated = True
             else:

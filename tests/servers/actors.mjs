@@ -591,7 +591,7 @@ function drowsy() {
   const note = (c, what) => c.state.noted.push([what, Date.now()]);
   return {
     options: { ...options, sleepTimeout: 2000 },
-    createState: (_c, input) => ({ input, noted: [] }),
+    createState: () => ({ noted: [] }),
     onWake: (c) => note(c, "wake"),
     onSleep: (c) => note(c, "sleep"),
     actions: {
@@ -631,27 +631,17 @@ function dozer({ actor, queue }) {
   });
 }
 
-// As `dozer`, and it works: as its input says.
+// As `dozer`, and it works off messages.
 function toiler({ actor, queue }) {
-  const runs = {
-    async ends() {
-      await sleep(3000);
-    },
-    async fails() {
-      await sleep(3000);
-      throw new Error("broken");
-    },
-    async works(c) {
+  return actor({
+    ...drowsy(),
+    queues: { jobs: queue() },
+    async run(c) {
       for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
         await sleep(message.body);
         await message.complete("done");
       }
     },
-  };
-  return actor({
-    ...drowsy(),
-    queues: { jobs: queue() },
-    run: (c) => runs[c.state.input](c),
   });
 }
 

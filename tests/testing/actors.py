@@ -545,11 +545,7 @@ class Drowsy(Actor):
     sleep_timeout = 2.0
 
     def __init__(self) -> None:
-        self.input: Any = None
         self.lines: list[tuple[str, float]] = []
-
-    async def on_create(self, input: Any) -> None:
-        self.input = input
 
     async def on_wake(self) -> None:
         self.lines.append(("wake", await self.now()))
@@ -597,13 +593,9 @@ class Toiler(Drowsy):
     queues = ("jobs",)
 
     async def run(self) -> None:
-        if self.input == "works":
-            async for message in self.context.queue("jobs"):
-                await self.work(message.body)
-                await message.complete("done")
-        await anyio.sleep(3)
-        if self.input == "fails":
-            raise RuntimeError("broken")
+        async for message in self.context.queue("jobs"):
+            await self.work(message.body)
+            await message.complete("done")
 
 
 class Tally(Actor):

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -213,6 +214,7 @@ class Instance:
         self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
+        self._is_deaf = False  # to its alarms
         self.actor = self._make()
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
@@ -487,6 +489,10 @@ class Instance:
             self._storage.save(data, now)
         self._reload(data)
         self._is_broken = False
+        if self._is_deaf:
+            self._is_deaf = False
+            for alarm in self._alarms:
+                self._host.tasks.start_soon(self._ring, alarm)
 
     def _reload(self, data: bytes | None) -> None:
         """Make the actor anew, with a state that was saved.
@@ -525,9 +531,23 @@ class Instance:
         self._alarms.clear()
 
     async def _ring(self, alarm: tuple[float, int, str, bytes]) -> None:
-        when, _, action, data = alarm
-        await anyio.sleep_until(when)
+        await anyio.sleep_until(alarm[0])
         await self._host.up()
+        if not self._is_deaf:
+            await self._sound(alarm)
+
+    async def _sound_the_overdue(self) -> None:
+        """In 2.2 an actor that went to sleep does not wake for its alarms, but finds them."""
+        if self._is_deaf:
+            self._is_deaf = False
+            for alarm in sorted(self._alarms):
+                if alarm[0] <= anyio.current_time():
+                    await begin(self._host.tasks, partial(self._sound, alarm, is_starting=True))
+
+    async def _sound(
+        self, alarm: tuple[float, int, str, bytes], *, is_starting: bool = False
+    ) -> None:
+        _, _, action, data = alarm
         if self.is_destroyed or alarm not in self._alarms:
             return
         self._alarms.remove(alarm)
@@ -535,7 +555,8 @@ class Instance:
         args = tuple(self._host.state.load_args(data))
         self._host.log._append(ActionCalled(anyio.current_time(), self.ref, action, args, None))
         with self.guarded(f"the scheduled action {action!r}"):
-            await self.ready()
+            if not is_starting:
+                await self.ready()
             self._rest()
             with self.busy(keeps_awake=self._host.release.minor >= 2):
                 await self.call(None, action, args)
@@ -809,6 +830,7 @@ class Instance:
                 self._host.tasks.start_soon(self._bury)
             return
         life.end = end if life.end != "destroy" else "destroy"
+        self._is_deaf = end == "sleep" and self._host.release.minor == 2
         life.stopping.set()
         self._quiet.set()
         self._quiet = Signal()
@@ -853,6 +875,7 @@ class Instance:
             with life.scope:
                 await self._start()
                 life.was_awake = True
+                await self._sound_the_overdue()
                 life.started.set()
                 async with anyio.create_task_group() as tasks:
                     if self._runs:

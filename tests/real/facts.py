@@ -618,6 +618,22 @@ async def fields_that_a_raw_answer_has_twice(client: Client, key: Key) -> Any:
     return [response.headers.get_list(name) for name in ("set-cookie", "x-two")]
 
 
+@fact("text/plain;charset=UTF-8", once=True)
+async def the_type_of_a_text_that_a_raw_request_is_answered_with(client: Client, key: Key) -> Any:
+    return (await client.web.get_or_create(key).fetch("/plain")).headers["content-type"]
+
+
+@fact([500, 500], once=True)
+async def statuses_that_no_raw_answer_can_have(client: Client, key: Key) -> Any:
+    web = client.web.get_or_create(key)
+    return [(await web.fetch(f"/status/{status}")).status_code for status in (101, 199)]
+
+
+@fact("?a=1&&b=&", once=True)
+async def the_query_of_a_raw_request(client: Client, key: Key) -> Any:
+    return (await client.web.get_or_create(key).fetch("/echo?a=1&&b=&")).json()["search"]
+
+
 @fact([204, "/echo/a"], v23=[204, "/echo/a/"], once=True)
 async def raw_requests_that_arrive_otherwise(client: Client, key: Key) -> Any:
     """OPTIONS does not reach the actor, and up to 2.2 the last slash does not either."""
@@ -645,6 +661,49 @@ async def a_hook_that_ends_the_actor(client: Client, key: Key) -> Any:
         names = await outcome(presence.names())
         found[how] = [] if names == ["guest"] else names
     return found
+
+
+@fact(1, v22=2, v23=2, once=True)
+async def how_many_connections_are_left_when_the_actor_closes_one(client: Client, key: Key) -> Any:
+    probe = client.probe.get_or_create(key)
+    async with probe.connect(retry=QUICK) as conn:
+        await conn.conns()
+        return await probe.kickOne("enough", 1)
+
+
+@fact(1, v21=2, v22=3, once=True)
+async def a_connection_that_the_actor_closes_twice(client: Client, key: Key) -> Any:
+    """How often onDisconnect says so."""
+    presence = client.presence.get_or_create(key)
+    async with presence.connect(params={"name": "guest"}) as conn:
+        changes = conn.status_changes()
+        await changes.receive()
+        await client.presence.get(key, params={"name": "host"}).kickTwice()
+        with anyio.fail_after(SECONDS):
+            await changes.receive()
+        await _hooks_of("guest", presence)
+        return (await presence.hooks()).count("onDisconnect guest")
+
+
+@fact("closed: enough", v23="open", once=True)
+async def a_raw_websocket_that_is_a_connection_and_closed_as_one(client: Client, key: Key) -> Any:
+    socket = client.web.get_or_create(key).websocket("/")
+
+    async def kick() -> None:
+        await socket.send("kick:enough")
+
+    return await _end_of_socket(socket, kick)
+
+
+@fact(["noted"], v23=[], once=True)
+async def an_actor_that_is_destroyed_as_it_goes_to_sleep(client: Client, key: Key) -> Any:
+    """Up to 2.2 it sleeps: what it has noted is still there."""
+    odd = client.odd.get_or_create(key)
+    await odd.note("noted")
+    await odd.endTwice("sleep", "destroy")
+    # While it stops, it may still answer.
+    await until(odd.calls, lambda calls: calls == 1)
+    return [what for what, _ in await client.odd.get_or_create(key).noted()]
 
 
 async def farewells(client: Client, key: Key, how: str) -> Any:
@@ -740,6 +799,16 @@ async def what_takes_too_long(client: Client, key: Key) -> Any:
         tasks.start_soon(call, 1, hasty)
         tasks.start_soon(fetch)
     return found
+
+
+@fact(["action.timed_out", 1, 2], v23=["actor.action_timed_out", 1, 2], slow=True)
+async def what_took_too_long_goes_on(client: Client, key: Key) -> Any:
+    """How many calls have come to their end, at last; a scheduled one has no limit."""
+    hasty = client.hasty.get_or_create(key)
+    found = [await outcome(hasty.late())]
+    found.append(await until(hasty.ended, lambda ended: ended == 1))
+    await hasty.later()
+    return [*found, await until(hasty.ended, lambda ended: ended == 2)]
 
 
 @fact(("timedOut", None), since="2.1", v23="actor.action_timed_out", slow=True)

@@ -139,6 +139,11 @@ function probe({ actor, UserError }) {
         throw new UserError("message text", { code: "my_code", metadata: { detail } });
       },
       conns: (c) => c.conns.size,
+      kickOne(c, reason, times) {
+        const [conn] = c.conns.values();
+        for (let i = 0; i < times; i++) conn.disconnect(reason);
+        return c.conns.size;
+      },
       connParams: (c) => c.conn.params,
       connId: (c) => c.conn.id,
       whoami: (c) => ({ actorId: c.actorId, name: c.name, key: c.key }),
@@ -224,6 +229,13 @@ function presence({ actor, UserError }) {
     },
     actions: {
       kick: (c) => c.conn.disconnect("kicked"),
+      kickTwice(c) {
+        for (const conn of [...c.conns.values()]) {
+          if (conn.state.name !== "guest") continue;
+          conn.disconnect("one");
+          conn.disconnect("two");
+        }
+      },
       hooks: (c) => c.state.hooks,
       names: (c) => [...c.conns.values()].map((conn) => conn.state.name).sort(),
     },
@@ -364,6 +376,8 @@ function web({ actor }) {
         }
         case "empty":
           return new Response(null);
+        case "plain":
+          return new Response("plain");
         case "nothing":
           return undefined;
         case "text":
@@ -391,7 +405,9 @@ function web({ actor }) {
         }
         const [command, argument, ...rest] = data.split(":");
         if (command === "close") ws.close(Number(argument), rest.join(":"));
-        else if (command === "many") {
+        else if (command === "kick") {
+          for (const conn of c.conns.values()) conn.disconnect(argument);
+        } else if (command === "many") {
           for (let i = 0; i < Number(argument); i++) ws.send(String(i));
         } else if (command === "bigbin") ws.send(pattern(Number(argument)));
         else ws.send(data);
@@ -734,7 +750,18 @@ function hasty({ actor, queue }) {
       await sleep(600);
       return new Response("late");
     },
-    actions: { slow: () => sleep(600) },
+    createState: () => ({ ended: 0 }),
+    actions: {
+      slow: () => sleep(600),
+      async late(c) {
+        await sleep(600);
+        c.state.ended += 1;
+      },
+      async later(c) {
+        await c.schedule.after(10, "late");
+      },
+      ended: (c) => c.state.ended,
+    },
   });
 }
 

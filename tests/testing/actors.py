@@ -91,6 +91,12 @@ class Probe(Actor):
     async def conns(self) -> int:
         return len(self.context.connections)
 
+    async def kickOne(self, reason: str, times: int) -> int:
+        first = self.context.connections[0]
+        for _ in range(times):
+            first.disconnect(reason)
+        return len(self.context.connections)
+
     async def connParams(self) -> Any:
         return self.context.connection.params
 
@@ -191,6 +197,12 @@ class Presence(Actor):
         self.note("onWebSocket", {"name": "guest"})
         async for _ in socket:
             await socket.send(str(len(self.context.connections)))
+
+    async def kickTwice(self) -> None:
+        for connection in self.context.connections:
+            if connection.state == "guest":
+                connection.disconnect("one")
+                connection.disconnect("two")
 
     async def kick(self) -> None:
         self.context.connection.disconnect("kicked")
@@ -337,6 +349,8 @@ class Web(Actor):
             return httpx.Response(200, text="fields", headers=fields)
         if route == "empty":
             return httpx.Response(200)
+        if route == "plain":
+            return httpx.Response(200, text="plain")
         if route == "nothing":
             return None  # type: ignore[return-value]
         if route == "text":
@@ -363,6 +377,9 @@ class Web(Actor):
             if command == "close":
                 code, _, reason = rest.partition(":")
                 await socket.close(int(code), reason)
+            elif command == "kick":
+                for connection in self.context.connections:
+                    connection.disconnect(rest)
             elif command == "many":
                 for i in range(int(rest)):
                     await socket.send(str(i))
@@ -681,12 +698,25 @@ class Hasty(Actor):
     action_timeout = 0.3
     queues = ("jobs",)
 
+    def __init__(self) -> None:
+        self.count = 0
+
     async def on_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(0.6)
         return httpx.Response(200, text="late")
 
     async def slow(self) -> None:
         await anyio.sleep(0.6)
+
+    async def late(self) -> None:
+        await anyio.sleep(0.6)
+        self.count += 1
+
+    async def later(self) -> None:
+        self.context.schedule.after(0.01, "late")
+
+    async def ended(self) -> int:
+        return self.count
 
 
 class Forgetful(Actor):

@@ -35,6 +35,8 @@ from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answ
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
 
 TEXT: tuple[str, str] = ("content-type", "text/plain;charset=UTF-8")
+_PYTHONS_TEXT = ("content-type", "text/plain; charset=utf-8")
+"""What `httpx.Response` writes in its place."""
 
 _IN_VAIN_SECONDS = 19.0
 """How long a gateway waits for the answer of a host that has died."""
@@ -160,9 +162,10 @@ class Gateway:
         segment, _, rest = request.path.removeprefix("/gateway/").partition("/")
         if not segment:
             return self._nothing_at(request, None)
-        pairs = [part for part in request.query.split("&") if part]
+        pairs = request.query.split("&")
         own = [part for part in pairs if not part.startswith("rvt-")]
-        target = f"/{rest}" + (f"?{'&'.join(own)}" if own else "")
+        query = "&".join(own)
+        target = f"/{rest}" + (f"?{query}" if query else "")
         if len(own) < len(pairs) and self._host.release.has_engine:
             found = self._query(unquote(segment), pairs)
         else:
@@ -388,7 +391,11 @@ class Gateway:
         cookies = response.headers.get_list("set-cookie")
         if self._host.release.has_engine:
             del cookies[:-1]
-        fields = [field for field in response.headers.items() if field[0] != "set-cookie"]
+        fields = [
+            TEXT if field == _PYTHONS_TEXT else field
+            for field in response.headers.items()
+            if field[0] != "set-cookie"
+        ]
         return fields + [("set-cookie", cookie) for cookie in cookies]
 
     def _no_handler(self, instance: Instance) -> Answer:
@@ -468,6 +475,8 @@ class Gateway:
         self, instance: Instance, socket: ActorSocket, channel: ServerWebSocket
     ) -> None:
         connection = ActorConnection(socket.id, instance.ref, socket.params, None)
+        if not self._host.release.has_engine:
+            connection._raw_channel = channel
         try:
             await instance.ready()
             with instance.busy(keeps_awake=False):

@@ -7,10 +7,11 @@ import heapq
 import inspect
 import logging
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 import anyio.abc
@@ -52,6 +53,8 @@ _BRIEF_SECONDS = 0.005
 """How long an actor that stops waits for what is under way, before anything else."""
 
 _End = Literal["sleep", "destroy", "crash"]
+
+_T = TypeVar("_T")
 
 
 class Host:
@@ -358,14 +361,52 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
-        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
-        with working_for(connection), self._living(scope), self.signing(), self.changing():
-            if delay:
-                await anyio.sleep(delay)
-            output = await getattr(self.actor, method)(*args)
+
+        async def run() -> Any:
+            with working_for(connection), self.signing(), self.changing():
+                output = await getattr(self.actor, method)(*args)
             self.note(f"{name} returned {shown(output)}")
             return output
-        raise self._cut_short(scope)
+
+        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
+        if delay:
+            with self._living(scope):
+                await anyio.sleep(delay)
+            if scope.cancelled_caught:
+                raise self._cut_short(scope)
+        return await self._wait_for(name, run, scope.deadline)
+
+    async def _wait_for(self, name: str, work: Callable[[], Awaitable[_T]], deadline: float) -> _T:
+        """Run code of the actor, and wait for it: until the deadline, after which it goes on.
+
+        Raises:
+            ActorError: when it takes too long, or ended with the actor.
+            Exception: what it raised.
+        """
+        results: list[_T] = []
+        errors: list[Exception] = []
+        over = Signal()
+
+        async def run() -> None:
+            try:
+                with self._living(CancelScope()):
+                    results.append(await work())
+            except Exception as exc:
+                if waiting.cancelled_caught:
+                    logger.error("%s: %s failed, too late", self.ref, name, exc_info=exc)
+                errors.append(exc)
+            finally:
+                over.set()
+
+        with CancelScope(deadline=deadline) as waiting:
+            await begin(self._host.tasks, run)
+            await over.wait()
+            for error in errors:
+                raise error
+            for result in results:
+                return result
+            raise ActorError("actor", "stopping", "Actor stopping")
+        raise self.timed_out()
 
     async def respond(self, connection: ActorConnection, request: httpx.Request) -> httpx.Response:
         """Let the actor answer a raw request; in 2.3 it has as long as an action.
@@ -374,16 +415,20 @@ class Instance:
             ActorError: when it took too long, or answers with something else.
             Exception: what the hook raised.
         """
-        scope = CancelScope()
-        if self._host.release.has_engine:
-            scope.deadline = anyio.current_time() + self.actor.action_timeout
-        with working_for(connection), self._living(scope), self.changing():
-            response: object = await self.actor.on_request(request)
+
+        async def run() -> httpx.Response:
+            with working_for(connection), self.changing():
+                response: object = await self.actor.on_request(request)
             if not isinstance(response, httpx.Response):
                 logger.error("%s: on_request returned %r, no httpx.Response", self.ref, response)
                 raise self._no_response(response)
+            if response.status_code < HTTPStatus.OK:
+                raise ValueError(f"no response can have the status {response.status_code}")
             return response
-        raise self._cut_short(scope)
+
+        has_engine = self._host.release.has_engine
+        longest = self.actor.action_timeout if has_engine else math.inf
+        return await self._wait_for("on_request", run, anyio.current_time() + longest)
 
     def _no_response(self, response: object) -> ActorError:
         if self._host.release.has_engine or response is not None:
@@ -710,8 +755,8 @@ class Instance:
     async def part(self, connection: ActorConnection, *, is_kept_awake: bool = False) -> None:
         """Call `Actor.on_disconnect`, unless the actor has crashed since.
 
-        In 2.3, where connections outlast a sleep, that wakes the actor. 2.2 calls it twice for a
-        connection that the actor has closed.
+        In 2.3, where connections outlast a sleep, that wakes the actor. 2.1 and 2.2 call it more
+        often for a connection that the actor has closed.
 
         Args:
             connection: The one that has ended.
@@ -724,10 +769,18 @@ class Instance:
         if self._host.release.has_engine and not self.is_destroyed and not is_up:
             with self.guarded("to wake for on_disconnect"):
                 await self.ready()
-        is_twice = connection._is_closed_by_actor and self._host.release.minor == 2
-        for _ in range(1 + is_twice):
+        for _ in range(self._partings(connection)):
             with self._parting(), self.guarded("on_disconnect"), self.changing():
                 await self.actor.on_disconnect(connection)
+
+    def _partings(self, connection: ActorConnection) -> int:
+        """2.1 and 2.2 call the hook for each time that the actor closed the connection."""
+        match self._host.release.minor:
+            case 1:
+                return max(1, connection._closings)
+            case 2:
+                return 1 + connection._closings
+        return 1
 
     def _parting(self) -> AbstractContextManager[None]:
         """In 2.0 no actor stays awake for the hook."""
@@ -816,7 +869,10 @@ class Instance:
         """
         if self._host.release.has_engine and self.is_destroyed:
             raise ActorError("actor", "stopping", "Actor is stopping.")
-        self.stop("destroy")
+        life = self._life
+        is_asleep = life is not None and life.end == "sleep" and life.stopping.is_set()
+        if not is_asleep or self._host.release.has_engine:
+            self.stop("destroy")
 
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""

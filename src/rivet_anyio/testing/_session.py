@@ -107,6 +107,8 @@ class Session:
             return
         self._generation = instance.generation
         instance.connections[connection.id] = connection
+        if self._host.release.minor <= 1:
+            connection._leave = lambda: instance.connections.pop(connection.id, None)
         try:
             await instance.welcome(connection)
         except Exception as error:

@@ -1212,7 +1212,7 @@ async def an_actor_stays_awake_for_a_connection_and_for_a_call(client: Client, k
     return await napper.slow(2000)
 
 
-# How long actors stay awake: `dozer` and `toiler` sleep after two seconds of rest
+# How long actors stay awake: `nodder` and `toiler` sleep after two seconds of rest
 
 
 async def sleeps(actor: Any, work: Callable[[], Awaitable[Any]], seconds: float) -> list[int]:
@@ -1244,26 +1244,26 @@ async def all_sleeps(
 
 @fact({"call": [2], "failed call": [2], "request": [2], "refused call": [2]}, slow=True)
 async def an_actor_sleeps_after_calls(client: Client, key: Key) -> Any:
-    dozers = {
-        name: client.dozer.get_or_create([*key, name])
+    nodders = {
+        name: client.nodder.get_or_create([*key, name])
         for name in ("call", "failed call", "request", "refused call")
     }
 
     async def refused() -> None:
         await anyio.sleep(1)
-        await client.dozer.get([*key, "refused call"], params={"refuse": True}).now()
+        await client.nodder.get([*key, "refused call"], params={"refuse": True}).now()
 
     async def failed() -> None:
         await anyio.sleep(1)
-        await dozers["failed call"].fail()
+        await nodders["failed call"].fail()
 
     works: dict[str, Callable[[], Awaitable[Any]]] = {
-        "call": lambda: dozers["call"].work(3000),
+        "call": lambda: nodders["call"].work(3000),
         "failed call": failed,
-        "request": lambda: dozers["request"].fetch("/?ms=3000"),
+        "request": lambda: nodders["request"].fetch("/?ms=3000"),
         "refused call": refused,
     }
-    return await all_sleeps({name: (dozers[name], works[name]) for name in dozers}, 4)
+    return await all_sleeps({name: (nodders[name], works[name]) for name in nodders}, 4)
 
 
 LEFT = {"connection": [2], "raw WebSocket": [2], "refused connection": [1], "slow call": [5]}
@@ -1272,23 +1272,23 @@ LEFT = {"connection": [2], "raw WebSocket": [2], "refused connection": [1], "slo
 @fact(LEFT, v20=LEFT | {"slow call": [2]}, slow=True)
 async def an_actor_sleeps_after_connections(client: Client, key: Key) -> Any:
     """In 2.0 nothing keeps it awake but the connection, not even a call that is under way."""
-    dozers = {name: client.dozer.get_or_create([*key, name]) for name in LEFT}
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in LEFT}
 
     async def idle() -> None:
-        async with dozers["connection"].connect():
+        async with nodders["connection"].connect():
             await anyio.sleep(4)
 
     async def raw() -> None:
-        async with dozers["raw WebSocket"].websocket():
+        async with nodders["raw WebSocket"].websocket():
             await anyio.sleep(4)
 
     async def refused() -> None:
         await anyio.sleep(1)
-        bad = client.dozer.get([*key, "refused connection"], params={"refuse": True})
+        bad = client.nodder.get([*key, "refused connection"], params={"refuse": True})
         await outcome(connected(bad))
 
     async def slow() -> None:
-        async with dozers["slow call"].connect() as conn:
+        async with nodders["slow call"].connect() as conn:
             with anyio.move_on_after(1):
                 await conn.work(4000)
 
@@ -1298,7 +1298,7 @@ async def an_actor_sleeps_after_connections(client: Client, key: Key) -> Any:
         "refused connection": refused,
         "slow call": slow,
     }
-    return await all_sleeps({name: (dozers[name], works[name]) for name in dozers}, 6)
+    return await all_sleeps({name: (nodders[name], works[name]) for name in nodders}, 6)
 
 
 @fact(
@@ -1310,13 +1310,13 @@ async def an_actor_sleeps_after_connections(client: Client, key: Key) -> Any:
 async def an_actor_sleeps_after_what_outlasts_a_connection(client: Client, key: Key) -> Any:
     """The hook, or the handler of a message, takes four seconds."""
     names = ("onDisconnect", "onDisconnect of a call", "raw WebSocket")
-    dozers = {name: client.dozer.get_or_create([*key, name]) for name in names}
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in names}
     parting = {
-        name: client.dozer.get_or_create([*key, name], params={"parts": 4000}) for name in names
+        name: client.nodder.get_or_create([*key, name], params={"parts": 4000}) for name in names
     }
 
     async def raw() -> None:
-        async with dozers["raw WebSocket"].websocket() as socket:
+        async with nodders["raw WebSocket"].websocket() as socket:
             await socket.send("4000")
             await socket.receive()
 
@@ -1325,7 +1325,7 @@ async def an_actor_sleeps_after_what_outlasts_a_connection(client: Client, key: 
         "onDisconnect of a call": lambda: parting["onDisconnect of a call"].now(),
         "raw WebSocket": raw,
     }
-    return await all_sleeps({name: (dozers[name], works[name]) for name in names}, 8)
+    return await all_sleeps({name: (nodders[name], works[name]) for name in names}, 8)
 
 
 @fact(
@@ -1338,30 +1338,30 @@ async def an_actor_sleeps_after_what_outlasts_a_connection(client: Client, key: 
 async def an_actor_sleeps_after_scheduled_actions(client: Client, key: Key) -> Any:
     """Up to 2.1 it does not stay awake for a slow one; in 2.2 it does not wake for one."""
     times = {"quick": (1000, 0), "slow": (1000, 4000), "far": (4000, 0)}
-    dozers = {name: client.dozer.get_or_create([*key, name]) for name in times}
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in times}
 
     def plan(name: str) -> Callable[[], Awaitable[Any]]:
-        return lambda: dozers[name].later(*times[name])
+        return lambda: nodders[name].later(*times[name])
 
-    return await all_sleeps({name: (dozers[name], plan(name)) for name in times}, 9)
+    return await all_sleeps({name: (nodders[name], plan(name)) for name in times}, 9)
 
 
 @fact({"sent": [2], "waited for": [2], "worked off": [6]}, since="2.1", slow=True)
 async def an_actor_sleeps_after_messages(client: Client, key: Key) -> Any:
     """Two that nobody takes, and one that its `run` works off for four seconds."""
-    dozers = {name: client.dozer.get_or_create([*key, name]) for name in ("sent", "waited for")}
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in ("sent", "waited for")}
     works = client.toiler.get_or_create([*key, "works"])
 
     async def send() -> None:
         await anyio.sleep(1)
-        await dozers["sent"].send("jobs", 1)
+        await nodders["sent"].send("jobs", 1)
 
     return await all_sleeps(
         {
-            "sent": (dozers["sent"], send),
+            "sent": (nodders["sent"], send),
             "waited for": (
-                dozers["waited for"],
-                lambda: dozers["waited for"].send_and_wait("jobs", 1, timeout=4),
+                nodders["waited for"],
+                lambda: nodders["waited for"].send_and_wait("jobs", 1, timeout=4),
             ),
             "worked off": (works, lambda: works.send("jobs", 4000)),
         },

@@ -39,7 +39,7 @@ export function buildActors({ actor, UserError, queue, event }) {
     mimic: mimic({ actor }),
     odd: odd({ actor }),
     napper: napper({ actor }),
-    dozer: dozer({ actor, queue }),
+    nodder: nodder({ actor, queue }),
     tally: tally({ actor }),
     farewell: farewell({ actor }),
     quirk: quirk({ actor, UserError }),
@@ -624,7 +624,7 @@ function drowsy() {
   };
 }
 
-function dozer({ actor, queue }) {
+function nodder({ actor, queue }) {
   return actor({
     ...drowsy(),
     ...(queue ? { queues: { jobs: queue() } } : {}),
@@ -647,7 +647,7 @@ function dozer({ actor, queue }) {
   });
 }
 
-// As `dozer`, and it works off messages.
+// As `nodder`, and it works off messages.
 function toiler({ actor, queue }) {
   return actor({
     ...drowsy(),

@@ -586,7 +586,7 @@ class Drowsy(Actor):
         self.context.schedule.after(after / 1000, "work", milliseconds)
 
 
-class Dozer(Drowsy):
+class Nodder(Drowsy):
     queues = ("jobs",)
 
     async def on_before_connect(self, connection: ActorConnection) -> None:
@@ -764,7 +764,7 @@ ACTORS: dict[str, type[Actor]] = {
     "mimic": Mimic,
     "odd": Odd,
     "napper": Napper,
-    "dozer": Dozer,
+    "nodder": Nodder,
     "toiler": Toiler,
     "tally": Tally,
     "farewell": Farewell,

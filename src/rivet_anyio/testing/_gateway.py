@@ -152,6 +152,8 @@ class Gateway:
         _stop(plan)
         await _hinder(plan)
         answer = self._management.handle(request, route)
+        if self._management.created is not None:
+            await self._management.created.begin()
         if plan.loses_reply:
             raise ReplyLost
         return answer

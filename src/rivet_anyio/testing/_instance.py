@@ -8,7 +8,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -47,6 +47,8 @@ _WAKE_SECONDS = 3.0
 _STARTS = 9
 _START_SECONDS = 0.25
 """How often an engine starts an actor that fails to start, and how long it waits in between."""
+_BEGIN_SECONDS = 0.05
+"""How long after its creation 2.3 starts an actor that nobody calls."""
 HOOK_SECONDS = 5.0
 _GRACE_SECONDS = 15.0
 _BRIEF_SECONDS = 0.005
@@ -299,6 +301,23 @@ class Instance:
             declared = ", ".join(sorted(cls.queues or ())) or "none"
             raise LookupError(f"{cls.__name__} has no queue {name!r}, only: {declared}")
 
+    async def begin(self) -> None:
+        """It has been created: 2.0 lets it wait for a call, and 2.3 starts it a moment later.
+
+        Raises:
+            ActorError: in 2.1 and 2.2, when it cannot start.
+        """
+        if self._host.release.is_serial:
+            await self.ready()
+        elif self._host.release.has_engine:
+            self._host.tasks.start_soon(self._begin)
+
+    async def _begin(self) -> None:
+        await anyio.sleep(_BEGIN_SECONDS)
+        if self._life is None and not self.generation and not self.is_destroyed:
+            with suppress(ActorError):
+                await self.ready()
+
     async def ready(self) -> None:
         """Start it unless it runs.
 
@@ -386,18 +405,21 @@ class Instance:
         results: list[_T] = []
         errors: list[Exception] = []
         over = Signal()
+        life = CancelScope()
 
         async def run() -> None:
             try:
-                with self._living(CancelScope()):
+                with life:
                     results.append(await work())
             except Exception as exc:
                 if waiting.cancelled_caught:
                     logger.error("%s: %s failed, too late", self.ref, name, exc_info=exc)
                 errors.append(exc)
             finally:
+                del self._scopes[life]
                 over.set()
 
+        self._scopes[life] = None
         with CancelScope(deadline=deadline) as waiting:
             await begin(self._host.tasks, run)
             await over.wait()

@@ -618,9 +618,10 @@ async def fields_that_a_raw_answer_has_twice(client: Client, key: Key) -> Any:
     return [response.headers.get_list(name) for name in ("set-cookie", "x-two")]
 
 
-@fact("text/plain;charset=UTF-8", once=True)
-async def the_type_of_a_text_that_a_raw_request_is_answered_with(client: Client, key: Key) -> Any:
-    return (await client.web.get_or_create(key).fetch("/plain")).headers["content-type"]
+@fact(["text/plain;charset=UTF-8", "\u00e9"], once=True)
+async def fields_of_a_text_that_a_raw_request_is_answered_with(client: Client, key: Key) -> Any:
+    headers = (await client.web.get_or_create(key).fetch("/plain")).headers
+    return [headers["content-type"], headers["x-own"]]
 
 
 @fact([500, 500], once=True)
@@ -1367,6 +1368,39 @@ async def an_actor_sleeps_after_messages(client: Client, key: Key) -> Any:
         },
         8,
     )
+
+
+@fact(["wake", "sleep"], v20=[], slow=True)
+async def an_actor_starts_when_it_is_created(client: Client, key: Key) -> Any:
+    """What it has noted when it is called for the first time, a while later."""
+    created = await client.nodder.create(key)
+    await anyio.sleep(5)
+    asked = anyio.current_time()
+    noted = await created.noted()
+    now = await created.now() / 1000
+    return [what for what, time in noted if now - time / 1000 > anyio.current_time() - asked + 0.5]
+
+
+CREATION_FAILED = "rivetkit.internal_error"
+
+
+@fact(CREATION_FAILED, v20="created", v22="user.limps", v23="created", once=True)
+async def the_creation_of_an_actor_that_does_not_start(client: Client, key: Key) -> Any:
+    fails = {"name": "/".join(key), "where": "wake", "how": "user", "times": 1}
+
+    async def create() -> str:
+        await client.limping.create(key, input=fails)
+        return "created"
+
+    return await outcome(create())
+
+
+@fact(["came guest", "went guest"], v22=["came guest"], v23=["came guest"], once=True)
+async def what_the_end_of_a_call_adds_to_its_answer(client: Client, key: Key) -> Any:
+    """Up to 2.1 an answer is written when the hook for the end of the call has begun."""
+    hooks = await client.presence.get_or_create(key, params={"name": "guest"}).hooks()
+    words = {"onConnect guest": "came guest", "onDisconnect guest": "went guest"}
+    return [words[hook] for hook in hooks if hook in words]
 
 
 # Queues that are not worked off

@@ -377,7 +377,7 @@ function web({ actor }) {
         case "empty":
           return new Response(null);
         case "plain":
-          return new Response("plain");
+          return new Response("plain", { headers: { "x-own": "\u00e9" } });
         case "nothing":
           return undefined;
         case "text":

@@ -350,7 +350,7 @@ class Web(Actor):
         if route == "empty":
             return httpx.Response(200)
         if route == "plain":
-            return httpx.Response(200, text="plain")
+            return httpx.Response(200, text="plain", headers=[(b"x-own", b"\xe9")])
         if route == "nothing":
             return None  # type: ignore[return-value]
         if route == "text":

@@ -280,7 +280,10 @@ class Gateway:
         args = self._read(codec.action_args, request.body)
         async with caller as connection:
             output = await perform(self._host, instance, connection, name, args, plan)
-            return codec.action_reply(output)
+            if self._host.release.minor >= 2:
+                return codec.action_reply(output)
+        # They write the answer last: what `on_disconnect` changes in an object of the state shows.
+        return codec.action_reply(output)
 
     async def _queue(
         self,
@@ -393,8 +396,11 @@ class Gateway:
         cookies = response.headers.get_list("set-cookie")
         if self._host.release.has_engine:
             del cookies[:-1]
+        encoding = response.headers.encoding
         fields = [
-            TEXT if field == _PYTHONS_TEXT else field
+            TEXT
+            if field == _PYTHONS_TEXT
+            else (field[0], field[1].encode(encoding).decode("latin-1"))
             for field in response.headers.items()
             if field[0] != "set-cookie"
         ]
@@ -719,7 +725,7 @@ class _Caller:
 
     async def __aexit__(self, *exc: object) -> None:
         self._leave()
-        self._host.tasks.start_soon(self._part)
+        await begin(self._host.tasks, self._part)
 
     async def _part(self) -> None:
         """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""

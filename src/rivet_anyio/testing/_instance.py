@@ -223,7 +223,7 @@ class Instance:
         self.actor = self._make()
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
-        self._runs = type(self.actor).run is not Actor.run
+        self._runs = type(self.actor).run is not Actor.run and host.release.has_queues
         self._storage = Storage(self.actor.state_save_interval)
         host.log._append(ActorCreated(self.created_at, ref, input))
 
@@ -799,7 +799,7 @@ class Instance:
         """2.1 and 2.2 call the hook for each time that the actor closed the connection."""
         match self._host.release.minor:
             case 1:
-                return max(1, connection._closings)
+                return max(1, connection.is_http + connection._closings)
             case 2:
                 return 1 + connection._closings
         return 1

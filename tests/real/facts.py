@@ -618,6 +618,14 @@ async def fields_that_a_raw_answer_has_twice(client: Client, key: Key) -> Any:
     return [response.headers.get_list(name) for name in ("set-cookie", "x-two")]
 
 
+@fact(200, once=True)
+async def a_raw_request_whose_hook_destroys_the_actor(client: Client, key: Key) -> Any:
+    params = {"destroys": "onBeforeConnect", "name": "guest"}
+    presence = client.presence.get_or_create(key)
+    await presence.names()
+    return (await client.presence.get(key, params=params).fetch("/")).status_code
+
+
 @fact(["text/plain;charset=UTF-8", "\u00e9"], once=True)
 async def fields_of_a_text_that_a_raw_request_is_answered_with(client: Client, key: Key) -> Any:
     headers = (await client.web.get_or_create(key).fetch("/plain")).headers
@@ -664,12 +672,12 @@ async def a_hook_that_ends_the_actor(client: Client, key: Key) -> Any:
     return found
 
 
-@fact(1, v22=2, v23=2, once=True)
+@fact(1, until="2.2", v22=2, once=True)
 async def how_many_connections_are_left_when_the_actor_closes_one(client: Client, key: Key) -> Any:
     probe = client.probe.get_or_create(key)
-    async with probe.connect(retry=QUICK) as conn:
+    async with probe.connect(retry=QUICK) as conn, probe.connect() as other:
         await conn.conns()
-        return await probe.kickOne("enough", 1)
+        return await other.kickOthers("enough")
 
 
 @fact(1, v21=2, v22=3, once=True)
@@ -800,6 +808,18 @@ async def what_takes_too_long(client: Client, key: Key) -> Any:
         tasks.start_soon(call, 1, hasty)
         tasks.start_soon(fetch)
     return found
+
+
+@fact("kept", once=True)
+async def an_actor_that_is_destroyed_in_on_sleep(client: Client, key: Key) -> Any:
+    """It sleeps, and is the same when it is awake again."""
+    farewell = client.farewell.get_or_create(key)
+    await farewell.keep("kept")
+    first = await farewell.start()
+    await farewell.endInOnSleep()
+    handle = client.farewell.get_or_create(key)
+    await until(handle.start, lambda start: isinstance(start, float) and start != first)
+    return await handle.kept()
 
 
 @fact(["action.timed_out", 1, 2], v23=["actor.action_timed_out", 1, 2], slow=True)

@@ -139,9 +139,10 @@ function probe({ actor, UserError }) {
         throw new UserError("message text", { code: "my_code", metadata: { detail } });
       },
       conns: (c) => c.conns.size,
-      kickOne(c, reason, times) {
-        const [conn] = c.conns.values();
-        for (let i = 0; i < times; i++) conn.disconnect(reason);
+      kickOthers(c, reason) {
+        for (const conn of [...c.conns.values()]) {
+          if (conn.id !== c.conn.id) conn.disconnect(reason);
+        }
         return c.conns.size;
       },
       connParams: (c) => c.conn.params,
@@ -687,11 +688,21 @@ function farewell({ actor }) {
   };
   return actor({
     options,
-    createVars: () => ({ start: Math.random() }),
-    onSleep: (c) => c.broadcast("bye", "sleep"),
+    createVars: () => ({ start: Math.random(), destroys: false }),
+    createState: () => ({ kept: null }),
+    onSleep(c) {
+      if (c.vars.destroys) c.destroy();
+      c.broadcast("bye", "sleep");
+    },
     onDestroy: (c) => c.broadcast("bye", "destroy"),
     actions: {
       start: (c) => c.vars.start,
+      keep: (c, value) => (c.state.kept = value),
+      kept: (c) => c.state.kept,
+      endInOnSleep(c) {
+        c.vars.destroys = true;
+        c.sleep();
+      },
       end(c, how) {
         if (how === "sleep") c.sleep();
         else c.destroy();

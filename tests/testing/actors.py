@@ -91,10 +91,10 @@ class Probe(Actor):
     async def conns(self) -> int:
         return len(self.context.connections)
 
-    async def kickOne(self, reason: str, times: int) -> int:
-        first = self.context.connections[0]
-        for _ in range(times):
-            first.disconnect(reason)
+    async def kickOthers(self, reason: str) -> int:
+        for connection in self.context.connections:
+            if connection is not self.context.connection:
+                connection.disconnect(reason)
         return len(self.context.connections)
 
     async def connParams(self) -> Any:
@@ -628,11 +628,27 @@ class Tally(Actor):
 
 
 class Farewell(Actor):
+    value: Any = None
+
     async def create_vars(self) -> Any:
-        return SimpleNamespace(start=random.random())
+        return SimpleNamespace(start=random.random(), destroys=False)
 
     async def on_sleep(self) -> None:
-        self.context.broadcast("bye", "sleep")
+        try:
+            self.context.broadcast("bye", "sleep")
+        finally:
+            if self.context.vars.destroys:
+                self.context.destroy()
+
+    async def keep(self, value: Any) -> None:
+        self.value = value
+
+    async def kept(self) -> Any:
+        return self.value
+
+    async def endInOnSleep(self) -> None:
+        self.context.vars.destroys = True
+        self.context.sleep()
 
     async def on_destroy(self) -> None:
         self.context.broadcast("bye", "destroy")

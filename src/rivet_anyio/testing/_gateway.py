@@ -350,7 +350,9 @@ class Gateway:
             params = self._params(request, internal_error(self._host.release))
             if request.method in ("CONNECT", "TRACE"):
                 raise internal_error(self._host.release)  # JavaScript has no such requests
-            async with self._caller(instance, params) as connection:
+            caller = self._caller(instance, params)
+            caller.connection._is_request = True
+            async with caller as connection:
                 if type(instance.actor).on_request is Actor.on_request:
                     return self._no_handler(instance)
                 url = f"http://actor{path}"
@@ -692,31 +694,31 @@ class _Caller:
     def __init__(self, host: Host, instance: Instance, connection: ActorConnection) -> None:
         self._host = host
         self._instance = instance
-        self._connection = connection
-        self._connection._leave = self._leave
+        self.connection = connection
+        self.connection._leave = self._leave
         self._busy = instance.busy()
 
     def _leave(self) -> None:
-        self._instance.connections.pop(self._connection.id, None)
+        self._instance.connections.pop(self.connection.id, None)
 
     async def __aenter__(self) -> ActorConnection:
         await self._instance.ready()
         self._busy.__enter__()
         try:
             with self._instance.signing():
-                await self._instance.admit(self._connection)
-                self._instance.connections[self._connection.id] = self._connection
+                await self._instance.admit(self.connection)
+                self._instance.connections[self.connection.id] = self.connection
                 await self._welcome()
         except BaseException:
             self._leave()
             self._busy.__exit__(None, None, None)
             raise
-        return self._connection
+        return self.connection
 
     async def _welcome(self) -> None:
         """Up to 2.2, what `Actor.on_connect` raises does not keep the call from being made."""
         try:
-            await self._instance.welcome(self._connection)
+            await self._instance.welcome(self.connection)
         except Exception:
             if self._host.release.has_engine:
                 raise
@@ -732,7 +734,7 @@ class _Caller:
         try:
             if self._host.release.minor == 0:
                 self._busy.__exit__(None, None, None)
-            await self._instance.part(self._connection, is_kept_awake=True)
+            await self._instance.part(self.connection, is_kept_awake=True)
         finally:
             if self._host.release.minor > 0:
                 self._busy.__exit__(None, None, None)

@@ -47,6 +47,8 @@ _WAKE_SECONDS = 3.0
 _STARTS = 9
 _START_SECONDS = 0.25
 """How often an engine starts an actor that fails to start, and how long it waits in between."""
+_STATE_BYTES = 128 * 1024
+"""How long a state can be in 2.1 and 2.2."""
 _BEGIN_SECONDS = 0.05
 """How long after its creation 2.3 starts an actor that nobody calls."""
 HOOK_SECONDS = 5.0
@@ -215,10 +217,11 @@ class Instance:
         self._quiet = Signal()
         self._rested_at = self.created_at
         self._vars: Any = None
-        self._is_waking = False
+        self._is_waking = self._is_in_on_sleep = False
         self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
+        self._is_too_large = False
         self._is_deaf = False  # to its alarms
         self.actor = self._make()
         self.actor._context = ActorContext(self)
@@ -535,12 +538,18 @@ class Instance:
 
     def _dump(self) -> bytes:
         try:
-            return self._host.state.dump(self.actor)
+            data = self._host.state.dump(self.actor)
         except TypeError as exc:
             raise TypeError(
                 f"the state of {self.ref} cannot be saved: {exc}. Put what is not to be saved into "
                 "an attribute that begins with an underscore, or into context.vars"
             ) from None
+        if len(data) > _STATE_BYTES and self._host.release.is_serial and not self._is_too_large:
+            self._is_too_large = True
+            version = self._host.release.version
+            text = f"its state has {len(data)} bytes: RivetKit {version} dies when it saves it"
+            self._host.crashes.append((self.ref, ValueError(text)))
+        return data
 
     def recover(self, *, loses_unsaved: bool) -> None:
         """After a crash: the state is what was saved, or what it was.
@@ -734,7 +743,7 @@ class Instance:
         """
         if self._host.release.has_engine:
             await self._ask(connection, "on_connect")
-            if self.is_destroyed:
+            if self.is_destroyed and not connection._is_request:
                 raise ActorError("actor", "destroying", "An internal error occurred")
             return
         failed: list[Exception] = []
@@ -892,8 +901,10 @@ class Instance:
         if self._host.release.has_engine and self.is_destroyed:
             raise ActorError("actor", "stopping", "Actor is stopping.")
         life = self._life
-        is_asleep = life is not None and life.end == "sleep" and life.stopping.is_set()
-        if not is_asleep or self._host.release.has_engine:
+        is_late = life is not None and life.end == "sleep" and life.stopping.is_set()
+        if self._host.release.has_engine:
+            is_late = self._is_in_on_sleep
+        if not is_late:
             self.stop("destroy")
 
     def stop(self, end: _End) -> None:
@@ -1043,8 +1054,12 @@ class Instance:
         """The actor's hook for its end; up to 2.2 it runs before what is under way has ended."""
         if end == "sleep":
             self.note("sleeps")
-            with self.guarded("on_sleep"):
-                await self.actor.on_sleep()
+            self._is_in_on_sleep = True
+            try:
+                with self.guarded("on_sleep"):
+                    await self.actor.on_sleep()
+            finally:
+                self._is_in_on_sleep = False
         elif end == "destroy":
             with self.guarded("on_destroy"):
                 await self.actor.on_destroy()

@@ -76,6 +76,7 @@ class ActorConnection:
         self._leave: Callable[[], object] = lambda: None
         self._may_send = True
         self._closings = 0  # by the actor
+        self._is_request = False  # a raw one
         self._raw_channel: MessageChannel | None = None  # where the actor may close it
         self._crashes = 0
 

@@ -121,7 +121,7 @@ class ServerWebSocket:
             frame = CloseConnection(code=code, reason=reason or None)
             self.send_bytes(self._connection.send(frame))
             self._reading.cancel()
-            self._tell()
+            self._wake_handler()
 
     def drop(self) -> None:
         """Break off at once, without a close frame."""
@@ -170,22 +170,22 @@ class ServerWebSocket:
         with self._reading:
             while self.is_open:
                 await self._read()
-        self._tell()
+        self._wake_handler()
 
     async def _read(self) -> None:
         """Read what has come, or wait for it, or for the end."""
-        held = len(self._messages)
+        count = len(self._messages)
         self._parse()
-        if len(self._messages) == held and not self._over:
+        if len(self._messages) == count and not self._over:
             data = await self._wire.receive()
             if data:
                 self._connection.receive_data(data)
             else:
                 self.by_client |= self.code is None and not self._wire.is_dropped
                 self._end()
-        self._tell()
+        self._wake_handler()
 
-    def _tell(self) -> None:
+    def _wake_handler(self) -> None:
         if self._news is not None:
             self._news.set()
             self._news = Signal()

@@ -598,6 +598,31 @@ async def test_messages_that_are_not_completable() -> None:
             assert (await plain.send_and_wait("jobs", 1, timeout=1)).status == "timedOut"
 
 
+async def test_20_has_no_queues_and_calls_no_run() -> None:
+    class Worker(Actor):
+        runs = 0
+
+        async def run(self) -> None:
+            self.runs += 1
+
+        async def take(self) -> None:
+            await self.context.queue("jobs").receive()
+
+        async def count(self) -> int:
+            return self.runs
+
+    async with (
+        ActorServer({"worker": Worker}, version="2.0") as server,
+        server.client() as client,
+    ):
+        worker = client.worker.get_or_create()
+        with pytest.raises(ActorError, match="internal_error"):
+            await worker.take()
+        with pytest.raises(RuntimeError, match=r"RivetKit 2\.0\.33 has no queues"):
+            server.actor("worker").context.queue()
+        assert await worker.count() == 0
+
+
 async def test_a_queue_that_is_full() -> None:
     async with ActorServer(ACTORS) as server, server.client() as client:
         worker = client.worker.get_or_create()

@@ -297,6 +297,11 @@ class Instance:
         size = len(self._host.state.dump_body(message.body))
         self.mailbox.put(message, size, self.actor.max_queue_message_size)
 
+    def check_queues(self) -> None:
+        """Raise `RuntimeError` in 2.0, which has none."""
+        if not self._host.release.has_queues:
+            raise RuntimeError(f"RivetKit {self._host.release.version} has no queues")
+
     def check_queue(self, name: str) -> None:
         """Raise `LookupError` for a queue that the actor takes from and does not declare."""
         if not self.has_queue(name):
@@ -806,11 +811,10 @@ class Instance:
 
     def _partings(self, connection: ActorConnection) -> int:
         """2.1 and 2.2 call the hook for each time that the actor closed the connection."""
-        match self._host.release.minor:
-            case 1:
-                return max(1, connection.is_http + connection._closings)
-            case 2:
-                return 1 + connection._closings
+        if self._host.release.minor == 1:
+            return max(1, connection.is_http + connection._closings)
+        if self._host.release.minor == 2:
+            return 1 + connection._closings
         return 1
 
     def _parting(self) -> AbstractContextManager[None]:

@@ -66,6 +66,7 @@ REACHING_DOWN = {
         "protocol.dialect",
         "protocol.codec",
         "protocol.management",
+        "protocol.verdicts",
     },
     "stubs": {
         "_checks",

@@ -52,6 +52,22 @@ def test_waiting_for_a_server() -> None:
     assert "no server answered within 0.3 s" in gone.err and "refused" in gone.err
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 599])
+def test_a_status_that_is_waited_for(status: int) -> None:
+    """Those that `Connection.connect` with `wait_for_server` waits for."""
+    answers = iter([Answer(status)])
+    with serving(lambda request: next(answers, Answer(404))) as url:
+        result = Cli()("list", "--wait-for-server", "-e", url, code=None)
+    assert f"waiting for the server: HTTP {status}" in result.err
+
+
+@pytest.mark.parametrize("status", [400, 404, 499])
+def test_a_status_that_is_an_answer(status: int) -> None:
+    with serving(lambda request: Answer(status)) as url:
+        result = Cli()("list", "--wait-for-server", "-e", url, code=None)
+    assert "waiting for the server" not in result.err
+
+
 def test_did_you_mean() -> None:
     names = ["chatRoom", "counter", "worker"]
     assert did_you_mean("Countr", names) == "did you mean counter?"

@@ -618,6 +618,31 @@ async def fields_that_a_raw_answer_has_twice(client: Client, key: Key) -> Any:
     return [response.headers.get_list(name) for name in ("set-cookie", "x-two")]
 
 
+@fact(200, once=True)
+async def a_raw_request_whose_hook_destroys_the_actor(client: Client, key: Key) -> Any:
+    params = {"destroys": "onBeforeConnect", "name": "guest"}
+    presence = client.presence.get_or_create(key)
+    await presence.names()
+    return (await client.presence.get(key, params=params).fetch("/")).status_code
+
+
+@fact(["text/plain;charset=UTF-8", "\u00e9"], once=True)
+async def fields_of_a_text_that_a_raw_request_is_answered_with(client: Client, key: Key) -> Any:
+    headers = (await client.web.get_or_create(key).fetch("/plain")).headers
+    return [headers["content-type"], headers["x-own"]]
+
+
+@fact([500, 500], once=True)
+async def statuses_that_no_raw_answer_can_have(client: Client, key: Key) -> Any:
+    web = client.web.get_or_create(key)
+    return [(await web.fetch(f"/status/{status}")).status_code for status in (101, 199)]
+
+
+@fact("?a=1&&b=&", once=True)
+async def the_query_of_a_raw_request(client: Client, key: Key) -> Any:
+    return (await client.web.get_or_create(key).fetch("/echo?a=1&&b=&")).json()["search"]
+
+
 @fact([204, "/echo/a"], v23=[204, "/echo/a/"], once=True)
 async def raw_requests_that_arrive_otherwise(client: Client, key: Key) -> Any:
     """OPTIONS does not reach the actor, and up to 2.2 the last slash does not either."""
@@ -645,6 +670,49 @@ async def a_hook_that_ends_the_actor(client: Client, key: Key) -> Any:
         names = await outcome(presence.names())
         found[how] = [] if names == ["guest"] else names
     return found
+
+
+@fact(1, until="2.2", v22=2, once=True)
+async def how_many_connections_are_left_when_the_actor_closes_one(client: Client, key: Key) -> Any:
+    probe = client.probe.get_or_create(key)
+    async with probe.connect(retry=QUICK) as conn, probe.connect() as other:
+        await conn.conns()
+        return await other.kickOthers("enough")
+
+
+@fact(1, v21=2, v22=3, once=True)
+async def a_connection_that_the_actor_closes_twice(client: Client, key: Key) -> Any:
+    """How often onDisconnect says so."""
+    presence = client.presence.get_or_create(key)
+    async with presence.connect(params={"name": "guest"}) as conn:
+        changes = conn.status_changes()
+        await changes.receive()
+        await client.presence.get(key, params={"name": "host"}).kickTwice()
+        with anyio.fail_after(SECONDS):
+            await changes.receive()
+        await _hooks_of("guest", presence)
+        return (await presence.hooks()).count("onDisconnect guest")
+
+
+@fact("closed: enough", v23="open", once=True)
+async def a_raw_websocket_that_is_a_connection_and_closed_as_one(client: Client, key: Key) -> Any:
+    socket = client.web.get_or_create(key).websocket("/")
+
+    async def kick() -> None:
+        await socket.send("kick:enough")
+
+    return await _end_of_socket(socket, kick)
+
+
+@fact(["noted"], v23=[], once=True)
+async def an_actor_that_is_destroyed_as_it_goes_to_sleep(client: Client, key: Key) -> Any:
+    """Up to 2.2 it sleeps: what it has noted is still there."""
+    odd = client.odd.get_or_create(key)
+    await odd.note("noted")
+    await odd.endTwice("sleep", "destroy")
+    # While it stops, it may still answer.
+    await until(odd.calls, lambda calls: calls == 1)
+    return [what for what, _ in await client.odd.get_or_create(key).noted()]
 
 
 async def farewells(client: Client, key: Key, how: str) -> Any:
@@ -740,6 +808,28 @@ async def what_takes_too_long(client: Client, key: Key) -> Any:
         tasks.start_soon(call, 1, hasty)
         tasks.start_soon(fetch)
     return found
+
+
+@fact("kept", once=True)
+async def an_actor_that_is_destroyed_in_on_sleep(client: Client, key: Key) -> Any:
+    """It sleeps, and is the same when it is awake again."""
+    farewell = client.farewell.get_or_create(key)
+    await farewell.keep("kept")
+    first = await farewell.start()
+    await farewell.endInOnSleep()
+    handle = client.farewell.get_or_create(key)
+    await until(handle.start, lambda start: isinstance(start, float) and start != first)
+    return await handle.kept()
+
+
+@fact(["action.timed_out", 1, 2], v23=["actor.action_timed_out", 1, 2], slow=True)
+async def what_took_too_long_goes_on(client: Client, key: Key) -> Any:
+    """How many calls have come to their end, at last; a scheduled one has no limit."""
+    hasty = client.hasty.get_or_create(key)
+    found = [await outcome(hasty.late())]
+    found.append(await until(hasty.ended, lambda ended: ended == 1))
+    await hasty.later()
+    return [*found, await until(hasty.ended, lambda ended: ended == 2)]
 
 
 @fact(("timedOut", None), since="2.1", v23="actor.action_timed_out", slow=True)
@@ -1141,6 +1231,196 @@ async def an_actor_stays_awake_for_a_connection_and_for_a_call(client: Client, k
         await anyio.sleep(2)
         assert await conn.noted() == ["wake"]
     return await napper.slow(2000)
+
+
+# How long actors stay awake: `nodder` and `toiler` sleep after two seconds of rest
+
+
+async def sleeps(actor: Any, work: Callable[[], Awaitable[Any]], seconds: float) -> list[int]:
+    """How many seconds after the end of some work an actor fell asleep, each time."""
+    await actor.now()
+    asked = anyio.current_time()
+    began = await actor.now() / 1000 - asked
+    await outcome(work())
+    ended = anyio.current_time()
+    await anyio.sleep(seconds)
+    noted = [(what, time / 1000 - began - ended) for what, time in await actor.noted()]
+    return [round(time) for what, time in noted if what == "sleep"]
+
+
+async def all_sleeps(
+    cases: dict[str, tuple[Any, Callable[[], Awaitable[Any]]]], seconds: float
+) -> dict[str, list[int]]:
+    """`sleeps` of many actors at once."""
+    found: dict[str, list[int]] = {}
+
+    async def look(name: str, actor: Any, work: Callable[[], Awaitable[Any]]) -> None:
+        found[name] = await sleeps(actor, work, seconds)
+
+    async with anyio.create_task_group() as tasks:
+        for name, (actor, work) in cases.items():
+            tasks.start_soon(look, name, actor, work)
+    return found
+
+
+@fact({"call": [2], "failed call": [2], "request": [2], "refused call": [2]}, slow=True)
+async def an_actor_sleeps_after_calls(client: Client, key: Key) -> Any:
+    nodders = {
+        name: client.nodder.get_or_create([*key, name])
+        for name in ("call", "failed call", "request", "refused call")
+    }
+
+    async def refused() -> None:
+        await anyio.sleep(1)
+        await client.nodder.get([*key, "refused call"], params={"refuse": True}).now()
+
+    async def failed() -> None:
+        await anyio.sleep(1)
+        await nodders["failed call"].fail()
+
+    works: dict[str, Callable[[], Awaitable[Any]]] = {
+        "call": lambda: nodders["call"].work(3000),
+        "failed call": failed,
+        "request": lambda: nodders["request"].fetch("/?ms=3000"),
+        "refused call": refused,
+    }
+    return await all_sleeps({name: (nodders[name], works[name]) for name in nodders}, 4)
+
+
+LEFT = {"connection": [2], "raw WebSocket": [2], "refused connection": [1], "slow call": [5]}
+
+
+@fact(LEFT, v20=LEFT | {"slow call": [2]}, slow=True)
+async def an_actor_sleeps_after_connections(client: Client, key: Key) -> Any:
+    """In 2.0 nothing keeps it awake but the connection, not even a call that is under way."""
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in LEFT}
+
+    async def idle() -> None:
+        async with nodders["connection"].connect():
+            await anyio.sleep(4)
+
+    async def raw() -> None:
+        async with nodders["raw WebSocket"].websocket():
+            await anyio.sleep(4)
+
+    async def refused() -> None:
+        await anyio.sleep(1)
+        bad = client.nodder.get([*key, "refused connection"], params={"refuse": True})
+        await outcome(connected(bad))
+
+    async def slow() -> None:
+        async with nodders["slow call"].connect() as conn:
+            with anyio.move_on_after(1):
+                await conn.work(4000)
+
+    works = {
+        "connection": idle,
+        "raw WebSocket": raw,
+        "refused connection": refused,
+        "slow call": slow,
+    }
+    return await all_sleeps({name: (nodders[name], works[name]) for name in nodders}, 6)
+
+
+@fact(
+    {"onDisconnect": [6], "onDisconnect of a call": [6], "raw WebSocket": [6]},
+    v20={"onDisconnect": [2], "onDisconnect of a call": [2], "raw WebSocket": [2]},
+    v21={"onDisconnect": [6], "onDisconnect of a call": [6], "raw WebSocket": [2]},
+    slow=True,
+)
+async def an_actor_sleeps_after_what_outlasts_a_connection(client: Client, key: Key) -> Any:
+    """The hook, or the handler of a message, takes four seconds."""
+    names = ("onDisconnect", "onDisconnect of a call", "raw WebSocket")
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in names}
+    parting = {
+        name: client.nodder.get_or_create([*key, name], params={"parts": 4000}) for name in names
+    }
+
+    async def raw() -> None:
+        async with nodders["raw WebSocket"].websocket() as socket:
+            await socket.send("4000")
+            await socket.receive()
+
+    works: dict[str, Callable[[], Awaitable[Any]]] = {
+        "onDisconnect": lambda: connected(parting["onDisconnect"]),
+        "onDisconnect of a call": lambda: parting["onDisconnect of a call"].now(),
+        "raw WebSocket": raw,
+    }
+    return await all_sleeps({name: (nodders[name], works[name]) for name in names}, 8)
+
+
+@fact(
+    {"quick": [3], "slow": [7], "far": [2, 6]},
+    v20={"quick": [3], "slow": [3], "far": [2, 6]},
+    v21={"quick": [3], "slow": [3], "far": [2, 6]},
+    v22={"quick": [3], "slow": [7], "far": [2]},
+    slow=True,
+)
+async def an_actor_sleeps_after_scheduled_actions(client: Client, key: Key) -> Any:
+    """Up to 2.1 it does not stay awake for a slow one; in 2.2 it does not wake for one."""
+    times = {"quick": (1000, 0), "slow": (1000, 4000), "far": (4000, 0)}
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in times}
+
+    def plan(name: str) -> Callable[[], Awaitable[Any]]:
+        return lambda: nodders[name].later(*times[name])
+
+    return await all_sleeps({name: (nodders[name], plan(name)) for name in times}, 9)
+
+
+@fact({"sent": [2], "waited for": [2], "worked off": [6]}, since="2.1", slow=True)
+async def an_actor_sleeps_after_messages(client: Client, key: Key) -> Any:
+    """Two that nobody takes, and one that its `run` works off for four seconds."""
+    nodders = {name: client.nodder.get_or_create([*key, name]) for name in ("sent", "waited for")}
+    works = client.toiler.get_or_create([*key, "works"])
+
+    async def send() -> None:
+        await anyio.sleep(1)
+        await nodders["sent"].send("jobs", 1)
+
+    return await all_sleeps(
+        {
+            "sent": (nodders["sent"], send),
+            "waited for": (
+                nodders["waited for"],
+                lambda: nodders["waited for"].send_and_wait("jobs", 1, timeout=4),
+            ),
+            "worked off": (works, lambda: works.send("jobs", 4000)),
+        },
+        8,
+    )
+
+
+@fact(["wake", "sleep"], v20=[], slow=True)
+async def an_actor_starts_when_it_is_created(client: Client, key: Key) -> Any:
+    """What it has noted when it is called for the first time, a while later."""
+    created = await client.nodder.create(key)
+    await anyio.sleep(5)
+    asked = anyio.current_time()
+    noted = await created.noted()
+    now = await created.now() / 1000
+    return [what for what, time in noted if now - time / 1000 > anyio.current_time() - asked + 0.5]
+
+
+CREATION_FAILED = "rivetkit.internal_error"
+
+
+@fact(CREATION_FAILED, v20="created", v22="user.limps", v23="created", once=True)
+async def the_creation_of_an_actor_that_does_not_start(client: Client, key: Key) -> Any:
+    fails = {"name": "/".join(key), "where": "wake", "how": "user", "times": 1}
+
+    async def create() -> str:
+        await client.limping.create(key, input=fails)
+        return "created"
+
+    return await outcome(create())
+
+
+@fact(["came guest", "went guest"], v22=["came guest"], v23=["came guest"], once=True)
+async def what_the_end_of_a_call_adds_to_its_answer(client: Client, key: Key) -> Any:
+    """Up to 2.1 an answer is written when the hook for the end of the call has begun."""
+    hooks = await client.presence.get_or_create(key, params={"name": "guest"}).hooks()
+    words = {"onConnect guest": "came guest", "onDisconnect guest": "went guest"}
+    return [words[hook] for hook in hooks if hook in words]
 
 
 # Queues that are not worked off

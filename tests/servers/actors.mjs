@@ -39,12 +39,17 @@ export function buildActors({ actor, UserError, queue, event }) {
     mimic: mimic({ actor }),
     odd: odd({ actor }),
     napper: napper({ actor }),
+    nodder: nodder({ actor, queue }),
     tally: tally({ actor }),
     farewell: farewell({ actor }),
     quirk: quirk({ actor, UserError }),
     hasty: hasty({ actor, queue }),
     ...(queue
-      ? { worker: worker({ actor, queue }), forgetful: forgetful({ actor, queue }) }
+      ? {
+          worker: worker({ actor, queue }),
+          forgetful: forgetful({ actor, queue }),
+          toiler: toiler({ actor, queue }),
+        }
       : {}),
   };
 }
@@ -134,6 +139,12 @@ function probe({ actor, UserError }) {
         throw new UserError("message text", { code: "my_code", metadata: { detail } });
       },
       conns: (c) => c.conns.size,
+      kickOthers(c, reason) {
+        for (const conn of [...c.conns.values()]) {
+          if (conn.id !== c.conn.id) conn.disconnect(reason);
+        }
+        return c.conns.size;
+      },
       connParams: (c) => c.conn.params,
       connId: (c) => c.conn.id,
       whoami: (c) => ({ actorId: c.actorId, name: c.name, key: c.key }),
@@ -219,6 +230,13 @@ function presence({ actor, UserError }) {
     },
     actions: {
       kick: (c) => c.conn.disconnect("kicked"),
+      kickTwice(c) {
+        for (const conn of [...c.conns.values()]) {
+          if (conn.state.name !== "guest") continue;
+          conn.disconnect("one");
+          conn.disconnect("two");
+        }
+      },
       hooks: (c) => c.state.hooks,
       names: (c) => [...c.conns.values()].map((conn) => conn.state.name).sort(),
     },
@@ -359,6 +377,8 @@ function web({ actor }) {
         }
         case "empty":
           return new Response(null);
+        case "plain":
+          return new Response("plain", { headers: { "x-own": "\u00e9" } });
         case "nothing":
           return undefined;
         case "text":
@@ -386,7 +406,9 @@ function web({ actor }) {
         }
         const [command, argument, ...rest] = data.split(":");
         if (command === "close") ws.close(Number(argument), rest.join(":"));
-        else if (command === "many") {
+        else if (command === "kick") {
+          for (const conn of c.conns.values()) conn.disconnect(argument);
+        } else if (command === "many") {
           for (let i = 0; i < Number(argument); i++) ws.send(String(i));
         } else if (command === "bigbin") ws.send(pattern(Number(argument)));
         else ws.send(data);
@@ -581,6 +603,65 @@ function napper({ actor }) {
   });
 }
 
+// What actors have in common that sleep by themselves after two seconds, and note when that was.
+function drowsy() {
+  const note = (c, what) => c.state.noted.push([what, Date.now()]);
+  return {
+    options: { ...options, sleepTimeout: 2000 },
+    createState: () => ({ noted: [] }),
+    onWake: (c) => note(c, "wake"),
+    onSleep: (c) => note(c, "sleep"),
+    actions: {
+      now: () => Date.now(),
+      noted: (c) => c.state.noted,
+      work: (_c, ms) => sleep(ms),
+      fail() {
+        throw new Error("broken");
+      },
+      async later(c, after, ms) {
+        await c.schedule.after(after, "work", ms);
+      },
+    },
+  };
+}
+
+function nodder({ actor, queue }) {
+  return actor({
+    ...drowsy(),
+    ...(queue ? { queues: { jobs: queue() } } : {}),
+    onBeforeConnect(_c, params) {
+      if (params?.refuse) throw new Error("refused");
+    },
+    async onDisconnect(_c, conn) {
+      if (conn.params?.parts) await sleep(conn.params.parts);
+    },
+    async onRequest(_c, request) {
+      await sleep(Number(new URL(request.url).searchParams.get("ms")));
+      return new Response("late");
+    },
+    onWebSocket(_c, ws) {
+      ws.addEventListener("message", async ({ data }) => {
+        ws.send(data);
+        await sleep(Number(data));
+      });
+    },
+  });
+}
+
+// As `nodder`, and it works off messages.
+function toiler({ actor, queue }) {
+  return actor({
+    ...drowsy(),
+    queues: { jobs: queue() },
+    async run(c) {
+      for await (const message of c.queue.iter({ names: ["jobs"], completable: true })) {
+        await sleep(message.body);
+        await message.complete("done");
+      }
+    },
+  });
+}
+
 // Saves once in ten minutes, or when it is told to.
 function tally({ actor }) {
   return actor({
@@ -607,11 +688,21 @@ function farewell({ actor }) {
   };
   return actor({
     options,
-    createVars: () => ({ start: Math.random() }),
-    onSleep: (c) => c.broadcast("bye", "sleep"),
+    createVars: () => ({ start: Math.random(), destroys: false }),
+    createState: () => ({ kept: null }),
+    onSleep(c) {
+      if (c.vars.destroys) c.destroy();
+      c.broadcast("bye", "sleep");
+    },
     onDestroy: (c) => c.broadcast("bye", "destroy"),
     actions: {
       start: (c) => c.vars.start,
+      keep: (c, value) => (c.state.kept = value),
+      kept: (c) => c.state.kept,
+      endInOnSleep(c) {
+        c.vars.destroys = true;
+        c.sleep();
+      },
       end(c, how) {
         if (how === "sleep") c.sleep();
         else c.destroy();
@@ -670,7 +761,18 @@ function hasty({ actor, queue }) {
       await sleep(600);
       return new Response("late");
     },
-    actions: { slow: () => sleep(600) },
+    createState: () => ({ ended: 0 }),
+    actions: {
+      slow: () => sleep(600),
+      async late(c) {
+        await sleep(600);
+        c.state.ended += 1;
+      },
+      async later(c) {
+        await c.schedule.after(10, "late");
+      },
+      ended: (c) => c.state.ended,
+    },
   });
 }
 

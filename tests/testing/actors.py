@@ -91,6 +91,12 @@ class Probe(Actor):
     async def conns(self) -> int:
         return len(self.context.connections)
 
+    async def kickOthers(self, reason: str) -> int:
+        for connection in self.context.connections:
+            if connection is not self.context.connection:
+                connection.disconnect(reason)
+        return len(self.context.connections)
+
     async def connParams(self) -> Any:
         return self.context.connection.params
 
@@ -191,6 +197,12 @@ class Presence(Actor):
         self.note("onWebSocket", {"name": "guest"})
         async for _ in socket:
             await socket.send(str(len(self.context.connections)))
+
+    async def kickTwice(self) -> None:
+        for connection in self.context.connections:
+            if connection.state == "guest":
+                connection.disconnect("one")
+                connection.disconnect("two")
 
     async def kick(self) -> None:
         self.context.connection.disconnect("kicked")
@@ -337,6 +349,8 @@ class Web(Actor):
             return httpx.Response(200, text="fields", headers=fields)
         if route == "empty":
             return httpx.Response(200)
+        if route == "plain":
+            return httpx.Response(200, text="plain", headers=[(b"x-own", b"\xe9")])
         if route == "nothing":
             return None  # type: ignore[return-value]
         if route == "text":
@@ -363,6 +377,9 @@ class Web(Actor):
             if command == "close":
                 code, _, reason = rest.partition(":")
                 await socket.close(int(code), reason)
+            elif command == "kick":
+                for connection in self.context.connections:
+                    connection.disconnect(rest)
             elif command == "many":
                 for i in range(int(rest)):
                     await socket.send(str(i))
@@ -541,6 +558,63 @@ class Napper(Actor):
         self.done.append("note")
 
 
+class Drowsy(Actor):
+    sleep_timeout = 2.0
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, float]] = []
+
+    async def on_wake(self) -> None:
+        self.lines.append(("wake", await self.now()))
+
+    async def on_sleep(self) -> None:
+        self.lines.append(("sleep", await self.now()))
+
+    async def now(self) -> float:
+        return self.context.now().timestamp() * 1000
+
+    async def noted(self) -> list[tuple[str, float]]:
+        return self.lines
+
+    async def work(self, milliseconds: float) -> None:
+        await anyio.sleep(milliseconds / 1000)
+
+    async def fail(self) -> None:
+        raise RuntimeError("broken")
+
+    async def later(self, after: float, milliseconds: float) -> None:
+        self.context.schedule.after(after / 1000, "work", milliseconds)
+
+
+class Nodder(Drowsy):
+    queues = ("jobs",)
+
+    async def on_before_connect(self, connection: ActorConnection) -> None:
+        if (connection.params or {}).get("refuse"):
+            raise RuntimeError("refused")
+
+    async def on_disconnect(self, connection: ActorConnection) -> None:
+        await anyio.sleep((connection.params or {}).get("parts", 0) / 1000)
+
+    async def on_request(self, request: httpx.Request) -> httpx.Response:
+        await self.work(float(request.url.params["ms"]))
+        return httpx.Response(200, text="late")
+
+    async def on_websocket(self, socket: ActorSocket) -> None:
+        async for data in socket:
+            await socket.send(data)
+            await self.work(float(data))
+
+
+class Toiler(Drowsy):
+    queues = ("jobs",)
+
+    async def run(self) -> None:
+        async for message in self.context.queue("jobs"):
+            await self.work(message.body)
+            await message.complete("done")
+
+
 class Tally(Actor):
     state_save_interval = 600.0
     count = 0
@@ -554,11 +628,27 @@ class Tally(Actor):
 
 
 class Farewell(Actor):
+    value: Any = None
+
     async def create_vars(self) -> Any:
-        return SimpleNamespace(start=random.random())
+        return SimpleNamespace(start=random.random(), destroys=False)
 
     async def on_sleep(self) -> None:
-        self.context.broadcast("bye", "sleep")
+        try:
+            self.context.broadcast("bye", "sleep")
+        finally:
+            if self.context.vars.destroys:
+                self.context.destroy()
+
+    async def keep(self, value: Any) -> None:
+        self.value = value
+
+    async def kept(self) -> Any:
+        return self.value
+
+    async def endInOnSleep(self) -> None:
+        self.context.vars.destroys = True
+        self.context.sleep()
 
     async def on_destroy(self) -> None:
         self.context.broadcast("bye", "destroy")
@@ -624,12 +714,25 @@ class Hasty(Actor):
     action_timeout = 0.3
     queues = ("jobs",)
 
+    def __init__(self) -> None:
+        self.count = 0
+
     async def on_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(0.6)
         return httpx.Response(200, text="late")
 
     async def slow(self) -> None:
         await anyio.sleep(0.6)
+
+    async def late(self) -> None:
+        await anyio.sleep(0.6)
+        self.count += 1
+
+    async def later(self) -> None:
+        self.context.schedule.after(0.01, "late")
+
+    async def ended(self) -> int:
+        return self.count
 
 
 class Forgetful(Actor):
@@ -677,6 +780,8 @@ ACTORS: dict[str, type[Actor]] = {
     "mimic": Mimic,
     "odd": Odd,
     "napper": Napper,
+    "nodder": Nodder,
+    "toiler": Toiler,
     "tally": Tally,
     "farewell": Farewell,
     "forgetful": Forgetful,

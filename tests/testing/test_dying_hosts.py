@@ -63,6 +63,18 @@ class Ticker(Actor):
         return seconds
 
 
+class TickerOf20(Ticker):
+    """As `Ticker`, in 2.0, which calls no `run`."""
+
+    async def on_create(self, input: Any) -> None:
+        self.context.schedule.after(TICK, "tick")
+
+    async def tick(self) -> None:
+        self.sent.append(anyio.current_time())
+        self.context.broadcast("tick", len(self.sent) - 1)
+        self.context.schedule.after(TICK, "tick")
+
+
 class Sleeper(Actor):
     """Falls asleep as soon as it may, also while connections are open."""
 
@@ -219,8 +231,9 @@ async def test_where_a_host_breaks_its_connections_a_gap_begins_with_the_last_me
 ) -> None:
     """Records of RivetKit up to 2.2 tell starts apart, too. There nothing is lost unnoticed."""
     later = Retry(initial=5.0, maximum=5.0, random=lambda: 1.0)
+    made = TickerOf20 if version == "2.0" else Ticker
     async with (
-        ActorServer({"ticker": Ticker}, version=version) as server,
+        ActorServer({"ticker": made}, version=version) as server,
         server.client() as client,
         server.client(retry=later) as late,
     ):

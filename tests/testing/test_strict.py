@@ -29,6 +29,7 @@ from rivet_anyio.testing import (
     ActorConnection,
     ActorCrashError,
     ActorServer,
+    ActorSocket,
     QueueMessage,
     UnusedFaultError,
     UserError,
@@ -309,6 +310,31 @@ async def test_a_state_that_cannot_be_saved(caplog: pytest.LogCaptureFixture) ->
             await server.restart()
 
 
+@pytest.mark.parametrize("version", ["2.1", "2.2"])
+async def test_a_state_that_is_too_large(version: str) -> None:
+    """RivetKit answers such a call, and then its process dies."""
+
+    class Large(Actor):
+        text = ""
+
+        async def put(self, size: int) -> str:
+            self.text = "x" * size
+            return "put"
+
+    async def put(version: str, *sizes: int) -> None:
+        async with (
+            ActorServer({"large": Large}, version=version) as server,
+            server.client() as client,
+        ):
+            for size in sizes:
+                assert await client.large.get_or_create().put(size) == "put"
+
+    with pytest.raises(ActorCrashError, match=r"large.* 140\d\d\d bytes: RivetKit 2\.[12]"):
+        await put(version, 100_000, 140_000)
+    for other in ("2.0", "2.3"):
+        await put(other, 140_000)
+
+
 async def test_a_state_that_cannot_be_saved_at_a_sleep() -> None:
     with pytest.raises(ActorCrashError, match=r"counter\[\] cannot be saved: self\.count"):
         async with ActorServer(ACTORS) as server, server.client() as client:
@@ -485,6 +511,31 @@ async def test_who_stays_awake() -> None:
         assert sorted(slept) == ["connected", "idle", "raw", "runs", "waits", "works"]
 
 
+async def test_a_busy_handler_of_a_raw_websocket_does_not_hold_up_its_client() -> None:
+    """Pings are answered meanwhile, and so is the close frame."""
+    done: list[str] = []
+
+    class Busy(Actor):
+        async def on_websocket(self, socket: ActorSocket) -> None:
+            async for data in socket:
+                await anyio.sleep(1000)
+                done.append(str(data))
+
+        async def on_disconnect(self, connection: ActorConnection) -> None:
+            done.append("on_disconnect")
+
+    async with ActorServer({"busy": Busy}) as server, server.client() as client:
+        async with client.busy.get_or_create().websocket() as socket:
+            await socket.send("one")
+            await anyio.sleep(500)
+            left = anyio.current_time()
+        assert anyio.current_time() == left
+        await anyio.sleep(1)
+        assert done == ["on_disconnect"]
+        await anyio.sleep(1000)
+        assert done == ["on_disconnect", "one"]
+
+
 # Queues
 
 
@@ -545,6 +596,31 @@ async def test_messages_that_are_not_completable() -> None:
         plain = client.plain.get_or_create()
         for _ in range(2):
             assert (await plain.send_and_wait("jobs", 1, timeout=1)).status == "timedOut"
+
+
+async def test_20_has_no_queues_and_calls_no_run() -> None:
+    class Worker(Actor):
+        runs = 0
+
+        async def run(self) -> None:
+            self.runs += 1
+
+        async def take(self) -> None:
+            await self.context.queue("jobs").receive()
+
+        async def count(self) -> int:
+            return self.runs
+
+    async with (
+        ActorServer({"worker": Worker}, version="2.0") as server,
+        server.client() as client,
+    ):
+        worker = client.worker.get_or_create()
+        with pytest.raises(ActorError, match="internal_error"):
+            await worker.take()
+        with pytest.raises(RuntimeError, match=r"RivetKit 2\.0\.33 has no queues"):
+            server.actor("worker").context.queue()
+        assert await worker.count() == 0
 
 
 async def test_a_queue_that_is_full() -> None:

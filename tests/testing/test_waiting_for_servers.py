@@ -14,6 +14,8 @@ from rivet_anyio import (
     Client,
     ConnectError,
     Connection,
+    ConnectionLostError,
+    ProtocolError,
     Retry,
     Status,
     StatusChange,
@@ -97,12 +99,35 @@ async def test_a_deadline_ends_the_waiting() -> None:
                     pytest.fail("the body ran")
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 599])
 async def test_a_proxy_without_a_server_behind_it_is_waited_for(status: int) -> None:
     async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
         server.faults.refuse_connects(20, status=status)
         async with waiting(client):
             assert len(server.log.of(Refused)) == 20
+
+
+@pytest.mark.parametrize("status", [400, 404, 499])
+async def test_a_status_below_500_is_an_answer(status: int) -> None:
+    async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
+        server.faults.refuse_connects(20, status=status)
+        with pytest.raises(ConnectError) as raised:
+            async with waiting(client):
+                pytest.fail("the body ran")
+        assert raised.value.status == status
+        assert len(server.log.of(Refused)) == 1
+        server.faults.clear()
+
+
+@pytest.mark.parametrize("status", [499, 500, 501, 502, 503, 599])
+async def test_what_a_call_makes_of_a_status(status: int) -> None:
+    """From 500 on the server, or a proxy before it, has failed; below, it has answered."""
+    async with ActorServer(ACTORS) as server, server.client() as client:
+        server.faults.refuse_request(status, "echo", times=1)
+        with pytest.raises(ProtocolError if status < 500 else ConnectionLostError) as raised:
+            await client.probe.get_or_create("p").echo(1)
+        assert f"HTTP {status} without a readable error" in str(raised.value)
+        assert await client.probe.get_or_create("p").echo(1) == 1
 
 
 async def test_an_engine_without_a_runner_is_waited_for(

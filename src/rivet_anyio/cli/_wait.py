@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 
 from .._errors import ConnectError, ConnectionLostError, ProtocolError
+from ..protocol.verdicts import is_away
 from ._doctor.server import get_metadata
 from ._options import Common
 from ._output import Output
@@ -17,7 +18,7 @@ _INTERVAL_SECONDS = 0.25
 
 
 async def wait_for_server(common: Common, output: Output, seconds: float) -> None:
-    """Wait until something answers at the endpoint, with no 5xx.
+    """Wait until something answers at the endpoint, and not that it is away.
 
     Raises:
         ConnectError: nothing did in time.
@@ -36,7 +37,7 @@ async def wait_for_server(common: Common, output: Output, seconds: float) -> Non
                 except ProtocolError:
                     return
                 else:
-                    if answer.status < 500:
+                    if not is_away(answer.status):
                         return
                     reason, cause = f"HTTP {answer.status}", None
             if failure is None:

@@ -71,9 +71,9 @@ class Actor:
     but wait for a queue. None: only `ActorContext.sleep` makes it sleep."""
 
     action_timeout: ClassVar[float] = 60.0
-    """How many seconds an action may take. After that it is cancelled, and the caller sees
-    ``actor.action_timed_out`` (``action.timed_out`` up to 2.2). JavaScript cannot cancel: a real
-    action goes on. In 2.3 it is also the limit of `on_request`, and of waiting for a queue."""
+    """How many seconds an action may take. After that the caller sees
+    ``actor.action_timed_out`` (``action.timed_out`` up to 2.2), and the action goes on, as on real
+    servers. In 2.3 it is also the limit of `on_request`, and of waiting for a queue."""
 
     state_save_interval: ClassVar[float] = 1.0
     """Seconds between two saves of a state that changes. ``restart(unsaved="lost")`` loses what
@@ -177,7 +177,7 @@ class Actor:
 
         It begins anew whenever the actor wakes. When it raises, leaving the server's block raises
         `ActorCrashError`. RivetKit 2.1 destroys an actor whose ``run`` ends, and so does the server
-        then.
+        then; 2.0 does not call it.
         """
 
 

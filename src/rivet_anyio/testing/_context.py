@@ -39,6 +39,10 @@ class RunningActor(Protocol):
         """The messages of its queues."""
         ...
 
+    def check_queues(self) -> None:
+        """Raise `RuntimeError` where there are none."""
+        ...
+
     def check_queue(self, name: str) -> None:
         """Raise `LookupError` for a queue that it does not declare."""
         ...
@@ -205,7 +209,9 @@ class ActorContext:
         Raises:
             TypeError, ValueError: an argument cannot be used.
             LookupError: the class declares its queues, and none of this name.
+            RuntimeError: in RivetKit 2.0, which has no queues.
         """
+        self._instance.check_queues()
         checked = tuple(check_name("queue", name) for name in names)
         for name in checked:
             self._instance.check_queue(name)

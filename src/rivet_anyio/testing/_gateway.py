@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
+from functools import partial
 from typing import Any, cast, get_args
 from urllib.parse import unquote, unquote_plus
 
@@ -19,7 +20,7 @@ from ._actors import Actor
 from ._encodings import QueueRequest, ServerCodec, server_codec
 from ._faults import Plan
 from ._http import Answer, HttpRequest, Upgrade
-from ._instance import Host, Instance, internal_error, logger, not_found, working_for
+from ._instance import Host, Instance, internal_error, logger, not_found
 from ._management import JSON, Management
 from ._network import Wire
 from ._peers import ActorConnection, ActorSocket
@@ -28,11 +29,14 @@ from ._records import MessageQueued, Refused, Requested, SocketClosed, SocketOpe
 from ._registry import Registry
 from ._routes import Route, actor_route, is_method, server_route
 from ._session import ReplyLost, Session, failure, perform, plan_action, without_metadata
+from ._steps import begin
 from ._websocket import OpenWebSockets, ServerWebSocket, offers_of, upgrade_answer
 
 __all__ = ["Gateway", "addressed_actor", "offer_after", "params_of"]
 
 TEXT: tuple[str, str] = ("content-type", "text/plain;charset=UTF-8")
+_PYTHONS_TEXT = ("content-type", "text/plain; charset=utf-8")
+"""What `httpx.Response` writes in its place."""
 
 _IN_VAIN_SECONDS = 19.0
 """How long a gateway waits for the answer of a host that has died."""
@@ -148,6 +152,8 @@ class Gateway:
         _stop(plan)
         await _hinder(plan)
         answer = self._management.handle(request, route)
+        if self._management.created is not None:
+            await self._management.created.begin()
         if plan.loses_reply:
             raise ReplyLost
         return answer
@@ -158,9 +164,10 @@ class Gateway:
         segment, _, rest = request.path.removeprefix("/gateway/").partition("/")
         if not segment:
             return self._nothing_at(request, None)
-        pairs = [part for part in request.query.split("&") if part]
+        pairs = request.query.split("&")
         own = [part for part in pairs if not part.startswith("rvt-")]
-        target = f"/{rest}" + (f"?{'&'.join(own)}" if own else "")
+        query = "&".join(own)
+        target = f"/{rest}" + (f"?{query}" if query else "")
         if len(own) < len(pairs) and self._host.release.has_engine:
             found = self._query(unquote(segment), pairs)
         else:
@@ -273,7 +280,10 @@ class Gateway:
         args = self._read(codec.action_args, request.body)
         async with caller as connection:
             output = await perform(self._host, instance, connection, name, args, plan)
-            return codec.action_reply(output)
+            if self._host.release.minor >= 2:
+                return codec.action_reply(output)
+        # They write the answer last: what `on_disconnect` changes in an object of the state shows.
+        return codec.action_reply(output)
 
     async def _queue(
         self,
@@ -313,15 +323,15 @@ class Gateway:
                     name,
                     ", ".join(sorted(type(instance.actor).queues or ())) or "none",
                 )
-        if not wanted.wait or not is_declared:
-            return codec.queue_reply("completed", None, False)
-        longest = instance.actor.action_timeout if self._host.release.has_engine else None
-        with move_on_after(longest):
-            with move_on_after(wanted.timeout):
-                if wanted.timeout != 0:
-                    return codec.queue_reply("completed", await message._wait(), True)
-            return codec.queue_reply("timedOut", None, False)
-        raise instance.timed_out()
+            if not wanted.wait or not is_declared:
+                return codec.queue_reply("completed", None, False)
+            longest = instance.actor.action_timeout if self._host.release.has_engine else None
+            with move_on_after(longest):
+                with move_on_after(wanted.timeout):
+                    if wanted.timeout != 0:
+                        return codec.queue_reply("completed", await message._wait(), True)
+                return codec.queue_reply("timedOut", None, False)
+            raise instance.timed_out()
 
     async def _request(
         self, request: HttpRequest, instance: Instance, target: str
@@ -340,7 +350,9 @@ class Gateway:
             params = self._params(request, internal_error(self._host.release))
             if request.method in ("CONNECT", "TRACE"):
                 raise internal_error(self._host.release)  # JavaScript has no such requests
-            async with self._caller(instance, params) as connection:
+            caller = self._caller(instance, params)
+            caller.connection._is_request = True
+            async with caller as connection:
                 if type(instance.actor).on_request is Actor.on_request:
                     return self._no_handler(instance)
                 url = f"http://actor{path}"
@@ -386,7 +398,14 @@ class Gateway:
         cookies = response.headers.get_list("set-cookie")
         if self._host.release.has_engine:
             del cookies[:-1]
-        fields = [field for field in response.headers.items() if field[0] != "set-cookie"]
+        encoding = response.headers.encoding
+        fields = [
+            TEXT
+            if field == _PYTHONS_TEXT
+            else (field[0], field[1].encode(encoding).decode("latin-1"))
+            for field in response.headers.items()
+            if field[0] != "set-cookie"
+        ]
         return fields + [("set-cookie", cookie) for cookie in cookies]
 
     def _no_handler(self, instance: Instance) -> Answer:
@@ -466,9 +485,11 @@ class Gateway:
         self, instance: Instance, socket: ActorSocket, channel: ServerWebSocket
     ) -> None:
         connection = ActorConnection(socket.id, instance.ref, socket.params, None)
+        if not self._host.release.has_engine:
+            connection._raw_channel = channel
         try:
             await instance.ready()
-            with instance.busy():
+            with instance.busy(keeps_awake=False):
                 await instance.admit(connection)
         except Exception as error:
             self._refuse_raw(instance, channel, error)
@@ -495,17 +516,21 @@ class Gateway:
     ) -> None:
         log, ref = self._host.log, instance.ref
         log._append(SocketOpened(anyio.current_time(), ref, socket.id, socket.path))
+
+        async def handle() -> None:
+            try:
+                with instance.handling(connection):
+                    await instance.actor.on_websocket(socket)
+                channel.close(1000, "")
+            except Exception as error:
+                if self._host.release.has_engine:
+                    self._refuse_raw(instance, channel, error)
+                else:
+                    failure(instance, "on_websocket", error)
+
         try:
-            with instance.socket(channel), working_for(connection), instance.changing():
-                await instance.actor.on_websocket(socket)
-            channel.close(1000, "")
-        except Exception as error:
-            if self._host.release.has_engine:
-                self._refuse_raw(instance, channel, error)
-            else:
-                failure(instance, "on_websocket", error)
-                async for _ in socket:
-                    pass
+            with instance.socket(channel):
+                await channel.serve(partial(begin, self._host.tasks, handle))
         finally:
             by_client = channel.by_client
             log._append(
@@ -669,31 +694,31 @@ class _Caller:
     def __init__(self, host: Host, instance: Instance, connection: ActorConnection) -> None:
         self._host = host
         self._instance = instance
-        self._connection = connection
-        self._connection._leave = self._leave
+        self.connection = connection
+        self.connection._leave = self._leave
         self._busy = instance.busy()
 
     def _leave(self) -> None:
-        self._instance.connections.pop(self._connection.id, None)
+        self._instance.connections.pop(self.connection.id, None)
 
     async def __aenter__(self) -> ActorConnection:
         await self._instance.ready()
         self._busy.__enter__()
         try:
             with self._instance.signing():
-                await self._instance.admit(self._connection)
-                self._instance.connections[self._connection.id] = self._connection
+                await self._instance.admit(self.connection)
+                self._instance.connections[self.connection.id] = self.connection
                 await self._welcome()
         except BaseException:
             self._leave()
             self._busy.__exit__(None, None, None)
             raise
-        return self._connection
+        return self.connection
 
     async def _welcome(self) -> None:
         """Up to 2.2, what `Actor.on_connect` raises does not keep the call from being made."""
         try:
-            await self._instance.welcome(self._connection)
+            await self._instance.welcome(self.connection)
         except Exception:
             if self._host.release.has_engine:
                 raise
@@ -702,14 +727,17 @@ class _Caller:
 
     async def __aexit__(self, *exc: object) -> None:
         self._leave()
-        self._host.tasks.start_soon(self._part)
+        await begin(self._host.tasks, self._part)
 
     async def _part(self) -> None:
         """Call the hook. An actor that is to sleep does so after it, and is not woken for it."""
         try:
-            await self._instance.part(self._connection, is_kept_awake=True)
+            if self._host.release.minor == 0:
+                self._busy.__exit__(None, None, None)
+            await self._instance.part(self.connection, is_kept_awake=True)
         finally:
-            self._busy.__exit__(None, None, None)
+            if self._host.release.minor > 0:
+                self._busy.__exit__(None, None, None)
 
 
 class _Refused(Exception):

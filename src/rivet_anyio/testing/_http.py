@@ -148,7 +148,7 @@ async def _write(
     wire: Wire, connection: h11.Connection, request: HttpRequest, answer: Answer
 ) -> None:
     headers: list[tuple[Any, Any]] = [
-        (name.lower(), value)
+        (name.lower(), value.encode("latin-1"))
         for name, value in answer.headers
         if name.lower() not in ("content-length", "transfer-encoding", "connection")
     ]

@@ -7,9 +7,11 @@ import heapq
 import inspect
 import logging
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 import anyio.abc
@@ -45,12 +47,18 @@ _WAKE_SECONDS = 3.0
 _STARTS = 9
 _START_SECONDS = 0.25
 """How often an engine starts an actor that fails to start, and how long it waits in between."""
+_STATE_BYTES = 128 * 1024
+"""How long a state can be in 2.1 and 2.2."""
+_BEGIN_SECONDS = 0.05
+"""How long after its creation 2.3 starts an actor that nobody calls."""
 HOOK_SECONDS = 5.0
 _GRACE_SECONDS = 15.0
 _BRIEF_SECONDS = 0.005
 """How long an actor that stops waits for what is under way, before anything else."""
 
 _End = Literal["sleep", "destroy", "crash"]
+
+_T = TypeVar("_T")
 
 
 class Host:
@@ -174,7 +182,6 @@ class Instance:
         connections: Its open connections.
         mailbox: Its queues.
         calls: How many calls are under way.
-        sockets: How many raw WebSockets are open.
         crashes: How often it ended without warning.
         start_error: Why it could not start, or does not run, as the engine reports it.
         channels: Its open raw WebSockets.
@@ -193,7 +200,8 @@ class Instance:
         self.mailbox = Mailbox(self._check_response)
         self.calls = 0
         self._scopes: dict[CancelScope, None] = {}
-        self.sockets = 0
+        self._loose_calls = 0  # those under way that do not keep it awake
+        self._handlers = 0  # of raw WebSockets
         self.crashes = 0
         self.start_error: Any = None
         self.channels: dict[ServerWebSocket, None] = {}
@@ -209,14 +217,16 @@ class Instance:
         self._quiet = Signal()
         self._rested_at = self.created_at
         self._vars: Any = None
-        self._is_waking = False
+        self._is_waking = self._is_in_on_sleep = False
         self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
+        self._is_too_large = False
+        self._is_deaf = False  # to its alarms
         self.actor = self._make()
         self.actor._context = ActorContext(self)
         self._actions = actions_of(type(self.actor))
-        self._runs = type(self.actor).run is not Actor.run
+        self._runs = type(self.actor).run is not Actor.run and host.release.has_queues
         self._storage = Storage(self.actor.state_save_interval)
         host.log._append(ActorCreated(self.created_at, ref, input))
 
@@ -287,12 +297,34 @@ class Instance:
         size = len(self._host.state.dump_body(message.body))
         self.mailbox.put(message, size, self.actor.max_queue_message_size)
 
+    def check_queues(self) -> None:
+        """Raise `RuntimeError` in 2.0, which has none."""
+        if not self._host.release.has_queues:
+            raise RuntimeError(f"RivetKit {self._host.release.version} has no queues")
+
     def check_queue(self, name: str) -> None:
         """Raise `LookupError` for a queue that the actor takes from and does not declare."""
         if not self.has_queue(name):
             cls = type(self.actor)
             declared = ", ".join(sorted(cls.queues or ())) or "none"
             raise LookupError(f"{cls.__name__} has no queue {name!r}, only: {declared}")
+
+    async def begin(self) -> None:
+        """It has been created: 2.0 lets it wait for a call, and 2.3 starts it a moment later.
+
+        Raises:
+            ActorError: in 2.1 and 2.2, when it cannot start.
+        """
+        if self._host.release.is_serial:
+            await self.ready()
+        elif self._host.release.has_engine:
+            self._host.tasks.start_soon(self._begin)
+
+    async def _begin(self) -> None:
+        await anyio.sleep(_BEGIN_SECONDS)
+        if self._life is None and not self.generation and not self.is_destroyed:
+            with suppress(ActorError):
+                await self.ready()
 
     async def ready(self) -> None:
         """Start it unless it runs.
@@ -356,14 +388,55 @@ class Instance:
         method = self._actions.get(name)
         if method is None:
             raise self._no_such_action(name)
-        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
-        with working_for(connection), self._living(scope), self.signing(), self.changing():
-            if delay:
-                await anyio.sleep(delay)
-            output = await getattr(self.actor, method)(*args)
+
+        async def run() -> Any:
+            with working_for(connection), self.signing(), self.changing():
+                output = await getattr(self.actor, method)(*args)
             self.note(f"{name} returned {shown(output)}")
             return output
-        raise self._cut_short(scope)
+
+        scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
+        if delay:
+            with self._living(scope):
+                await anyio.sleep(delay)
+            if scope.cancelled_caught:
+                raise self._cut_short(scope)
+        return await self._wait_for(name, run, scope.deadline)
+
+    async def _wait_for(self, name: str, work: Callable[[], Awaitable[_T]], deadline: float) -> _T:
+        """Run code of the actor, and wait for it: until the deadline, after which it goes on.
+
+        Raises:
+            ActorError: when it takes too long, or ended with the actor.
+            Exception: what it raised.
+        """
+        results: list[_T] = []
+        errors: list[Exception] = []
+        over = Signal()
+        life = CancelScope()
+
+        async def run() -> None:
+            try:
+                with life:
+                    results.append(await work())
+            except Exception as exc:
+                if waiting.cancelled_caught:
+                    logger.error("%s: %s failed, too late", self.ref, name, exc_info=exc)
+                errors.append(exc)
+            finally:
+                del self._scopes[life]
+                over.set()
+
+        self._scopes[life] = None
+        with CancelScope(deadline=deadline) as waiting:
+            await begin(self._host.tasks, run)
+            await over.wait()
+            for error in errors:
+                raise error
+            for result in results:
+                return result
+            raise ActorError("actor", "stopping", "Actor stopping")
+        raise self.timed_out()
 
     async def respond(self, connection: ActorConnection, request: httpx.Request) -> httpx.Response:
         """Let the actor answer a raw request; in 2.3 it has as long as an action.
@@ -372,16 +445,20 @@ class Instance:
             ActorError: when it took too long, or answers with something else.
             Exception: what the hook raised.
         """
-        scope = CancelScope()
-        if self._host.release.has_engine:
-            scope.deadline = anyio.current_time() + self.actor.action_timeout
-        with working_for(connection), self._living(scope), self.changing():
-            response: object = await self.actor.on_request(request)
+
+        async def run() -> httpx.Response:
+            with working_for(connection), self.changing():
+                response: object = await self.actor.on_request(request)
             if not isinstance(response, httpx.Response):
                 logger.error("%s: on_request returned %r, no httpx.Response", self.ref, response)
                 raise self._no_response(response)
+            if response.status_code < HTTPStatus.OK:
+                raise ValueError(f"no response can have the status {response.status_code}")
             return response
-        raise self._cut_short(scope)
+
+        has_engine = self._host.release.has_engine
+        longest = self.actor.action_timeout if has_engine else math.inf
+        return await self._wait_for("on_request", run, anyio.current_time() + longest)
 
     def _no_response(self, response: object) -> ActorError:
         if self._host.release.has_engine or response is not None:
@@ -413,14 +490,26 @@ class Instance:
     @contextmanager
     def socket(self, channel: ServerWebSocket) -> Generator[None]:
         """A raw WebSocket is open."""
-        self.sockets += 1
         self.channels[channel] = None
         try:
             yield
         finally:
             del self.channels[channel]
-            self.sockets -= 1
-            self._rest()
+
+    @contextmanager
+    def handling(self, connection: ActorConnection) -> Generator[None]:
+        """The handler of a raw WebSocket runs, at the longest until the server ends.
+
+        Since 2.2 the actor stays awake for it, also when the WebSocket has ended.
+        """
+        self._handlers += 1
+        try:
+            with working_for(connection), self.changing():
+                yield
+        finally:
+            self._handlers -= 1
+            if self._host.release.minor >= 2:
+                self._rest()
 
     # The state
 
@@ -454,12 +543,18 @@ class Instance:
 
     def _dump(self) -> bytes:
         try:
-            return self._host.state.dump(self.actor)
+            data = self._host.state.dump(self.actor)
         except TypeError as exc:
             raise TypeError(
                 f"the state of {self.ref} cannot be saved: {exc}. Put what is not to be saved into "
                 "an attribute that begins with an underscore, or into context.vars"
             ) from None
+        if len(data) > _STATE_BYTES and self._host.release.is_serial and not self._is_too_large:
+            self._is_too_large = True
+            version = self._host.release.version
+            text = f"its state has {len(data)} bytes: RivetKit {version} dies when it saves it"
+            self._host.crashes.append((self.ref, ValueError(text)))
+        return data
 
     def recover(self, *, loses_unsaved: bool) -> None:
         """After a crash: the state is what was saved, or what it was.
@@ -475,6 +570,10 @@ class Instance:
             self._storage.save(data, now)
         self._reload(data)
         self._is_broken = False
+        if self._is_deaf:
+            self._is_deaf = False
+            for alarm in self._alarms:
+                self._host.tasks.start_soon(self._ring, alarm)
 
     def _reload(self, data: bytes | None) -> None:
         """Make the actor anew, with a state that was saved.
@@ -487,7 +586,7 @@ class Instance:
         if data is not None:
             own = {name: value for name, value in own.items() if name.startswith("_")}
             own |= self._host.state.load(data)
-        if self.calls and not self._host.release.has_engine:
+        if self._goes_on:
             self.actor = fresh
         vars(self.actor).clear()
         vars(self.actor).update(own)
@@ -513,9 +612,23 @@ class Instance:
         self._alarms.clear()
 
     async def _ring(self, alarm: tuple[float, int, str, bytes]) -> None:
-        when, _, action, data = alarm
-        await anyio.sleep_until(when)
+        await anyio.sleep_until(alarm[0])
         await self._host.up()
+        if not self._is_deaf:
+            await self._sound(alarm)
+
+    async def _sound_the_overdue(self) -> None:
+        """In 2.2 an actor that went to sleep does not wake for its alarms, but finds them."""
+        if self._is_deaf:
+            self._is_deaf = False
+            for alarm in sorted(self._alarms):
+                if alarm[0] <= anyio.current_time():
+                    await begin(self._host.tasks, partial(self._sound, alarm, is_starting=True))
+
+    async def _sound(
+        self, alarm: tuple[float, int, str, bytes], *, is_starting: bool = False
+    ) -> None:
+        _, _, action, data = alarm
         if self.is_destroyed or alarm not in self._alarms:
             return
         self._alarms.remove(alarm)
@@ -523,8 +636,10 @@ class Instance:
         args = tuple(self._host.state.load_args(data))
         self._host.log._append(ActionCalled(anyio.current_time(), self.ref, action, args, None))
         with self.guarded(f"the scheduled action {action!r}"):
-            await self.ready()
-            with self.busy():
+            if not is_starting:
+                await self.ready()
+            self._rest()
+            with self.busy(keeps_awake=self._host.release.minor >= 2):
                 await self.call(None, action, args)
 
     def now(self) -> dt.datetime:
@@ -633,7 +748,7 @@ class Instance:
         """
         if self._host.release.has_engine:
             await self._ask(connection, "on_connect")
-            if self.is_destroyed:
+            if self.is_destroyed and not connection._is_request:
                 raise ActorError("actor", "destroying", "An internal error occurred")
             return
         failed: list[Exception] = []
@@ -676,23 +791,35 @@ class Instance:
     async def part(self, connection: ActorConnection, *, is_kept_awake: bool = False) -> None:
         """Call `Actor.on_disconnect`, unless the actor has crashed since.
 
-        In 2.3, where connections outlast a sleep, that wakes the actor. 2.2 calls it twice for a
-        connection that the actor has closed.
+        In 2.3, where connections outlast a sleep, that wakes the actor. 2.1 and 2.2 call it more
+        often for a connection that the actor has closed.
 
         Args:
             connection: The one that has ended.
             is_kept_awake: Whether the actor does not stop meanwhile, because it is `busy`.
         """
+        self._rest()
         if connection._crashes != self.crashes:
             return
         is_up = is_kept_awake and self._life is not None
         if self._host.release.has_engine and not self.is_destroyed and not is_up:
             with self.guarded("to wake for on_disconnect"):
                 await self.ready()
-        is_twice = connection._is_closed_by_actor and self._host.release.minor == 2
-        for _ in range(1 + is_twice):
-            with self.busy(), self.guarded("on_disconnect"), self.changing():
+        for _ in range(self._partings(connection)):
+            with self._parting(), self.guarded("on_disconnect"), self.changing():
                 await self.actor.on_disconnect(connection)
+
+    def _partings(self, connection: ActorConnection) -> int:
+        """2.1 and 2.2 call the hook for each time that the actor closed the connection."""
+        if self._host.release.minor == 1:
+            return max(1, connection.is_http + connection._closings)
+        if self._host.release.minor == 2:
+            return 1 + connection._closings
+        return 1
+
+    def _parting(self) -> AbstractContextManager[None]:
+        """In 2.0 no actor stays awake for the hook."""
+        return self.busy(keeps_awake=self._host.release.minor >= 1)
 
     @contextmanager
     def guarded(self, what: str) -> Generator[None]:
@@ -704,19 +831,36 @@ class Instance:
             self.note(f"{what} failed: {shown(exc)}")
 
     @contextmanager
-    def busy(self) -> Generator[None]:
-        """A call is under way: the actor does not stop before its answer is out."""
+    def busy(self, *, keeps_awake: bool = True) -> Generator[None]:
+        """A call is under way: the actor does not stop before its answer is out.
+
+        Args:
+            keeps_awake: Whether it does not fall asleep by itself either.
+        """
         self.calls += 1
+        self._loose_calls += not keeps_awake
         try:
             yield
         finally:
             self.calls -= 1
-            if not self.calls:
+            self._loose_calls -= not keeps_awake
+            if keeps_awake:
                 self._rest()
+            else:
+                self._stir()
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether something is under way that, up to 2.2, outlasts the sleep of its actor."""
+        return bool(self.calls or self._handlers) and not self._host.release.has_engine
 
     def _rest(self) -> None:
         """Something has ended that kept the actor from resting."""
         self._rested_at = anyio.current_time()
+        self._stir()
+
+    def _stir(self) -> None:
+        """Whether it rests may be another thing now."""
         self._quiet.set()
         self._quiet = Signal()
 
@@ -728,7 +872,8 @@ class Instance:
             self._rest()
 
     def _is_resting(self, life: _Life) -> bool:
-        is_active = self.calls or self.connections or self.sockets
+        handlers = self._handlers if self._host.release.minor >= 2 else 0
+        is_active = self.calls > self._loose_calls or self.connections or handlers
         return not is_active and (life.queue_waits > 0 or not life.is_running)
 
     async def _until_quiet(self, seconds: float) -> None:
@@ -759,7 +904,12 @@ class Instance:
         """
         if self._host.release.has_engine and self.is_destroyed:
             raise ActorError("actor", "stopping", "Actor is stopping.")
-        self.stop("destroy")
+        life = self._life
+        is_late = life is not None and life.end == "sleep" and life.stopping.is_set()
+        if self._host.release.has_engine:
+            is_late = self._is_in_on_sleep
+        if not is_late:
+            self.stop("destroy")
 
     def stop(self, end: _End) -> None:
         """Begin to stop; what is under way is waited for."""
@@ -773,6 +923,7 @@ class Instance:
                 self._host.tasks.start_soon(self._bury)
             return
         life.end = end if life.end != "destroy" else "destroy"
+        self._is_deaf = end == "sleep" and self._host.release.minor == 2
         life.stopping.set()
         self._quiet.set()
         self._quiet = Signal()
@@ -817,6 +968,7 @@ class Instance:
             with life.scope:
                 await self._start()
                 life.was_awake = True
+                await self._sound_the_overdue()
                 life.started.set()
                 async with anyio.create_task_group() as tasks:
                     if self._runs:
@@ -906,8 +1058,12 @@ class Instance:
         """The actor's hook for its end; up to 2.2 it runs before what is under way has ended."""
         if end == "sleep":
             self.note("sleeps")
-            with self.guarded("on_sleep"):
-                await self.actor.on_sleep()
+            self._is_in_on_sleep = True
+            try:
+                with self.guarded("on_sleep"):
+                    await self.actor.on_sleep()
+            finally:
+                self._is_in_on_sleep = False
         elif end == "destroy":
             with self.guarded("on_destroy"):
                 await self.actor.on_destroy()
@@ -919,7 +1075,7 @@ class Instance:
                 self.save()
             except TypeError as exc:
                 self._host.crashes.append((self.ref, exc))
-            if self.calls and not self._host.release.has_engine:
+            if self._goes_on:
                 # What is under way may still change the state, and save it, until the next start.
                 self._is_outdated = True
             else:

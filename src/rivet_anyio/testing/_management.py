@@ -84,9 +84,13 @@ class Management:
         host: The server.
         registry: Its actors.
         timestamp: Milliseconds since 1970 for a time of `anyio.current_time`.
+
+    Attributes:
+        created: The actor that the last request has created, or None.
     """
 
     def __init__(self, host: Host, registry: Registry, timestamp: Callable[[float], int]) -> None:
+        self.created: Instance | None = None
         self._host = host
         self._registry = registry
         self._timestamp = timestamp
@@ -97,6 +101,7 @@ class Management:
         Raises:
             ActorError: what the API answers instead.
         """
+        self.created = None
         try:
             if route.path == "/metadata":
                 return self._metadata()
@@ -159,6 +164,7 @@ class Management:
         if found is None:
             self._check_key(escape_key(key))
             found = self._registry.create(wanted.name, key, self._input(wanted.input))
+            self.created = found
         body: dict[str, Any] = {"actor": self._info(found)}
         if request.method == "PUT":
             body["created"] = created

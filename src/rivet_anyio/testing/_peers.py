@@ -75,7 +75,9 @@ class ActorConnection:
         self._channel = channel
         self._leave: Callable[[], object] = lambda: None
         self._may_send = True
-        self._is_closed_by_actor = False
+        self._closings = 0  # by the actor
+        self._is_request = False  # a raw one
+        self._raw_channel: MessageChannel | None = None  # where the actor may close it
         self._crashes = 0
 
     def __repr__(self) -> str:
@@ -118,10 +120,11 @@ class ActorConnection:
     def disconnect(self, reason: str = "") -> None:
         """Close the connection with code 1000; the client will come back."""
         check_close(1000, reason)
-        self._is_closed_by_actor = True
+        self._closings += 1
         self._leave()
-        if self._channel is not None:
-            self._channel.close(1000, reason)
+        channel = self._channel or self._raw_channel
+        if channel is not None:
+            channel.close(1000, reason)
 
     def drop(self, code: int | None = None, reason: str = "") -> None:
         """Fail, as networks and servers do.

@@ -100,13 +100,15 @@ class Session:
             except ActorError as error:
                 self._end_with(error)
                 return
-            with instance.busy():
+            with instance.busy(keeps_awake=False):
                 await instance.admit(connection)
         except Exception as error:
             self._refuse(error, "on_before_connect")
             return
         self._generation = instance.generation
         instance.connections[connection.id] = connection
+        if self._host.release.minor <= 1:
+            connection._leave = lambda: instance.connections.pop(connection.id, None)
         try:
             await instance.welcome(connection)
         except Exception as error:
@@ -212,7 +214,8 @@ class Session:
 
     async def _act(self, request: ActionRequest) -> None:
         instance = self._instance
-        with instance.busy():
+        # In 2.0 it is the connection that keeps the actor awake, as long as that is there.
+        with instance.busy(keeps_awake=self._host.release.minor >= 1):
             while True:
                 deaths = self._host.deaths
                 try:

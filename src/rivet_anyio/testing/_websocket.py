@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import anyio
-from anyio import move_on_after
+from anyio import CancelScope, move_on_after
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
 
@@ -82,6 +82,8 @@ class ServerWebSocket:
         self._wake = Signal()
         self._parts: list[Any] = []
         self._messages: deque[str | bytes] = deque()
+        self._news: Signal | None = None  # while somebody else reads than who takes the messages
+        self._reading = CancelScope()
         self._over = False
         self._close_frame = b""
         self._written = Signal()
@@ -118,6 +120,8 @@ class ServerWebSocket:
             self.code, self.reason = code, reason
             frame = CloseConnection(code=code, reason=reason or None)
             self.send_bytes(self._connection.send(frame))
+            self._reading.cancel()
+            self._wake_handler()
 
     def drop(self) -> None:
         """Break off at once, without a close frame."""
@@ -133,8 +137,8 @@ class ServerWebSocket:
                 # Only now: a client that has its answer finds its connection gone from the log.
                 if self._close_frame:
                     self.send_bytes(self._close_frame)
-                while await self.receive_message() is not None:
-                    pass
+                while not self._over:
+                    await self._read()
                 self._wake.set()
                 with move_on_after(_CLOSE_SECONDS):
                     await self._written.wait()
@@ -145,18 +149,46 @@ class ServerWebSocket:
     async def receive_message(self) -> str | bytes | None:
         """The next message; None when there will be none."""
         while not self._messages:
-            if self._over:
+            if self._news is not None:
+                if not self.is_open:
+                    return None
+                await self._news.wait()
+            elif self._over:
                 return None
-            self._parse()
-            if self._messages or self._over:
-                continue
+            else:
+                await self._read()
+        return self._messages.popleft()
+
+    async def serve(self, start: Callable[[], Awaitable[None]]) -> None:
+        """Start a handler, and read until the WebSocket ends.
+
+        What is read waits for `receive_message`: the handler may do other things meanwhile, and
+        the client's pings and its close frame are answered.
+        """
+        self._news = Signal()
+        await start()
+        with self._reading:
+            while self.is_open:
+                await self._read()
+        self._wake_handler()
+
+    async def _read(self) -> None:
+        """Read what has come, or wait for it, or for the end."""
+        count = len(self._messages)
+        self._parse()
+        if len(self._messages) == count and not self._over:
             data = await self._wire.receive()
-            if not data:
+            if data:
+                self._connection.receive_data(data)
+            else:
                 self.by_client |= self.code is None and not self._wire.is_dropped
                 self._end()
-                continue
-            self._connection.receive_data(data)
-        return self._messages.popleft()
+        self._wake_handler()
+
+    def _wake_handler(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = Signal()
 
     def _end(self) -> None:
         self._over = True

@@ -830,7 +830,7 @@ async def test_one_message_of_a_connection_after_the_other() -> None:
 
         async def release(self) -> list[str]:
             self._go.set()
-            return self.done
+            return list(self.done)
 
     async def play(version: str, in_order: bool) -> None:
         async with (

@@ -1416,6 +1416,16 @@ def test_one_question_for_all_names_of_a_stream() -> None:
     assert driven.socket.server.kinds.count("ActionRequest") == 1
 
 
+def test_a_refused_name_needs_no_end_of_its_subscription() -> None:
+    """Of the other name of its stream, the server has the subscription."""
+    driven = Driven()
+    driven.subscribe(("a", "b"))
+    driven.connect(1.0)
+    driven.state.end_streams("a", ERRORS["forbidden"])
+    assert ("unsubscribe", "b") in driven.socket.server.inbox
+    assert ("unsubscribe", "a") not in driven.socket.server.inbox
+
+
 def test_a_name_that_is_wanted_again_before_the_actor_answers() -> None:
     driven = Driven()
     driven.connect(1.0, asks_first=True)

@@ -81,7 +81,7 @@ class _Batch(NamedTuple):
 
     writes: list[bytes | Iterator[bytes]]
     items: list[Outgoing]
-    pings: int
+    has_ping: bool
     has_close: bool
 
 
@@ -185,7 +185,7 @@ class WebSocketConnection:
         elif written == len(frame):
             item.sent()
         else:
-            self._leave_to_writer(_Batch([frame[written:]], [item], 0, False))
+            self._leave_to_writer(_Batch([frame[written:]], [item], False, False))
 
     def notify(self) -> None:
         """Notify the writer that there is something to write."""
@@ -430,10 +430,10 @@ class WebSocketConnection:
     def _next_batch(self) -> _Batch:
         """What to write next."""
         parts: list[bytes] = []
-        pings = 0
+        has_ping = False
         if self._control:
             parts = [self._framer.encode(frame) for frame in self._control]
-            pings = sum(isinstance(frame, Ping) for frame in self._control)
+            has_ping = any(isinstance(frame, Ping) for frame in self._control)
             self._control.clear()
         items: list[Outgoing] = []
         writes: list[bytes | Iterator[bytes]] = []
@@ -453,7 +453,7 @@ class WebSocketConnection:
                     writes.append(self._framer.encode_in_pieces(payload, _WRITE_SIZE))
         if parts:
             writes.append(parts[0] if len(parts) == 1 else b"".join(parts))
-        return _Batch(writes, items, pings, close is not None)
+        return _Batch(writes, items, has_ping, close is not None)
 
     async def _write_all(self, writes: list[bytes | Iterator[bytes]]) -> None:
         stream = self._stream
@@ -474,8 +474,8 @@ class WebSocketConnection:
         self._written += size
 
     def _note_left(self, batch: _Batch) -> None:
-        if batch.pings:
-            self.keepalive.ping_left(batch.pings, self._last_written, self._written)
+        if batch.has_ping:
+            self.keepalive.ping_left(self._last_written, self._written)
         for item in batch.items:
             item.sent()
         if batch.has_close:

@@ -52,10 +52,10 @@ class Keepalive:
     __slots__ = (
         "_asked",
         "_before_ping",
+        "_is_queued",
         "_late",
         "_left_at",
         "_left_end",
-        "_queued",
         "_up_to_ping",
         "interval",
         "timeout",
@@ -65,16 +65,16 @@ class Keepalive:
         self.interval = math.inf if interval is None else interval
         self.timeout = math.inf if timeout is None else timeout
         self._asked: float | None = None
-        self._queued = 0  # pings that have not left
+        self._is_queued = False  # whether the last ping has not left
         self._left_at = now
         self._left_end = 0
         self._late = 0
         self._before_ping = _Growth()
         self._up_to_ping = _Growth()
 
-    def ping_left(self, count: int, now: float, written: int) -> None:
-        """So many pings were handed to the system, as the last of `written` bytes in all."""
-        self._queued -= count
+    def ping_left(self, now: float, written: int) -> None:
+        """The ping was handed to the system, as the last of `written` bytes in all."""
+        self._is_queued = False
         self._left_at = now
         self._left_end = written
 
@@ -108,9 +108,9 @@ class Keepalive:
         self._late = 0
         self._before_ping = _Growth()
         self._up_to_ping = _Growth()
-        if self._queued:  # the last ping has not left: it asks now, another one would say no more
+        if self._is_queued:  # the last ping has not left: it asks now, and one is enough
             return min(self.interval, self.timeout / 4)
-        self._queued += 1
+        self._is_queued = True
         return Due.PING
 
     def _check_answer(
@@ -118,7 +118,7 @@ class Keepalive:
     ) -> float | Due:
         assert self._asked is not None
         confirmed = written - unsent()
-        if self._queued:
+        if self._is_queued:
             since = max(self._asked, last_written, self._before_ping.last(confirmed, now))
         else:
             grown = self._up_to_ping.last(min(confirmed, self._left_end), now)

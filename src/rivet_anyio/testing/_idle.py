@@ -109,7 +109,7 @@ def _is_resting(connection: WebSocketConnection) -> bool:
         connection.state is State.OPEN
         and connection._deadline == math.inf
         and connection._paused is None
-        and not keepalive._queued
+        and not keepalive._is_queued
         and (asked is None or connection.last_received >= asked)
         and len(here) > 0
         and all(path._answers_within(keepalive.timeout) for path in here)

@@ -2064,6 +2064,13 @@ _ABOVE = (
 
 _TESTING = (
     Mutation(
+        "other actions run between the end of an action and its answer",
+        "testing/_session.py",
+        "            if not is_over and not host.is_silent and deaths == host.deaths:\n",
+        "            if False:\n",
+        "client",
+    ),
+    Mutation(
         "the server in memory knows one subscription of a connection",
         "testing/_session.py",
         "self._subscriptions.add(message.name)",

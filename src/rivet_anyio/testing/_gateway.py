@@ -279,9 +279,15 @@ class Gateway:
     ) -> bytes:
         args = self._read(codec.action_args, request.body)
         async with caller as connection:
-            output = await perform(self._host, instance, connection, name, args, plan)
             if self._host.release.minor >= 2:
-                return codec.action_reply(output)
+                bodies: list[bytes] = []
+
+                def answer(output: Any) -> None:
+                    bodies.append(codec.action_reply(output))
+
+                await perform(self._host, instance, connection, name, args, plan, answer)
+                return bodies[0]
+            output = await perform(self._host, instance, connection, name, args, plan)
         # They write the answer last: what `on_disconnect` changes in an object of the state shows.
         return codec.action_reply(output)
 

@@ -371,6 +371,7 @@ class Instance:
         name: str,
         args: tuple[Any, ...],
         delay: float = 0.0,
+        answer: Callable[[Any], None] | None = None,
     ) -> Any:
         """Run an action.
 
@@ -379,6 +380,8 @@ class Instance:
             name: The action.
             args: Its arguments.
             delay: How many seconds it waits first. They count for the time that it may take.
+            answer: Called with what it returned, also when that is too late. As in JavaScript, no
+                other action runs between its end and this.
 
         Raises:
             ActorError: when there is no such action, or it took too long.
@@ -393,6 +396,8 @@ class Instance:
             with working_for(connection), self.signing(), self.changing():
                 output = await getattr(self.actor, method)(*args)
             self.note(f"{name} returned {shown(output)}")
+            if answer is not None:
+                answer(output)
             return output
 
         scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
@@ -431,10 +436,11 @@ class Instance:
         with CancelScope(deadline=deadline) as waiting:
             await begin(self._host.tasks, run)
             await over.wait()
-            for error in errors:
-                raise error
-            for result in results:
-                return result
+        for error in errors:
+            raise error
+        for result in results:
+            return result
+        if over.is_set():
             raise ActorError("actor", "stopping", "Actor stopping")
         raise self.timed_out()
 

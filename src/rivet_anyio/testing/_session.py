@@ -219,12 +219,14 @@ class Session:
             while True:
                 deaths = self._host.deaths
                 try:
-                    answer = await self._answer(request)
+                    answer = await self._answer(request, deaths)
                 except ReplyLost:
                     self._channel.drop()
                     return
                 except ActorError as away:
                     self._end_with(away)
+                    return
+                if answer is None:
                     return
                 await self._host.heard()
                 if deaths == self._host.deaths:
@@ -232,26 +234,35 @@ class Session:
                 # The gateway delivers it again: its host died before the answer had left.
             self._channel.send_message(answer)
 
-    async def _answer(self, request: ActionRequest) -> bytes | str:
-        """Run an action.
+    async def _answer(self, request: ActionRequest, deaths: int) -> bytes | str | None:
+        """Run an action; what to answer, None where that has left.
+
+        Args:
+            request: The request.
+            deaths: How often the host has died before.
 
         Raises:
             ReplyLost: break the connection off instead of answering.
             ActorError: close it: no host can run the actor.
         """
         instance, host = self._instance, self._host
+        has_left = is_over = False
+
+        def answer(output: Any) -> None:
+            nonlocal has_left
+            if not is_over and not host.is_silent and deaths == host.deaths:
+                self._channel.send_message(self._written(request, output))
+                has_left = True
+
         try:
             self._check_life()
             plan = plan_action(host, instance, request.name, over_http=False)
             if plan.loses_request:
                 raise ReplyLost
             output = await perform(
-                host, instance, self.connection, request.name, request.args, plan
+                host, instance, self.connection, request.name, request.args, plan, answer
             )
-            answer = self._codec.action_response(request.id, output)
-            if not host.limits.lets_out(answer):
-                raise host.limits.outgoing_too_long()
-            return answer
+            return None if has_left else self._written(request, output)
         except ReplyLost:
             raise
         except Exception as error:
@@ -259,6 +270,14 @@ class Session:
             if is_away and host.is_down and not instance.is_awake:
                 raise
             return self._failed(request, error)
+        finally:
+            is_over = True
+
+    def _written(self, request: ActionRequest, output: Any) -> bytes | str:
+        answer = self._codec.action_response(request.id, output)
+        if not self._host.limits.lets_out(answer):
+            raise self._host.limits.outgoing_too_long()
+        return answer
 
     def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
         seen = failure(self._instance, request.name, error)
@@ -299,8 +318,9 @@ async def perform(
     name: str,
     args: list[Any],
     plan: Plan,
+    answer: Callable[[Any], None] | None = None,
 ) -> Any:
-    """Run an action, with the faults that the test asked for.
+    """Run an action, with the faults that the test asked for; `answer` is as in `Instance.call`.
 
     Raises:
         ReplyLost: break the connection off instead of answering.
@@ -317,7 +337,9 @@ async def perform(
         if plan.delay:
             await instance.hold_up(plan.delay)
         raise plan.error
-    output = await instance.call(connection, name, tuple(args), plan.delay)
+    if plan.loses_reply:
+        answer = None
+    output = await instance.call(connection, name, tuple(args), plan.delay, answer)
     if plan.loses_reply:
         raise ReplyLost
     return output

@@ -38,7 +38,7 @@ def test_string_and_json_force(cli: Cli, key: str) -> None:
 def test_negative_numbers_elsewhere(cli: Cli, key: str) -> None:
     (whoami,) = cli("call", "-c", "probe", "-k", "-5", "-k", key, "whoami").lines
     assert whoami["key"] == ["-5", key]
-    refused = cli("call", f"probe/{key}", "-5", code=3).err
+    refused = cli("call", "-c", f"probe/{key}", "-5", code=3).err
     assert "-5" in refused and "x00" not in refused
     assert "-1 is not in the range x>=1" in usage_error("events", "probe/a", "b", "-n", "-1")
     assert "'-5' is not a number" in usage_error("call", "--wait-for-server", "-5", "a", "b")

@@ -860,6 +860,13 @@ _SOCKETS = (
         "connection",
     ),
     Mutation(
+        "a record that says nothing is remembered as a start",
+        _STATE,
+        "        if start.state is not StartState.UNKNOWN:\n",
+        "        if True:\n",
+        "connection",
+    ),
+    Mutation(
         "a name that was refused is unsubscribed",
         _STATE,
         "                if unwanted != name:\n",

@@ -157,6 +157,13 @@ def test_events_and_queues() -> None:
 
     assert differences(Silent) == ["the event 'said' is never sent"]
 
+    class Echo(Silent):
+        async def on_websocket(self, socket: ActorSocket) -> None:
+            async for message in socket:
+                await socket.send(message)
+
+    assert differences(Echo) == ["the event 'said' is never sent"]
+
     class Computed(Silent):
         async def add(self, *numbers: int) -> int:
             for name in ("opened", "said"):

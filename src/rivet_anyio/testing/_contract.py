@@ -164,11 +164,13 @@ def _look_for_events(cls: type[Any], surface: _Surface) -> None:
         place = {"broadcast": 0, "send": 0, "send_to": 1}.get(node.func.attr)
         if place is None or len(node.args) <= place:
             continue
+        if node.func.attr == "send" and _is_of_socket(node, sockets):
+            continue
         event = node.args[place]
-        if not (isinstance(event, ast.Constant) and isinstance(event.value, str)):
-            surface.has_other_events = True
-        elif node.func.attr != "send" or not _is_of_socket(node, sockets):
+        if isinstance(event, ast.Constant) and isinstance(event.value, str):
             surface.events.add(event.value)
+        else:
+            surface.has_other_events = True
 
 
 def _parameters_of(tree: ast.AST, function: str) -> set[str]:

@@ -85,7 +85,7 @@ def test_actions() -> None:
         async def remove(self, id: str, reason: str = "") -> None: ...
 
     assert differences(Drifted) == [
-        "the action 'add'(...) is missing",
+        "the action 'add'(...) of the contract is missing",
         "the action 'remove'(id, reason?) is not in the contract",
     ]
 
@@ -138,7 +138,7 @@ def test_events_and_queues() -> None:
 
     assert differences(Drifted) == [
         "the event 'sayd' is not in the contract",
-        "the queue 'jobs' is missing",
+        "the queue 'jobs' of the contract is missing",
         "the queue 'job' is not in the contract",
         "the queue 'mail' is not in the contract",
     ]
@@ -155,14 +155,14 @@ def test_events_and_queues() -> None:
         async def subtract(self, a: int, b: int) -> int:
             return 1
 
-    assert differences(Silent) == ["the event 'said' is never sent"]
+    assert differences(Silent) == ["the event 'said' of the contract is never sent"]
 
     class Echo(Silent):
         async def on_websocket(self, socket: ActorSocket) -> None:
             async for message in socket:
                 await socket.send(message)
 
-    assert differences(Echo) == ["the event 'said' is never sent"]
+    assert differences(Echo) == ["the event 'said' of the contract is never sent"]
 
     class Computed(Silent):
         async def add(self, *numbers: int) -> int:
@@ -194,7 +194,8 @@ def test_generated_stubs() -> None:
     class Old(Counter):
         setCount: Any = None
 
-    with pytest.raises(ContractError, match=r"counter: the action 'setCount'\(n\) is missing"):
+    missing = r"counter: the action 'setCount'\(n\) of the contract is missing"
+    with pytest.raises(ContractError, match=missing):
         check_contract({"counter": Old}, expected)
     with pytest.raises(ContractError, match="clock: no contract describes this actor, only: ch"):
         check_contract({"clock": Counter}, expected)

@@ -34,6 +34,7 @@ def check_contract(
     be left out, the order of parameters that have the same names on both sides, the queues that
     the class declares, and the events: those that its text sends by ``broadcast``, ``send`` and
     ``send_to``. Where an event's name is no literal, nothing is said of events that are missing.
+    Types are not compared: of arguments, of what an action returns, of events and of messages.
 
     Args:
         actors: The actors by name, as for `ActorServer`. A function is called for an actor.
@@ -190,7 +191,7 @@ def _is_of_socket(call: ast.Call, sockets: set[str]) -> bool:
 
 def _differences(ours: _Surface, theirs: _Surface) -> Iterator[str]:
     for name in sorted(theirs.actions.keys() - ours.actions.keys()):
-        yield f"the action {name!r}{theirs.actions[name]} is missing"
+        yield f"the action {name!r}{theirs.actions[name]} of the contract is missing"
     for name in sorted(ours.actions.keys() - theirs.actions.keys()):
         yield f"the action {name!r}{ours.actions[name]} is not in the contract"
     for name in sorted(ours.actions.keys() & theirs.actions.keys()):
@@ -201,10 +202,10 @@ def _differences(ours: _Surface, theirs: _Surface) -> Iterator[str]:
         yield f"the event {event!r} is not in the contract"
     if not ours.has_other_events:
         for event in sorted(theirs.events - ours.events):
-            yield f"the event {event!r} is never sent"
+            yield f"the event {event!r} of the contract is never sent"
     if ours.queues is not None and theirs.queues is not None:
         for queue in sorted(theirs.queues - ours.queues):
-            yield f"the queue {queue!r} is missing"
+            yield f"the queue {queue!r} of the contract is missing"
         for queue in sorted(ours.queues - theirs.queues):
             yield f"the queue {queue!r} is not in the contract"
 

@@ -846,13 +846,6 @@ _SOCKETS = (
         "tests/scopes/test_keepalive.py",
     ),
     Mutation(
-        "what is confirmed behind a ping gives the peer more time",
-        "_websocket/keepalive.py",
-        "min(confirmed, self._left_end)",
-        "confirmed",
-        "tests/scopes/test_keepalive.py",
-    ),
-    Mutation(
         "a stream that is opened before the confirmation has no gap",
         _STATE,
         "            buffer.begin_gap(buffer.since)\n        for name, sink",

@@ -2066,8 +2066,8 @@ _TESTING = (
     Mutation(
         "other actions run between the end of an action and its answer",
         "testing/_session.py",
-        "            if not is_over and not host.is_silent and deaths == host.deaths:\n",
-        "            if False:\n",
+        "            if host.is_silent or deaths != host.deaths:\n",
+        "            if True:\n",
         "client",
     ),
     Mutation(

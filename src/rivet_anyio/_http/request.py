@@ -16,7 +16,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 _ALWAYS_A_BODY = frozenset(("POST", "PUT", "PATCH"))
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 _TARGET = re.compile(r"[!-~]+")
-_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+_BAD_IN_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 _MEANINGFUL = frozenset(
     ("connection", "content-length", "expect", "trailer", "transfer-encoding", "upgrade")
 )

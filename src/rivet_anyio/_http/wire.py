@@ -179,9 +179,10 @@ class Wire:
         self, url: str, *, headers: Mapping[str, str], has_secret: bool = False
     ) -> Upgraded:
         site, target = self._locate(url)
+        fields = Fields(_fields(site, headers))
         fresh = False
         while True:
-            exchange = Exchange("GET", target, _fields(site, headers), upgrade=True)
+            exchange = Exchange("GET", target, fields, upgrade=True)
             pooled = await self._acquire(site.origin, self._timeouts, fresh=fresh, waits=False)
             running = _Running(self, site, pooled, exchange, _seconds(self._timeouts.read))
             try:

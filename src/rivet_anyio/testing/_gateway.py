@@ -151,9 +151,7 @@ class Gateway:
         plan = self._host.faults._plan("management", *self._management.subject(request))
         _stop(plan)
         await _hinder(plan)
-        answer = self._management.handle(request, route)
-        if self._management.created is not None:
-            await self._management.created.begin()
+        answer = await self._management.handle(request, route)
         if plan.loses_reply:
             raise ReplyLost
         return answer
@@ -278,18 +276,13 @@ class Gateway:
         caller: _Caller,
     ) -> bytes:
         args = self._read(codec.action_args, request.body)
+        # Up to 2.1 the answer is written last: what `on_disconnect` changes in an object of the
+        # state shows.
+        is_last = self._host.release.minor <= 1
+        answer = None if is_last else codec.action_reply
         async with caller as connection:
-            if self._host.release.minor >= 2:
-                bodies: list[bytes] = []
-
-                def answer(output: Any) -> None:
-                    bodies.append(codec.action_reply(output))
-
-                await perform(self._host, instance, connection, name, args, plan, answer)
-                return bodies[0]
-            output = await perform(self._host, instance, connection, name, args, plan)
-        # They write the answer last: what `on_disconnect` changes in an object of the state shows.
-        return codec.action_reply(output)
+            output = await perform(self._host, instance, connection, name, args, plan, answer)
+        return codec.action_reply(output) if is_last else output
 
     async def _queue(
         self,

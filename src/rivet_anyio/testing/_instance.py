@@ -8,7 +8,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -371,9 +371,9 @@ class Instance:
         name: str,
         args: tuple[Any, ...],
         delay: float = 0.0,
-        answer: Callable[[Any], None] | None = None,
+        answer: Callable[[Any], Any] | None = None,
     ) -> Any:
-        """Run an action.
+        """Run an action; what it returned, or what `answer` made of that.
 
         Args:
             connection: Who called; None: nobody, it was scheduled.
@@ -381,7 +381,7 @@ class Instance:
             args: Its arguments.
             delay: How many seconds it waits first. They count for the time that it may take.
             answer: Called with what it returned, also when that is too late. As in JavaScript, no
-                other action runs between its end and this.
+                other action runs between its end and this. None leaves it as it is.
 
         Raises:
             ActorError: when there is no such action, or it took too long.
@@ -396,9 +396,7 @@ class Instance:
             with working_for(connection), self.signing(), self.changing():
                 output = await getattr(self.actor, method)(*args)
             self.note(f"{name} returned {shown(output)}")
-            if answer is not None:
-                answer(output)
-            return output
+            return output if answer is None else answer(output)
 
         scope = CancelScope(deadline=anyio.current_time() + self.actor.action_timeout)
         if delay:
@@ -812,7 +810,9 @@ class Instance:
             with self.guarded("to wake for on_disconnect"):
                 await self.ready()
         for _ in range(self._partings(connection)):
-            with self._parting(), self.guarded("on_disconnect"), self.changing():
+            # In 2.0 no actor stays awake for the hook.
+            busy = self.busy(keeps_awake=self._host.release.minor >= 1)
+            with busy, self.guarded("on_disconnect"), self.changing():
                 await self.actor.on_disconnect(connection)
 
     def _partings(self, connection: ActorConnection) -> int:
@@ -822,10 +822,6 @@ class Instance:
         if self._host.release.minor == 2:
             return 1 + connection._closings
         return 1
-
-    def _parting(self) -> AbstractContextManager[None]:
-        """In 2.0 no actor stays awake for the hook."""
-        return self.busy(keeps_awake=self._host.release.minor >= 1)
 
     @contextmanager
     def guarded(self, what: str) -> Generator[None]:
@@ -931,8 +927,7 @@ class Instance:
         life.end = end if life.end != "destroy" else "destroy"
         self._is_deaf = end == "sleep" and self._host.release.minor == 2
         life.stopping.set()
-        self._quiet.set()
-        self._quiet = Signal()
+        self._stir()
         if end == "crash":
             self.crashes += 1
             life.scope.cancel()

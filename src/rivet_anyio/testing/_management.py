@@ -84,24 +84,19 @@ class Management:
         host: The server.
         registry: Its actors.
         timestamp: Milliseconds since 1970 for a time of `anyio.current_time`.
-
-    Attributes:
-        created: The actor that the last request has created, or None.
     """
 
     def __init__(self, host: Host, registry: Registry, timestamp: Callable[[float], int]) -> None:
-        self.created: Instance | None = None
         self._host = host
         self._registry = registry
         self._timestamp = timestamp
 
-    def handle(self, request: HttpRequest, route: Route) -> Answer:
+    async def handle(self, request: HttpRequest, route: Route) -> Answer:
         """Answer a request for ``/metadata``, or ``/actors`` and what is below.
 
         Raises:
             ActorError: what the API answers instead.
         """
-        self.created = None
         try:
             if route.path == "/metadata":
                 return self._metadata()
@@ -111,7 +106,7 @@ class Management:
                 return self._end(request, route)
             if request.method in ("GET", "HEAD"):
                 return _json(self._list(request))
-            return self._create(request)
+            return await self._create(request)
         except _Answered as answered:
             return answered.answer
 
@@ -154,7 +149,7 @@ class Management:
             found.stop("destroy" if route.path == "/actors/*" else "sleep")
         return _json({})
 
-    def _create(self, request: HttpRequest) -> Answer:
+    async def _create(self, request: HttpRequest) -> Answer:
         wanted = self._wanted(request)
         key = unescape_key(wanted.key)
         found = self._registry.find(wanted.name, key)
@@ -164,10 +159,11 @@ class Management:
         if found is None:
             self._check_key(escape_key(key))
             found = self._registry.create(wanted.name, key, self._input(wanted.input))
-            self.created = found
         body: dict[str, Any] = {"actor": self._info(found)}
         if request.method == "PUT":
             body["created"] = created
+        if created:
+            await found.begin()
         return _json(body)
 
     def _wanted(self, request: HttpRequest) -> _Creation:

@@ -117,7 +117,10 @@ class Unsubscribed(Record):
 
 @dataclass(frozen=True, slots=True)
 class ActionCalled(Record):
-    """An action was called; `connection_id` is None for a call over HTTP."""
+    """An action was called, also one that does not exist, or that a fault answers.
+
+    `connection_id` is None for a call over HTTP, and for an action that was scheduled.
+    """
 
     action: str
     args: tuple[Any, ...]

@@ -246,23 +246,28 @@ class Session:
             ActorError: close it: no host can run the actor.
         """
         instance, host = self._instance, self._host
-        has_left = is_over = False
+        is_over = False
 
-        def answer(output: Any) -> None:
-            nonlocal has_left
-            if not is_over and not host.is_silent and deaths == host.deaths:
-                self._channel.send_message(self._written(request, output))
-                has_left = True
+        def answer(output: Any) -> bytes | str | None:
+            if is_over:  # too late
+                return None
+            written = self._codec.action_response(request.id, output)
+            if not host.limits.lets_out(written):
+                raise host.limits.outgoing_too_long()
+            if host.is_silent or deaths != host.deaths:
+                return written
+            self._channel.send_message(written)
+            return None
 
         try:
             self._check_life()
             plan = plan_action(host, instance, request.name, over_http=False)
             if plan.loses_request:
                 raise ReplyLost
-            output = await perform(
+            written: bytes | str | None = await perform(
                 host, instance, self.connection, request.name, request.args, plan, answer
             )
-            return None if has_left else self._written(request, output)
+            return written
         except ReplyLost:
             raise
         except Exception as error:
@@ -272,12 +277,6 @@ class Session:
             return self._failed(request, error)
         finally:
             is_over = True
-
-    def _written(self, request: ActionRequest, output: Any) -> bytes | str:
-        answer = self._codec.action_response(request.id, output)
-        if not self._host.limits.lets_out(answer):
-            raise self._host.limits.outgoing_too_long()
-        return answer
 
     def _failed(self, request: ActionRequest, error: Exception) -> bytes | str:
         seen = failure(self._instance, request.name, error)
@@ -318,7 +317,7 @@ async def perform(
     name: str,
     args: list[Any],
     plan: Plan,
-    answer: Callable[[Any], None] | None = None,
+    answer: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Run an action, with the faults that the test asked for; `answer` is as in `Instance.call`.
 

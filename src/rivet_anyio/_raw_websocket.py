@@ -81,11 +81,16 @@ class _Inbox:
         self._arrival: Signal | None = None
         self._departure: Signal | None = None
 
-    def message(self, data: str | bytes) -> bool:
-        self.messages.append(data)
-        self._bytes += len(data)
+    def take(self, messages: list[str | bytes]) -> int:
+        taken = 0
+        for message in messages:
+            self.messages.append(message)
+            self._bytes += len(message)
+            taken += 1
+            if self.is_full():
+                break
         self.wake()
-        return self.is_full()
+        return taken
 
     def is_full(self) -> bool:
         return len(self.messages) >= _MAX_BUFFERED_MESSAGES or self._bytes >= _MAX_BUFFERED_BYTES
@@ -93,7 +98,7 @@ class _Inbox:
     def notify_when_free(self, signal: Signal) -> None:
         self._departure = signal
 
-    def take(self) -> str | bytes:
+    def pop(self) -> str | bytes:
         """The oldest; the caller knows that there is one."""
         message = self.messages.popleft()
         self._bytes -= len(message)
@@ -281,7 +286,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         while True:
             self._check_messages()
             if self._inbox.messages:
-                return self._inbox.take()
+                return self._inbox.pop()
             await self._inbox.arrival()
 
     def receive_nowait(self) -> str | bytes:
@@ -293,7 +298,7 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         self._check_messages()
         if not self._inbox.messages:
             raise anyio.WouldBlock
-        return self._inbox.take()
+        return self._inbox.pop()
 
     def statistics(self) -> MemoryObjectStreamStatistics:
         """As `anyio.streams.memory.MemoryObjectReceiveStream.statistics`.

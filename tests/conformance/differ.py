@@ -14,6 +14,7 @@ from random import Random
 from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError
 from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
+from .framers import frames_of
 from .oracle import WsprotoFramer
 from .wire import Sent
 
@@ -84,7 +85,7 @@ def read(framer: Framer, pieces: list[bytes]) -> tuple[list[Frame], int | None]:
     got: list[Frame] = []
     for piece in pieces:
         try:
-            got.extend(framer.receive(piece))
+            got.extend(frames_of(framer, piece))
         except FramingError as error:
             return got, int(error.close_code)
         if got and isinstance(got[-1], Close):

@@ -5,16 +5,16 @@ A new one is a line in `FRAMERS`; the one that connections use is `SHIPPED`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from rivet_anyio._websocket.framing import Framer
+from rivet_anyio._websocket.framing import Frame, Framer
 from rivet_anyio._websocket.rfc6455 import RFC6455Framer
 
 from .case import OPEN, Case, Outcome, Violation
 from .oracle import WsprotoFramer
 
-__all__ = ["FRAMERS", "SHIPPED", "FramerUnderTest"]
+__all__ = ["FRAMERS", "SHIPPED", "FramerUnderTest", "frames_of"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,13 @@ OURS = FramerUnderTest("ours", RFC6455Framer)
 
 FRAMERS = [WSPROTO, OURS]
 SHIPPED = OURS
+
+
+def frames_of(framer: Framer, data: bytes) -> Iterator[Frame]:
+    """What these bytes complete, one frame after the other."""
+    for received in framer.receive(data):
+        if isinstance(received, list):
+            assert received, "an empty list"
+            yield from received
+        else:
+            yield received

@@ -10,7 +10,7 @@ from wsproto.events import BytesMessage, CloseConnection, Message, TextMessage
 from wsproto.events import Ping as WsPing
 from wsproto.events import Pong as WsPong
 
-from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
+from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong, Received
 
 __all__ = ["WsprotoFramer"]
 
@@ -28,13 +28,13 @@ class WsprotoFramer:
         self._parts: list[Any] = []
         self._size = 0
 
-    def receive(self, data: bytes) -> Iterator[Frame]:
+    def receive(self, data: bytes) -> Iterator[Received]:
         self._connection.receive_data(data)
         for event in self._connection.events():
             if isinstance(event, Message):
                 whole = self._gather(event)
                 if whole is not None:
-                    yield whole
+                    yield [whole]
             elif isinstance(event, WsPing):
                 yield Ping(bytes(event.payload))
             elif isinstance(event, WsPong):

@@ -19,7 +19,7 @@ from websockets.protocol import Protocol, Side, State
 
 from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError, Ping, Pong
 
-from .framers import FRAMERS, FramerUnderTest
+from .framers import FRAMERS, FramerUnderTest, frames_of
 from .streams import streams
 from .wire import Sent
 
@@ -48,7 +48,7 @@ class Ours:
     def take(self, data: bytes) -> Step:
         got: list[Frame] = []
         try:
-            got.extend(self._framer.receive(data))
+            got.extend(frames_of(self._framer, data))
         except FramingError as error:
             return Step(tuple(got), int(error.close_code))
         return Step(tuple(got))

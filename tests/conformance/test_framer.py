@@ -10,7 +10,7 @@ import pytest
 from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError
 
 from .case import OPEN, Case, Outcome, Violation
-from .framers import FRAMERS, SHIPPED, FramerUnderTest
+from .framers import FRAMERS, SHIPPED, FramerUnderTest, frames_of
 from .slicing import at_every_byte, in_two
 from .table import CASES, GROUPS
 from .wire import Sent, binary, more, text
@@ -26,7 +26,7 @@ def outcome(
     got: list[Frame] = []
     for piece in pieces:
         try:
-            got.extend(framer.receive(piece))
+            got.extend(frames_of(framer, piece))
         except FramingError as error:
             return tuple(got), error.close_code
         closes = [i for i, frame in enumerate(got) if isinstance(frame, Close)]
@@ -94,7 +94,7 @@ def test_what_comes_next_is_read_as_if_nothing_had_been(
     framer = tested.make(max(case.limit, 4))
     outcome(framer, [frame.wire for frame in case.sent])
     after = [text("next"[:2]), binary(b"\xff"), Sent(9, b"p")]
-    assert len(list(framer.receive(b"".join(frame.wire for frame in after)))) == 3
+    assert len(list(frames_of(framer, b"".join(frame.wire for frame in after)))) == 3
 
 
 # Memory

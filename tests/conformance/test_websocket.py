@@ -14,7 +14,7 @@ from rivet_anyio._websocket.framing import Close, Frame, FramingError
 
 from ..peers.conftest import no_tasks_left
 from .case import OPEN, Case, Outcome, Violation
-from .framers import SHIPPED
+from .framers import SHIPPED, frames_of
 from .memory import MemoryServer, pongs
 from .playing import WAYS, check_client_frames, final_end, script
 from .streams import streams
@@ -55,7 +55,7 @@ def read(sent: list[Sent]) -> Outcome:
     got: list[Frame] = []
     for byte in b"".join(frame.wire for frame in sent):
         try:
-            for frame in framer.receive(bytes((byte,))):
+            for frame in frames_of(framer, bytes((byte,))):
                 if isinstance(frame, Close):
                     return Outcome(tuple(got), frame)
                 got.append(frame)

@@ -14,10 +14,16 @@ __all__ = ["fill"]
 
 
 class _Filled:
-    """A buffer, what went in, and what came out."""
+    """A buffer, what went in, and what came out.
 
-    def __init__(self, chance: Random) -> None:
+    Args:
+        chance: Decides.
+        together: Whether events that come at once go in at once, and not one after the other.
+    """
+
+    def __init__(self, chance: Random, *, together: bool) -> None:
         self.chance = chance
+        self.together = together
         self.overflow: Overflow = chance.choice(get_args(Overflow))
         self.gaps: Gaps = chance.choice(get_args(Gaps))
         self.most, self.most_bytes = chance.randint(1, 6), chance.choice((10, 100, 1000))
@@ -54,13 +60,31 @@ class _Filled:
         newest = [] if buffer._newest is buffer.items else list(buffer._newest)
         return [*buffer.items, *newest]
 
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """All that shows."""
+        buffer = self.buffer
+        counts = (buffer.event_count, buffer.byte_count, buffer.dropped, buffer.gap_count)
+        return self.waits, self.taken, counts, buffer.ended, str(buffer.end_error), self.noted
+
     # What can happen
 
     def push(self) -> None:
+        # Where the reader may have to pause, one event comes at a time.
+        count = 1 if self.overflow == "block" else self.chance.randint(1, 4)
+        sizes = [self.chance.choice((0, 1, 9, 60, 2000)) for _ in range(count)]
         if self.buffer.ended or (self.overflow == "block" and self.buffer.is_full):
             return  # the reader has paused
-        self.pushed += 1
-        self.buffer.push((self.pushed, self.chance.choice((0, 1, 9, 60, 2000))))
+        items = [(self.pushed + number, size) for number, size in enumerate(sizes, 1)]
+        if self.together:
+            self.buffer.push_all(items, sum(sizes))
+        else:
+            for item in items:
+                self.buffer.push(item)
+        if self.buffer.ended:  # what came after that counts for nothing
+            self.pushed += len([item for item in items if item in self.waits]) + 1
+        else:
+            self.pushed += count
         if self.buffer.is_full and self.overflow == "block":
             self.departure = Signal()
             self.buffer.notify_when_free(self.departure)
@@ -129,8 +153,12 @@ _STEPS: tuple[Callable[[_Filled], None], ...] = (
 
 
 def fill(chance: Random) -> None:
-    """Forty steps with one buffer."""
-    filled = _Filled(chance)
+    """Forty steps with a buffer, and with one that gets at once what comes at once."""
+    seed = chance.getrandbits(64)
+    one, other = (_Filled(Random(seed), together=together) for together in (False, True))
     for _ in range(40):
-        chance.choice(_STEPS)(filled)
-        filled.check()
+        step = chance.choice(_STEPS)
+        for filled in (one, other):
+            step(filled)
+            filled.check()
+        assert one.state == other.state

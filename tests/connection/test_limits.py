@@ -26,7 +26,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 class Nobody:
     """Takes messages that never come."""
 
-    def message(self, data: str | bytes) -> bool:
+    def take(self, messages: list[str | bytes]) -> int:
         raise AssertionError("no message was sent")
 
     def is_full(self) -> bool:

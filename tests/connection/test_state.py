@@ -770,7 +770,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.now -= 1
             self.receive_message()
             for sink in tuple(self.state.sinks.get(name, ())):
-                sink.push((self.events, 10))
+                sink.push_all([(self.events, 10)], 10)
 
     @property
     def is_read(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, get_args
@@ -20,7 +20,7 @@ from rivet_anyio._errors import again
 from rivet_anyio._gateway.errors import error_of
 from rivet_anyio._http.exchange import State
 from rivet_anyio._http.transport import HttpAnswer
-from rivet_anyio._websocket.framing import Close, Frame, FramingError, Ping, Pong
+from rivet_anyio._websocket.framing import Close, Frame, Framer, FramingError, Ping, Pong
 from rivet_anyio.protocol.bare import data as bare_data
 from rivet_anyio.protocol.closes import close_as_error, close_error
 from rivet_anyio.protocol.codec import Encoding
@@ -46,7 +46,7 @@ from rivet_anyio.protocol.verdicts import (
     judge,
 )
 
-from ..conformance.framers import FRAMERS
+from ..conformance.framers import FRAMERS, frames_of
 from ..conformance.table import CASES
 from ..http.cases import CASES as HTTP_CASES
 from ..http.differ import read_by_h11, read_by_plain
@@ -87,9 +87,9 @@ def frames(data: bytes) -> None:
     step = data[1] % 32 + 1 if len(data) > 1 else 1
     data = data[2:]
     for tested in FRAMERS:
-        whole = _read_frames(tested.make(limit).receive, [data], limit)
+        whole = _read_frames(tested.make(limit), [data], limit)
         pieces = [data[i : i + step] for i in range(0, len(data), step)]
-        sliced = _read_frames(tested.make(limit).receive, pieces, limit)
+        sliced = _read_frames(tested.make(limit), pieces, limit)
         assert sum(map(_size, whole.got)) <= len(data)
         # Slices can show an early fault of a frame that another fault comes before in a whole.
         assert sliced.got == whole.got
@@ -99,13 +99,11 @@ def frames(data: bytes) -> None:
         }
 
 
-def _read_frames(
-    receive: Callable[[bytes], Iterable[Frame]], pieces: list[bytes], limit: int
-) -> _Read:
+def _read_frames(framer: Framer, pieces: list[bytes], limit: int) -> _Read:
     got: list[Frame] = []
     for piece in pieces:
         try:
-            for frame in receive(piece):
+            for frame in frames_of(framer, piece):
                 assert isinstance(frame, (str, bytes, Ping, Pong, Close))
                 assert not isinstance(frame, (str, bytes)) or len(frame) <= limit
                 got.append(frame)

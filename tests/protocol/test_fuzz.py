@@ -36,7 +36,7 @@ from rivet_anyio.protocol.messages import (
 from rivet_anyio.protocol.session import Session
 from rivet_anyio.protocol.values import dump_cbor, dump_json
 
-from ..conformance.framers import FRAMERS, FramerUnderTest
+from ..conformance.framers import FRAMERS, FramerUnderTest, frames_of
 from ..fuzz.hostile import HOSTILE
 from ..fuzz.targets import TARGETS, Target
 from ..peers.raw import frame
@@ -390,7 +390,7 @@ def test_arbitrary_bytes_as_frames(tested: FramerUnderTest, data: bytes, cuts: l
     framer = tested.make(100)
     try:
         for chunk in chunks(data, cuts):
-            for got in framer.receive(chunk):
+            for got in frames_of(framer, chunk):
                 assert isinstance(got, (str, bytes, Ping, Pong, Close))
                 if isinstance(got, Close):
                     return
@@ -430,7 +430,7 @@ def test_frames_in_any_chunks(
 ) -> None:
     data = b"".join(written(one, fragments) for one in said) + frame(8, b"\x03\xe8bye")
     framer = tested.make(1000)
-    heard = [got for chunk in chunks(data, cuts) for got in framer.receive(chunk)]
+    heard = [got for chunk in chunks(data, cuts) for got in frames_of(framer, chunk)]
     assert heard == [*said, Close(1000, "bye")]
 
 

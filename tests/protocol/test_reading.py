@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,17 @@ from rivet_anyio.protocol.codec import Codec, Encoding
 from rivet_anyio.protocol.dialect import Dialect
 from rivet_anyio.protocol.encodings import codec_for
 from rivet_anyio.protocol.messages import Event
-from rivet_anyio.protocol.values import MAX_DEPTH, dump_cbor, dump_json
+from rivet_anyio.protocol.values import (
+    COMPAT_CBOR,
+    MAX_DEPTH,
+    PLAIN_CBOR,
+    ValueForm,
+    dump_cbor,
+    dump_json,
+    load_arguments,
+    load_cbor,
+    revive_arguments,
+)
 
 from .test_fuzz import codecs, damaged, messages, trees
 
@@ -88,9 +99,24 @@ def told(read: Callable[[], Any], codec: Codec) -> str:
 def check(encoding: Encoding, dialect: Dialect, sent: list[bytes | str]) -> None:
     """Read all of these by one codec, as a connection does: it remembers what it heard."""
     short, long = codec_for(encoding, dialect), codec_for(encoding, dialect)
+    expected: list[str] = []
     for data in [*sent, *sent]:
-        found = told(partial(short.read, data, WANTED), short)
-        assert found == told(partial(long.server_message, data), long)
+        expected.append(told(partial(long.server_message, data), long))
+        assert told(partial(short.read, data, WANTED), short) == expected[-1]
+    assert told_together([*sent, *sent], codec_for(encoding, dialect)) == expected
+
+
+def told_together(messages: list[bytes | str], codec: Codec) -> list[str]:
+    """As `told`, of messages that came in one read: a connection reads what it can together."""
+    found: list[str] = []
+    while len(found) < len(messages):
+        rest = messages[len(found) :]
+        names, values = codec.events(rest, WANTED)
+        assert len(names) == len(values)
+        found += [repr((event, codec.dialect)) for event in zip(names, values, strict=True)]
+        if not names:
+            found.append(told(partial(codec.read, rest[0], WANTED), codec))
+    return found
 
 
 @given(st.sampled_from(list(Dialect)), st.lists(bare_messages | damaged(), max_size=4))
@@ -99,6 +125,38 @@ def check(encoding: Encoding, dialect: Dialect, sent: list[bytes | str]) -> None
 @example(Dialect.COMPAT, [b"\x04\x00\x03\x01e\x02\x81\x07", b"\x04\x00\x03\x01e\x82\x00\x81\x07"])
 def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
     check("bare", dialect, sent)
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                [
+                    # The marker between items, whole and in pieces; the number it is equal to.
+                    *(b"\xf8\xe5", b"\xf8", b"\xe5", b"\x18\xe5", b"\xf9\x5b\x28", b"\xf8\x20"),
+                    # Items, and beginnings of items that take what comes after them.
+                    *(b"\x80", b"\x01", b"\x81", b"\x82", b"\x42", b"\x62", b"\xa1", b"\xc2"),
+                    *(b"\x9f", b"\x5f", b"\xff", b"\xf6", b"\xf7", b"\x1b", b"\xfb", b"\xd8"),
+                    *(b"\x81\x01", b"\x81\x81\x02", b"\x81\x61\xff", b"\xa1\x01\x02", b""),
+                ]
+            ),
+            max_size=4,
+        ).map(b"".join),
+        min_size=2,
+        max_size=5,
+    ),
+    st.sampled_from([PLAIN_CBOR, COMPAT_CBOR]),
+)
+@example([b"\x82\x01", b"\xf8\xe5\x05"], PLAIN_CBOR)
+@example([b"\x82\x01", b"\x18\xe5\x05"], PLAIN_CBOR)
+@example([b"\x82\x01", b"\xf8\x20\x05"], PLAIN_CBOR)
+@example([b"\x01\xff", b"\x02"], PLAIN_CBOR)
+@example([b"\x81\x01", b"\x42", b"\x81\x02"], PLAIN_CBOR)
+def test_each_item_is_read_from_its_own_bytes(items: list[bytes], form: ValueForm) -> None:
+    expected: list[Any] = []
+    with suppress(ProtocolError):
+        expected.extend(revive_arguments(load_cbor(item), form) for item in items)
+    assert repr(load_arguments(items, form)) == repr(expected)
 
 
 def cbor_event(release: int, name: str, args: bytes) -> bytes:

@@ -86,8 +86,8 @@ class Ears:
         self.full = False
         self.signal = Signal()
 
-    def message(self, data: str | bytes) -> bool:
-        return self.full
+    def take(self, messages: list[str | bytes]) -> int:
+        return 1 if self.full else len(messages)
 
     def is_full(self) -> bool:
         return self.full

@@ -52,7 +52,7 @@ class Stream:
 class Sink:
     """Takes nothing."""
 
-    def message(self, data: str | bytes) -> bool:
+    def take(self, messages: list[str | bytes]) -> int:
         raise AssertionError("the peer is silent")
 
     def is_full(self) -> bool:

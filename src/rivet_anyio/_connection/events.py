@@ -129,6 +129,10 @@ class EventSink(Protocol):
         """Take an event."""
         ...
 
+    def push_all(self, items: list[Value], size: int, /) -> None:
+        """Take several events, whose messages were together so long."""
+        ...
+
 
 class _NamedSink:
     """The way of one name's events into a buffer of several."""
@@ -144,6 +148,10 @@ class _NamedSink:
             value, size = item
             item = (NamedEvent(self._name, value), size)
         self._buffer.push(item)
+
+    def push_all(self, items: list[Value], size: int, /) -> None:
+        name = self._name
+        self._buffer.push_all([(NamedEvent(name, value), length) for value, length in items], size)
 
 
 class EventBuffer:
@@ -248,6 +256,22 @@ class EventBuffer:
         if self._arrival is not None:
             self._wake()
 
+    def push_all(self, items: list[Value], size: int) -> None:
+        """Take several events, whose messages were together so long."""
+        if (
+            self.ended
+            or self.event_count + len(items) > self._buffer_size
+            or self.byte_count + size > self._buffer_bytes
+        ):
+            for item in items:
+                self.push(item)
+            return
+        self._newest.extend(items)
+        self.byte_count += size
+        self.event_count += len(items)
+        if self._arrival is not None:
+            self._wake()
+
     def begin_gap(self, since: float) -> None:
         """Events may be missing from here on, until `end_gap`: what comes meanwhile waits.
 
@@ -291,7 +315,7 @@ class EventBuffer:
     def pop(self) -> Item:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
-        if isinstance(item, tuple):
+        if not isinstance(item, Gap):
             self.byte_count -= item[1]
             self.event_count -= 1
             if self._departure is not None:

@@ -64,44 +64,81 @@ class Receiver:
         self._backoffs = backoffs
         self._over_http = over_http
 
-    def message(self, data: str | bytes) -> bool:
-        """Take one message; whether reading must pause."""
+    def take(self, messages: list[str | bytes]) -> int:
+        """Take the first of these messages, and return how many: see `Sink`."""
         state = self._state
         if state.abandoned:
             state.reap()
+        at, end = 0, len(messages)
+        while at < end:
+            # With a stream that blocks, reading may have to pause after any event.
+            taken = 0 if state.blocking else self._take_events(messages[at:] if at else messages)
+            if taken:
+                at += taken
+                continue
+            self._take_one(messages[at])
+            at += 1
+            if self.is_full():
+                break
+        return at
+
+    def _take_events(self, messages: list[str | bytes]) -> int:
+        """Take the events that come first and can be read together; how many."""
+        names, values = self._session.events(messages, self._state.sinks)
+        if not names:
+            return 0
+        self.received = True
+        sizes = list(map(len, messages[: len(names)]))
+        items: list[Value] = list(zip(values, sizes, strict=True))
+        if names.count(names[0]) == len(names):
+            self._push(names[0], items, sum(sizes))
+        else:
+            for name, item in zip(names, items, strict=True):
+                self._push(name, [item], item[1])
+        return len(names)
+
+    def _take_one(self, data: str | bytes) -> None:
+        state = self._state
         message = self._session.receive(data, state.sinks)
-        item: Value | Unreadable
         # In the order of how often they come.
-        if isinstance(message, tuple):
-            name, value = message
-            item = (value, len(data))
-        elif isinstance(message, ActionResponse):
+        if isinstance(message, ActionResponse):
             self.received = True
             if not state.answered(message.id, message.output):
                 self._session.check_answer(message, issued=state.issued)
-            return self._is_blocked()
+        elif isinstance(message, tuple):
+            self.received = True
+            name, value = message
+            self._push(name, [(value, len(data))], len(data))
         elif isinstance(message, Event):
             self.received = True
-            if message.name not in state.sinks:
-                return False
-            name, item = message.name, _read(message, len(data))
-        else:
-            if message is None:
-                return False
+            if message.name in state.sinks:
+                self._push_event(message, len(data))
+        elif message is not None:
             self._take_other(message)
-            return self.is_full()
-        self.received = True
-        sinks = state.sinks[name]
-        if state.observer is not None:
-            state.observer.event(name)
-        if len(sinks) == 1:
-            sinks[0].push(item)
+
+    def _push_event(self, event: Event, size: int) -> None:
+        """Hand an event to its streams that was read the long way."""
+        try:
+            value = event.args.load_arguments()
+        except ProtocolError as error:
+            if self._state.observer is not None:
+                self._state.observer.event(event.name)
+            for sink in tuple(self._state.sinks[event.name]):
+                sink.push(Unreadable(again(error), size))  # each stream raises one of its own
         else:
-            for sink in tuple(sinks):  # one that overflows leaves them
-                sink.push(item)
-                if isinstance(item, Unreadable):  # each stream raises an error of its own
-                    item = Unreadable(again(item.error), item.size)
-        return bool(state.blocking) and self._is_blocked()
+            self._push(event.name, [(value, size)], size)
+
+    def _push(self, name: str, items: list[Value], size: int) -> None:
+        """Hand events of one name to their streams, if it has any left."""
+        state = self._state
+        sinks = state.sinks.get(name)
+        if sinks is None:
+            return
+        if state.observer is not None:
+            for _ in items:
+                state.observer.event(name)
+        for sink in sinks if len(sinks) == 1 else tuple(sinks):  # one that overflows leaves them
+            sink.push_all(items, size)
 
     def is_full(self) -> bool:
         """Whether a stream with ``overflow="block"`` is full.
@@ -114,7 +151,7 @@ class Receiver:
         while not self._is_blocked():
             if not self._early or self._session.init is None:
                 return False
-            self.message(self._early.pop(0))
+            self._take_one(self._early.pop(0))
         return True
 
     def _is_blocked(self) -> bool:
@@ -148,10 +185,3 @@ class Receiver:
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             state.reported(error)
-
-
-def _read(event: Event, size: int) -> Value | Unreadable:
-    try:
-        return event.args.load_arguments(), size
-    except ProtocolError as error:
-        return Unreadable(error, size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from types import CodeType
@@ -65,12 +66,12 @@ class ScopeCheck:
     otherwise. So what it finds there is kept, for as long as the same task asks.
     """
 
-    __slots__ = ("_loop", "_state", "_states", "_task")
+    __slots__ = ("_current_task", "_state", "_states", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from anyio._backends import _asyncio as anyio_backend
 
-        self._loop = loop
+        self._current_task = _current_task_of(loop)
         self._states: Any = anyio_backend._task_states
         self._task: asyncio.Task[Any] | None = None
         self._state: Any = None
@@ -94,7 +95,7 @@ class ScopeCheck:
         return False
 
     def run(self) -> Awaitable[None] | None:
-        task = asyncio.current_task(self._loop)
+        task = self._current_task()
         if task is not self._task or self._state is None:
             self._task = task
             self._state = self._states.get(task) if task is not None else None
@@ -108,6 +109,14 @@ class ScopeCheck:
                 return None
             scope = scope._parent_scope
         return None
+
+
+def _current_task_of(loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Task[Any] | None]:
+    """As `asyncio.current_task` of this loop, which in Python 3.11 is a function in Python."""
+    tasks = getattr(asyncio.tasks, "_current_tasks", None)
+    if sys.version_info < (3, 12) and isinstance(tasks, dict):
+        return partial(tasks.get, loop)
+    return partial(asyncio.current_task, loop)
 
 
 # Trio

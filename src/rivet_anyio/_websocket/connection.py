@@ -54,12 +54,15 @@ peer's own explanation may take after a failed write."""
 class Sink(Protocol):
     """Where messages go."""
 
-    def message(self, data: str | bytes) -> bool:
-        """Take one message; whether reading must pause. A `RivetError` ends the connection."""
+    def take(self, messages: list[str | bytes]) -> int:
+        """Take the first of these messages, and return how many.
+
+        All of them, unless `is_full` is true after the last. A `RivetError` ends the connection.
+        """
         ...
 
     def is_full(self) -> bool:
-        """Whether reading must still pause."""
+        """Whether reading must pause."""
         ...
 
     def notify_when_free(self, signal: Signal) -> None:
@@ -298,7 +301,6 @@ class WebSocketConnection:
 
     async def _read(self) -> None:
         frames = 0
-        message = self._sink.message
         unread_since: float | None = None  # bytes may have waited so long, because of a pause
         is_first = True
         while self.end is None:
@@ -319,19 +321,18 @@ class WebSocketConnection:
             self.last_received = now = self._time()
             came = now if unread_since is None else unread_since
             try:
-                for frame in self._framer.receive(data):
-                    if isinstance(frame, tuple):
-                        self._take_control(frame)
-                    elif self._close_frame is None:
-                        must_pause = message(frame)
-                        self.last_message = came
-                        if must_pause:
+                for received in self._framer.receive(data):
+                    if not isinstance(received, list):
+                        self._take_control(received)
+                        frames += 1
+                    else:
+                        frames += len(received)
+                        if await self._deliver(received, came):
                             unread_since = came
-                            await self._pause()
                     if self.end is not None:
                         return
-                    frames += 1
-                    if frames % _FRAMES_PER_CHECKPOINT == 0:
+                    if frames >= _FRAMES_PER_CHECKPOINT:
+                        frames = 0
                         await checkpoint()
             except FramingError as error:
                 self.fail(ProtocolError(str(error)), error.close_code)
@@ -339,6 +340,18 @@ class WebSocketConnection:
                 self.fail(error, 1002)
             except Exception as error:  # a fault of ours must not leave as a group
                 self.fail(_internal(error), 1011)
+
+    async def _deliver(self, messages: list[str | bytes], came: float) -> bool:
+        """Hand messages to the sink; whether that had to pause."""
+        has_paused = False
+        while messages and self._close_frame is None and self.end is None:
+            taken = self._sink.take(messages)
+            self.last_message = came
+            messages = messages[taken:]
+            if self._sink.is_full():
+                has_paused = True
+                await self._pause()
+        return has_paused
 
     def _take_control(self, frame: Ping | Pong | Close) -> None:
         if isinstance(frame, Ping):

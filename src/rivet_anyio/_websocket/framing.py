@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from .._errors import ProtocolError
 
-__all__ = ["TOO_BIG", "Close", "Frame", "Framer", "FramingError", "Ping", "Pong"]
+__all__ = ["TOO_BIG", "Close", "Frame", "Framer", "FramingError", "Ping", "Pong", "Received"]
 
 TOO_BIG = 1009
 """The close code for a message that is too long. (RFC 6455, section 7.4.1)"""
@@ -35,6 +35,9 @@ class Close(NamedTuple):
 Frame = str | bytes | Ping | Pong | Close
 """A whole text or binary message, or a control frame."""
 
+Received = list[str | bytes] | Ping | Pong | Close
+"""Some messages that came together, at least one, or a control frame."""
+
 
 class FramingError(ProtocolError):
     """The peer's bytes are no WebSocket frames; `close_code` says what to answer."""
@@ -47,8 +50,8 @@ class FramingError(ProtocolError):
 class Framer(Protocol):
     """Converts between bytes and frames, for the client's side."""
 
-    def receive(self, data: bytes) -> Iterator[Frame]:
-        """The frames that these bytes complete; raises `FramingError` where they are none."""
+    def receive(self, data: bytes) -> Iterator[Received]:
+        """What these bytes complete; raises `FramingError` where they are no frames."""
         ...
 
     def encode(self, frame: Frame) -> bytes:

@@ -9,9 +9,8 @@ import codecs
 import os
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import chain
 
-from .framing import TOO_BIG, Close, Frame, FramingError, Ping, Pong
+from .framing import TOO_BIG, Close, Frame, FramingError, Ping, Pong, Received
 from .masking import fastest_mask
 
 __all__ = ["RFC6455Framer"]
@@ -33,8 +32,8 @@ _NOT_UTF8 = 1007
 _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
 _BATCH_BYTES = 16 * 1024
-"""About how much of what was read is kept as frames at a time."""
-
+_BATCH_MESSAGES = 64
+"""About how much of what was read is kept as messages at a time."""
 
 _TRUSTED = 16
 """How much more of a message than came already is set aside because its header announces it."""
@@ -69,11 +68,7 @@ class RFC6455Framer:
         self._masks = b""
         self._next_mask = 0
 
-    def receive(self, data: bytes) -> Iterator[Frame]:
-        # A frame from a list costs less than resuming a generator for it.
-        return chain.from_iterable(self._batches(data))
-
-    def _batches(self, data: bytes) -> Iterator[list[Frame]]:
+    def receive(self, data: bytes) -> Iterator[Received]:
         if self._closed:
             return
         at, end = 0, len(data)
@@ -105,7 +100,7 @@ class RFC6455Framer:
                 frame = _control(data[at] & 0x0F, data[start:stop])
                 at = stop
                 self._closed = isinstance(frame, Close)
-                yield [frame]
+                yield frame
                 if self._closed:
                     return
                 continue
@@ -123,16 +118,16 @@ class RFC6455Framer:
                 yield [self._finish(self._put_together())]
         self._rest = data[at:]
 
-    def _whole_messages(self, data: bytes, at: int, end: int) -> tuple[list[Frame], int]:
+    def _whole_messages(self, data: bytes, at: int, end: int) -> tuple[list[str | bytes], int]:
         """The next messages that came in one frame each, and where they end.
 
         Nearly all are such, and spend their time here. The first that is anything else, or whose
         frame is not whole or violates something, is left to `_header`.
         """
-        messages: list[Frame] = []
+        messages: list[str | bytes] = []
         limit = self._max_message_size
         fence = min(end - 1, at + _BATCH_BYTES)
-        while at < fence:
+        while at < fence and len(messages) < _BATCH_MESSAGES:
             first, size = data[at], data[at + 1]
             start = at + 2
             if size > _MAX_CONTROL:

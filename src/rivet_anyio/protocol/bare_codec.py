@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,10 +27,9 @@ from .values import (
     PLAIN_CBOR,
     ValueForm,
     dump_cbor,
-    load_cbor,
+    load_arguments,
     prepare,
     quote,
-    revive_arguments,
 )
 
 __all__ = ["BareCodec"]
@@ -39,6 +38,9 @@ _MESSAGE_VERSION = (2).to_bytes(2, "little")
 """Requests have the same bytes in versions 1 to 4; 2 is the oldest that a 2.x server reads."""
 _ACTION = _MESSAGE_VERSION + b"\x00"
 _QUEUE_VERSION = (3).to_bytes(2, "little")
+
+_MOST_TOGETHER = 16 * 1024
+"""The arguments of several events are decoded together up to so many bytes."""
 
 # A connection calls few actions many times.
 _text = lru_cache(256)(bare.text)
@@ -109,25 +111,45 @@ class BareCodec:
             return self.server_message(data)
         if data[2] != 3:
             return self._answer(data) or self.server_message(data)
-        # The prefix of an event is its version, tag and name.
-        at = data[3] + 4
-        known = self._prefixes.get(data[:at])
-        if known is None:
-            return self._first_event(data, wanted)
-        name, dialect, form = known
-        try:
-            length, start = data[at], at + 1
-            if length >= 0x80:
-                length, start = _short_uint(data, at)
-            if start + length == len(data) and name in wanted:
-                value = revive_arguments(load_cbor(data[start:]), form)
-                self.dialect = dialect
-                return name, value
-        except (IndexError, ProtocolError):
-            pass
-        return self.server_message(data)
+        names, values = self.events((data,), wanted)
+        return (names[0], values[0]) if names else self._other_event(data, wanted)
 
-    def _first_event(self, data: bytes, wanted: Container[str]) -> Event:
+    def events(
+        self, messages: Sequence[bytes | str], wanted: Container[str]
+    ) -> tuple[list[str], list[Any]]:
+        names: list[str] = []
+        payloads: list[bytes] = []
+        known = None
+        room = _MOST_TOGETHER
+        for data in messages:
+            try:
+                if type(data) is not bytes or data[2] != 3:
+                    break
+                # The prefix of an event is its version, tag and name.
+                at = data[3] + 4
+                found = self._prefixes.get(data[:at])
+                length, start = data[at], at + 1
+                if length >= 0x80:
+                    length, start = _short_uint(data, at)
+            except IndexError:
+                break
+            room -= length
+            if found is None or start + length != len(data) or (room < 0 and names):
+                break
+            if found is not known:
+                if found[0] not in wanted or (known is not None and found[1] is not known[1]):
+                    break
+                known = found
+                name = found[0]
+            names.append(name)
+            payloads.append(data[start:])
+        if known is None:
+            return [], []
+        _, self.dialect, form = known
+        values = load_arguments(payloads, form)
+        return names[: len(values)], values
+
+    def _other_event(self, data: bytes, wanted: Container[str]) -> Event:
         """Read an event the long way, and remember its prefix."""
         event = self.server_message(data)
         assert isinstance(event, Event)

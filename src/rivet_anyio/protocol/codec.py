@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from .dialect import Dialect
@@ -44,6 +44,15 @@ class Codec(Protocol):
 
         Most messages are such, and this is the short way for them. Whatever is odd, arguments
         that cannot be read among it, takes the long way.
+        """
+        ...
+
+    def events(
+        self, messages: Sequence[bytes | str], wanted: Container[str]
+    ) -> tuple[list[str], list[Any]]:
+        """The names and values of the events that come first and can be read together.
+
+        Of wanted names. There may be none, whatever the messages are: then `read` takes the first.
         """
         ...
 

@@ -8,7 +8,8 @@ under way is lost.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from typing import Any
 
 from .._errors import ProtocolError
 from .codec import Codec
@@ -77,6 +78,12 @@ class Session:
         elif not isinstance(message, ServerError):
             raise ProtocolError(f"the server sent {type(message).__name__} before Init")
         return message
+
+    def events(
+        self, messages: Sequence[bytes | str], wanted: Container[str]
+    ) -> tuple[list[str], list[Any]]:
+        """As `Codec.events`; none before `Init`."""
+        return self.codec.events(messages, wanted) if self.init is not None else ([], [])
 
     def _keep(self, data: bytes | str) -> None:
         self._early_bytes += len(data)

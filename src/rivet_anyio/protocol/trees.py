@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, TypeVar
 
 from .._errors import ActorSpecifier, ProtocolError
@@ -34,6 +34,11 @@ class TreeCodec:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+
+    def events(
+        self, messages: Sequence[bytes | str], wanted: Container[str]
+    ) -> tuple[list[str], list[Any]]:
+        return [], []  # each tree is read by itself
 
     def action_body(self, args: list[Any] | tuple[Any, ...]) -> bytes:
         return self._dump({"args": prepare(args, self._form, "args")})

@@ -48,6 +48,7 @@ __all__ = [
     "dump_cbor",
     "dump_json",
     "javascript_numbers",
+    "load_arguments",
     "load_cbor",
     "load_json",
     "prepare",
@@ -415,6 +416,23 @@ def revive_arguments(tree: Any, form: ValueForm) -> Any:
     return args[0] if len(args) == 1 else tuple(args)
 
 
+def load_arguments(items: list[bytes], form: ValueForm) -> list[Any]:
+    """What events deliver, of the CBOR items that are their arguments.
+
+    Up to the first that cannot be read. `items` may be many small ones: to decode them together
+    takes a fraction of the time.
+    """
+    together = _load_together(items) if len(items) > 1 else None
+    trees = map(load_cbor, items) if together is None else together
+    values: list[Any] = []
+    try:
+        for tree in trees:
+            values.append(revive_arguments(tree, form))  # noqa: PERF401 - as many as can be read
+    except ProtocolError:
+        return values
+    return values
+
+
 _AS_THEY_ARE = frozenset((str, int, bool, bytes, type(None)))
 
 
@@ -672,6 +690,39 @@ def _load_cbor(data: bytes, max_depth: int) -> Any:
     if len(items) != 1:
         raise ValueError(f"{len(items)} items in the place of one")
     return items[0]
+
+
+def _load_together(items: list[bytes]) -> list[Any] | None:
+    """The trees of several CBOR items, decoded in one step; None where that cannot be done.
+
+    A marker stands behind each item: a simple value, which can be written in one way only. The
+    items do not have its bytes, so a marker in each second place proves that each item was read
+    from its own bytes.
+    """
+    count = len(items)
+    joined = _MARKER.join(items) + _MARKER
+    if joined.count(_MARKER) != count:
+        return None
+    try:
+        trees: list[Any] = cbor2.loads(
+            b"\x9f%b\xff" % joined,
+            semantic_decoders=_SEMANTIC_DECODERS,
+            max_depth=MAX_DEPTH + 1,
+            str_errors="strict",
+            strict_hashable_types=True,
+        )
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    markers = trees[1::2]
+    # A marker is equal to the number that it has.
+    are_markers = list(map(type, markers)).count(cbor2.CBORSimpleValue) == markers.count(_MARK)
+    if len(trees) != 2 * count or markers.count(_MARK) != count or not are_markers:
+        return None
+    return trees[::2]
+
+
+_MARK = cbor2.CBORSimpleValue(0xE5)
+_MARKER = b"\xf8\xe5"
 
 
 _COPIED_BYTES = 65_536

@@ -338,12 +338,14 @@ class _Notes(ABC):
             self.lost()
             return
         try:
-            for frame in self._framer.receive(data):
-                if isinstance(frame, Close):
+            for received in self._framer.receive(data):
+                if isinstance(received, Close):
                     self._is_over = True
-                    self._note(Message(close=(frame.code, re.sub("#.*", "#ray", frame.reason))))
-                elif isinstance(frame, (str, bytes)):
-                    self._read(frame)
+                    reason = re.sub("#.*", "#ray", received.reason)
+                    self._note(Message(close=(received.code, reason)))
+                elif isinstance(received, list):
+                    for message in received:
+                        self._read(message)
         except (ProtocolError, TypeError) as exc:
             self._fail(exc)
 

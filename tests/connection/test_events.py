@@ -75,6 +75,7 @@ async def test_in_order_until_the_end() -> None:
     with pytest.raises(anyio.EndOfStream):
         await source.stream.receive()
     source.push("late")
+    source.buffer.push_all([("later", 1), ("latest", 1)], 2)
     assert source.stream.buffered == 0
 
 

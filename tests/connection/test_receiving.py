@@ -13,6 +13,8 @@ from rivet_anyio import Connection, EventOverflowError, NamedEvent
 from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import Actor, ActorServer
 
+from ..otel.test_unobserved import Silent
+
 GUARD = 60
 COUNT = 50
 
@@ -25,11 +27,13 @@ class Caller(Actor):
 
 
 @asynccontextmanager
-async def connected(encoding: Encoding) -> AsyncIterator[Connection]:
+async def connected(
+    encoding: Encoding, observer: Silent | None = None
+) -> AsyncIterator[Connection]:
     with anyio.fail_after(GUARD):
         async with (
             ActorServer({"caller": Caller}) as server,
-            server.client(encoding=encoding) as client,
+            server.client(encoding=encoding, observer=observer) as client,
             client.caller.get_or_create("a").connect() as conn,
         ):
             yield conn
@@ -50,6 +54,7 @@ async def test_a_stream_that_blocks_gets_one_event_more_than_it_holds(encoding: 
             for number in range(COUNT):
                 assert await stream.receive() == number
                 assert stream.buffered <= 4
+        assert stream._buffer.byte_count == stream._buffer.event_count == 0
 
 
 @encodings
@@ -69,6 +74,8 @@ async def test_events_of_two_names(encoding: Encoding) -> None:
             assert [await b.receive() for _ in range(b.buffered)] == list(range(0, COUNT, 3))
             got = [await both.receive() for _ in range(both.buffered)]
             assert got == [NamedEvent(name, value) for name, value in sent]
+            for stream in (a, b, both):
+                assert stream._buffer.byte_count == stream._buffer.event_count == 0
 
 
 @encodings
@@ -82,6 +89,7 @@ async def test_a_stream_that_overflows_takes_nothing_from_others(encoding: Encod
                     await small.receive()
             assert [await large.receive() for _ in range(large.buffered)] == [*range(COUNT), "a"]
             assert await other.receive() == "b"
+            assert large._buffer.byte_count == large._buffer.event_count == 0
         # The only stream of its name, which leaves while events of that name are handed out.
         async with conn.events("c", buffer_size=4) as only:
             await conn.action("call", ("c", 0))
@@ -90,3 +98,23 @@ async def test_a_stream_that_overflows_takes_nothing_from_others(encoding: Encod
             with pytest.raises(EventOverflowError):
                 await only.receive()
         assert await other.receive() == 1
+
+
+class Counting(Silent):
+    """Notes the names of events."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def event(self, name: str) -> None:
+        self.names.append(name)
+
+
+@encodings
+async def test_an_observer_hears_of_each(encoding: Encoding) -> None:
+    observer = Counting()
+    sent = [("a" if number % 3 else "b", number) for number in range(COUNT)]
+    async with connected(encoding, observer) as conn, conn.events("a"), conn.events(("a", "b")):
+        await conn.action("call", *sent, ("c", 0))
+        await conn.action("call", *[("a", number) for number in range(COUNT)])
+    assert observer.names == [name for name, _ in sent] + ["a"] * COUNT

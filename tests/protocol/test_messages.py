@@ -416,6 +416,16 @@ def test_wanted_events_before_init_are_kept() -> None:
     assert one.receive(one.early.pop(0), {"a"}) == ("a", 1)
 
 
+def test_no_event_is_read_together_with_others_before_init() -> None:
+    codec = codec_for("bare", Dialect.COMPAT)
+    data = bytes.fromhex("0400 03 01 65") + b"\x02\x81\x07"
+    codec.read(data, {"e"})  # from here on its prefix is known
+    one = Session(codec)
+    assert one.events([data, data], {"e"}) == ([], [])
+    one.receive(bytes.fromhex(f"0400 00 {ACTOR_1}"))
+    assert one.events([data, data], {"e"}) == (["e", "e"], [7, 7])
+
+
 @pytest.mark.parametrize("count, size", [(4096, 10), (64, 1024**2)])
 def test_events_before_init_are_bounded(count: int, size: int) -> None:
     one = session()

@@ -255,6 +255,33 @@ def test_how_deep_arguments_nest(release: int, depth: int) -> None:
     )
 
 
+def test_only_wanted_events_are_read_together() -> None:
+    codec = codec_for("bare", Dialect.COMPAT)
+    e, name = (
+        bare_message(4, b"\x03", bare.text(name), bare.data(b"\x81\x07")) for name in ("e", "name")
+    )
+    for data in (e, name):
+        codec.read(data, WANTED)
+    assert codec.events([e, name, e], WANTED) == (["e", "name", "e"], [7, 7, 7])
+    assert codec.events([e, name, e], {"e"}) == (["e"], [7])
+    assert codec.events([name, e], {"e"}) == ([], [])
+
+
+def test_what_takes_much_memory_is_not_read_together_with_others() -> None:
+    codec = codec_for("bare", Dialect.COMPAT)
+    small, dense = (
+        bare_message(4, b"\x03", bare.text("e"), bare.data(args))
+        for args in (b"\x81\x07", b"\x99\xff\xff" + b"\x81\x80" * 0xFFFF)
+    )
+    codec.read(small, WANTED)
+    assert codec.events([small, dense, small], WANTED) == (["e"], [7])
+    assert codec.events([dense, small], WANTED) == ([], [])
+    event = codec.read(dense, WANTED)
+    assert isinstance(event, Event)
+    with pytest.raises(ProtocolError, match="too much memory"):
+        event.args.load()
+
+
 def test_more_names_than_are_remembered() -> None:
     codec = codec_for("bare", Dialect.COMPAT)
     wanted = {f"event-{i}" for i in range(1000)}

@@ -151,6 +151,9 @@ def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
 @example([b"\x82\x01", b"\x18\xe5\x05"], PLAIN_CBOR)
 @example([b"\x82\x01", b"\xf8\x20\x05"], PLAIN_CBOR)
 @example([b"\x01\xff", b"\x02"], PLAIN_CBOR)
+@example([b"\x81\x61\xff", b"\x80"], PLAIN_CBOR)
+@example([b"\x80", b"\x81\xa1\x01\x02", b"\x80"], PLAIN_CBOR)
+@example([b"\x80", b"\x81" * (MAX_DEPTH + 1) + b"\x80"], PLAIN_CBOR)
 @example([b"\x81\x01", b"\x42", b"\x81\x02"], PLAIN_CBOR)
 def test_each_item_is_read_from_its_own_bytes(items: list[bytes], form: ValueForm) -> None:
     expected: list[Any] = []

@@ -50,9 +50,13 @@ class Codec(Protocol):
     def events(
         self, messages: Sequence[bytes | str], wanted: Container[str]
     ) -> tuple[list[str], list[Any]]:
-        """The names and values of the events that come first and can be read together.
+        """Read the events at the beginning of these messages together.
 
-        Of wanted names. There may be none, whatever the messages are: then `read` takes the first.
+        It stops at the first message that is anything else, or an event that is not wanted or
+        that `read` must read the long way.
+
+        Returns:
+            The names of the events, and their values; both empty where `read` must take the first.
         """
         ...
 

@@ -417,10 +417,9 @@ def revive_arguments(tree: Any, form: ValueForm) -> Any:
 
 
 def load_arguments(items: list[bytes], form: ValueForm) -> list[Any]:
-    """What events deliver, of the CBOR items that are their arguments.
+    """What events deliver whose arguments are these CBOR items, up to the first that is damaged.
 
-    Up to the first that cannot be read. `items` may be many small ones: to decode them together
-    takes a fraction of the time.
+    Small ones are decoded together, which takes a fraction of the time.
     """
     together = _load_together(items) if len(items) > 1 else None
     trees = map(load_cbor, items) if together is None else together
@@ -714,9 +713,10 @@ def _load_together(items: list[bytes]) -> list[Any] | None:
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     markers = trees[1::2]
-    # A marker is equal to the number that it has.
-    are_markers = list(map(type, markers)).count(cbor2.CBORSimpleValue) == markers.count(_MARK)
-    if len(trees) != 2 * count or markers.count(_MARK) != count or not are_markers:
+    if len(trees) != 2 * count or markers.count(_MARK) != count:
+        return None
+    # A simple value is equal to its number.
+    if list(map(type, markers)).count(cbor2.CBORSimpleValue) != count:
         return None
     return trees[::2]
 

@@ -120,7 +120,7 @@ class BareCodec:
         names: list[str] = []
         payloads: list[bytes] = []
         known = None
-        room = _MOST_TOGETHER
+        bytes_left = _MOST_TOGETHER
         for data in messages:
             try:
                 if type(data) is not bytes or data[2] != 3:
@@ -133,8 +133,8 @@ class BareCodec:
                     length, start = _short_uint(data, at)
             except IndexError:
                 break
-            room -= length
-            if found is None or start + length != len(data) or (room < 0 and names):
+            bytes_left -= length
+            if found is None or start + length != len(data) or (bytes_left < 0 and names):
                 break
             if found is not known:
                 if found[0] not in wanted or (known is not None and found[1] is not known[1]):

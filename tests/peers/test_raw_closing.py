@@ -11,7 +11,7 @@ from anyio.abc import AnyByteReceiveStream
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, ConnectionLostError
 
-from .raw import Handler, Peer, close, serving
+from .raw import Handler, Peer, close, frame, serving
 
 GUARD = 60
 
@@ -52,6 +52,19 @@ async def test_a_close_of_the_actor_s_own_is_no_error_of_the_gateway(
             assert (ws.close_code, ws.close_reason) == (code, reason)
             with pytest.raises(ConnectionLostError):
                 await ws.send("late")
+
+
+async def test_nothing_is_kept_of_what_comes_after_our_close_frame() -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.upgrade()
+        _, payload = await peer.frame()
+        await peer.send(frame(1, b"late") * 100 + frame(8, payload))
+
+    with anyio.fail_after(GUARD):
+        async with opened(talk) as ws:
+            pass
+        assert ws.close_code == 1000
+        assert not ws._inbox.messages
 
 
 async def test_a_close_of_the_gateway() -> None:

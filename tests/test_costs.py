@@ -254,6 +254,25 @@ def connection(stream: Loopback, outbox: Outbox, events: EventBuffer) -> WebSock
     )
 
 
+@pytest.mark.parametrize("sent", [frame(2, b"event"), frame(1, b"text"), frame(10, b"pong")])
+async def test_other_tasks_run_while_much_is_read(sent: bytes) -> None:
+    closing = frame(8, b"\x03\xe8")
+    steps = 0
+    socket = connection(Loopback(sent * 4096 + closing), Outbox(), buffer(10_000, "raise"))
+
+    async def count() -> None:
+        nonlocal steps
+        while socket.end is None:
+            steps += 1
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            await socket.run()
+    assert steps >= 4096 / 128
+
+
 async def test_a_consumer_wakes_up_once_for_each_read() -> None:
     events = buffer(1000, "raise")
     reads = [frame(2, b"event") * 60, frame(2, b"event") * 40]

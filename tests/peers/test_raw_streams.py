@@ -12,6 +12,7 @@ from anyio.streams.memory import MemoryObjectStreamStatistics
 from anyio.streams.stapled import StapledObjectStream
 
 from rivet_anyio import ActorError, ActorWebSocket, Client, ClosedError, ConnectionLostError
+from rivet_anyio._raw_websocket import _Inbox
 from rivet_anyio.testing import Actor, ActorServer, ActorSocket, virtual_backend
 
 from .raw import Peer, close, frame, serving
@@ -287,3 +288,19 @@ async def test_who_waits_to_send_elsewhere_hears_that_the_block_is_left() -> Non
             assert waiting and not errors
             await stack.aclose()
     assert len(errors) >= waiting
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [(0, 256), (1, 256), (16 * 1024, 256), (16 * 1024 + 65, 255), (1024**2, 4)]
+)
+async def test_how_much_is_kept_of_what_came_together(size: int, most: int) -> None:
+    inbox = _Inbox()
+    together = [b"x" * size] * 60
+    taken = 0
+    while not inbox.is_full():
+        got = inbox.take(together)
+        assert got == 60 or inbox.is_full()
+        taken += got
+    assert taken == len(inbox.messages) == most
+    inbox.pop()
+    assert not inbox.is_full()

@@ -295,7 +295,7 @@ async def test_who_waits_to_send_elsewhere_hears_that_the_block_is_left() -> Non
 )
 async def test_how_much_is_kept_of_what_came_together(size: int, most: int) -> None:
     inbox = _Inbox()
-    together = [b"x" * size] * 60
+    together: list[str | bytes] = [b"x" * size] * 60
     taken = 0
     while not inbox.is_full():
         got = inbox.take(together)

@@ -62,6 +62,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 async def test_what_anyio_has() -> None:
     assert internals.asyncio_checkpoint_if_cancelled() is not checkpoint_if_cancelled
     assert internals.ScopeCheck.is_possible()
+    assert internals._current_task_of(asyncio.get_running_loop())() is asyncio.current_task()
     check = internals.ScopeCheck(asyncio.get_running_loop())
     assert check.run() is None
     with anyio.CancelScope() as scope:

@@ -136,6 +136,7 @@ def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
                     *(b"\xf8\xe5", b"\xf8", b"\xe5", b"\x18\xe5", b"\xf9\x5b\x28", b"\xf8\x20"),
                     # Items, and beginnings of items that take what comes after them.
                     *(b"\x80", b"\x01", b"\x81", b"\x82", b"\x42", b"\x62", b"\xa1", b"\xc2"),
+                    *(b"\xd8\x40", b"\xd9\x01\x03", b"\xd9\x01\x02", b"\xc1", b"\xc4"),
                     *(b"\x9f", b"\x5f", b"\xff", b"\xf6", b"\xf7", b"\x1b", b"\xfb", b"\xd8"),
                     *(b"\x81\x01", b"\x81\x81\x02", b"\x81\x61\xff", b"\xa1\x01\x02", b""),
                 ]
@@ -150,6 +151,8 @@ def test_bare(dialect: Dialect, sent: list[bytes | str]) -> None:
 @example([b"\x82\x01", b"\xf8\xe5\x05"], PLAIN_CBOR)
 @example([b"\x82\x01", b"\x18\xe5\x05"], PLAIN_CBOR)
 @example([b"\x82\x01", b"\xf8\x20\x05"], PLAIN_CBOR)
+@example([b"\x81\x02\xd8\x40", b"\x81\x03"], PLAIN_CBOR)
+@example([b"\x81\x02\xd9\x01\x03", b"\x81\x03"], PLAIN_CBOR)
 @example([b"\x01\xff", b"\x02"], PLAIN_CBOR)
 @example([b"\x81\x61\xff", b"\x80"], PLAIN_CBOR)
 @example([b"\x80", b"\x81\xa1\x01\x02", b"\x80"], PLAIN_CBOR)

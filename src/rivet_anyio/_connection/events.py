@@ -130,7 +130,7 @@ class EventSink(Protocol):
         ...
 
     def push_all(self, items: list[Value], size: int, /) -> None:
-        """Take several events, whose messages were together so long."""
+        """Take events that came together, and how long their messages were in sum."""
         ...
 
 
@@ -257,7 +257,7 @@ class EventBuffer:
             self._wake()
 
     def push_all(self, items: list[Value], size: int) -> None:
-        """Take several events, whose messages were together so long."""
+        """As `push` for each of them, in one step where there is capacity for all."""
         if (
             self.ended
             or self.event_count + len(items) > self._buffer_size
@@ -315,7 +315,7 @@ class EventBuffer:
     def pop(self) -> Item:
         """The oldest item; the caller knows that there is one."""
         item = self.items.popleft()
-        if not isinstance(item, Gap):
+        if isinstance(item, tuple):
             self.byte_count -= item[1]
             self.event_count -= 1
             if self._departure is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .._errors import ActorError, ProtocolError, again
 from .._gateway.backoffs import Backoffs
 from .._io.waiting import Signal
@@ -11,7 +13,7 @@ from .._websocket.connection import WebSocketConnection
 from ..protocol.codec import Codec
 from ..protocol.messages import ActionResponse, Event, Init, ServerError, actor_error
 from ..protocol.session import Session
-from .events import Unreadable, Value
+from .events import EventSink, Unreadable, Value
 from .state import ConnectionState
 
 __all__ = ["Receiver"]
@@ -69,18 +71,11 @@ class Receiver:
         state = self._state
         if state.abandoned:
             state.reap()
-        at, end = 0, len(messages)
-        while at < end:
-            # With a stream that blocks, reading may have to pause after any event.
-            taken = 0 if state.blocking else self._take_events(messages[at:] if at else messages)
-            if taken:
-                at += taken
-                continue
-            self._take_one(messages[at])
-            at += 1
-            if self.is_full():
-                break
-        return at
+        # With a stream that blocks, reading may have to pause after any event.
+        if len(messages) > 1 and not state.blocking and (taken := self._take_events(messages)):
+            return taken
+        self._take_one(messages[0])
+        return 1
 
     def _take_events(self, messages: list[str | bytes]) -> int:
         """Take the events that come first and can be read together; how many."""
@@ -90,11 +85,12 @@ class Receiver:
         self.received = True
         sizes = list(map(len, messages[: len(names)]))
         items: list[Value] = list(zip(values, sizes, strict=True))
-        if names.count(names[0]) == len(names):
-            self._push(names[0], items, sum(sizes))
+        if self._state.observer is None and names.count(names[0]) == len(names):
+            for sink in self._reach(names[0]):
+                sink.push_all(items, sum(sizes))
         else:
             for name, item in zip(names, items, strict=True):
-                self._push(name, [item], item[1])
+                self._push(name, item)
         return len(names)
 
     def _take_one(self, data: str | bytes) -> None:
@@ -108,37 +104,27 @@ class Receiver:
         elif isinstance(message, tuple):
             self.received = True
             name, value = message
-            self._push(name, [(value, len(data))], len(data))
+            self._push(name, (value, len(data)))
         elif isinstance(message, Event):
             self.received = True
             if message.name in state.sinks:
-                self._push_event(message, len(data))
+                self._push(message.name, _read(message, len(data)))
         elif message is not None:
             self._take_other(message)
 
-    def _push_event(self, event: Event, size: int) -> None:
-        """Hand an event to its streams that was read the long way."""
-        try:
-            value = event.args.load_arguments()
-        except ProtocolError as error:
-            if self._state.observer is not None:
-                self._state.observer.event(event.name)
-            for sink in tuple(self._state.sinks[event.name]):
-                sink.push(Unreadable(again(error), size))  # each stream raises one of its own
-        else:
-            self._push(event.name, [(value, size)], size)
+    def _push(self, name: str, item: Value | Unreadable) -> None:
+        for sink in self._reach(name):
+            sink.push(item)
+            if isinstance(item, Unreadable):  # each stream raises an error of its own
+                item = Unreadable(again(item.error), item.size)
 
-    def _push(self, name: str, items: list[Value], size: int) -> None:
-        """Hand events of one name to their streams, if it has any left."""
+    def _reach(self, name: str) -> Sequence[EventSink]:
+        """Where an event of this name goes; an observer hears of it."""
         state = self._state
-        sinks = state.sinks.get(name)
-        if sinks is None:
-            return
-        if state.observer is not None:
-            for _ in items:
-                state.observer.event(name)
-        for sink in sinks if len(sinks) == 1 else tuple(sinks):  # one that overflows leaves them
-            sink.push_all(items, size)
+        if state.observer is not None and name in state.sinks:
+            state.observer.event(name)
+        sinks = state.sinks.get(name, ())
+        return sinks if len(sinks) == 1 else tuple(sinks)  # one that overflows leaves them
 
     def is_full(self) -> bool:
         """Whether a stream with ``overflow="block"`` is full.
@@ -185,3 +171,10 @@ class Receiver:
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             state.reported(error)
+
+
+def _read(event: Event, size: int) -> Value | Unreadable:
+    try:
+        return event.args.load_arguments(), size
+    except ProtocolError as error:
+        return Unreadable(error, size)

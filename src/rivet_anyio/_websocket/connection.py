@@ -55,9 +55,10 @@ class Sink(Protocol):
     """Where messages go."""
 
     def take(self, messages: list[str | bytes]) -> int:
-        """Take the first of these messages, and return how many.
+        """Take the first of these messages, one at least, and return how many.
 
-        All of them, unless `is_full` is true after the last. A `RivetError` ends the connection.
+        A sink that does not take them all gets the others one by one. A `RivetError` ends the
+        connection.
         """
         ...
 
@@ -344,10 +345,11 @@ class WebSocketConnection:
     async def _deliver(self, messages: list[str | bytes], came: float) -> bool:
         """Hand messages to the sink; whether that had to pause."""
         has_paused = False
-        while messages and self._close_frame is None and self.end is None:
-            taken = self._sink.take(messages)
+        taken, offered = 0, messages
+        while offered and self._close_frame is None and self.end is None:
+            taken += self._sink.take(offered)
             self.last_message = came
-            messages = messages[taken:]
+            offered = messages[taken : taken + 1]
             if self._sink.is_full():
                 has_paused = True
                 await self._pause()

@@ -32,8 +32,10 @@ _NOT_UTF8 = 1007
 _REGISTERED_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
 _BATCH_BYTES = 16 * 1024
+"""About how many bytes of what was read are kept as messages at a time."""
+
 _BATCH_MESSAGES = 64
-"""About how much of what was read is kept as messages at a time."""
+"""How many messages are kept at a time at most."""
 
 _TRUSTED = 16
 """How much more of a message than came already is set aside because its header announces it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import Actor, ActorServer
 
 from ..otel.test_unobserved import Silent
-from ..peers.raw import INIT, Peer, frame, serving, text
+from ..peers.raw import INIT, Peer, frame, response, serving, text
 from ..test_costs import Loopback
 
 GUARD = 60
@@ -232,10 +233,13 @@ async def test_nothing_is_offered_after_the_end(
 async def test_each_stream_raises_an_error_of_its_own() -> None:
     async def talk(peer: Peer) -> None:
         await peer.open()
-        await peer.frame()  # the subscription
         damaged = {"name": "e", "args": [["$BigInt", "no number"]]}
-        await peer.send(text({"tag": "Event", "val": damaged}) * 2)
-        await peer.serve_actions()
+        while heard := await peer.heard():
+            body = json.loads(heard[1])["body"]
+            if body["tag"] == "ActionRequest":
+                if body["val"]["name"] == "go":
+                    await peer.send(text({"tag": "Event", "val": damaged}) * 2)
+                await peer.send(response(body["val"]["id"], None))
 
     errors: list[ProtocolError] = []
     with anyio.fail_after(GUARD):
@@ -246,6 +250,7 @@ async def test_each_stream_raises_an_error_of_its_own() -> None:
             conn.events("e") as one,
             conn.events("e") as other,
         ):
+            await conn.action("go")
             for stream in (one, other, one, other):
                 with pytest.raises(ProtocolError, match="BigInt") as caught:
                     await stream.receive()

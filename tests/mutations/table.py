@@ -2258,6 +2258,86 @@ _TESTING = (
         "tests/real/test_facts.py::test_the_harness"
         "[asyncio-bare-2.2.1-what_a_call_sends_whose_actor_goes_to_sleep]",
     ),
+    Mutation(
+        "Trio goes on from the seed of a simulation",
+        "testing/_seeds.py",
+        "        chance.setstate(state)\n",
+        "",
+        "tests/testing/test_simulate.py::test_what_it_borrows_is_given_back",
+    ),
+    Mutation(
+        "pings rest where one server of two answers",
+        "testing/_idle.py",
+        "all(path._answers_within(keepalive.timeout) for path in here)",
+        "any(path._answers_within(keepalive.timeout) for path in here)",
+        "tests/testing/test_time.py::test_silence_of_one_server_of_two",
+    ),
+    Mutation(
+        "one ping too many rests",
+        "testing/_idle.py",
+        "pings = (target - connection.last_received) // interval\n",
+        "pings = (target - connection.last_received) // interval + 1\n",
+        "tests/testing/test_time.py::test_silence_is_noticed_as_soon_after_a_rest",
+    ),
+    Mutation(
+        "pings rest where the least latency lets them be answered",
+        "testing/_network.py",
+        "self._latency[1] if isinstance(self._latency, tuple)",
+        "self._latency[0] if isinstance(self._latency, tuple)",
+        "tests/testing/test_networks.py::test_pings_of_a_troubled_network_are_sent",
+    ),
+    Mutation(
+        "the first of two partitions to end breaks what both lost",
+        "testing/_network.py",
+        "        if not self._partitions:\n            cut_off",
+        "        if True:\n            cut_off",
+        "tests/testing/test_networks.py::test_of_two_partitions_the_second_goes_on",
+    ),
+    Mutation(
+        "a hold lets through what was on its way",
+        "testing/_network.py",
+        "                await anyio.sleep(delay)\n        else:\n            return True",
+        "                await anyio.sleep(delay)\n"
+        "            return True\n"
+        "        else:\n"
+        "            return True",
+        "tests/testing/test_networks.py::test_what_begins_while_bytes_travel",
+    ),
+    Mutation(
+        "what is lost is sent again after the same time",
+        "testing/_network.py",
+        "            again = min(2 * again, _MOST_RETRANSMISSION_SECONDS)\n",
+        "",
+        "tests/testing/test_networks.py::test_what_is_lost_again_and_again",
+    ),
+    Mutation(
+        "what is lost for long is sent again ever later",
+        "testing/_network.py",
+        "again = min(2 * again, _MOST_RETRANSMISSION_SECONDS)",
+        "again = 2 * again",
+        "tests/testing/test_networks.py::test_what_is_lost_again_and_again",
+    ),
+    Mutation(
+        "deadlocks that a program survives add up",
+        "testing/_time.py",
+        "        self._attempts = 0\n        return min(target",
+        "        return min(target",
+        "tests/testing/test_time.py::test_deadlocks_that_a_program_survives",
+    ),
+    Mutation(
+        "infinity is a deadline where deadlines are hidden",
+        "testing/_time.py",
+        "        if when == math.inf:\n            return asyncio",
+        "        if when == -math.inf:\n            return asyncio",
+        "tests/testing/test_time.py::test_a_sleep_for_ever_where_deadlines_are_hidden",
+    ),
+    Mutation(
+        "the clock of pytest-trio is not watched",
+        "testing/_time.py",
+        "clock.autojump_threshold == 0 and clock not in",
+        "clock.autojump_threshold > 0 and clock not in",
+        "tests/testing/test_plugin.py",
+    ),
 )
 
 MUTATIONS = (

@@ -709,8 +709,9 @@ async def an_actor_that_is_destroyed_as_it_goes_to_sleep(client: Client, key: Ke
     """Up to 2.2 it sleeps: what it has noted is still there."""
     odd = client.odd.get_or_create(key)
     await odd.note("noted")
+    await odd.calls()
     await odd.endTwice("sleep", "destroy")
-    # While it stops, it may still answer.
+    # While it stops, it may still answer: it counts on, and the next begins anew.
     await until(odd.calls, lambda calls: calls == 1)
     return [what for what, _ in await client.odd.get_or_create(key).noted()]
 

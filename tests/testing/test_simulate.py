@@ -31,6 +31,7 @@ from rivet_anyio.testing import (
     simulate,
     virtual_backend,
 )
+from rivet_anyio.testing._internals import trio_scheduling
 from rivet_anyio.testing._seeds import many_runs
 
 from .actors import ACTORS
@@ -168,9 +169,12 @@ def test_what_it_borrows_is_given_back(backend: str) -> None:
     random.seed(5)
     expected = random.random()
     random.seed(5)
+    _, chance = trio_scheduling()
+    state = chance.getstate()
     with pytest.raises(ZeroDivisionError):
         simulate(main, seed=1, backend=backend)
     assert random.random() == expected
+    assert chance.getstate() == state, "else what Trio runs next were the same in each test after"
     assert gc.isenabled()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND
+from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND, ending
 
 __all__ = ["ROOT", "SECONDS", "SOURCE", "Mutation", "Outcome", "look_at_sound_code"]
 
@@ -84,18 +84,24 @@ class Outcome:
     """What came of one search.
 
     Attributes:
-        kind: "hung": the finder did not end, although it ends with the sound package.
+        kind: "hung": the finder did not end, although it ends with the sound package; "failed":
+            it ended, and did not come to look.
         seconds: How long it took.
         output: What the finder wrote.
+        ending: How the finder ended, "killed by SIGKILL" say; "" where it was stopped.
     """
 
     kind: Literal["found", "not found", "hung", "failed"]
     seconds: float
     output: str
+    ending: str = ""
 
     @property
     def is_found(self) -> bool:
         return self.kind in ("found", "hung")
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.ending})" if self.kind == "failed" else self.kind
 
     @property
     def last_line(self) -> str:
@@ -147,4 +153,5 @@ def _run(finder: str, copy: Path, seconds: float, module: str = "rivet_anyio") -
     kinds: dict[int, Literal["found", "not found", "hung"]]
     hung = -getattr(signal, "SIGXCPU", 24)
     kinds = {FOUND: "found", NOT_FOUND: "not found", hung: "hung"}
-    return Outcome(kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout)
+    kind = kinds.get(done.returncode, "failed")
+    return Outcome(kind, time.monotonic() - began, done.stdout, ending(done.returncode))

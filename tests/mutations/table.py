@@ -2338,6 +2338,13 @@ _TESTING = (
         "clock.autojump_threshold > 0 and clock not in",
         "tests/testing/test_plugin.py",
     ),
+    Mutation(
+        "an actor in memory that goes to sleep can be destroyed",
+        "testing/_instance.py",
+        'if life is None or life.end != "sleep" or not life.stopping.is_set():',
+        "if True:",
+        "tests/testing/test_strict.py::test_who_goes_to_sleep_is_not_destroyed",
+    ),
 )
 
 MUTATIONS = (

@@ -28,6 +28,7 @@ from rivet_anyio.testing import (
     Actor,
     ActorConnection,
     ActorCrashError,
+    ActorDestroyed,
     ActorServer,
     ActorSocket,
     QueueMessage,
@@ -464,6 +465,17 @@ async def test_sleep() -> None:
         await anyio.sleep(24 * 3600)
         assert server.actor("napper", type=Napper).done == ["wake", "sleep"]
         assert await napper.noted() == ["wake", "sleep", "wake"]
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
+async def test_who_goes_to_sleep_is_not_destroyed(version: str) -> None:
+    async with ActorServer({"odd": Odd}, version=version) as server, server.client() as client:
+        odd = client.odd.get_or_create("o")
+        await odd.note("noted")
+        await odd.endTwice("sleep", "destroy")
+        await anyio.sleep(10)
+        assert [what for what, _ in await odd.noted()] == ["noted"]
+        assert not server.log.of(ActorDestroyed)
 
 
 async def test_who_stays_awake() -> None:

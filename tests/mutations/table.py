@@ -2345,6 +2345,55 @@ _TESTING = (
         "if True:",
         "tests/testing/test_strict.py::test_who_goes_to_sleep_is_not_destroyed",
     ),
+    Mutation(
+        "what is due at this very moment is saved",
+        "testing/_storage.py",
+        "if self._waiting is not None and now > self._due:",
+        "if self._waiting is not None and now >= self._due:",
+        "tests/testing/test_strict.py::test_a_crash_at_the_moment_of_a_change_comes_before_its_save",
+    ),
+    Mutation(
+        "a queue without a name takes from none",
+        "testing/_queue.py",
+        "return not self._names or name in self._names",
+        "return name in self._names",
+        "tests/testing/test_server.py::test_queues",
+    ),
+    Mutation(
+        "a schedule of faults shrinks to one that fails otherwise",
+        "testing/_schedule.py",
+        "            return type(exc) is self._kind",
+        "            return True",
+        "tests/testing/test_simulate.py::test_a_schedule_that_fails_is_made_small_as_long_as_it_fails_likewise",
+    ),
+    Mutation(
+        "every connection is refused with 503",
+        "testing/_faults.py",
+        "                error=error,\n                status=status,\n",
+        "                error=error,\n",
+        "tests/testing/test_faults.py::test_refused_with_a_status",
+    ),
+    Mutation(
+        "the first lines of a long timeline are shown",
+        "testing/_timeline.py",
+        "self.entries()[-limit:] if limit",
+        "self.entries()[:limit] if limit",
+        "tests/testing/test_plugin.py::test_a_failure_shows_its_timeline",
+    ),
+    Mutation(
+        "a delay in the timeline begins at the first failure",
+        "testing/_timeline.py",
+        "        self._failed_at = anyio.current_time()\n",
+        "        self._failed_at = self._failed_at or anyio.current_time()\n",
+        "tests/testing/test_strict.py::test_the_timeline_says_how_long_after_a_failure_an_attempt_begins",
+    ),
+    Mutation(
+        "a state in memory that did not change is saved again",
+        "testing/_storage.py",
+        "        if data == self.read(now) and self._waiting is None:\n            return\n",
+        "        self.read(now)\n",
+        "tests/testing/test_strict.py::test_calls_that_change_nothing_put_no_save_off",
+    ),
 )
 
 MUTATIONS = (

@@ -336,6 +336,22 @@ def test_a_schedule_that_fails_is_made_small(backend: str) -> None:
         eval(replay)
 
 
+def test_a_schedule_that_fails_is_made_small_as_long_as_it_fails_likewise(backend: str) -> None:
+    """With one fault this fails, too, but otherwise."""
+    has_failed = False
+
+    async def pay(schedule: list[Fault]) -> None:
+        nonlocal has_failed
+        if len(schedule) >= 2:
+            has_failed = True
+            raise ConnectError("two faults")
+        if schedule and has_failed:
+            raise LookupError("one fault")
+
+    with pytest.raises(ConnectError, match="two faults"):
+        explore_faults(pay, seed=1, backends=[backend])
+
+
 def test_schedules_that_do_not_fail(backend: str) -> None:
     names: Any = ("refuse", "outage", "lose_request")
     schedules = fault_schedules(names=names, most=4, within=3)

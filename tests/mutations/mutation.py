@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,31 +127,41 @@ def look_at_sound_code(finder: str, seconds: float) -> Outcome:
 def _run(finder: str, copy: Path, seconds: float, module: str = "rivet_anyio") -> Outcome:
     """Run a finder in a process of its own, on the package in this directory."""
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds), module],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(copy),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONHASHSEED": "0",
-                COPY: str(copy),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=_OTHERS * (seconds + LATE_SECONDS),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        output = late.stdout or b""
-        text = output if isinstance(output, str) else output.decode(errors="replace")
-        return Outcome("hung", time.monotonic() - began, text)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds), module],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            COPY: str(copy),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_OTHERS * (seconds + LATE_SECONDS))
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Outcome("hung", time.monotonic() - began, process.communicate()[0])
+        finally:
+            _end(process)
     kinds: dict[int, Literal["found", "not found", "hung"]]
     hung = -getattr(signal, "SIGXCPU", 24)
     kinds = {FOUND: "found", NOT_FOUND: "not found", hung: "hung"}
-    kind = kinds.get(done.returncode, "failed")
-    return Outcome(kind, time.monotonic() - began, done.stdout, ending(done.returncode))
+    kind = kinds.get(process.returncode, "failed")
+    return Outcome(kind, time.monotonic() - began, output, ending(process.returncode))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a finder, and what it began: a test with a bug may leave a program that runs for ever."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

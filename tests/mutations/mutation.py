@@ -154,8 +154,8 @@ def _run(finder: str, copy: Path, seconds: float, module: str = "rivet_anyio") -
     kinds: dict[int, Literal["found", "not found", "hung"]]
     hung = -getattr(signal, "SIGXCPU", 24)
     kinds = {FOUND: "found", NOT_FOUND: "not found", hung: "hung"}
-    kind = kinds.get(process.returncode, "failed")
-    return Outcome(kind, time.monotonic() - began, output, ending(process.returncode))
+    code = process.returncode
+    return Outcome(kinds.get(code, "failed"), time.monotonic() - began, output, ending(code))
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -2394,6 +2394,20 @@ _TESTING = (
         "        self.read(now)\n",
         "tests/testing/test_strict.py::test_calls_that_change_nothing_put_no_save_off",
     ),
+    Mutation(
+        "a close frame of the server in memory waits for no answer",
+        "testing/_websocket.py",
+        "        with move_on_after(_CLOSE_SECONDS):\n            while not",
+        "        with move_on_after(0):\n            while not",
+        "tests/testing/test_networks.py::test_how_long_the_answer_to_a_close_frame_is_waited_for",
+    ),
+    Mutation(
+        "an event is sent to who has unsubscribed",
+        "testing/_session.py",
+        "            self._subscriptions.discard(message.name)\n",
+        "",
+        "tests/testing/test_subscriptions.py::test_events_that_nobody_hears_any_more_are_not_sent",
+    ),
 )
 
 MUTATIONS = (

@@ -16,6 +16,7 @@ from rivet_anyio.testing import (
     ActionCalled,
     ActorServer,
     Connected,
+    Disconnected,
     Network,
     UnusedFaultError,
     simulate,
@@ -222,6 +223,25 @@ async def test_who_leaves_in_a_partition() -> None:
         server.network.repair()
         await anyio.sleep(60)
         assert not server.connections
+
+
+@pytest.mark.parametrize(("latency", "seconds"), [(0, 0), (2, 2), (60, 5)])
+async def test_how_long_the_answer_to_a_close_frame_is_waited_for(
+    latency: float, seconds: float
+) -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(retry=ONE_SECOND) as client,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        server.network.to_server.latency = latency
+        began = anyio.current_time()
+        (connection,) = server.actor("probe", "p").context.connections
+        connection.disconnect("enough")
+        await server.wait_for(Disconnected, within=60)
+        assert anyio.current_time() - began == seconds
+        server.network.clear()
+        await conn.wait_connected()
 
 
 async def test_a_server_that_ends_in_a_partition() -> None:

@@ -416,7 +416,7 @@ def test_a_sleep_for_ever_where_deadlines_are_hidden(monkeypatch: pytest.MonkeyP
     def hidden(loop: Any, timeout: float | None) -> Any:
         return original(HidesTimers(loop), timeout)  # type: ignore[arg-type]
 
-    original = _time.asyncio_timers
+    original = _internals.asyncio_timers
     monkeypatch.setattr(_time, "asyncio_timers", hidden)
     monkeypatch.setattr(_internals, "warn_once", lambda *what: None)
     assert run_virtual(asyncio.sleep, 10**6, "done", limit=10**7) == "done"

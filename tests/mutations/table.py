@@ -2408,6 +2408,13 @@ _TESTING = (
         "",
         "tests/testing/test_subscriptions.py::test_events_that_nobody_hears_any_more_are_not_sent",
     ),
+    Mutation(
+        "a silent host in memory answers",
+        "testing/_session.py",
+        "            if host.is_silent or deaths != host.deaths:\n",
+        "            if deaths != host.deaths:\n",
+        "tests/testing/test_dying_hosts.py::test_a_silent_host_answers_nothing",
+    ),
 )
 
 MUTATIONS = (

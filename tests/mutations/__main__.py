@@ -32,7 +32,7 @@ def main() -> int:
     finders = dict.fromkeys(one.finder for one in chosen)
     for finder in () if asked.skip_sound else finders:
         sound = look_at_sound_code(finder, asked.seconds / 6)
-        print(f"{sound.seconds:6.1f} s  sound code: {sound.kind} by {finder}", flush=True)
+        print(f"{sound.seconds:6.1f} s  sound code: {sound} by {finder}", flush=True)
         if sound.kind != "not found":
             print(sound.output)
             wrong.append(f"{finder} fails with sound code")
@@ -40,13 +40,13 @@ def main() -> int:
     for one in chosen:
         outcome = one.look(asked.seconds)
         kind = "example" if is_example(one.finder) else "machine"
-        print(f"{outcome.seconds:6.1f} s  {outcome.kind} by {one.finder}: {one.name}")
+        print(f"{outcome.seconds:6.1f} s  {outcome} by {one.finder}: {one.name}")
         print(f"          {outcome.last_line}", flush=True)
         if asked.show or outcome.kind == "failed":
             print(outcome.output)
         counts[f"found by {kind}s" if outcome.is_found else "not found"] += 1
         if not outcome.is_found:
-            wrong.append(f"{one.name} ({one.file}): {outcome.kind}; {outcome.last_line}")
+            wrong.append(f"{one.name} ({one.file}): {outcome}; {outcome.last_line}")
     print(f"{len(chosen)} bugs: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     for words in wrong:
         print(words)

@@ -5,13 +5,14 @@
 This goes on with other seeds until something fails or the seconds are over, which count what the
 processor does. In place of a name, pytest's ids of tests with commas between may be given: then
 these run once. The exit code says what came of it: `FOUND` or `NOT_FOUND`. Any other means that
-something else went wrong, as where the module cannot be imported.
+something else went wrong, as where the module cannot be imported: `ending` puts it into words.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-__all__ = ["COPY", "FINDERS", "FOUND", "LATE_SECONDS", "NOT_FOUND", "is_example"]
+__all__ = ["COPY", "FINDERS", "FOUND", "LATE_SECONDS", "NOT_FOUND", "ending", "is_example"]
 
 FOUND, NOT_FOUND = 10, 0
 COPY = "RIVET_ANYIO_COPY"
@@ -41,6 +42,7 @@ LATE_SECONDS = 20
 Step = Callable[[int], None]
 """One part of the search, by its seed; it raises what it finds."""
 
+_BROKEN = 1
 _PASSED, _FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 _EXAMPLES = 25
 """How many examples of Hypothesis one step has."""
@@ -49,6 +51,16 @@ _EXAMPLES = 25
 def is_example(finder: str) -> bool:
     """Whether this is pytest's id of a test, which knows what it looks for."""
     return "/" in finder
+
+
+def ending(code: int) -> str:
+    """How a process ended, by the exit code that `subprocess` has: a signal is below 0."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
 
 
 def _load(place: str) -> Any:
@@ -230,7 +242,10 @@ def _run_tests(ids: list[str]) -> int:
         *ids,
     ]
     code = subprocess.run(command, check=False).returncode
-    return {_PASSED: NOT_FOUND, _FAILED: FOUND}.get(code, code)
+    if code not in (_PASSED, _FAILED):
+        print(f"pytest: {ending(code)}")
+        return _BROKEN
+    return NOT_FOUND if code == _PASSED else FOUND
 
 
 def main() -> int:

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND
+from .finders import COPY, FOUND, LATE_SECONDS, NOT_FOUND, ending
 
 __all__ = ["ROOT", "SECONDS", "SOURCE", "Mutation", "Outcome", "look_at_sound_code"]
 
@@ -84,18 +84,24 @@ class Outcome:
     """What came of one search.
 
     Attributes:
-        kind: "hung": the finder did not end, although it ends with the sound package.
+        kind: "hung": the finder did not end, although it ends with the sound package; "failed":
+            it ended, and did not come to look.
         seconds: How long it took.
         output: What the finder wrote.
+        ending: How the finder ended, "killed by SIGKILL" say; "" where it was stopped.
     """
 
     kind: Literal["found", "not found", "hung", "failed"]
     seconds: float
     output: str
+    ending: str = ""
 
     @property
     def is_found(self) -> bool:
         return self.kind in ("found", "hung")
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.ending})" if self.kind == "failed" else self.kind
 
     @property
     def last_line(self) -> str:
@@ -121,30 +127,41 @@ def look_at_sound_code(finder: str, seconds: float) -> Outcome:
 def _run(finder: str, copy: Path, seconds: float, module: str = "rivet_anyio") -> Outcome:
     """Run a finder in a process of its own, on the package in this directory."""
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds), module],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(copy),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONHASHSEED": "0",
-                COPY: str(copy),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=_OTHERS * (seconds + LATE_SECONDS),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        output = late.stdout or b""
-        text = output if isinstance(output, str) else output.decode(errors="replace")
-        return Outcome("hung", time.monotonic() - began, text)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.mutations.finders", finder, str(seconds), module],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            COPY: str(copy),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_OTHERS * (seconds + LATE_SECONDS))
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Outcome("hung", time.monotonic() - began, process.communicate()[0])
+        finally:
+            _end(process)
     kinds: dict[int, Literal["found", "not found", "hung"]]
     hung = -getattr(signal, "SIGXCPU", 24)
     kinds = {FOUND: "found", NOT_FOUND: "not found", hung: "hung"}
-    return Outcome(kinds.get(done.returncode, "failed"), time.monotonic() - began, done.stdout)
+    code = process.returncode
+    return Outcome(kinds.get(code, "failed"), time.monotonic() - began, output, ending(code))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a finder, and what it began: a test with a bug may leave a program that runs for ever."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

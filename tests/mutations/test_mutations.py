@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from .finders import FINDERS, is_example
@@ -54,4 +57,44 @@ def test_a_package_that_cannot_be_imported_is_not_found() -> None:
     before = (SOURCE / "rivet_anyio" / "_retry.py").read_text("utf-8").splitlines()[0]
     broken = Mutation("no package", "_retry.py", before, f"{before}\nraise ImportError", "frames")
     outcome = broken.look(5.0)
-    assert outcome.kind == "failed", outcome.output
+    assert str(outcome) == "failed (exit code 1)", outcome.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+def test_a_finder_that_is_killed_is_told_from_one_that_breaks(tmp_path: Path) -> None:
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    before = "from __future__ import annotations\n"
+    outcome = Mutation("a kill", "_retry.py", before, before + kill, "frames").look(5.0)
+    assert str(outcome) == "failed (killed by SIGKILL)", outcome.output
+    test = tmp_path / "test_kill.py"
+    test.write_text(kill)
+    outcome = look_at_sound_code(str(test), 5.0)
+    assert str(outcome) == "failed (exit code 1)", outcome.output
+    assert outcome.last_line == "pytest: killed by SIGKILL"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no groups of processes")
+@pytest.mark.timeout(60)
+def test_what_a_finder_began_ends_with_it(tmp_path: Path) -> None:
+    import fcntl
+
+    lock = tmp_path / "lock"
+    child = (
+        "import fcntl, time\n"
+        f"lock = open({str(lock)!r}, 'w')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "print('locked', flush=True)\n"
+        "time.sleep(3600)"
+    )
+    test = tmp_path / "test_leaves.py"
+    test.write_text(
+        "import subprocess, sys\n"
+        "def test_leaves_a_program():\n"
+        f"    command = [sys.executable, '-c', {child!r}]\n"
+        "    left = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
+        "    assert left.stdout.readline() == b'locked\\n'\n"
+    )
+    outcome = look_at_sound_code(str(test), 5.0)
+    assert outcome.kind == "not found", outcome.output
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for its end

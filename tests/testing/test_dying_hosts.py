@@ -346,6 +346,21 @@ async def test_a_death_is_a_loss_that_wakes_the_actor() -> None:
         assert server.actor("ticker", "k").context.connections
 
 
+async def test_a_silent_host_answers_nothing() -> None:
+    """The next one is asked again."""
+    async with (
+        ActorServer({"ticker": Ticker}) as server,
+        server.client() as client,
+        client.ticker.get_or_create("k").connect() as conn,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(server.kill_host, silent_for=2))
+        await anyio.wait_all_tasks_blocked()
+        assert await conn.ping() == "pong"
+        assert anyio.current_time() > 2
+        assert len(server.log.of(ActionCalled)) == 2
+
+
 async def test_a_host_that_stays_away() -> None:
     """The gateway closes the connection when a call waits, and the connection waits for a host."""
     async with ActorServer({"ticker": Ticker}) as server, server.client() as client:

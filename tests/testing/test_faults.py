@@ -123,21 +123,22 @@ async def test_a_refused_network() -> None:
             await conn.wait_connected()
 
 
-async def test_refused_with_a_status() -> None:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_refused_with_a_status(status: int) -> None:
     async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
         probe = client.probe.get_or_create("p")
-        server.faults.refuse_connects(status=503, retry_after=1)
+        server.faults.refuse_connects(status=status, retry_after=1)
         with pytest.raises(ConnectError) as caught:
             async with probe.connect():
                 pytest.fail("let in")
-        assert (caught.value.status, caught.value.retry_after) == (503, 1)
+        assert (caught.value.status, caught.value.retry_after) == (status, 1)
         async with probe.connect() as conn:
             server.faults.refuse_connects(2, actor="probe", key="p")
             server.faults.refuse_connects(2, actor="probe", key="another")
             server.drop_connections()
             await server.wait_for(Connected, count=2)
             assert await conn.echo("in") == "in"
-        assert [r.code for r in server.log.of(Refused)] == ["503"] * 3
+        assert [r.code for r in server.log.of(Refused)] == [str(status), "503", "503"]
         server.faults.clear()  # of what was for another key
 
 

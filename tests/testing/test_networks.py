@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import random
 from typing import Any
 
 import anyio
@@ -13,6 +16,7 @@ from rivet_anyio.testing import (
     ActionCalled,
     ActorServer,
     Connected,
+    Disconnected,
     Network,
     UnusedFaultError,
     simulate,
@@ -130,6 +134,57 @@ async def test_a_partition_is_noticed_by_silence_alone() -> None:
             assert len(server.connections) == 1, "the lost one broke"
 
 
+async def test_what_begins_while_bytes_travel() -> None:
+    """It meets them on their way."""
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(retry=ONE_SECOND) as client,
+        client.probe.get_or_create("p").connect() as conn,
+        anyio.create_task_group() as tasks,
+    ):
+        way = server.network.to_server
+        answers: list[Any] = []
+
+        async def call(value: Any) -> None:
+            with contextlib.suppress(ConnectionLostError):
+                answers.append(await conn.echo(value))
+
+        way.latency = 1
+        tasks.start_soon(call, "held")
+        await anyio.sleep(0.5)
+        with way.hold():
+            await anyio.sleep(10)
+            assert not answers
+        await anyio.sleep(0.25)
+        assert answers == ["held"]
+        tasks.start_soon(call, "lost")
+        await anyio.sleep(0.5)
+        with way.partition():
+            await anyio.sleep(10)
+        await server.wait_for(Connected, count=2)
+        assert answers == ["held"]
+
+
+async def test_of_two_partitions_the_second_goes_on() -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(retry=ONE_SECOND) as client,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        changes = conn.status_changes()
+        await changes.receive()
+        first, second = server.network.partition(), server.network.partition()
+        with anyio.move_on_after(5):
+            await conn.echo("lost")
+        with second:
+            with first:
+                pass
+            await anyio.sleep(1)
+            assert conn.status is Status.CONNECTED, "nobody hears anything yet"
+        assert (await changes.receive()).status is Status.DISCONNECTED
+        await conn.wait_connected()
+
+
 @pytest.mark.parametrize("direction", ["to_server", "to_client"])
 async def test_a_partition_of_one_direction(direction: str) -> None:
     async with ActorServer(ACTORS) as server, server.client(retry=ONE_SECOND) as client:
@@ -170,6 +225,25 @@ async def test_who_leaves_in_a_partition() -> None:
         assert not server.connections
 
 
+@pytest.mark.parametrize(("latency", "seconds"), [(0, 0), (2, 2), (60, 5)])
+async def test_how_long_the_answer_to_a_close_frame_is_waited_for(
+    latency: float, seconds: float
+) -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(retry=ONE_SECOND) as client,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        server.network.to_server.latency = latency
+        began = anyio.current_time()
+        (connection,) = server.actor("probe", "p").context.connections
+        connection.disconnect("enough")
+        await server.wait_for(Disconnected, within=60)
+        assert anyio.current_time() - began == seconds
+        server.network.clear()
+        await conn.wait_connected()
+
+
 async def test_a_server_that_ends_in_a_partition() -> None:
     async with (
         ActorServer(ACTORS, unused_faults="ignore") as server,
@@ -204,8 +278,31 @@ def test_latency_and_loss_are_drawn_from_the_seed(backend: str) -> None:
     assert all(time >= 0.1 for time in times) and len(set(quick)) == len(quick)
 
 
-@pytest.mark.parametrize(("trouble", "value"), [("latency", 25), ("loss", 0.99)])
-async def test_pings_of_a_troubled_network_are_sent(trouble: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("losses", "seconds"),
+    [(0, 0), (1, 0.2), (3, 0.2 + 0.4 + 0.8), (12, 0.2 * (2**10 - 1) + 120 + 120)],
+)
+async def test_what_is_lost_again_and_again(
+    losses: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        ActorServer(ACTORS) as server,
+        server.client(ping_interval=None) as client,
+        client.probe.get_or_create("p").connect() as conn,
+    ):
+        await conn.echo("before")
+        chances = itertools.chain(itertools.repeat(0.0, losses), itertools.repeat(1.0))
+        monkeypatch.setattr(random, "random", lambda: next(chances))
+        server.network.to_server.loss = 0.5
+        began = anyio.current_time()
+        assert await conn.echo("late") == "late"
+        assert anyio.current_time() - began == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "value"), [("latency", 25), ("latency", (0, 10_000)), ("loss", 0.99)]
+)
+async def test_pings_of_a_troubled_network_are_sent(trouble: str, value: Any) -> None:
     """They are not when they are sure to be answered: in virtual time that is a short cut."""
     async with (
         ActorServer(ACTORS) as server,

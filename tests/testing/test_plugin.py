@@ -264,6 +264,9 @@ def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
         async def test_with_its_own_server(rivet_actors):
             async with ActorServer(rivet_actors) as server, server.client() as client:
                 await client.counter.get_or_create("own").increment(5)
+                for times in range(1000, 1201):
+                    server.network.refuse(times)
+                server.network.clear()
                 assert False
         """
     )
@@ -271,6 +274,7 @@ def test_a_failure_shows_its_timeline(run: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2, failed=4)
     text = result.stdout.str()
     assert text.count("- timeline of ActorServer -") == 4
+    assert "refuses the next 1200 " in text and "refuses the next 1000 " not in text
     assert "'passes'" not in text
     result.stdout.fnmatch_lines(
         [

@@ -367,16 +367,19 @@ async def test_queues() -> None:
                     await message.complete()
 
         async def waiting(self) -> list[int]:
-            return [len(self.context.queue(name)) for name in ("jobs", "other")]
+            names = [("jobs",), ("other",), ("jobs", "other"), ()]
+            return [len(self.context.queue(*some)) for some in names]
 
     async with ActorServer({"slow": Slow}) as server, server.client() as client:
         slow = client.slow.get_or_create()
         assert await slow.send_and_wait("jobs", 1) == QueueResult("completed", [1])
         assert await slow.send_and_wait("more", 2) == QueueResult("completed", [2])
         await slow.send("other", 3)
+        await slow.send("third", 3)
         assert await slow.send_and_wait("other", 4, timeout=0.01) == QueueResult("timedOut")
-        assert await slow.waiting() == [0, 2]
-        assert [r.queue for r in server.log.of(MessageQueued)] == ["jobs", "more", "other", "other"]
+        assert await slow.waiting() == [0, 2, 2, 3]
+        queues = [r.queue for r in server.log.of(MessageQueued)]
+        assert queues == ["jobs", "more", "other", "third", "other"]
         assert server.log.of(MessageQueued)[-1].waits
 
 

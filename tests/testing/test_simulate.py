@@ -31,6 +31,7 @@ from rivet_anyio.testing import (
     simulate,
     virtual_backend,
 )
+from rivet_anyio.testing._internals import trio_scheduling
 from rivet_anyio.testing._seeds import many_runs
 
 from .actors import ACTORS
@@ -168,9 +169,12 @@ def test_what_it_borrows_is_given_back(backend: str) -> None:
     random.seed(5)
     expected = random.random()
     random.seed(5)
+    _, chance = trio_scheduling()
+    state = chance.getstate()
     with pytest.raises(ZeroDivisionError):
         simulate(main, seed=1, backend=backend)
     assert random.random() == expected
+    assert chance.getstate() == state, "else what Trio runs next were the same in each test after"
     assert gc.isenabled()
 
 
@@ -330,6 +334,22 @@ def test_a_schedule_that_fails_is_made_small(backend: str) -> None:
     assert "[Fault(name='outage', after=0.0, seconds=2.0)]" in replay
     with pytest.raises(AssertionError, match="too long"):
         eval(replay)
+
+
+def test_a_schedule_that_fails_is_made_small_as_long_as_it_fails_likewise(backend: str) -> None:
+    """With one fault this fails, too, but otherwise."""
+    has_failed = False
+
+    async def pay(schedule: list[Fault]) -> None:
+        nonlocal has_failed
+        if len(schedule) >= 2:
+            has_failed = True
+            raise ConnectError("two faults")
+        if schedule and has_failed:
+            raise LookupError("one fault")
+
+    with pytest.raises(ConnectError, match="two faults"):
+        explore_faults(pay, seed=1, backends=[backend])
 
 
 def test_schedules_that_do_not_fail(backend: str) -> None:

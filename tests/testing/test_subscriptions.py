@@ -25,7 +25,7 @@ from rivet_anyio import (
     Retry,
     Status,
 )
-from rivet_anyio.testing import ActorServer, Subscribed, run_virtual
+from rivet_anyio.testing import ActorServer, Subscribed, Unsubscribed, run_virtual
 from tests.servers import CHECKED
 
 from .actors import ACTORS
@@ -50,6 +50,22 @@ def play(main: Callable[[], Awaitable[None]], backend: str) -> None:
             await main()
 
     run_virtual(within_an_hour, backend=backend)
+
+
+@every_version
+@every_backend
+def test_events_that_nobody_hears_any_more_are_not_sent(version: str, backend: str) -> None:
+    async def main() -> None:
+        async with ActorServer(ACTORS, version=version) as server, server.client() as client:
+            async with client.probe.get_or_create().connect() as conn:
+                async with conn.events("tick"):
+                    await conn.emit("tick", "heard")
+                await server.wait_for(Unsubscribed)
+                await conn.emit("tick", "unheard")
+            sent = [line for line in server.timeline().splitlines() if " sent to " in line]
+            assert ["('heard',)" in line for line in sent] == [True]
+
+    play(main, backend)
 
 
 @every_version

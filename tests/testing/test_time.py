@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from rivet_anyio import ActorError, Gap, Retry, Status
 from rivet_anyio._websocket.keepalive import Due, Keepalive
@@ -22,6 +23,8 @@ from rivet_anyio.testing import (
     Disconnected,
     VirtualTimeLoop,
     _idle,
+    _internals,
+    _time,
     run_virtual,
     virtual_backend,
 )
@@ -248,6 +251,47 @@ def test_keepalive_notices_silence(backend: str) -> None:
     run_virtual(main, backend=backend)
 
 
+@pytest.mark.parametrize("rest", [0, 1000])
+def test_silence_is_noticed_as_soon_after_a_rest(backend: str, rest: float) -> None:
+    """As if all pings of the rest had been sent, and none of after."""
+
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS) as server,
+            server.client(ping_interval=20, ping_timeout=10) as client,
+            client.probe.get_or_create().connect() as conn,
+        ):
+            changes = conn.status_changes()
+            await changes.receive()
+            await anyio.sleep(rest)
+            with server.network.stalled():
+                assert (await changes.receive()).status is Status.DISCONNECTED
+            assert anyio.current_time() == rest + 30
+            await conn.wait_connected()
+
+    run_virtual(main, backend=backend)
+
+
+def test_silence_of_one_server_of_two(backend: str) -> None:
+    """The other would answer pings."""
+
+    async def main() -> None:
+        async with (
+            ActorServer(ACTORS),
+            ActorServer(ACTORS) as server,
+            ActorServer(ACTORS),
+            server.client() as client,
+            client.probe.get_or_create().connect() as conn,
+        ):
+            changes = conn.status_changes()
+            await changes.receive()
+            with server.network.stalled():
+                assert (await changes.receive()).status is Status.DISCONNECTED
+            await conn.wait_connected()
+
+    run_virtual(main, backend=backend)
+
+
 def test_an_idle_hour(backend: str) -> None:
     """Pings are answered."""
 
@@ -326,6 +370,58 @@ def test_a_deadlock_in_a_loop_of_ones_own() -> None:
         assert runner.run(main()) == "done"
         assert "main" in caught[0]
         assert runner.run(asyncio.sleep(1, "again")) == "again"
+
+
+def test_deadlocks_that_a_program_survives(backend: str) -> None:
+    """Each is the first one since something happened: only the program hears of it."""
+    told: list[str] = []
+
+    async def rest() -> None:
+        try:
+            await anyio.Event().wait()
+        except DeadlockError:
+            told.append("another task")
+            raise
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rest)
+            for _ in range(10):
+                try:
+                    await anyio.Event().wait()
+                except DeadlockError:
+                    told.append("the program")
+                await anyio.sleep(1)
+            tasks.cancel_scope.cancel()
+
+    _, options = virtual_backend(backend)
+    if backend == "trio":
+        trio.run(main, **options)
+    else:
+        with asyncio.Runner(**options) as runner:
+            runner.run(main())
+    assert told == ["the program"] * 10
+
+
+class HidesTimers:
+    """A loop of a Python that keeps its deadlines elsewhere."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.time = loop.time
+
+
+def test_a_sleep_for_ever_where_deadlines_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known by what the loop is told alone, which waits no longer than a day."""
+
+    def hidden(loop: Any, timeout: float | None) -> Any:
+        return original(HidesTimers(loop), timeout)  # type: ignore[arg-type]
+
+    original = _internals.asyncio_timers
+    monkeypatch.setattr(_time, "asyncio_timers", hidden)
+    monkeypatch.setattr(_internals, "warn_once", lambda *what: None)
+    assert run_virtual(asyncio.sleep, 10**6, "done", limit=10**7) == "done"
+    with pytest.raises(DeadlockError):
+        run_virtual(asyncio.sleep, math.inf, limit=10**7)
 
 
 def test_every_task_is_named(backend: str) -> None:

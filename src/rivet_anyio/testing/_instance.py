@@ -217,7 +217,7 @@ class Instance:
         self._quiet = Signal()
         self._rested_at = self.created_at
         self._vars: Any = None
-        self._is_waking = self._is_in_on_sleep = False
+        self._is_waking = False
         self._is_mute = False  # from its end to its next start, up to 2.2
         self._alarms: list[tuple[float, int, str, bytes]] = []
         self._alarm_count = 0
@@ -907,10 +907,7 @@ class Instance:
         if self._host.release.has_engine and self.is_destroyed:
             raise ActorError("actor", "stopping", "Actor is stopping.")
         life = self._life
-        is_late = life is not None and life.end == "sleep" and life.stopping.is_set()
-        if self._host.release.has_engine:
-            is_late = self._is_in_on_sleep
-        if not is_late:
+        if life is None or life.end != "sleep" or not life.stopping.is_set():
             self.stop("destroy")
 
     def stop(self, end: _End) -> None:
@@ -1059,12 +1056,8 @@ class Instance:
         """The actor's hook for its end; up to 2.2 it runs before what is under way has ended."""
         if end == "sleep":
             self.note("sleeps")
-            self._is_in_on_sleep = True
-            try:
-                with self.guarded("on_sleep"):
-                    await self.actor.on_sleep()
-            finally:
-                self._is_in_on_sleep = False
+            with self.guarded("on_sleep"):
+                await self.actor.on_sleep()
         elif end == "destroy":
             with self.guarded("on_destroy"):
                 await self.actor.on_destroy()

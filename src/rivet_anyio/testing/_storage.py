@@ -75,9 +75,8 @@ class Storage:
 
     def note(self, data: bytes, now: float) -> None:
         """The state may have changed."""
-        if data == self._saved and self._waiting is None:
+        if data == self.read(now) and self._waiting is None:
             return
-        self.read(now)
         if self._waiting is None:
             self._due = max(now, self._saved_at + self._interval)
         self._waiting = data

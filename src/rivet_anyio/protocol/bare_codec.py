@@ -140,8 +140,7 @@ class BareCodec:
                 if found[0] not in wanted or (known is not None and found[1] is not known[1]):
                     break
                 known = found
-                name = found[0]
-            names.append(name)
+            names.append(found[0])
             payloads.append(data[start:])
         if known is None:
             return [], []

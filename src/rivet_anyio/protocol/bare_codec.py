@@ -134,7 +134,8 @@ class BareCodec:
             except IndexError:
                 break
             bytes_left -= length
-            if found is None or start + length != len(data) or (bytes_left < 0 and names):
+            is_too_long = bytes_left < 0 and len(messages) > 1
+            if found is None or start + length != len(data) or is_too_long:
                 break
             if found is not known:
                 if found[0] not in wanted or (known is not None and found[1] is not known[1]):

@@ -96,7 +96,7 @@ _PROTOCOL = (
         "_connection/receiving.py",
         " and names.count(names[0]) == len(names):",
         ":",
-        "client",
+        "tests/connection/test_receiving.py",
     ),
     Mutation(
         "a buffer takes all that came at once, or more than it has capacity for",

@@ -261,6 +261,19 @@ def test_how_deep_arguments_nest(release: int, depth: int) -> None:
     )
 
 
+def test_a_damaged_event_lets_no_name_be_forgotten() -> None:
+    codec = codec_for("bare", Dialect.COMPAT)
+    assert isinstance(codec, BareCodec)
+    names = [f"event-{i}" for i in range(256)]
+    for name in names:
+        codec.read(bare_message(4, b"\x03", bare.text(name), bare.data(b"\x81\x07")), {*names})
+    known = dict(codec._prefixes)
+    assert len(known) == 256
+    damaged = bare_message(4, b"\x03", bare.text(names[7]), bare.data(b"\x81\xff"))
+    assert isinstance(codec.read(damaged, {*names}), Event)
+    assert codec._prefixes == known
+
+
 def test_only_wanted_events_are_read_together() -> None:
     codec = codec_for("bare", Dialect.COMPAT)
     e, name = (

@@ -90,6 +90,6 @@ _MOST = 256
 
 def remember(prefixes: dict[bytes, T], prefix: bytes, known: T) -> None:
     """Remember what a prefix says; a bounded number of them, whatever a server sends."""
-    if len(prefixes) >= _MOST:
+    if len(prefixes) >= _MOST and prefix not in prefixes:
         prefixes.clear()
     prefixes[prefix] = known

@@ -174,7 +174,9 @@ def test_what_it_borrows_is_given_back(backend: str) -> None:
     with pytest.raises(ZeroDivisionError):
         simulate(main, seed=1, backend=backend)
     assert random.random() == expected
-    assert chance.getstate() == state, "else what Trio runs next were the same in each test after"
+    assert chance.getstate() == state, (
+        "else Trio would run its tasks in one order in each test that follows"
+    )
     assert gc.isenabled()
 
 

@@ -636,6 +636,13 @@ _SEMANTIC_DECODERS: dict[int, Any] = {
     _PAIRS: _read_pairs,
 }
 
+_READING: dict[str, Any] = {
+    "semantic_decoders": _SEMANTIC_DECODERS,
+    "str_errors": "strict",
+    "strict_hashable_types": True,
+}
+"""How cbor2 reads whatever a server sends."""
+
 
 def dump_cbor(tree: Any) -> bytes:
     """A prepared tree as CBOR."""
@@ -667,27 +674,14 @@ def load_cbor(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
 def _load_cbor(data: bytes, max_depth: int) -> Any:
     if len(data) > _COPIED_BYTES or 0xFF in data:
         file = io.BytesIO(data)
-        decoder = cbor2.CBORDecoder(
-            file,
-            semantic_decoders=_SEMANTIC_DECODERS,
-            max_depth=max_depth,
-            str_errors="strict",
-            strict_hashable_types=True,
-        )
-        tree = decoder.decode()
+        tree = cbor2.CBORDecoder(file, max_depth=max_depth, **_READING).decode()
         rest = len(data) - file.tell()
         if rest:
             raise ValueError(f"{rest} bytes left over")
         return tree
     # As the only item of an array that 0xff ends: `loads` does not say what it left over, and is
     # faster than a decoder, where the copy costs little.
-    items = cbor2.loads(
-        b"\x9f%b\xff" % data,
-        semantic_decoders=_SEMANTIC_DECODERS,
-        max_depth=max_depth + 1,
-        str_errors="strict",
-        strict_hashable_types=True,
-    )
+    items = cbor2.loads(b"\x9f%b\xff" % data, max_depth=max_depth + 1, **_READING)
     if len(items) != 1:
         raise ValueError(f"{len(items)} items in the place of one")
     return items[0]
@@ -706,13 +700,7 @@ def _load_together(items: list[bytes]) -> list[Any] | None:
     if _MARKER[:1] in b"".join(items) and joined.count(_MARKER) != count:
         return None
     try:
-        trees: list[Any] = cbor2.loads(
-            b"\x9f%b\xff" % joined,
-            semantic_decoders=_SEMANTIC_DECODERS,
-            max_depth=MAX_DEPTH + 1,
-            str_errors="strict",
-            strict_hashable_types=True,
-        )
+        trees = cbor2.loads(b"\x9f%b\xff" % joined, max_depth=MAX_DEPTH + 1, **_READING)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     markers = trees[1::2]
@@ -721,7 +709,8 @@ def _load_together(items: list[bytes]) -> list[Any] | None:
     # A simple value is equal to its number.
     if list(map(type, markers)).count(cbor2.CBORSimpleValue) != count:
         return None
-    return trees[::2]
+    found: list[Any] = trees[::2]
+    return found
 
 
 _MARK = cbor2.CBORSimpleValue(0xE5)

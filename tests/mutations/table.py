@@ -78,6 +78,13 @@ _PROTOCOL = (
         "tests/protocol/test_reading.py",
     ),
     Mutation(
+        "text that is not UTF-8 is read",
+        _VALUES,
+        '    "str_errors": "strict",\n',
+        '    "str_errors": "replace",\n',
+        "tests/protocol/test_reading.py",
+    ),
+    Mutation(
         "a number counts as the marker between events",
         _VALUES,
         "    if list(map(type, markers)).count(cbor2.CBORSimpleValue) != count:\n",

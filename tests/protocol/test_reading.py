@@ -261,6 +261,13 @@ def test_how_deep_arguments_nest(release: int, depth: int) -> None:
     )
 
 
+@pytest.mark.parametrize("text", [b"\x61\x80", b"\x61\xff", b"\x7a\0\1\x38\x80" + b"\x80" * 80_000])
+def test_text_that_is_not_utf8_is_refused(text: bytes) -> None:
+    with pytest.raises(ProtocolError, match="not CBOR"):
+        load_cbor(text)
+    assert load_arguments([b"\x81\x07", b"\x81" + text, b"\x81\x07"], COMPAT_CBOR) == [7]
+
+
 def test_a_damaged_event_lets_no_name_be_forgotten() -> None:
     codec = codec_for("bare", Dialect.COMPAT)
     assert isinstance(codec, BareCodec)

@@ -690,9 +690,9 @@ def _load_cbor(data: bytes, max_depth: int) -> Any:
 def _load_together(items: list[bytes]) -> list[Any] | None:
     """The trees of several CBOR items, decoded in one step; None where that cannot be done.
 
-    A marker stands behind each item: a simple value, which can be written in one way only, and
-    which no tag becomes. The items do not have its bytes, so a marker in each second place proves
-    that each item was read from its own bytes.
+    A marker stands behind each item. Nothing but its own two bytes is read as one, and the items
+    do not have these bytes. So a marker in each second place proves that each item was read from
+    its own bytes.
     """
     count = len(items)
     joined = _MARKER.join(items) + _MARKER

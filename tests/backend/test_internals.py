@@ -7,8 +7,10 @@ or for something documented.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ def forget() -> None:
         internals.ScopeCheck.is_possible,
         internals._marks_functions,
         internals.trio_call_at,
+        internals.trio_cancellation_check,
         internals.mask_in_c,
         internals.response_keeps_content,
         internals.warn_once,
@@ -89,6 +92,38 @@ async def test_what_trio_has() -> None:
     module, chance = test_internals.trio_scheduling()
     assert isinstance(module._ALLOW_DETERMINISTIC_SCHEDULING, bool)
     assert isinstance(chance, random.Random)
+
+
+@on_trio
+async def test_trio_knows_what_is_cancelled() -> None:
+    check = internals.trio_cancellation_check()
+    assert not inspect.iscoroutinefunction(check)
+    assert check() is None
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with anyio.CancelScope(shield=True):
+            assert check() is None
+            await anyio.lowlevel.checkpoint()
+        pending = check()
+        assert pending is not None
+        await pending
+        pytest.fail("not cancelled")
+    assert scope.cancelled_caught
+
+
+def test_trio_interrupts_its_main_task() -> None:
+    import trio
+
+    @trio.lowlevel.enable_ki_protection
+    async def main() -> None:
+        check = internals.trio_cancellation_check()
+        signal.raise_signal(signal.SIGINT)
+        pending = check()
+        assert pending is not None
+        with pytest.raises(KeyboardInterrupt):
+            await pending
+
+    trio.run(main)
 
 
 @on_trio
@@ -219,6 +254,19 @@ async def test_without_anyios_backend(
         assert not internals.ScopeCheck.is_possible()
     monkeypatch.undo()
     assert len(warnings()) == 2
+
+
+@on_trio
+async def test_a_trio_whose_tasks_do_not_know_what_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    import trio
+
+    with monkeypatch.context() as patches:
+        patches.setattr(trio.lowlevel, "current_task", object)
+        found = [internals.trio_cancellation_check() for _ in range(2)]
+    assert found == [trio.lowlevel.checkpoint_if_cancelled] * 2
+    assert len(warnings()) == 1
 
 
 @on_trio

@@ -20,7 +20,7 @@ from trio.lowlevel import (
 )
 
 from .alarm import Alarm, AlarmDeadline
-from .internals import ki_protected, trio_call_at
+from .internals import ki_protected, trio_call_at, trio_cancellation_check
 from .socket import FIRST_READ, Droppable, WritableSocket, dropped, knows_unsent, next_read
 
 __all__ = ["TrioBackend", "TrioSocket"]
@@ -48,7 +48,7 @@ class TrioBackend:
             return False
 
     def cancellation_check(self) -> Callable[[], Awaitable[None] | None]:
-        return trio.lowlevel.checkpoint_if_cancelled
+        return trio_cancellation_check()
 
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()

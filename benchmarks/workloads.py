@@ -242,7 +242,7 @@ def _others() -> list[Workload]:
             "slow_consumer",
             "stub",
             OURS,
-            {"count": 400_000},
+            {"count": 2_000_000},  # one block of 256 KiB of Python's allocator is 1.7 KiB then
             "event",
         ),
         Workload(

@@ -2,7 +2,8 @@
 
 It speaks just enough of RivetKit 2.2's protocol for the clients here, from frames it built before.
 The name of an event says what to send: ``burst-1000-60`` is 1,000 events of 60 bytes each,
-``flood-60`` is events of 60 bytes without end. Actions answer with a small number.
+``flood-60`` is events of 60 bytes without end. Actions answer with a small number. A request whose
+path ends with ``together-500`` is answered when there are 500 of them.
 
 Run as a program; it prints its port, the one for TLS, and the file of the certificate authority
 that signed for it, and serves until its standard input is closed.
@@ -19,6 +20,8 @@ import resource
 import ssl
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +100,14 @@ def init(encoding: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP requests with keep-alive, and WebSockets."""
+    """HTTP requests with keep-alive, and WebSockets.
 
-    def __init__(self) -> None:
+    Args:
+        held: The answers that wait until there are enough of them.
+    """
+
+    def __init__(self, held: list[Callable[[], None]]) -> None:
+        self._held = held
         self._buffer = bytearray()
         self._encoding: str | None = None
         self._transport: Any = None
@@ -158,19 +166,26 @@ class Connection(asyncio.Protocol):
         if path.startswith("/metadata"):
             body = json.dumps({"runtime": "rivetkit", "version": "2.2.1"}).encode()
         elif path.startswith("/actors"):
-            answer = (
-                {"actor": _ACTOR, "created": False} if method == "PUT" else {"actors": [_ACTOR]}
-            )
-            body = json.dumps(answer).encode()
+            tree = {"actor": _ACTOR, "created": False} if method == "PUT" else {"actors": [_ACTOR]}
+            body = json.dumps(tree).encode()
         elif "/request/" in path:
             body = b'{"hello":"world"}'
         else:
             kind = "application/octet-stream"
             body = _VERSION + data(cbor2.dumps(7))
-        self._transport.write(
+        answer = partial(
+            self._transport.write,
             b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
-            % (kind.encode(), len(body), body)
+            % (kind.encode(), len(body), body),
         )
+        if found := re.search(r"/together-(\d+)$", path):
+            self._held.append(answer)
+            if len(self._held) == int(found[1]):
+                for held in self._held:
+                    held()
+                self._held.clear()
+        else:
+            answer()
 
     def _upgrade(self, head: str, key: str) -> None:
         found = re.search(r"rivet_encoding\.(\w+)", head)
@@ -252,8 +267,9 @@ async def _serve(directory: Path) -> None:
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     authority.cert_pem.write_to_path(directory / "authority.pem")
     loop = asyncio.get_running_loop()
+    connection = partial(Connection, [])
     servers = [
-        await loop.create_server(Connection, "127.0.0.1", 0, backlog=2048, ssl=context)
+        await loop.create_server(connection, "127.0.0.1", 0, backlog=2048, ssl=context)
         for context in (None, tls)
     ]
     ports = [server.sockets[0].getsockname()[1] for server in servers]

@@ -28,6 +28,7 @@ class Job(msgspec.Struct, frozen=True):
         size: Bytes of one payload.
         encoding: bare, cbor or json.
         fan: Subscribers, or calls in flight.
+        first: What the first calls are of, which are not measured; empty: the same as the others.
     """
 
     workload: str
@@ -38,6 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     size: int = 60
     encoding: Literal["bare", "cbor", "json"] = "bare"
     fan: int = 1
+    first: str = ""
 
 
 class Cost(msgspec.Struct):

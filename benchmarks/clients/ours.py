@@ -106,22 +106,24 @@ async def watched(job: Job, handle: ActorHandle) -> Cost:
     return meter.cost
 
 
-async def _calls(job: Job, call: Callable[[], Awaitable[Any]]) -> Cost:
-    async def some(count: int) -> None:
+async def _calls(
+    job: Job, call: Callable[[], Awaitable[Any]], first: Callable[[], Awaitable[Any]] | None = None
+) -> Cost:
+    async def some(call: Callable[[], Awaitable[Any]], count: int) -> None:
         for _ in range(count):
             await call()
 
-    async def all(count: int) -> None:
+    async def all(call: Callable[[], Awaitable[Any]], count: int) -> None:
         if job.fan == 1:
-            await some(count)
+            await some(call, count)
         else:
             async with anyio.create_task_group() as tasks:
                 for _ in range(job.fan):
-                    tasks.start_soon(some, count)
+                    tasks.start_soon(some, call, count)
 
-    await all(1)
+    await all(first or call, 1)
     with Meter(job.count) as meter:
-        await all(job.count // job.fan)
+        await all(call, job.count // job.fan)
     return meter.cost
 
 
@@ -131,11 +133,13 @@ async def actions(job: Job, handle: ActorHandle) -> Cost:
 
 
 async def http(job: Job, handle: ActorHandle) -> Cost:
-    return await _calls(job, lambda: handle.action("echo", 7))
+    first = job.first or "echo"
+    return await _calls(job, lambda: handle.action("echo", 7), lambda: handle.action(first, 7))
 
 
 async def fetch(job: Job, handle: ActorHandle) -> Cost:
-    return await _calls(job, lambda: handle.fetch("hello"))
+    first = job.first or "hello"
+    return await _calls(job, lambda: handle.fetch("hello"), lambda: handle.fetch(first))
 
 
 async def sends(job: Job, handle: ActorHandle) -> Cost:

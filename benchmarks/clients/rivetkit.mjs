@@ -28,13 +28,14 @@ async function connected(handle) {
   return conn;
 }
 
-async function calls(job, call) {
-  const some = async (count) => {
+async function calls(job, call, first = call) {
+  const some = async (call, count) => {
     for (let i = 0; i < count; i++) await call();
   };
-  const all = (count) => Promise.all(Array.from({ length: job.fan }, () => some(count)));
-  await all(1);
-  return measure(job.count, () => all(Math.floor(job.count / job.fan)));
+  const all = (call, count) =>
+    Promise.all(Array.from({ length: job.fan }, () => some(call, count)));
+  await all(first, 1);
+  return measure(job.count, () => all(call, Math.floor(job.count / job.fan)));
 }
 
 async function withConnection(handle, work) {
@@ -78,9 +79,12 @@ const workloads = {
       });
     }),
   actions: (job, handle) => withConnection(handle, (conn) => calls(job, () => conn.echo(7))),
-  http: (job, handle) => calls(job, () => handle.echo(7)),
-  fetch: (job, handle) =>
-    calls(job, async () => (await handle.fetch("hello")).arrayBuffer()),
+  http: (job, handle) =>
+    calls(job, () => handle.echo(7), () => handle[job.first || "echo"](7)),
+  fetch: (job, handle) => {
+    const get = async (path) => (await handle.fetch(path)).arrayBuffer();
+    return calls(job, () => get("hello"), () => get(job.first || "hello"));
+  },
   sends: (job, handle) => calls(job, () => handle.send("jobs", 7)),
   connect: (job, handle) => calls(job, async () => (await connected(handle)).dispose()),
   payload_out: (job, handle) => {

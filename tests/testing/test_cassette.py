@@ -29,6 +29,7 @@ from rivet_anyio import (
     ConnectionLostError,
     Management,
 )
+from rivet_anyio._http.transport import HttpAnswer
 from rivet_anyio.protocol.codec import Encoding
 from rivet_anyio.testing import (
     Actor,
@@ -44,7 +45,7 @@ from rivet_anyio.testing import (
 )
 from rivet_anyio.testing._cassette_file import Message, Names, read_tape
 from rivet_anyio.testing._cassette_values import from_json, to_json
-from rivet_anyio.testing._recorder import _ObservedStream
+from rivet_anyio.testing._recorder import Recorder, Recording, _ObservedStream
 from rivet_anyio.testing._script import Script
 
 Program = Callable[[Client], Awaitable[Any]]
@@ -794,6 +795,31 @@ async def test_a_handshake_without_an_answer_is_not_recorded(tmp_path: Path) -> 
         with pytest.raises(CassetteError, match="was not recorded:\na connection to"):
             async with record(server, tmp_path / "c.json") as cassette, cassette.client() as client:
                 await program(client)
+
+
+async def test_where_a_moved_server_is_does_not_matter() -> None:
+    """Its requests are noted alike, also those that it gets after it was found to be lost."""
+
+    async def request(method: str, url: str, **options: Any) -> HttpAnswer:
+        if "/metadata" in url:
+            return HttpAnswer(200, {}, b'{"runtime": "rivetkit", "version": "2.3.19"}')
+        return HttpAnswer(200, {}, b'{"actors": []}')
+
+    given, moved = "http://localhost:1/given", "http://localhost:1"
+    transport: Any = SimpleNamespace(request=request)
+    core: Any = SimpleNamespace(
+        config=SimpleNamespace(endpoint=SimpleNamespace(url=given)), _server=None
+    )
+    recording = Recording(Names(()))
+    recorder = Recorder(transport, core, recording)
+    await recorder.request("GET", f"{given}/metadata", headers={})
+    core._server = SimpleNamespace(endpoint=SimpleNamespace(url=moved))
+    await recorder.request("GET", f"{moved}/actors?name=counter", headers={})
+    await recorder.request("GET", f"{given}/metadata", headers={})
+    core._server = None
+    await recorder.request("GET", f"{moved}/actors?name=counter", headers={})
+    questions = [exchange.question for exchange in recording.tape.exchanges]
+    assert questions == [{"request": "GET /actors", "query": {"name": "counter"}}] * 2
 
 
 async def test_what_left_at_once_is_noted_once() -> None:

@@ -149,6 +149,7 @@ class Recorder(ObservedTransport):
         super().__init__(transport)
         self._core = core
         self._recording = recording
+        self._known = {core.config.endpoint.url}
 
     async def request(
         self,
@@ -222,11 +223,15 @@ class Recorder(ObservedTransport):
         return msgspec.structs.replace(answer, stream=_ObservedStream(answer.stream, notes))
 
     @property
-    def _endpoints(self) -> tuple[str, ...]:
-        """Where requests go: where the server has sent the client on to, or as it was given."""
+    def _endpoints(self) -> list[str]:
+        """Where requests may go: as it was given, and all to which the server has sent the client.
+
+        One may be the beginning of another, which then comes before it.
+        """
         server = self._core._server
-        moved = () if server is None else (server.endpoint.url,)
-        return (*moved, self._core.config.endpoint.url)
+        if server is not None:
+            self._known.add(server.endpoint.url)
+        return sorted(self._known, key=len, reverse=True)
 
     def _codec(self, encoding: Encoding) -> Codec:
         return codec_for(encoding, self._recording.release.dialect)

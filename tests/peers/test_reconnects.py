@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +22,9 @@ from rivet_anyio import (
     StatusChange,
     StatusStream,
 )
+from rivet_anyio.protocol.codec import Encoding
 
-from .raw import INIT, Handler, Peer, close, frame, serving, text, upgrade_only
+from .raw import INIT, Handler, Peer, close, frame, response, serving, text, upgrade_only
 
 GUARD = 60
 
@@ -137,6 +139,70 @@ def closing(code: int, reason: str = "", *, init: bool = False) -> Handler:
         await peer.frame()
 
     return handler
+
+
+def bare(message: bytes) -> bytes:
+    """A message of RivetKit 2.2 in bare encoding, as one frame."""
+    return frame(2, b"\x03\x00" + message)
+
+
+BARE_INIT = bare(b"\x00\x02a1\x02c1")
+
+
+@pytest.mark.parametrize("name", ["wanted", "unwanted"])
+@pytest.mark.parametrize("encoding", ["bare", "json"])
+async def test_an_event_is_a_sign_of_health(encoding: Encoding, name: str) -> None:
+    """The delays do not grow, although the server never answers anything."""
+    delays = Delays()
+    came_back = anyio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.upgrade()
+        if encoding == "bare":
+            length = bytes((len(name),))
+            await peer.send(BARE_INIT + bare(b"\x03" + length + name.encode() + b"\x02\x81\x01"))
+        else:
+            await peer.send(text(INIT) + text({"tag": "Event", "val": {"name": name, "args": [1]}}))
+        if peer.number == 5:
+            came_back.set()
+            await peer.silence()
+
+    retry = Retry(initial=0.25, maximum=30.0, random=lambda: 1.0, sleep=delays.sleep)
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(handler) as url,
+            Client(url, metadata_lookup=False, encoding=encoding, retry=retry) as client,
+            client.actor("room").get_for_id("a1").connect(close_timeout=0) as conn,
+            aclosing(conn.events("wanted")),
+        ):
+            await came_back.wait()
+    assert delays.seconds == [0.25] * 4
+
+
+async def test_an_answer_is_a_sign_of_health() -> None:
+    delays = Delays()
+
+    async def handler(peer: Peer) -> None:
+        await peer.open()
+        if peer.number == 5:
+            await peer.serve_actions()
+        id, name = await peer.action()
+        await peer.send(response(id, name))
+
+    retry = Retry(initial=0.25, maximum=30.0, random=lambda: 1.0, sleep=delays.sleep)
+    with anyio.fail_after(GUARD):
+        async with (
+            serving(handler) as url,
+            Client(url, metadata_lookup=False, encoding="json", retry=retry) as client,
+            connection(client) as conn,
+        ):
+            changes = conn.status_changes()
+            for number in range(4):
+                assert await conn.action(f"call {number}") == f"call {number}"
+                while (await changes.receive()).status is not Status.DISCONNECTED:
+                    pass
+            await conn.wait_connected()
+    assert delays.seconds == [0.25] * 4
 
 
 RETRIED: dict[str, tuple[Handler, type[Exception]]] = {

@@ -113,6 +113,13 @@ _PROTOCOL = (
         "buffers",
     ),
     Mutation(
+        "an event that nobody wants is no sign of health",
+        "_connection/receiving.py",
+        "        elif isinstance(message, Event):\n            self.received = True\n",
+        "        elif isinstance(message, Event):\n",
+        "tests/peers/test_reconnects.py",
+    ),
+    Mutation(
         "a stream that blocks takes all that came at once",
         "_connection/receiving.py",
         " and not state.blocking and (",

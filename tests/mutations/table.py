@@ -2172,8 +2172,8 @@ _TESTING = (
     Mutation(
         "what is lost in a partition breaks no connection",
         "testing/_network.py",
-        "            for wire in cut_off:\n                wire.drop()",
-        "            pass",
+        "        for wire in cut_off:\n            wire.break_off()",
+        "        pass",
         "tests/testing/test_networks.py",
     ),
     Mutation(
@@ -2339,8 +2339,8 @@ _TESTING = (
     Mutation(
         "the first of two partitions to end breaks what both lost",
         "testing/_network.py",
-        "        if not self._partitions:\n            cut_off",
-        "        if True:\n            cut_off",
+        "if each._partitions), None)\n        if partitioned is None:\n            self.drop()",
+        "if each._partitions), None)\n        if True:\n            self.drop()",
         "tests/testing/test_networks.py::test_of_two_partitions_the_second_goes_on",
     ),
     Mutation(

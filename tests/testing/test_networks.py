@@ -165,15 +165,21 @@ async def test_what_begins_while_bytes_travel() -> None:
         assert answers == ["held"]
 
 
-async def test_of_two_partitions_the_second_goes_on() -> None:
+@pytest.mark.parametrize("first_of", ["server", "mobile", "mobile.to_server", "mobile.to_client"])
+@pytest.mark.parametrize("second_of", ["server", "mobile", "server.to_server", "server.to_client"])
+async def test_of_two_partitions_the_second_goes_on(first_of: str, second_of: str) -> None:
+    mobile = Network("mobile")
     async with (
-        ActorServer(ACTORS) as server,
-        server.client(retry=ONE_SECOND) as client,
+        ActorServer(ACTORS, unused_faults="ignore") as server,  # one may lose what the other does
+        server.client(network=mobile, retry=ONE_SECOND) as client,
         client.probe.get_or_create("p").connect() as conn,
     ):
+        ways = {"server": server.network, "mobile": mobile}
+        for name, network in tuple(ways.items()):
+            ways |= {f"{name}.{way}": getattr(network, way) for way in ("to_server", "to_client")}
         changes = conn.status_changes()
         await changes.receive()
-        first, second = server.network.partition(), server.network.partition()
+        first, second = ways[first_of].partition(), ways[second_of].partition()
         with anyio.move_on_after(5):
             await conn.echo("lost")
         with second:

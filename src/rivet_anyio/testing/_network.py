@@ -116,7 +116,8 @@ class Direction:
         """Lose all bytes from here on, until `repair` or the end of the block.
 
         Neither end notices: a connection looks alive until somebody gives up waiting. Nobody
-        answers new connections meanwhile. Connections that have lost bytes break at the end.
+        answers new connections meanwhile. Connections that have lost bytes break at the end of the
+        last partition on their way, in either direction.
         """
         return self._partition()
 
@@ -148,10 +149,14 @@ class Direction:
     def _ended(self, faults: list[Armed], what: str) -> None:
         self._over += faults
         self._changed(f"{what} {self._name} ends")
-        if not self._partitions:
-            cut_off, self._cut_off = self._cut_off, {}
-            for wire in cut_off:
-                wire.drop()
+        cut_off, self._cut_off = self._cut_off, {}
+        for wire in cut_off:
+            wire.break_off()
+
+    def _lose(self, wire: Wire) -> None:
+        """A partition has lost bytes of this connection, or keeps its end from being seen."""
+        self._cut_off[wire] = None
+        _use(self._partitions)
 
     def _changed(self, text: str) -> None:
         self._note(text)
@@ -192,8 +197,7 @@ async def _travel(directions: Iterable[Direction], wire: Wire) -> bool:
     while True:
         partitioned = next((each for each in directions if each._partitions), None)
         if partitioned is not None:
-            partitioned._cut_off[wire] = None
-            _use(partitioned._partitions)
+            partitioned._lose(wire)
             return False
         holding = next((each for each in directions if each._holds), None)
         if holding is not None:
@@ -515,6 +519,15 @@ class Wire:
         size = min(sizes, default=len(data) or 1)
         for start in range(0, len(data), size):
             await self._stream.send(data[start : start + size])
+
+    def break_off(self) -> None:
+        """Some of its bytes were lost: drop it, once no partition is on its way any more."""
+        ways = (*self._to_server, *self._to_client)
+        partitioned = next((each for each in ways if each._partitions), None)
+        if partitioned is None:
+            self.drop()
+        else:
+            partitioned._lose(self)
 
     def drop(self) -> None:
         """Break off at once: in memory the client sees it before anything else runs."""

@@ -1575,8 +1575,8 @@ _HTTP = (
     Mutation(
         "the rest of a compressed piece is dropped",
         "_http/response.py",
-        "            data, self._rest = data[: self._most], data[self._most :]",
-        "            data = data[: self._most]",
+        "            data, self._rest = bytes(rest[: self._most]), rest[self._most :]",
+        "            data = bytes(rest[: self._most])",
         "errands",
     ),
     Mutation(

@@ -38,6 +38,11 @@ class Opening:
         raise AssertionError("it is never full")
 
 
+def block(far: socket.socket) -> None:
+    far.sendall(INIT + CLOSE)
+    time.sleep(2 * SOON)
+
+
 async def test_the_first_message_of_a_websocket() -> None:
     backend = current_backend()
     for _ in range(TIMES):
@@ -59,8 +64,7 @@ async def test_the_first_message_of_a_websocket() -> None:
             tasks.start_soon(sink.socket.run)
             for _ in range(10):  # until it waits
                 await anyio.lowlevel.checkpoint()
-            far.sendall(INIT + CLOSE)
-            time.sleep(2 * SOON)
+            block(far)
         far.close()
         stream.drop()
         assert sink.socket.end == Close(1000, "")

@@ -232,6 +232,28 @@ async def test_an_upgrade_on_a_new_socket_that_dies() -> None:
         assert [each.kind for each in wire.requests].count("connect") == 2
 
 
+@pytest.mark.parametrize(
+    "begun", ["HTTP/1.1 503 Serv", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 101 S\r\nUpg", None]
+)
+async def test_an_upgrade_that_the_server_has(begun: str | None) -> None:
+    """It is not sent again, though its socket had been idle: it broke off, or took too long."""
+    async with using("metadata", request_timeout=0.5) as (wire, client):
+
+        async def have(peer: Peer, request: Request) -> None:
+            if begun is None:
+                await peer.silence()
+            else:
+                await peer.send(begun.encode())
+            await peer.stream.aclose()
+
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "put")
+            wire.instead["connect"] = have
+            with pytest.raises(ConnectError, match="the handshake broke"):
+                await ask(client, "connect")
+        assert [each.kind for each in wire.requests].count("connect") == 1
+
+
 async def test_a_loss_ends_the_idle_sockets_of_its_server() -> None:
     """What broke one of them may have broken them all, and only a request would show it."""
     is_held, may_go = anyio.Event(), anyio.Event()

@@ -21,7 +21,7 @@ from anyio import CancelScope, move_on_after
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.backend import Backend, Deadline, ReusableStream
 from .._io.connect import Connector, DialError
-from .._io.tasks import SilentTasks
+from .._io.tasks import SilentTasks, seconds_left
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
@@ -196,7 +196,7 @@ class Wire:
                 return Upgraded(head.status, _version(head), head.headers, body=body)
             except ConnectionLostError as lost:
                 # The server closed a connection that had been idle: a handshake runs nothing.
-                if not pooled.is_reused or exchange.is_head_started:
+                if not (pooled.is_reused and running.may_be_stale):
                     raise ConnectError(f"the handshake broke: {lost}") from lost
                 fresh = True
             except ProtocolError as exc:
@@ -314,7 +314,12 @@ class Wire:
 
 
 class _Running:
-    """One exchange on one socket of the pool, until `end`."""
+    """One exchange on one socket of the pool, until `end`.
+
+    Attributes:
+        may_be_stale: Whether the server may have closed the socket before it had the request: it
+            sent nothing, and there was time.
+    """
 
     __slots__ = (
         "_backend",
@@ -329,6 +334,7 @@ class _Running:
         "_stream",
         "_usual_at",
         "_wire",
+        "may_be_stale",
     )
 
     def __init__(
@@ -346,6 +352,7 @@ class _Running:
         self._is_cut = False
         self._early: list[bytes] = []  # of the body, from while the request was being sent
         self._usual_at = math.inf  # the deadline without that of a head
+        self.may_be_stale = True
 
     async def begin(self, pieces: AsyncIterable[bytes] | None) -> Head:
         """Send the request and read the head of the answer.
@@ -399,7 +406,10 @@ class _Running:
 
     def _feed(self, data: bytes) -> None:
         self._exchange.feed(data)
-        self._is_cut = not data
+        if data:
+            self.may_be_stale = False
+        else:
+            self._is_cut = True
 
     def _end_of(self, lost: ConnectionLostError) -> bytes:
         """The end that a lost connection stands for, or its error is raised."""
@@ -538,7 +548,8 @@ class _Running:
         """As much of a refusal's body as comes, and is wanted."""
         body = b""
         try:
-            with move_on_after(REFUSAL_SECONDS):
+            # Who waits for the answer is to learn the status in time.
+            with move_on_after(min(REFUSAL_SECONDS, seconds_left() / 2)):
                 while len(body) <= MAX_REFUSAL and (data := await self.read()):
                     body += data
         except (ConnectionLostError, ProtocolError):  # the status says enough
@@ -560,6 +571,7 @@ class _Running:
             self._pool.release(pooled, reusable=reusable, keep_alive=exchange.keep_alive)
 
     def _late(self) -> ConnectionLostError:
+        self.may_be_stale = False
         if self._exchange.is_head_started and self._exchange.head is None:
             return ConnectionLostError(
                 f"no answer in time: {self._site.name} began one, but its head was not complete"

@@ -38,7 +38,7 @@ from .framing import Close, Framer, FramingError, Ping, Pong
 from .keepalive import Due, Keepalive
 from .outbox import HIGH_WATER, Outbox, Outgoing, capacity
 
-__all__ = ["Sink", "State", "WebSocketConnection"]
+__all__ = ["CLOSE_FRAME_SECONDS", "Sink", "State", "WebSocketConnection"]
 
 _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024

@@ -129,7 +129,7 @@ async def test_a_refusal_whose_body_does_not_end(
         await then(peer)
 
     with anyio.fail_after(GUARD):
-        options = {"connect_timeout": 1.0} if is_pressed else {}
+        options: dict[str, Any] = {"connect_timeout": 1.0} if is_pressed else {}
         async with using(kind, **options) as (wire, client):
             wire.instead[kind] = refuse
             with pytest.raises(ConnectError, match="HTTP 403: b'no") as caught:

@@ -23,6 +23,7 @@ from .._io.backend import Backend, Deadline, ReusableStream
 from .._io.connect import Connector, DialError
 from .._io.tasks import SilentTasks, seconds_left
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
+from .._text import in_short
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
@@ -452,7 +453,9 @@ class _Running:
                                 "complete: raise max_message_size to accept it"
                             )
                     if exchange.state is State.DONE:
-                        return
+                        await self._await_end()
+                        if exchange.has_whole_request:
+                            return  # the user's iterator may go on behind its last piece
             except RivetError as exc:
                 failure.append(exc)
             sending.cancel()
@@ -483,7 +486,7 @@ class _Running:
                     if not exchange.is_head_started:
                         deadline.at = math.inf  # the user's own code may take its time
                     try:
-                        piece = await anext(iterator)
+                        piece = _piece(await anext(iterator))
                     except StopAsyncIteration:
                         return await write(exchange.end_body())
                     if not await write(exchange.send_body(piece)):
@@ -497,6 +500,14 @@ class _Running:
                 self._is_sent = await send()
         if failure:
             raise failure[0]
+
+    async def _await_end(self) -> None:
+        """Read behind the answer until the server closes, and takes no more of the request."""
+        try:
+            while not self._is_cut:
+                self._feed(await self._stream.read(_READ))
+        except ConnectionLostError:
+            pass
 
     async def read(self) -> bytes:
         """The next piece of the body; none at the end."""
@@ -638,6 +649,15 @@ def _url(origin: Origin) -> str:
     """What an error calls an origin."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"{origin.scheme}://{host}:{origin.port}"
+
+
+def _piece(given: object) -> bytes:
+    """A piece of a body; its length counts bytes, as that of other buffers need not."""
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, (bytearray, memoryview)):
+        return bytes(given)
+    raise TypeError(f"content yields bytes, not {in_short(given)}")
 
 
 async def _close_iterator(iterator: object) -> None:

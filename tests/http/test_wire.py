@@ -203,7 +203,7 @@ async def test_a_body_of_what_is_not_bytes(piece: Any) -> None:
     async def pieces() -> AsyncIterator[Any]:
         yield piece
 
-    async with using() as (wire, client):
+    async with using() as (_, client):
         with anyio.fail_after(GUARD):
             with pytest.raises(TypeError, match="content yields bytes, not"):
                 await client.x.get_for_id(ACTOR).fetch("fetch", method="POST", content=pieces())

@@ -294,12 +294,14 @@ class Wire:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
                     resumption = self._resumptions[proxy.host, proxy.port]
-                    stream = await start_tls(stream, tls, proxy.host, resumption)
+                    called = f"the proxy {proxy.url}"
+                    stream = await start_tls(stream, tls, proxy.host, resumption, called=called)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
                     resumption = self._resumptions[origin.host, origin.port]
-                    stream = await start_tls(stream, tls, origin.host, resumption)
+                    called = self._name_of(origin)
+                    stream = await start_tls(stream, tls, origin.host, resumption, called=called)
         except BaseException:
             stream.drop()
             raise
@@ -420,7 +422,7 @@ class _Running:
             ) from lost
         self._pool.lost(self._site.origin)
         if self._is_sent or not self._exchange.is_until_close:
-            raise lost
+            raise ConnectionLostError(f"{lost}, {self._site.name}") from lost
         return b""  # it refused the rest of the request, and said so before
 
     async def _write_and_read(

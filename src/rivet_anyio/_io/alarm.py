@@ -69,9 +69,8 @@ class Alarm:
     It fires at the earliest time that was asked for since it was set, also when that deadline was
     left meanwhile. So few calls set a timer.
 
-    A deadline whose time has come expires at the next turn of the event loop. What has come
-    by then goes to its task before: a program that blocked the loop loses no answer that was there
-    in time.
+    A deadline whose time has come expires one iteration of the event loop later. Tasks that were
+    woken run before: a program that blocked the loop loses no answer that was there in time.
 
     Args:
         call_at: Calls a function at a time of the event loop.

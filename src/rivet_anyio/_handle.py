@@ -436,15 +436,15 @@ class ActorHandle:
                 ``params``, ``cookies``; and ``timeout`` in seconds, or as `httpx.Timeout`.
 
         Returns:
-            The response, read whole, whatever its status. It is not decompressed unless `headers`
-            ask for an encoding by ``Accept-Encoding``.
+            The response, read whole, whatever its status. The client asks for no compression unless
+            `headers` have an ``Accept-Encoding``; what comes compressed is decompressed.
 
         Raises:
             ActorError: the actor cannot be found or started.
             ConnectError: the actor did not get the request.
             ConnectionLostError: the request may have arrived.
-            ProtocolError: the body is longer than `max_message_size`, decoded or not, or the answer
-                cannot be read.
+            ProtocolError: the body is longer than `max_message_size`, decoded or not, or was
+                compressed more than once, or the answer cannot be read.
             TypeError: an argument has a wrong type.
             ValueError: the path, the method or a header cannot be sent, or `timeout` is not more
                 than 0.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -79,6 +80,24 @@ async def test_what_is_done_in_time(at: float | None) -> None:
             assert await stream.read(10) == b"x"
         assert not deadline.expired
         await anyio.sleep(2 * SOON)
+        assert not deadline.expired
+        far.sendall(b"y")
+        assert await stream.read(10) == b"y"
+
+
+async def test_what_came_while_the_program_blocked_the_loop() -> None:
+    """It was there in time, and the program looks only now."""
+    backend = current_backend()
+
+    def block() -> None:
+        far.sendall(b"x")
+        time.sleep(2 * SOON)
+
+    async with streamed() as (stream, far):
+        with backend.deadline(soon(backend), stream) as deadline:
+            by_callback(block)
+            assert await stream.read(10) == b"x"
+            assert backend.time() > deadline.at
         assert not deadline.expired
         far.sendall(b"y")
         assert await stream.read(10) == b"y"

@@ -230,3 +230,26 @@ async def test_compression_that_was_asked_for_is_bounded() -> None:
             except ProtocolError:
                 return
     raise AssertionError(f"{len(response.content)} bytes were accepted")
+
+
+async def test_compression_of_what_is_compressed() -> None:
+    """269 bytes became 2 GiB in memory before they were counted."""
+    bomb = gzip.compress(gzip.compress(gzip.compress(bytes(32 * MIB))))
+    async with using(max_message_size=MIB) as (wire, client):
+        actor = client.x.get_for_id(ACTOR)
+        field = "Content-Encoding: gzip, identity, GZIP\r\nContent-Encoding: gzip"
+        wire.answer("fetch", whole(bomb, field))
+        with anyio.fail_after(GUARD):
+            with pytest.raises(
+                ProtocolError, match="several content encodings, 'gzip, gzip, gzip'"
+            ):
+                await actor.fetch("fetch", headers={"Accept-Encoding": "gzip"})
+            for way in ("aiter_bytes", "aiter_text", "aiter_lines"):
+                wire.answer("stream", whole(bomb, field))
+                async with actor.stream("stream") as response:
+                    with pytest.raises(ProtocolError, match="several content encodings"):
+                        async for _ in getattr(response, way)():
+                            raise AssertionError("it was decoded")
+                wire.answer("stream", whole(bomb, field))
+                async with actor.stream("stream") as response:
+                    assert b"".join([piece async for piece in response.aiter_raw()]) == bomb

@@ -976,3 +976,102 @@ def test_random_schedules(backend: str, seed: int, sockets: int, dials: int) -> 
         assert all(stream.dropped for stream in streams)
 
     anyio.run(main, backend=backend)
+
+
+class Steps:
+    """Counts what a long queue costs: how often two waiters were compared, or one was judged."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        kind = pool_module._Waiter
+        less, judge = kind.__lt__, Pool._may_dial
+
+        def compared(one: Any, other: Any) -> bool:
+            self.count += 1
+            return less(one, other)
+
+        def same(one: Any, other: Any) -> bool:
+            self.count += 1
+            return one is other
+
+        def judged(pool: Pool, *args: Any) -> bool:
+            self.count += 1
+            return judge(pool, *args)
+
+        monkeypatch.setattr(kind, "__lt__", compared)
+        monkeypatch.setattr(kind, "__eq__", same)
+        monkeypatch.setattr(kind, "__hash__", object.__hash__)
+        monkeypatch.setattr(Pool, "_may_dial", judged)
+
+
+QUEUE = 500
+STEPS = 20 * QUEUE
+
+
+async def test_an_idle_socket_that_nobody_waits_for_costs_the_queue_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as that to an endpoint whose metadata led somewhere else."""
+    steps = Steps(monkeypatch)
+    server = Server()
+    server.gate.set()
+    pool = server.pool()
+    pool.release(await pool.acquire(THERE, dial_seconds=10), reusable=True)
+
+    async def use() -> None:
+        used = await pool.acquire(HERE, dial_seconds=10)
+        await anyio.lowlevel.checkpoint()
+        pool.release(used, reusable=True)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(QUEUE):
+            tasks.start_soon(use)
+    assert server.order.count(THERE) == 1
+    pool.close()
+    assert steps.count < STEPS
+
+
+@pytest.mark.parametrize("origin", [HERE, THERE])
+async def test_an_idle_socket_goes_to_whoever_waits_for_it(origin: Origin) -> None:
+    """Also to one behind others who wait for a dial."""
+    server = Server()
+    pool = server.pool()
+    given: list[Pooled] = []
+
+    async def use(origin: Origin) -> None:
+        given.append(await pool.acquire(origin, dial_seconds=60))
+
+    async with anyio.create_task_group() as tasks:
+        server.gate.set()
+        await use(THERE)
+        server.gate = anyio.Event()
+        for _ in range(30):
+            tasks.start_soon(use, HERE)
+        await until(lambda: pool.figures.waiting == 6)
+        tasks.start_soon(use, origin)
+        await until(lambda: pool.figures.waiting == 7)
+        pool.release(given[0], reusable=True)
+        await anyio.wait_all_tasks_blocked()
+        assert len(given) == (2 if origin is THERE else 1)
+        tasks.cancel_scope.cancel()
+    pool.close()
+
+
+async def test_callers_who_leave_a_long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    pool = Server().pool()
+    scopes = [anyio.CancelScope() for _ in range(QUEUE)]
+
+    async def use(scope: anyio.CancelScope) -> None:
+        with scope:
+            await pool.acquire(HERE, dial_seconds=60)
+
+    async with anyio.create_task_group() as tasks:
+        for scope in scopes:
+            tasks.start_soon(use, scope)
+        await until(lambda: pool.figures.waiting == QUEUE - 24)
+        steps.count = 0
+        for scope in reversed(scopes):
+            scope.cancel()
+    assert pool.figures == (0, 0, 0, 0)
+    assert steps.count < STEPS

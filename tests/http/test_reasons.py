@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, ConnectError, RivetError
-from tests.peers.raw import Peer, serving
+from tests.peers.raw import Peer, make_closing_reset, serving
 
-from .wire import GUARD, HANDSHAKES, KINDS, ask, prepare, refusal, using, whole
+from .wire import GUARD, HANDSHAKES, KINDS, Request, ask, prepare, refusal, using, whole
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +163,49 @@ async def test_metadata_that_is_refused(status: str, is_readable: bool) -> None:
         wire.answer("metadata", answer)
         with anyio.fail_after(GUARD), pytest.raises(RivetError, match="metadata_lookup=False"):
             await ask(client, "metadata")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_reset_names_the_server(kind: str) -> None:
+    async def reset(peer: Peer, request: Request) -> None:
+        make_closing_reset(peer.stream)
+        await peer.stream.aclose()
+
+    async with using(kind) as (wire, client):
+        wire.instead[kind] = reset
+        with anyio.fail_after(GUARD), pytest.raises(RivetError, match="reset by peer") as caught:
+            await ask(client, kind)
+    assert wire.url in str(caught.value)
+
+
+async def test_a_tunnel_that_breaks_names_the_proxy() -> None:
+    """TLS goes through it, so it may be what breaks it."""
+
+    async def break_off(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await peer.stream.receive()
+
+    async with (
+        serving(break_off) as proxy,
+        Client("https://rivet.invalid:7", proxy=proxy, metadata_lookup=False) as client,
+    ):
+        with anyio.fail_after(GUARD), pytest.raises(ConnectError, match="TLS") as caught:
+            await ask(client, "action")
+    assert f"https://rivet.invalid:7, through the proxy {proxy}" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["put", "find", "connect", "websocket"])
+async def test_what_takes_too_long_is_named(kind: str) -> None:
+    """Metadata may have led there."""
+
+    async def wait(peer: Peer) -> None:
+        await peer.silence()
+
+    async with (
+        serving(wait) as url,
+        Client(url, metadata_lookup=False, encoding="json", connect_timeout=0.3) as client,
+    ):
+        with anyio.fail_after(GUARD), pytest.raises(ConnectError) as caught:
+            await ask(client, kind)
+    assert url in str(caught.value)

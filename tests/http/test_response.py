@@ -204,3 +204,27 @@ async def test_an_answer_that_was_closed() -> None:
 def test_a_url_that_is_too_long_for_httpx() -> None:
     with pytest.raises(ConfigError, match="URL too long"):
         outgoing("GET", URL + "x" * 65536, FIELDS, {})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "most"), [("gzip", 16 * 1024), ("GZip, identity", 16 * 1024), ("br", 64)]
+)
+async def test_compressed_bytes_are_decoded_few_at_a_time(
+    encoding: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of brotli 64 bytes may become 64 MiB."""
+    sizes: list[int] = []
+
+    class Decoder(httpx._decoders.ContentDecoder):
+        def decode(self, data: bytes) -> bytes:
+            sizes.append(len(data))
+            return data
+
+        def flush(self) -> bytes:
+            return b""
+
+    monkeypatch.setitem(httpx._decoders.SUPPORTED_DECODERS, encoding[:4].lower(), Decoder)
+    response = response_to(Answer(bytes(40_000), content_encoding=encoding), limit=40_000)
+    assert await response.aread() == bytes(40_000)
+    assert max(sizes) == most
+    assert sum(sizes) == 40_000

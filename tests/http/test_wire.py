@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -121,6 +123,93 @@ async def test_a_success_before_the_request_is_complete(ends: str) -> None:
         assert response.content == (LONG if ends == "at the end" else b"thanks")
 
 
+@pytest.mark.parametrize("answer", [whole(b"thanks"), b"HTTP/1.1 200 OK\r\n\r\nthanks"])
+async def test_a_success_of_a_server_that_goes_away(answer: bytes) -> None:
+    """Nobody takes the rest, so nobody waits for it."""
+    is_closed = False
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal is_closed
+        try:
+            yield b"a"
+            await anyio.sleep_forever()
+        finally:
+            is_closed = True
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await line(peer)
+        await peer.send(answer)
+        await peer.stream.aclose()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            fetching = client.x.get_for_id(ACTOR).fetch("fetch", method="POST", content=pieces())
+            assert (await fetching).content == b"thanks"
+            assert is_closed
+            assert await ask(client, "fetch") == RIGHT
+
+
+async def test_code_behind_the_last_piece_of_a_body_runs() -> None:
+    """Also when the server, which has it all, has answered and gone away."""
+    is_over, may_end = False, anyio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal is_over
+        yield b"abc"
+        await may_end.wait()
+        is_over = True
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer._exactly(3)
+        await peer.send(whole(b"thanks"))
+        await peer.stream.aclose()
+        await anyio.wait_all_tasks_blocked()
+        may_end.set()
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            response = await client.x.get_for_id(ACTOR).fetch(
+                "fetch", method="POST", content=pieces(), headers={"Content-Length": "3"}
+            )
+        assert response.content == b"thanks"
+        assert is_over
+
+
+@pytest.mark.parametrize(
+    "piece", [memoryview(array("H", [0x6161, 0x6262])), bytearray(b"aabb"), memoryview(b"aabb")]
+)
+async def test_a_body_of_other_buffers(piece: Any) -> None:
+    """Their length may count something else than bytes."""
+
+    async def pieces() -> AsyncIterator[Any]:
+        yield piece
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(whole(await chunked(peer)))
+
+    async with using() as (wire, client):
+        wire.instead["fetch"] = meeting
+        with anyio.fail_after(GUARD):
+            response = await client.x.get_for_id(ACTOR).fetch(
+                "fetch", method="POST", content=pieces()
+            )
+        assert response.content == b"aabb"
+
+
+@pytest.mark.parametrize("piece", ["text", None, 5, array("H", [1])])
+async def test_a_body_of_what_is_not_bytes(piece: Any) -> None:
+    async def pieces() -> AsyncIterator[Any]:
+        yield piece
+
+    async with using() as (_, client):
+        with anyio.fail_after(GUARD):
+            with pytest.raises(TypeError, match="content yields bytes, not"):
+                await client.x.get_for_id(ACTOR).fetch("fetch", method="POST", content=pieces())
+            assert await ask(client, "fetch") == RIGHT
+
+
 async def test_an_echo_that_is_too_long() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(64):  # more than the system buffers
@@ -230,6 +319,29 @@ async def test_an_upgrade_on_a_new_socket_that_dies() -> None:
             with pytest.raises(ConnectError, match="the handshake broke"):
                 await ask(client, "connect")
         assert [each.kind for each in wire.requests].count("connect") == 2
+
+
+@pytest.mark.parametrize(
+    "begun",
+    ["HTTP/1.1 503 Serv", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 101 S\r\nUpg", None],
+)
+async def test_an_upgrade_that_the_server_has(begun: str | None) -> None:
+    """It is not sent again, though its socket had been idle: it broke off, or took too long."""
+    async with using("metadata", request_timeout=0.5) as (wire, client):
+
+        async def have(peer: Peer, request: Request) -> None:
+            if begun is None:
+                await peer.silence()
+            else:
+                await peer.send(begun.encode())
+            await peer.stream.aclose()
+
+        with anyio.fail_after(GUARD):
+            assert await ask(client, "put")
+            wire.instead["connect"] = have
+            with pytest.raises(ConnectError, match="the handshake broke"):
+                await ask(client, "connect")
+        assert [each.kind for each in wire.requests].count("connect") == 1
 
 
 async def test_a_loss_ends_the_idle_sockets_of_its_server() -> None:

@@ -1432,9 +1432,37 @@ _GATEWAY = (
     Mutation(
         "a handshake that breaks on a new socket is repeated without end",
         "_http/wire.py",
-        "if not pooled.is_reused or exchange.is_head_started:",
-        "if exchange.is_head_started:",
+        "if not (pooled.is_reused and running.may_be_stale):",
+        "if not running.may_be_stale:",
         "tests/http/test_wire.py",
+    ),
+    Mutation(
+        "a deadline drops what came while the program blocked the event loop",
+        "_io/alarm.py",
+        "                if deadline.is_due:\n",
+        "                if True:\n",
+        "tests/backend/test_deadlines.py::test_what_came_while_the_program_blocked_the_loop",
+    ),
+    Mutation(
+        "a handshake that the server has is sent again",
+        "_http/wire.py",
+        "        if data:\n            self.may_be_stale = False\n        else:\n",
+        "        if not data:\n",
+        "tests/http/test_wire.py::test_an_upgrade_that_the_server_has",
+    ),
+    Mutation(
+        "what is compressed twice is decoded",
+        "_http/response.py",
+        "if len(self._encodings) > 1:",
+        "if False:",
+        "tests/http/test_bounds.py::test_compression_of_what_is_compressed",
+    ),
+    Mutation(
+        "a refusal is told when the server closes",
+        "_connection/receiving.py",
+        "            self.socket.close(seconds=CLOSE_FRAME_SECONDS)",
+        "            pass",
+        "tests/peers/test_refusals.py::test_a_refusal_is_told_at_once",
     ),
     Mutation(
         "a process without descriptors dials without end",
@@ -1582,8 +1610,8 @@ _HTTP = (
     Mutation(
         "the rest of a compressed piece is dropped",
         "_http/response.py",
-        "            data, self._rest = data[: self._most], data[self._most :]",
-        "            data = data[: self._most]",
+        "            data, self._rest = bytes(rest[: self._most]), rest[self._most :]",
+        "            data = bytes(rest[: self._most])",
         "errands",
     ),
     Mutation(

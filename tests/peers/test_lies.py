@@ -107,22 +107,30 @@ async def drip(peer: Peer) -> None:
         await anyio.sleep(0.02)
 
 
+@pytest.mark.parametrize("is_pressed", [False, True])
 @pytest.mark.parametrize("length", ["Content-Length: 100000\r\n", ""])
 @pytest.mark.parametrize("then", [drip, Peer.silence])
 @pytest.mark.parametrize("kind", HANDSHAKES)
 async def test_a_refusal_whose_body_does_not_end(
-    kind: str, then: Any, length: str, way: str, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    then: Any,
+    length: str,
+    is_pressed: bool,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The status is known, and says that another attempt has no point."""
-    for module in ("wire", "borrowed"):
-        monkeypatch.setattr(f"rivet_anyio._http.{module}.REFUSAL_SECONDS", 0.1)
+    """The status is known, and says that another attempt has no point. It is told in time."""
+    if not is_pressed:
+        for module in ("wire", "borrowed"):
+            monkeypatch.setattr(f"rivet_anyio._http.{module}.REFUSAL_SECONDS", 0.1)
 
     async def refuse(peer: Peer, request: Request) -> None:
         await peer.send(f"HTTP/1.1 403 Forbidden\r\n{length}\r\nno".encode())
         await then(peer)
 
     with anyio.fail_after(GUARD):
-        async with using(kind) as (wire, client):
+        options: dict[str, Any] = {"connect_timeout": 1.0} if is_pressed else {}
+        async with using(kind, **options) as (wire, client):
             wire.instead[kind] = refuse
             with pytest.raises(ConnectError, match="HTTP 403: b'no") as caught:
                 await ask(client, kind)

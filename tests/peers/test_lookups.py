@@ -340,8 +340,8 @@ LATE = {
     "params": "get_params did not return",
     "token": "the function for the token did not return",
     "metadata": "http://h/metadata did not answer",
-    "actors": "the management API did not answer with the actor's id",
-    "gateway": "the server did not answer the handshake",
+    "actors": "http://h did not answer with the actor's id",
+    "gateway": "http://h did not answer the handshake",
 }
 
 

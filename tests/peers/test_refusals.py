@@ -199,6 +199,18 @@ async def test_such_a_refusal_is_final_on_a_reconnect(name: str) -> None:
     assert server.opened == 2
 
 
+async def test_a_refusal_is_told_at_once() -> None:
+    """Also if the server leaves the connection open, and says Init after all."""
+    refusal = in_message("user", "no").partition(close(1011, "user.no"))[0]
+    server = RivetPeer("2.3.19", [refusal, refusal + text(INIT)])
+    async with using(server) as (client, _):
+        for _ in range(2):
+            with pytest.raises(ActorError, match="no"):
+                async with client.c.get_or_create("k").connect(connect_timeout=10 * GUARD):
+                    pytest.fail("the body ran")
+    assert server.opened == 2
+
+
 TRANSIENT = {
     "2.1 stopping": ("2.1.3", close(1011, "actor.stopping")),
     "2.2 stopping": ("2.2.1", close(1011, "actor.stopping")),

@@ -52,7 +52,7 @@ async def test_certificates_are_verified_by_default(authority: trustme.CA) -> No
         with anyio.fail_after(GUARD):
             async with Client(gateway.url, encoding="json") as one:
                 with pytest.raises(
-                    ConnectError, match=r"certificate of 127\.0\.0\.1 is not accepted"
+                    ConnectError, match=r"certificate of https://127\.0\.0\.1:\d+ is not accepted"
                 ):
                     async with connect(one):
                         pytest.fail("the body ran")

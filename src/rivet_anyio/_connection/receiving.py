@@ -9,7 +9,7 @@ from .._gateway.backoffs import Backoffs
 from .._io.waiting import Signal
 from .._log import logger
 from .._observe import AttemptObserver
-from .._websocket.connection import WebSocketConnection
+from .._websocket.connection import CLOSE_FRAME_SECONDS, WebSocketConnection
 from ..protocol.codec import Codec
 from ..protocol.messages import ActionResponse, Event, Init, ServerError, actor_error
 from ..protocol.session import Session
@@ -168,6 +168,7 @@ class Receiver:
             state.refused(message.action_id, error)
         elif self._session.init is None:
             self.refusal = error
+            self.socket.close(seconds=CLOSE_FRAME_SECONDS)  # the server may leave it open
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             state.reported(error)

@@ -138,9 +138,9 @@ async def dial(
         header = params_json(params)
         late = ""
         server = await core.server_of_attempt(math.inf)
-        late = "the management API did not answer with the actor's id"
+        late = f"{server.endpoint.url} did not answer with the actor's id"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
-        late = "the server did not answer the handshake"
+        late = f"{server.endpoint.url} did not answer the handshake"
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )

@@ -104,8 +104,8 @@ class Target:
             return found.actor_id
         core.forget_server()
         raise ConnectError(
-            f"the id of actor {self.name!r} could not be resolved within {limit:g} s: "
-            "raise connect_timeout to wait longer"
+            f"the id of actor {self.name!r} could not be resolved by {server.endpoint.url} within "
+            f"{limit:g} s: raise connect_timeout to wait longer"
         )
 
     async def _find(self, core: Core, server: Server) -> ActorInfo:

@@ -27,6 +27,7 @@ from .._errors import (
     RivetError,
 )
 from .._io.socket import broke, unsent
+from .._io.tasks import seconds_left
 from .transport import (
     MAX_REFUSAL,
     REFUSAL_SECONDS,
@@ -193,7 +194,9 @@ class Borrowed:
         body = b""
         if not is_encoded(response.headers):
             try:
-                with self.translated(), move_on_after(REFUSAL_SECONDS):
+                # Who waits for the answer is to learn the status in time.
+                seconds = min(REFUSAL_SECONDS, seconds_left() / 2)
+                with self.translated(), move_on_after(seconds):
                     async for part in _pieces(response):
                         body += part
                         if len(body) > MAX_REFUSAL:

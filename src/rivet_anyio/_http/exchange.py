@@ -247,6 +247,11 @@ class Exchange:
         return Proof.MAY_HAVE_RUN if self._is_started else Proof.NOTHING_SENT
 
     @property
+    def has_whole_request(self) -> bool:
+        """Whether all of the body was given, though perhaps not yet its end."""
+        return self._is_complete or self._to_send == 0
+
+    @property
     def is_head_started(self) -> bool:
         """Whether the beginning of a head came and its end did not. Between two it is False."""
         return self.state is _HEAD and self._reader is not None and self._reader.is_started

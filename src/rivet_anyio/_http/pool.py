@@ -24,7 +24,8 @@ These are the rules:
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import NamedTuple
@@ -131,6 +132,7 @@ class Pool:
         self._detached: set[Pooled] = set()
         self._open = 0
         self._queue: list[_Waiter] = []  # sorted
+        self._wanted: Counter[Origin] = Counter()  # how many in the queue may take an idle socket
         self._numbers = count()
         self._dialling = 0
         self._dials: dict[CancelScope, None] = {}
@@ -264,6 +266,7 @@ class Pool:
         self._idle.clear()
         self._in_use.clear()
         self._queue.clear()
+        self._wanted.clear()
         for waiter in queue:
             waiter.wake()
         for scope in dials:
@@ -280,6 +283,7 @@ class Pool:
                 self._queue.append(waiter)
             else:
                 insort(self._queue, waiter)
+            self._wanted[waiter.origin] += not waiter.fresh
             self._serve()
             if waiter.pooled is None and not waiter.dials:
                 waiter.wakes = self._waiter()
@@ -342,16 +346,22 @@ class Pool:
             # Whether it is quiet is asked when the waiter runs, a while after this.
             pooled = None if waiter.fresh else self._pop_idle(waiter.origin, now, is_asked=False)
             if pooled is not None or self._may_dial(waiter, now):
-                del self._queue[index]
+                self._take_out(index)
                 if pooled is None:
                     self._dialling += 1
                     waiter.dials = True
                 waiter.pooled = pooled
                 waiter.wake()
-            elif self._idle:
+            elif any(self._wanted[origin] for origin in self._idle):
                 index += 1
             else:  # so there is nothing for those behind it, either
                 return
+
+    def _take_out(self, index: int) -> None:
+        waiter = self._queue.pop(index)
+        self._wanted[waiter.origin] -= not waiter.fresh
+        if not self._wanted[waiter.origin]:
+            del self._wanted[waiter.origin]
 
     def _may_dial(self, waiter: _Waiter, now: float) -> bool:
         """Whether one more dial may begin; it drops idle sockets where these stand in the way."""
@@ -378,8 +388,10 @@ class Pool:
             self._give_back(waiter.pooled, self._reap(), reusable=True)
         elif waiter.dials:
             self._dialling -= 1
-        elif waiter in self._queue:
-            self._queue.remove(waiter)
+        else:
+            index = bisect_left(self._queue, waiter)
+            if index < len(self._queue) and self._queue[index] is waiter:
+                self._take_out(index)
         self._serve()
 
     def _give_back(self, pooled: Pooled, now: float, *, reusable: bool) -> None:

@@ -15,15 +15,17 @@ import httpx
 from .._checks import check_seconds
 from .._errors import ConfigError, ProtocolError
 from .._io.internals import response_keeps_content
-from .transport import OpenAnswer, Timeouts, is_encoded, too_long
+from .transport import OpenAnswer, Timeouts, encodings_of, too_long
 
 __all__ = ["ActorResponse", "Outgoing", "outgoing", "timeouts_of"]
 
 T = TypeVar("T")
 
-_MAX_ENCODED_PIECE = 16 * 1024
+_ENCODED_PIECES = {"gzip": 16 * 1024, "deflate": 16 * 1024}
 """Bytes that are decoded at once: they may become a thousand times as many."""
 
+_OTHER_ENCODED_PIECE = 64
+"""The same for encodings such as ``br``, of which 16 bytes may become 16 MiB."""
 
 _MAX_URL = 65536
 """Characters of a URL that httpx takes."""
@@ -135,19 +137,21 @@ def timeouts_of(timeout: Any) -> Timeouts | None:
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, in pieces."""
 
-    def __init__(self, answer: OpenAnswer, is_encoded: bool) -> None:
+    def __init__(self, answer: OpenAnswer, encodings: list[str]) -> None:
         self._answer = answer
-        self._rest = b""
-        self._most = _MAX_ENCODED_PIECE if is_encoded else None
+        self._rest = memoryview(b"")
+        self._most: int | None = None
+        if encodings:
+            self._most = _ENCODED_PIECES.get(encodings[0], _OTHER_ENCODED_PIECE)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        data = self._rest or await self._answer.read()
-        self._rest = b""
+        data = b"" if self._rest else await self._answer.read()
         if self._most is not None:
-            data, self._rest = data[: self._most], data[self._most :]
+            rest = self._rest or memoryview(data)
+            data, self._rest = bytes(rest[: self._most]), rest[self._most :]
         if not data:
             raise StopAsyncIteration
         return data
@@ -206,11 +210,11 @@ class ActorResponse(httpx.Response):
         self._answer = answer
         self._began = began
         self._time = time
-        self._is_encoded = is_encoded(answer.headers)
+        self._encodings = encodings_of(answer.headers)
         super().__init__(
             answer.status,
             headers=answer.raw_headers,
-            stream=_Body(answer, self._is_encoded),
+            stream=_Body(answer, self._encodings),
             request=request,
             extensions={
                 "http_version": answer.version.encode("ascii"),
@@ -227,7 +231,7 @@ class ActorResponse(httpx.Response):
         return {**state, "_iterators": []}
 
     async def aread(self) -> bytes:
-        if not (self._is_encoded or self.is_stream_consumed or self.is_closed):
+        if not (self._encodings or self.is_stream_consumed or self.is_closed):
             # httpx's own takes three generators, and longer than the rest of a call.
             self.is_stream_consumed = True
             body = await self._read_whole()
@@ -261,6 +265,12 @@ class ActorResponse(httpx.Response):
         return self._pieces(super().aiter_raw(chunk_size))
 
     def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        if len(self._encodings) > 1:
+            # A few bytes may become a thousand times as many in each of them.
+            raise ProtocolError(
+                f"HTTP {self.status_code} with several content encodings, "
+                f"{', '.join(self._encodings)!r:.200}: no more than one is decoded"
+            )
         limit = self._limit if self._reads_whole else None
         return self._pieces(super().aiter_bytes(chunk_size), limit)
 

@@ -22,6 +22,7 @@ __all__ = [
     "Timeouts",
     "Upgraded",
     "check_not_encoded",
+    "encodings_of",
     "is_encoded",
     "is_page",
     "retry_after",
@@ -243,11 +244,17 @@ class ObservedTransport:
         self._transport.close()
 
 
+def encodings_of(headers: Mapping[str, str]) -> list[str]:
+    """What was done to the body, in order: compression, say."""
+    if "content-encoding" not in headers:
+        return []
+    names = [name.strip().lower() for name in headers["content-encoding"].split(",")]
+    return [name for name in names if name not in ("", "identity")]
+
+
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether the body is compressed, say."""
-    if "content-encoding" not in headers:
-        return False
-    return headers["content-encoding"].strip().lower() not in ("", "identity")
+    return bool(encodings_of(headers))
 
 
 def check_not_encoded(status: int, headers: Mapping[str, str]) -> None:

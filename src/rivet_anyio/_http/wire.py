@@ -21,8 +21,9 @@ from anyio import CancelScope, move_on_after
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.backend import Backend, Deadline, ReusableStream
 from .._io.connect import Connector, DialError
-from .._io.tasks import SilentTasks
+from .._io.tasks import SilentTasks, seconds_left
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
+from .._text import in_short
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
@@ -196,7 +197,7 @@ class Wire:
                 return Upgraded(head.status, _version(head), head.headers, body=body)
             except ConnectionLostError as lost:
                 # The server closed a connection that had been idle: a handshake runs nothing.
-                if not pooled.is_reused or exchange.is_head_started:
+                if not (pooled.is_reused and running.may_be_stale):
                     raise ConnectError(f"the handshake broke: {lost}") from lost
                 fresh = True
             except ProtocolError as exc:
@@ -293,12 +294,14 @@ class Wire:
             if tls is not None:
                 if proxy is not None and proxy.scheme == "https":
                     resumption = self._resumptions[proxy.host, proxy.port]
-                    stream = await start_tls(stream, tls, proxy.host, resumption)
+                    called = f"the proxy {proxy.url}"
+                    stream = await start_tls(stream, tls, proxy.host, resumption, called=called)
                 if origin.scheme == "https":
                     if proxy is not None:
                         await open_tunnel(stream, origin, proxy)
                     resumption = self._resumptions[origin.host, origin.port]
-                    stream = await start_tls(stream, tls, origin.host, resumption)
+                    called = self._name_of(origin)
+                    stream = await start_tls(stream, tls, origin.host, resumption, called=called)
         except BaseException:
             stream.drop()
             raise
@@ -314,7 +317,12 @@ class Wire:
 
 
 class _Running:
-    """One exchange on one socket of the pool, until `end`."""
+    """One exchange on one socket of the pool, until `end`.
+
+    Attributes:
+        may_be_stale: Whether the server may have closed the socket before it had the request: it
+            sent nothing, and there was time.
+    """
 
     __slots__ = (
         "_backend",
@@ -329,6 +337,7 @@ class _Running:
         "_stream",
         "_usual_at",
         "_wire",
+        "may_be_stale",
     )
 
     def __init__(
@@ -346,6 +355,7 @@ class _Running:
         self._is_cut = False
         self._early: list[bytes] = []  # of the body, from while the request was being sent
         self._usual_at = math.inf  # the deadline without that of a head
+        self.may_be_stale = True
 
     async def begin(self, pieces: AsyncIterable[bytes] | None) -> Head:
         """Send the request and read the head of the answer.
@@ -399,7 +409,10 @@ class _Running:
 
     def _feed(self, data: bytes) -> None:
         self._exchange.feed(data)
-        self._is_cut = not data
+        if data:
+            self.may_be_stale = False
+        else:
+            self._is_cut = True
 
     def _end_of(self, lost: ConnectionLostError) -> bytes:
         """The end that a lost connection stands for, or its error is raised."""
@@ -409,7 +422,7 @@ class _Running:
             ) from lost
         self._pool.lost(self._site.origin)
         if self._is_sent or not self._exchange.is_until_close:
-            raise lost
+            raise ConnectionLostError(f"{lost}, {self._site.name}") from lost
         return b""  # it refused the rest of the request, and said so before
 
     async def _write_and_read(
@@ -442,7 +455,9 @@ class _Running:
                                 "complete: raise max_message_size to accept it"
                             )
                     if exchange.state is State.DONE:
-                        return
+                        await self._await_end()
+                        if exchange.has_whole_request:
+                            return  # the user's iterator may go on behind its last piece
             except RivetError as exc:
                 failure.append(exc)
             sending.cancel()
@@ -473,7 +488,7 @@ class _Running:
                     if not exchange.is_head_started:
                         deadline.at = math.inf  # the user's own code may take its time
                     try:
-                        piece = await anext(iterator)
+                        piece = _piece(await anext(iterator))
                     except StopAsyncIteration:
                         return await write(exchange.end_body())
                     if not await write(exchange.send_body(piece)):
@@ -487,6 +502,14 @@ class _Running:
                 self._is_sent = await send()
         if failure:
             raise failure[0]
+
+    async def _await_end(self) -> None:
+        """Read behind the answer until the server closes, and takes no more of the request."""
+        try:
+            while not self._is_cut:
+                self._feed(await self._stream.read(_READ))
+        except ConnectionLostError:
+            pass
 
     async def read(self) -> bytes:
         """The next piece of the body; none at the end."""
@@ -538,7 +561,8 @@ class _Running:
         """As much of a refusal's body as comes, and is wanted."""
         body = b""
         try:
-            with move_on_after(REFUSAL_SECONDS):
+            # Who waits for the answer is to learn the status in time.
+            with move_on_after(min(REFUSAL_SECONDS, seconds_left() / 2)):
                 while len(body) <= MAX_REFUSAL and (data := await self.read()):
                     body += data
         except (ConnectionLostError, ProtocolError):  # the status says enough
@@ -560,6 +584,7 @@ class _Running:
             self._pool.release(pooled, reusable=reusable, keep_alive=exchange.keep_alive)
 
     def _late(self) -> ConnectionLostError:
+        self.may_be_stale = False
         if self._exchange.is_head_started and self._exchange.head is None:
             return ConnectionLostError(
                 f"no answer in time: {self._site.name} began one, but its head was not complete"
@@ -626,6 +651,15 @@ def _url(origin: Origin) -> str:
     """What an error calls an origin."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"{origin.scheme}://{host}:{origin.port}"
+
+
+def _piece(given: object) -> bytes:
+    """A piece of a body; its length counts bytes, as that of other buffers need not."""
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, (bytearray, memoryview)):
+        return bytes(given)
+    raise TypeError(f"content yields bytes, not {in_short(given)}")
 
 
 async def _close_iterator(iterator: object) -> None:

@@ -24,13 +24,14 @@ class Timer(Protocol):
 class AlarmDeadline:
     """See `Deadline`."""
 
-    __slots__ = ("_alarm", "_at", "_stream", "expired")
+    __slots__ = ("_alarm", "_at", "_stream", "expired", "is_due")
 
     def __init__(self, alarm: Alarm, at: float, stream: Droppable) -> None:
         self._alarm = alarm
         self._at = at
         self._stream = stream
         self.expired = False
+        self.is_due = False
 
     @property
     def at(self) -> float:
@@ -39,6 +40,7 @@ class AlarmDeadline:
     @at.setter
     def at(self, at: float) -> None:
         self._at = at
+        self.is_due = False
         if not self.expired:
             self._alarm.watch(self, at)
 
@@ -66,6 +68,9 @@ class Alarm:
 
     It fires at the earliest time that was asked for since it was set, also when that deadline was
     left meanwhile. So few calls set a timer.
+
+    A deadline whose time has come expires one iteration of the event loop later. Tasks that were
+    woken run before: a program that blocked the loop loses no answer that was there in time.
 
     Args:
         call_at: Calls a function at a time of the event loop.
@@ -110,10 +115,15 @@ class Alarm:
         try:
             for deadline in [deadline for deadline in self._deadlines if deadline.at <= now]:
                 # The one before it may have ended its block, or put it off.
-                if deadline in self._deadlines and deadline.at <= now:
+                if deadline not in self._deadlines or deadline.at > now:
+                    continue
+                if deadline.is_due:
                     del self._deadlines[deadline]
                     deadline.expire()
+                else:
+                    deadline.is_due = True
         finally:  # also where a stream raises
             earliest = min((deadline.at for deadline in self._deadlines), default=math.inf)
             if earliest < self._at:
-                self._start(earliest)
+                # Trio calls at once what it is to call now.
+                self._start(max(earliest, math.nextafter(now, math.inf)))

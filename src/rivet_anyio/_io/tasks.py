@@ -28,6 +28,7 @@ __all__ = [
     "block_without_interrupts",
     "close_seconds",
     "forbid_interrupts",
+    "seconds_left",
     "without_interrupts",
 ]
 
@@ -49,13 +50,18 @@ def close_seconds(close_timeout: float, exc_type: type[BaseException] | None) ->
 
     The block may also be cancelled during the handshake, or have been without having noticed.
     """
-    try:
-        until_cancelled = anyio.current_effective_deadline() - anyio.current_time()
-    except RecursionError:  # Trio's own, in a thousand blocks inside each other
-        until_cancelled = math.inf
+    until_cancelled = seconds_left()
     if exc_type is not None and not issubclass(exc_type, Exception):
         until_cancelled = 0.0
     return min(close_timeout, max(until_cancelled, 0.0) + _LEAVE_CANCELLED_SECONDS)
+
+
+def seconds_left() -> float:
+    """Seconds until a deadline of the caller's scopes."""
+    try:
+        return anyio.current_effective_deadline() - anyio.current_time()
+    except RecursionError:  # Trio's own, in a thousand blocks inside each other
+        return math.inf
 
 
 class ForeignCancellation:

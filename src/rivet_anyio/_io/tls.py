@@ -100,6 +100,8 @@ async def start_tls(
     context: ssl.SSLContext,
     hostname: str,
     resumption: Resumption | None = None,
+    *,
+    called: str | None = None,
 ) -> TLSStream:
     """Make the TLS handshake as a client.
 
@@ -108,6 +110,7 @@ async def start_tls(
         context: How to verify the server; it must not offer HTTP/2.
         hostname: The name or IP address that the server's certificate must have.
         resumption: What to resume with this server, and where to note what can be.
+        called: What an error calls the server; the name by default.
 
     Returns:
         The encrypted stream; it owns the one below.
@@ -140,7 +143,7 @@ async def start_tls(
         except (ssl.SSLError, ValueError) as exc:
             raise ConfigError(f"TLS to {hostname!r} cannot be begun: {exc}") from exc
         try:
-            await _handshake(stream, tls, incoming, outgoing, hostname)
+            await _handshake(stream, tls, incoming, outgoing, called or hostname)
         except BaseException as exc:  # or too late
             if resumption is not None:
                 resumption.forget()
@@ -168,7 +171,7 @@ async def _handshake(
     tls: ssl.SSLObject,
     incoming: ssl.MemoryBIO,
     outgoing: ssl.MemoryBIO,
-    hostname: str,
+    called: str,
 ) -> None:
     is_first = True
     try:
@@ -182,11 +185,11 @@ async def _handshake(
                 await stream.write(outgoing.read())
             data = await stream.read(_READ_SIZE)
             if not data:
-                raise ConnectError(f"{hostname} closed the connection during the TLS handshake")
+                raise ConnectError(f"{called} closed the connection during the TLS handshake")
             if is_first and data[0] not in (_ALERT, _HANDSHAKE):
                 line = data.partition(b"\r")[0][:80]
                 raise ConnectError(
-                    f"{hostname} does not speak TLS on this port: it answered {line!r}. "
+                    f"{called} does not speak TLS on this port: it answered {line!r}. "
                     "If it serves plain HTTP, write http:// in place of https://"
                 )
             is_first = False
@@ -194,15 +197,15 @@ async def _handshake(
         if outgoing.pending:
             await stream.write(outgoing.read())
     except ConnectionLostError as exc:
-        raise ConnectError(f"the TLS handshake with {hostname} broke: {exc}") from exc
+        raise ConnectError(f"the TLS handshake with {called} broke: {exc}") from exc
     except ssl.SSLError as exc:
         if outgoing.pending:
             stream.write_now(outgoing.read())  # it says to the server why
         if isinstance(exc, ssl.SSLCertVerificationError):
             raise ConnectError(
-                f"the certificate of {hostname} is not accepted: {exc.verify_message}"
+                f"the certificate of {called} is not accepted: {exc.verify_message}"
             ) from exc
-        raise ConnectError(f"the TLS handshake with {hostname} failed: {_words(exc)}") from exc
+        raise ConnectError(f"the TLS handshake with {called} failed: {_words(exc)}") from exc
 
 
 def _words(exc: ssl.SSLError) -> str:

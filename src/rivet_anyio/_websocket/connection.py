@@ -38,7 +38,7 @@ from .framing import Close, Framer, FramingError, Ping, Pong
 from .keepalive import Due, Keepalive
 from .outbox import HIGH_WATER, Outbox, Outgoing, capacity
 
-__all__ = ["Sink", "State", "WebSocketConnection"]
+__all__ = ["CLOSE_FRAME_SECONDS", "Sink", "State", "WebSocketConnection"]
 
 _READ_SIZE = 256 * 1024
 _WRITE_SIZE = 256 * 1024
@@ -139,6 +139,7 @@ class WebSocketConnection:
         self.keepalive = Keepalive(ping_interval, ping_timeout, now)
         self._pings = 0
         self._deadline = opening_deadline  # of OPENING, then of what is to come
+        self._due: float | None = None  # the deadline that was found to be over
         self._limit: RivetError | None = None  # what a deadline of OPEN means
         self._is_retired = False
         self._control: list[Ping | Pong] = []
@@ -517,7 +518,10 @@ class WebSocketConnection:
         now = self._time()
         left = self._deadline - now
         if left <= 0:
-            self._miss_deadline()
+            if self._due != self._deadline:
+                self._due = self._deadline  # what came in time is read first
+            else:
+                self._miss_deadline()
             return 0.0
         if self.state is State.OPENING:
             return min(left, self.keepalive.interval)

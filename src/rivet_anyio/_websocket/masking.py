@@ -29,4 +29,7 @@ def apply_mask_slowly(data: bytes | memoryview, mask: bytes) -> bytes:
 
 def fastest_mask() -> Callable[[bytes | memoryview, bytes], bytes]:
     """What applies masks; found when first asked for, because importing it takes its time."""
-    return mask_in_c() or apply_mask_slowly
+    try:
+        return mask_in_c() or apply_mask_slowly
+    except OSError:  # there is no descriptor left to import it with; the next one may find it
+        return apply_mask_slowly

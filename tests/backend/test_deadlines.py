@@ -95,9 +95,11 @@ async def test_what_came_while_the_program_blocked_the_loop() -> None:
 
     async with streamed() as (stream, far):
         with backend.deadline(soon(backend), stream) as deadline:
-            by_callback(block)
-            assert await stream.read(10) == b"x"
-            assert backend.time() > deadline.at
+            for _ in range(3):
+                deadline.at = soon(backend)
+                by_callback(block)
+                assert await stream.read(10) == b"x"
+                assert backend.time() > deadline.at
         assert not deadline.expired
         far.sendall(b"y")
         assert await stream.read(10) == b"y"

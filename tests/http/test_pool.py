@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import random
+from collections import Counter
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -467,6 +468,7 @@ class PoolMachine(RuleBasedStateMachine):
     def the_bounds_hold(self) -> None:
         if not hasattr(self, "pool"):
             return
+        assert self.pool._wanted == Counter(waiter.origin for waiter in self.pool._queue)
         assert 0 <= self.pool._dialling <= self.max_dials
         assert len([t for t in self.dialling if t.waits]) <= self.max_dials - self.max_dials // 4
         if not self.was_exceeded and not self.pool._detached:

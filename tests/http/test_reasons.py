@@ -195,6 +195,19 @@ async def test_a_tunnel_that_breaks_names_the_proxy() -> None:
     assert f"https://rivet.invalid:7, through the proxy {proxy}" in str(caught.value)
 
 
+async def test_a_proxy_that_does_not_speak_tls_is_named() -> None:
+    async def say_something_else(peer: Peer) -> None:
+        await peer.stream.receive()
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with serving(say_something_else) as url:
+        proxy = url.replace("http:", "https:")
+        async with Client("https://rivet.invalid:7", proxy=proxy, metadata_lookup=False) as client:
+            with anyio.fail_after(GUARD), pytest.raises(ConnectError, match="TLS") as caught:
+                await ask(client, "action")
+    assert f"the proxy {proxy} does not speak TLS on this port" in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["put", "find", "connect", "websocket"])
 async def test_what_takes_too_long_is_named(kind: str) -> None:
     """Metadata may have led there."""

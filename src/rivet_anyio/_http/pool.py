@@ -132,7 +132,7 @@ class Pool:
         self._detached: set[Pooled] = set()
         self._open = 0
         self._queue: list[_Waiter] = []  # sorted
-        self._wanted: Counter[Origin] = Counter()  # how many in the queue may take an idle socket
+        self._wanted: Counter[Origin] = Counter()  # how many are in the queue for it
         self._numbers = count()
         self._dialling = 0
         self._dials: dict[CancelScope, None] = {}
@@ -283,7 +283,7 @@ class Pool:
                 self._queue.append(waiter)
             else:
                 insort(self._queue, waiter)
-            self._wanted[waiter.origin] += not waiter.fresh
+            self._wanted[waiter.origin] += 1
             self._serve()
             if waiter.pooled is None and not waiter.dials:
                 waiter.wakes = self._waiter()
@@ -359,7 +359,7 @@ class Pool:
 
     def _take_out(self, index: int) -> None:
         waiter = self._queue.pop(index)
-        self._wanted[waiter.origin] -= not waiter.fresh
+        self._wanted[waiter.origin] -= 1
         if not self._wanted[waiter.origin]:
             del self._wanted[waiter.origin]
 

@@ -1460,9 +1460,9 @@ _GATEWAY = (
     Mutation(
         "a refusal is told when the server closes",
         "_connection/receiving.py",
-        "            self.socket.close(seconds=CLOSE_FRAME_SECONDS)",
+        "            self.socket.hurry(CLOSE_FRAME_SECONDS)",
         "            pass",
-        "tests/peers/test_refusals.py::test_a_refusal_is_told_at_once",
+        "tests/peers/test_refusals.py::test_a_refusal_is_told_soon",
     ),
     Mutation(
         "a process without descriptors dials without end",

@@ -199,7 +199,7 @@ async def test_such_a_refusal_is_final_on_a_reconnect(name: str) -> None:
     assert server.opened == 2
 
 
-async def test_a_refusal_is_told_at_once() -> None:
+async def test_a_refusal_is_told_soon() -> None:
     """Also if the server leaves the connection open, and says Init after all."""
     refusal = in_message("user", "no").partition(close(1011, "user.no"))[0]
     server = RivetPeer("2.3.19", [refusal, refusal + text(INIT)])

@@ -68,6 +68,8 @@ class Receiver:
 
     def take(self, messages: list[str | bytes]) -> int:
         """Take the first of these messages, and return how many: see `Sink`."""
+        if self.refusal is not None:
+            return len(messages)  # nothing counts any more
         state = self._state
         if state.abandoned:
             state.reap()
@@ -168,7 +170,7 @@ class Receiver:
             state.refused(message.action_id, error)
         elif self._session.init is None:
             self.refusal = error
-            self.socket.close(seconds=CLOSE_FRAME_SECONDS)  # the server may leave it open
+            self.socket.hurry(CLOSE_FRAME_SECONDS)  # the server may leave it open
         else:
             logger.warning("the actor reported an error: %s.%s", error.group, error.code)
             state.reported(error)

@@ -225,7 +225,12 @@ class WebSocketConnection:
             self.notify()
             if self._paused is not None:
                 self._paused.set()
-        self._hurry(seconds)
+        self.hurry(seconds)
+
+    def hurry(self, seconds: float) -> None:
+        """End in `seconds` at the latest if it is opening or closing."""
+        self._deadline = min(self._deadline, self._time() + seconds)
+        self._check_deadlines()
 
     def fail(self, error: RivetError, code: int = 1000) -> None:
         """End because of this error; a close frame is the last that leaves, if it can."""
@@ -283,11 +288,6 @@ class WebSocketConnection:
         elif self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
-    def _hurry(self, seconds: float) -> None:
-        """Let the deadline be no later than this."""
-        self._deadline = min(self._deadline, self._time() + seconds)
-        self._check_deadlines()
-
     # Reading
 
     async def _listen(self) -> None:
@@ -297,7 +297,7 @@ class WebSocketConnection:
             self._finish(_internal(error))
         self._has_read = True
         if self.state is State.CLOSING and not self._close_sent:
-            self._hurry(CLOSE_FRAME_SECONDS)  # the writer stops everything when it has left
+            self.hurry(CLOSE_FRAME_SECONDS)  # the writer stops everything when it has left
         else:
             self._stop()
 

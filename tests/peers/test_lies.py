@@ -121,8 +121,7 @@ async def test_a_refusal_whose_body_does_not_end(
 ) -> None:
     """The status is known, and says that another attempt has no point. It is told in time."""
     if not is_pressed:
-        for module in ("wire", "borrowed"):
-            monkeypatch.setattr(f"rivet_anyio._http.{module}.REFUSAL_SECONDS", 0.1)
+        monkeypatch.setattr("rivet_anyio._http.transport._REFUSAL_SECONDS", 0.1)
 
     async def refuse(peer: Peer, request: Request) -> None:
         await peer.send(f"HTTP/1.1 403 Forbidden\r\n{length}\r\nno".encode())

@@ -27,16 +27,15 @@ from .._errors import (
     RivetError,
 )
 from .._io.socket import broke, unsent
-from .._io.tasks import seconds_left
 from .transport import (
     MAX_REFUSAL,
-    REFUSAL_SECONDS,
     HttpAnswer,
     Timeouts,
     Upgraded,
     check_not_encoded,
     is_encoded,
     is_page,
+    refusal_seconds,
     too_long,
 )
 
@@ -194,9 +193,7 @@ class Borrowed:
         body = b""
         if not is_encoded(response.headers):
             try:
-                # Who waits for the answer is to learn the status in time.
-                seconds = min(REFUSAL_SECONDS, seconds_left() / 2)
-                with self.translated(), move_on_after(seconds):
+                with self.translated(), move_on_after(refusal_seconds()):
                     async for part in _pieces(response):
                         body += part
                         if len(body) > MAX_REFUSAL:

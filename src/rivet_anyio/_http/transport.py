@@ -11,10 +11,10 @@ import msgspec
 
 from .._errors import ProtocolError
 from .._io.backend import ByteStream
+from .._io.tasks import seconds_left
 
 __all__ = [
     "MAX_REFUSAL",
-    "REFUSAL_SECONDS",
     "HttpAnswer",
     "HttpTransport",
     "ObservedTransport",
@@ -25,13 +25,14 @@ __all__ = [
     "encodings_of",
     "is_encoded",
     "is_page",
+    "refusal_seconds",
     "retry_after",
     "too_long",
 ]
 
 MAX_REFUSAL = 64 * 1024
 """Bytes that are read of an answer that refuses an upgrade."""
-REFUSAL_SECONDS = 2.0
+_REFUSAL_SECONDS = 2.0
 """How long they are waited for: the status is known by then."""
 
 
@@ -242,6 +243,11 @@ class ObservedTransport:
 
     def close(self) -> None:
         self._transport.close()
+
+
+def refusal_seconds() -> float:
+    """How long to read the body of a refusal: the caller is to learn its status in time."""
+    return min(_REFUSAL_SECONDS, seconds_left() / 2)
 
 
 def encodings_of(headers: Mapping[str, str]) -> list[str]:

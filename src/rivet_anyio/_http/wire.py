@@ -21,7 +21,7 @@ from anyio import CancelScope, move_on_after
 from .._errors import ConfigError, ConnectError, ConnectionLostError, ProtocolError, RivetError
 from .._io.backend import Backend, Deadline, ReusableStream
 from .._io.connect import Connector, DialError
-from .._io.tasks import SilentTasks, seconds_left
+from .._io.tasks import SilentTasks
 from .._io.tls import Resumption, ResumptionError, default_tls_context, start_tls
 from .._text import in_short
 from ..protocol.addressing import ascii_host
@@ -31,13 +31,13 @@ from .proxy import Proxies, open_tunnel
 from .request import Fields
 from .transport import (
     MAX_REFUSAL,
-    REFUSAL_SECONDS,
     HttpAnswer,
     Timeouts,
     Upgraded,
     check_not_encoded,
     is_encoded,
     is_page,
+    refusal_seconds,
     too_long,
 )
 
@@ -561,8 +561,7 @@ class _Running:
         """As much of a refusal's body as comes, and is wanted."""
         body = b""
         try:
-            # Who waits for the answer is to learn the status in time.
-            with move_on_after(min(REFUSAL_SECONDS, seconds_left() / 2)):
+            with move_on_after(refusal_seconds()):
                 while len(body) <= MAX_REFUSAL and (data := await self.read()):
                     body += data
         except (ConnectionLostError, ProtocolError):  # the status says enough

@@ -96,7 +96,13 @@ class ActionCall:
         self._name = name
 
     def __call__(self, *args: Any, type: Any = Any, **named: Never) -> Coroutine[Any, Any, Any]:
-        """Call the action with positional arguments; `type` checks and converts the result."""
+        """Call the action with positional arguments; `type` checks and converts the result.
+
+        Raises:
+            TypeError: an argument has a name.
+
+        Other errors, and cancellation: as `ActorHandle.action` or `Connection.action`.
+        """
         for name in named:
             way = "a typed actor takes them by name"
             if name in _OPTIONS:

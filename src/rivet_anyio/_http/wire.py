@@ -320,8 +320,8 @@ class _Running:
     """One exchange on one socket of the pool, until `end`.
 
     Attributes:
-        may_be_stale: Whether the server may have closed the socket before it had the request: it
-            sent nothing, and there was time.
+        may_be_stale: Whether the server may have closed the socket before it had the request. It
+            has not if it sent anything, or if the time was over first.
     """
 
     __slots__ = (

@@ -224,9 +224,9 @@ class Recorder(ObservedTransport):
 
     @property
     def _endpoints(self) -> list[str]:
-        """Where requests may go: as it was given, and all to which the server has sent the client.
+        """The endpoint that the client was given, and those that the server has sent it on to.
 
-        One may be the beginning of another, which then comes before it.
+        One may begin with another: the longest come first.
         """
         server = self._core._server
         if server is not None:

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import math
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from rivet_anyio import (
     Client,
     ConfigError,
     Connection,
+    ConnectionLostError,
     Management,
     Retry,
     TypedActor,
@@ -1107,12 +1109,35 @@ def test_no_option_is_missing() -> None:
     assert not gone
 
 
-@pytest.mark.parametrize("option", ["params", "cookies"])
-async def test_what_httpx_cannot_use_is_named(option: str) -> None:
-    options: dict[str, Any] = {option: 5}
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("params", 5),
+        ("cookies", 5),
+        ("content", 5),
+        ("files", 5),
+        ("files", "a.txt"),
+        ("json", math.nan),
+        ("json", object()),
+        ("content", "\ud800"),
+        ("extensions", "x"),
+    ],
+)
+async def test_what_httpx_cannot_use_is_named(option: str, value: Any) -> None:
+    options: dict[str, Any] = {option: value}
     async with environment() as env:
-        with pytest.raises(TypeError, match=f"^httpx cannot use these {option}: "):
+        with pytest.raises((TypeError, ValueError), match=f"^httpx cannot use these {option}: "):
             await env.handle.fetch("x", **options)
+
+
+@pytest.mark.parametrize("option", ["follow_redirects", "auth", "url", "Timeout"])
+async def test_an_option_that_a_request_does_not_have(option: str) -> None:
+    options: dict[str, Any] = {option: None}
+    async with environment() as env:
+        with pytest.raises(TypeError, match=f"^a request has no option '{option}', only content"):
+            await env.handle.fetch("x", **options)
+        with pytest.raises(TypeError, match=f"^a request has no option '{option}', only content"):
+            env.handle.stream("x", **options)
 
 
 @pytest.mark.parametrize("method", ["fetch", "stream"])
@@ -1130,8 +1155,38 @@ async def test_the_timeout_of_a_request(method: str) -> None:
         for bad in seconds(none=True).bad:
             with pytest.raises((TypeError, ValueError), match="timeout is a "):
                 await use(bad)
-        for good in (5, None, (5, 5, 5, 5), httpx.Timeout(5), httpx.USE_CLIENT_DEFAULT):
+            if isinstance(bad, (tuple, dict, list)):
+                continue  # httpx itself refuses some
+            with pytest.raises((TypeError, ValueError), match="the connect timeout is a "):
+                await use(httpx.Timeout(5, connect=bad))
+            with pytest.raises((TypeError, ValueError), match="the read timeout is a "):
+                await use((5, bad, 5, 5))
+        for bad in [(), (5,), (5,) * 5]:
+            with pytest.raises(ValueError, match="timeout is a tuple of two to four times"):
+                await use(bad)
+        for good in (
+            *(5, None, (5, 5, 5, 5), (5, None), (None,) * 4),
+            *(httpx.Timeout(5), httpx.Timeout(None), httpx.USE_CLIENT_DEFAULT),
+        ):
             await use(good)
+
+
+@pytest.mark.parametrize("option", ["request_timeout", "timeout", "retry_for"])
+async def test_an_error_shows_seconds_that_are_a_fraction(option: str) -> None:
+    """Python formats no `Fraction` up to 3.11."""
+    seconds: Any = Fraction(1, 4)
+    client_options: dict[str, Any] = {option: seconds} if option == "request_timeout" else {}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with Client(url, metadata_lookup=False, **client_options) as client:
+            handle = client.probe.get_for_id("a1")
+            with pytest.raises(ConnectionLostError, match=r"0\.25 s"):
+                if option == "timeout":
+                    await handle.fetch("x", timeout=seconds)
+                elif option == "retry_for":
+                    await handle.action("ping", retry_for=seconds)
+                else:
+                    await handle.action("ping")
 
 
 def owner_of(qualified: str) -> Any:

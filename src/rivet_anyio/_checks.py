@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 from urllib.parse import unquote
 
 from ._errors import ConfigError
@@ -135,12 +135,23 @@ def _refuse_control_characters(what: str, text: str) -> None:
 # Options
 
 
+@overload
+def check_seconds(
+    name: str, value: Any, *, zero: bool = ..., most: float = ..., none: Literal[False] = ...
+) -> float: ...
+@overload
+def check_seconds(
+    name: str, value: Any, *, zero: bool = ..., most: float = ..., none: Literal[True]
+) -> float | None: ...
 def check_seconds(
     name: str, value: Any, *, zero: bool = False, most: float = math.inf, none: bool = False
-) -> None:
-    """A finite number of seconds, more than 0 (or `zero`); `none` allows None, too."""
+) -> float | None:
+    """A finite number of seconds, more than 0 (or `zero`), as a float: f-strings format that.
+
+    `none` allows None, too.
+    """
     if value is None and none:
-        return
+        return None
     or_none = " or None" if none else ""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is a number of seconds{or_none}, not {in_short(value)}")
@@ -155,6 +166,7 @@ def check_seconds(
         raise ValueError(
             f"{name} is a finite number of seconds, {limits}{or_none}, not {in_short(value)}"
         )
+    return number
 
 
 def check_size(

@@ -76,6 +76,9 @@ _NO_CONTEXT: Mapping[str, str] = {}
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """(RFC 9110, section 9.2.2)"""
 
+_OPTIONS = "content", "json", "data", "files", "params", "cookies", "extensions", "timeout"
+"""What `ActorHandle.fetch` takes besides its own arguments."""
+
 
 class _Asked(NamedTuple):
     """What a user asks of an actor's own server; `options` are httpx's."""
@@ -236,8 +239,10 @@ class ActorHandle:
             ConnectError: the action did not run.
             ConnectionLostError: the action may have run.
             ProtocolError: the answer cannot be read, or is not of `type`.
-            TypeError: an argument cannot travel; the message names the path to it.
-            ValueError: the name is empty, or no URL can carry it.
+            TypeError: an argument cannot travel (the message names the path to it), or one has a
+                wrong type.
+            ValueError: the name is empty, no URL can carry it, or `retry_for` is not a finite
+                number more than 0.
             ClosedError: outside the client's block.
             Exception: what `get_params` or the function for the token raised.
 
@@ -249,11 +254,11 @@ class ActorHandle:
         check_result_type(type)
         if retry_for is None:
             return await self._observed_action(name, path, args, type, skip_ready_wait, None)
-        check_seconds("retry_for", retry_for)
+        seconds = check_seconds("retry_for", retry_for)
         return await repeated(
             name,
             lambda once: self._observed_action(name, path, args, type, skip_ready_wait, once),
-            seconds=retry_for,
+            seconds=seconds,
             retry=self._core.options.retry,
         )
 
@@ -445,9 +450,9 @@ class ActorHandle:
             ConnectionLostError: the request may have arrived.
             ProtocolError: the body is longer than `max_message_size`, decoded or not, or was
                 compressed more than once, or the answer cannot be read.
-            TypeError: an argument has a wrong type.
-            ValueError: the path, the method or a header cannot be sent, or `timeout` is not more
-                than 0.
+            TypeError: an argument has a wrong type, or an option is not known.
+            ValueError: the path, the method, a header or the value of an option cannot be sent,
+                or `timeout` is not more than 0.
             ClosedError: outside the client's block.
             Exception: what `get_params` or the function for the token raised.
 
@@ -601,8 +606,8 @@ class ActorHandle:
         """
         check_params(params, get_params)
         check_flag("skip_ready_wait", skip_ready_wait, none=True)
-        check_seconds("connect_timeout", connect_timeout, none=True)
-        check_seconds("close_timeout", close_timeout, zero=True, none=True)
+        connect_timeout = check_seconds("connect_timeout", connect_timeout, none=True)
+        close_timeout = check_seconds("close_timeout", close_timeout, zero=True, none=True)
         check_instance("retry", retry, Retry)
         check_flag("wait_for_server", wait_for_server)
         params_json(params)
@@ -696,6 +701,9 @@ def _asked(
 ) -> _Asked:
     """The arguments of `ActorHandle.fetch`, checked; raises as it does."""
     check_flag("skip_ready_wait", skip_ready_wait, none=True)
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"a request has no option {name!r}, only {', '.join(_OPTIONS)}")
     if not isinstance(method, str):
         raise TypeError(f"method is an HTTP method, not {in_short(method)}")
     if not is_http_token(method):
@@ -708,8 +716,8 @@ def _asked(
 def _timeouts(timeout: Any) -> Timeouts | None:
     """What the option ``timeout`` of a request means; None for the client's own."""
     if timeout is None or isinstance(timeout, (int, float)):
-        check_seconds("timeout", timeout, none=True)
-        return Timeouts(connect=timeout, read=timeout)
+        seconds = check_seconds("timeout", timeout, none=True)
+        return Timeouts(connect=seconds, read=seconds)
     from ._http.response import timeouts_of
 
     return timeouts_of(timeout)

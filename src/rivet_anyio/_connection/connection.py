@@ -136,13 +136,13 @@ class Connection:
         check_result_type(type)
         if retry_for is None:
             return await self._observed_action(name, args, type)
-        check_seconds("retry_for", retry_for)
+        seconds = check_seconds("retry_for", retry_for)
         link = self._link
         link.check_usable()
         return await repeated(
             name,
             lambda _: self._observed_action(name, args, type),
-            seconds=retry_for,
+            seconds=seconds,
             retry=link.retry,
             is_over=lambda: not link.state.is_open,
         )

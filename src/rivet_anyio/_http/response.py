@@ -15,6 +15,7 @@ import httpx
 from .._checks import check_seconds
 from .._errors import ConfigError, ProtocolError
 from .._io.internals import response_keeps_content
+from .._text import in_short
 from .transport import OpenAnswer, Timeouts, encodings_of, too_long
 
 __all__ = ["ActorResponse", "Outgoing", "outgoing", "timeouts_of"]
@@ -89,8 +90,10 @@ def outgoing(
         made = httpx.Request(method, place, headers=_encoded(headers), **given)
     except httpx.InvalidURL as exc:
         raise ConfigError(f"the request cannot be sent: {exc}") from exc
-    except AttributeError as exc:  # httpx looks at some options without a check
-        raise TypeError(f"httpx cannot use these {', '.join(options)}: {exc}") from exc
+    except (AttributeError, TypeError, ValueError) as exc:
+        # Of most values httpx does not say whose they are, and some it uses without a check.
+        kind = ValueError if isinstance(exc, ValueError) else TypeError
+        raise kind(f"httpx cannot use these {', '.join(options)}: {exc}") from exc
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in made.headers.raw]
     query = made.url.query.decode("ascii")
     return Outgoing(made, str(made.url), query, fields, _content(made, options))
@@ -125,13 +128,22 @@ def timeouts_of(timeout: Any) -> Timeouts | None:
 
     Raises:
         TypeError: it is neither seconds nor `httpx.Timeout`.
+        ValueError: a time of it is not more than 0.
     """
     if isinstance(timeout, type(httpx.USE_CLIENT_DEFAULT)):
         return None
     if not isinstance(timeout, (tuple, httpx.Timeout)):
-        check_seconds("timeout", timeout, none=True)
+        timeout = check_seconds("timeout", timeout, none=True)
+    elif isinstance(timeout, tuple) and not 2 <= len(timeout) <= 4:
+        raise ValueError(
+            "timeout is a tuple of two to four times (connect, read, write, pool), "
+            f"not {in_short(timeout)}"
+        )
     given = httpx.Timeout(timeout)
-    return Timeouts(connect=given.connect, read=given.read)
+    return Timeouts(
+        connect=check_seconds("the connect timeout", given.connect, none=True),
+        read=check_seconds("the read timeout", given.read, none=True),
+    )
 
 
 class _Body(httpx.AsyncByteStream):

@@ -450,7 +450,7 @@ def action(
     if name is not None:
         name = check_name("action", name)
     check_flag("idempotent", idempotent)
-    check_seconds("retry_for", retry_for, none=True)
+    retry_for = check_seconds("retry_for", retry_for, none=True)
     if retry_for is not None and not idempotent:
         raise ValueError("retry_for is for actions that may run more than once: idempotent=True")
 

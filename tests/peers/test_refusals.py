@@ -14,7 +14,15 @@ from typing import Any
 import anyio
 import pytest
 
-from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Retry, Status
+from rivet_anyio import (
+    ActorError,
+    Client,
+    ConnectError,
+    ConnectionLostError,
+    Retry,
+    RivetError,
+    Status,
+)
 
 from .raw import INIT, Peer, close, serving, text
 
@@ -326,6 +334,23 @@ async def test_retry_after_of_the_first_handshake() -> None:
     async with using(server) as (client, delays), client.c.get_for_id("a1").connect() as conn:
         assert await conn.action("back") == "back"
     assert delays.seconds == [7.0]
+
+
+@pytest.mark.parametrize("path", ["/gateway", "/actors"])
+@pytest.mark.parametrize(
+    "status", [307, 400, 401, 403, 404, 407, 408, 413, 425, 429, 431, 500, 502, 503, 504]
+)
+@pytest.mark.parametrize("body", [BROKEN, "slow down"])
+async def test_retry_after_of_a_refused_call(path: str, status: int, body: str) -> None:
+    """RFC 9110 has it with 413, 503 and redirects, and RFC 6585 with 429; no status forbids it."""
+    server = RivetPeer("2.3.19", [])
+    async with using(server) as (client, _):
+        handle = client.c.get_or_create("k")
+        await handle.resolve()
+        server.busy[path] = http(f"{status} Why", "Retry-After: 7\r\n", body)
+        with pytest.raises(RivetError) as caught:
+            await (handle.action("x") if path == "/gateway" else client.c.create("other"))
+        assert caught.value.retry_after == 7
 
 
 def text_page(status: int) -> bytes:

@@ -15,6 +15,7 @@ from .._errors import (
     ConnectError,
     ConnectionLostError,
     ProtocolError,
+    RivetError,
 )
 from .._http.transport import HttpAnswer, Upgraded, retry_after
 from ..protocol.addressing import HEADER_ERROR, HEADER_RAY
@@ -88,38 +89,41 @@ def call_error(answer: HttpAnswer, codec: Codec | None, params: str | None = Non
     try:
         return error_of(answer, codec)
     except ProtocolError as unreadable:
-        if answer.status == 407:
-            raise ConnectError(f"the proxy wants credentials: {unreadable}", status=407) from None
-        if answer.status == 431:
-            size = f" (params: {len(params):,} bytes)" if params is not None else ""
-            raise ConnectError(
-                f"HTTP 431: the head of the request is too long for the server{size}, and nothing "
-                "ran; make params or headers shorter",
-                status=431,
-            ) from None
-        if answer.status == 413:
-            raise ConnectError(
-                "HTTP 413: the body of the request is too long for the server or for a proxy "
-                "before it, and nothing ran; send less, or raise its limit",
-                status=413,
-            ) from None
-        if answer.status >= 500:
-            raise ConnectionLostError(
-                f"the server, or a proxy before it, failed: {unreadable}",
-                retry_after=retry_after(answer.headers),
-            ) from None
-        if answer.status in (401, 403) or is_away(answer.status):
-            raise ConnectError(
-                f"the request was refused, and nothing ran: {unreadable}",
-                status=answer.status,
-                retry_after=retry_after(answer.headers),
-            ) from None
-        if answer.status in REDIRECTS:
-            raise ProtocolError(
-                f"HTTP {answer.status}, a redirect{_target_of(answer)}, which is not followed: "
-                "give Client the endpoint that the server redirects to"
-            ) from None
-        raise
+        unreadable.retry_after = retry_after(answer.headers)
+        raise _refusal(answer, params, unreadable) from None
+
+
+def _refusal(answer: HttpAnswer, params: str | None, unreadable: ProtocolError) -> RivetError:
+    """What an answer means in which no error can be read."""
+    status, seconds = answer.status, unreadable.retry_after
+    if status >= 500:
+        text = f"the server, or a proxy before it, failed: {unreadable}"
+        return ConnectionLostError(text, retry_after=seconds)
+    if status == 407:
+        text = f"the proxy wants credentials: {unreadable}"
+    elif status == 431:
+        size = f" (params: {len(params):,} bytes)" if params is not None else ""
+        text = (
+            f"HTTP 431: the head of the request is too long for the server{size}, and nothing "
+            "ran; make params or headers shorter"
+        )
+    elif status == 413:
+        text = (
+            "HTTP 413: the body of the request is too long for the server or for a proxy "
+            "before it, and nothing ran; send less, or raise its limit"
+        )
+    elif status in (401, 403) or is_away(status):
+        text = f"the request was refused, and nothing ran: {unreadable}"
+    elif status in REDIRECTS:
+        redirected = ProtocolError(
+            f"HTTP {status}, a redirect{_target_of(answer)}, which is not followed: "
+            "give Client the endpoint that the server redirects to"
+        )
+        redirected.retry_after = seconds
+        return redirected
+    else:
+        return unreadable
+    return ConnectError(text, status=status, retry_after=seconds)
 
 
 def _target_of(answer: HttpAnswer) -> str:

@@ -1130,6 +1130,13 @@ async def test_what_httpx_cannot_use_is_named(option: str, value: Any) -> None:
             await env.handle.fetch("x", **options)
 
 
+def test_a_tls_context_of_a_server() -> None:
+    """Whoever wants to authenticate clients by their certificates may take it for the right one."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with pytest.raises(ConfigError, match="ssl_context is a context of a server: make "):
+        Client("https://h", ssl_context=tls)
+
+
 @pytest.mark.parametrize("option", ["follow_redirects", "auth", "url", "Timeout"])
 async def test_an_option_that_a_request_does_not_have(option: str) -> None:
     options: dict[str, Any] = {option: None}

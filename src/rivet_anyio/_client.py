@@ -152,6 +152,11 @@ class Client:
         with as_config_errors():
             _check_http(http, ssl_context=ssl_context, proxy=proxy, max_connections=max_connections)
             check_instance("ssl_context", ssl_context, ssl.SSLContext)
+            if ssl_context is not None and ssl_context.protocol == ssl.PROTOCOL_TLS_SERVER:
+                raise ValueError(
+                    "ssl_context is a context of a server: make one of a client by "
+                    "ssl.create_default_context()"
+                )
             check_size("max_connections", max_connections, none=True)
             check_flag("metadata_lookup", metadata_lookup)
             check_flag("forward_token", forward_token)

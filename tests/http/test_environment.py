@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import httpx
 import pytest
 
 from rivet_anyio import Client, ConfigError
+from rivet_anyio._io.tls import default_tls_context
 from tests.cli.running import Cli, Result
 
 from .wire import ACTOR, GUARD, RIGHT, ask, prepare, using
@@ -89,6 +92,22 @@ async def test_a_file_of_certificates_that_is_none(
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     error = await config_error("https://127.0.0.1:9")
     assert "SSL_CERT_FILE" in str(error) and str(path) in str(error)
+
+
+async def test_several_directories_of_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL passes over those that are missing, and no others are trusted besides."""
+    (tmp_path / "0a1b2c3d.0").write_text("a certificate")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    for folders in ([GONE, str(tmp_path)], [str(tmp_path), "/gone/too"]):
+        monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(folders))
+        context = await default_tls_context()
+        assert context.cert_store_stats() == ssl.create_default_context().cert_store_stats()
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join([GONE, "/gone/too"]))
+    assert f"SSL_CERT_DIR is '{GONE}{os.pathsep}/gone/too', which cannot be read" in str(
+        await config_error("https://127.0.0.1:9")
+    )
 
 
 DEAD = "http://127.0.0.1:9"

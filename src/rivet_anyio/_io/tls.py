@@ -488,10 +488,12 @@ async def default_tls_context() -> ssl.SSLContext:
 
 def _default_tls_context() -> ssl.SSLContext:
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = os.environ.get(variable)
-        if path and not os.access(path, os.R_OK):
+        value = os.environ.get(variable, "")
+        # OpenSSL takes several directories, and passes over those that it cannot read.
+        paths = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
+        if value and not any(os.access(path, os.R_OK) for path in paths):
             raise ConfigError(
-                f"{variable} is {path!r}, which cannot be read: name an existing one, or unset it"
+                f"{variable} is {value!r}, which cannot be read: name an existing one, or unset it"
             )
     try:
         context = ssl.create_default_context()
@@ -509,8 +511,9 @@ def _default_tls_context() -> ssl.SSLContext:
                 f"SSL_CERT_FILE is {path!r}, which has no certificates: name a file of "
                 f"certificates in PEM, or unset it ({exc})"
             ) from exc
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not _has_entries(paths.capath):
+    default = ssl.get_default_verify_paths().openssl_capath
+    folders = os.environ.get("SSL_CERT_DIR", default).split(os.pathsep)
+    if not context.cert_store_stats()["x509_ca"] and not any(map(_has_entries, folders)):
         try:
             import certifi
         except ImportError:
@@ -520,8 +523,9 @@ def _default_tls_context() -> ssl.SSLContext:
     return context
 
 
-def _has_entries(folder: str | None) -> bool:
-    if folder is None:
+def _has_entries(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
         return False
-    with os.scandir(folder) as entries:
-        return any(entries)

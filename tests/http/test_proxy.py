@@ -411,7 +411,10 @@ async def test_an_ipv6_address_stands_in_brackets() -> None:
         (answering(b"HTTP/1.1 403 Forbidden\r\n\r\n"), "HTTP 403 Forbidden"),
         (answering(b"HTTP/1.1 302 Found\r\nLocation: x\r\n\r\n"), "HTTP 302"),
         (answering(b"HTTP/1.1 503 \r\n\r\n"), "HTTP 503"),
-        (answering(b"HTTP/1.1 407 Authentication\r\n\r\n"), "put the user and password into proxy"),
+        (
+            answering(b"HTTP/1.1 407 Authentication\r\n\r\n"),
+            "put the user and password into the option proxy",
+        ),
         (answering(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), "it "),
         (answering(b"SSH-2.0-OpenSSH_9.2\r\n"), "it "),
         (answering(b"\x15\x03\x01\x00\x02\x02\x46"), "it "),
@@ -442,6 +445,38 @@ async def test_credentials_that_are_refused_are_not_shown() -> None:
             with pytest.raises(ConnectError, match="does not accept the user and") as caught:
                 await tunnel(proxy.proxy(f"me:{SECRET}@"))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["action", "fetch", "connect"])
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        ("", "put the user and password into the option proxy, as http://user:password@"),
+        (f"me:{SECRET}@", "does not accept the user and password of the option proxy"),
+    ],
+)
+async def test_a_proxy_that_wants_credentials_for_a_request(
+    kind: str, credentials: str, said: str
+) -> None:
+    """It is the proxy that speaks, whose answer `fetch` does not return as the actor's."""
+    answer = answering(b"HTTP/1.1 407 Who\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")
+    with anyio.fail_after(30):
+        async with raw_proxy(answer) as proxy:
+            url = f"http://{credentials}127.0.0.1:{proxy.port}"
+            async with Client("http://rivet.invalid", proxy=url, metadata_lookup=False) as client:
+                handle = client.x.get_for_id("a1")
+                with pytest.raises(ConnectError) as caught:
+                    if kind == "action":
+                        await handle.action("go")
+                    elif kind == "fetch":
+                        await handle.fetch("x")
+                    else:
+                        async with handle.connect():
+                            pass
+    error = caught.value
+    assert f"the proxy http://127.0.0.1:{proxy.port} for http://rivet.invalid:80" in str(error)
+    assert said in str(error) and SECRET not in str(error)
+    assert (error.status, error.retry_after) == (407, 7)
 
 
 async def _hang(_: SocketStream, __: bytes) -> None:

@@ -20,10 +20,10 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from .._errors import ConfigError, ConnectError, ConnectionLostError
 from .._io.backend import ReusableStream
-from .exchange import Exchange, State
+from .exchange import Exchange, Head, State
 from .pool import Origin, address
 
-__all__ = ["Proxies", "Proxy", "open_tunnel"]
+__all__ = ["Proxies", "Proxy", "open_tunnel", "refusal"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _READ_BYTES = 64 * 1024
@@ -179,15 +179,19 @@ async def open_tunnel(stream: ReusableStream, origin: Origin, proxy: Proxy) -> N
     elif exchange.head is None:
         why = (exchange.error or "").replace("the server", "it", 1)
     else:
-        why = f"it answered HTTP {exchange.head.status} {exchange.head.reason}".rstrip()
-        if exchange.head.status == 407:
-            why += (
-                f" and does not accept the user and password of {proxy.source}"
-                if proxy.headers
-                else f": put the user and password into {proxy.source}, "
-                "as http://user:password@host:port"
-            )
+        why = f"it answered {refusal(exchange.head, proxy)}"
     raise _no_tunnel(target, proxy, why)
+
+
+def refusal(head: Head, proxy: Proxy) -> str:
+    """What a proxy answered, and what to do about it."""
+    text = f"HTTP {head.status} {head.reason}".rstrip()
+    if head.status != 407:
+        return text
+    source = "the option proxy" if proxy.source == "proxy" else proxy.source
+    if proxy.headers:
+        return f"{text} and does not accept the user and password of {source}"
+    return f"{text}: put the user and password into {source}, as http://user:password@host:port"
 
 
 def _no_tunnel(target: str, proxy: Proxy, why: str) -> ConnectError:

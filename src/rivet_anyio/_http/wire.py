@@ -27,7 +27,7 @@ from .._text import in_short
 from ..protocol.addressing import ascii_host
 from .exchange import Exchange, Head, State
 from .pool import Origin, Pool, Pooled
-from .proxy import Proxies, open_tunnel
+from .proxy import Proxies, Proxy, open_tunnel, refusal
 from .request import Fields
 from .transport import (
     MAX_REFUSAL,
@@ -38,6 +38,7 @@ from .transport import (
     is_encoded,
     is_page,
     refusal_seconds,
+    retry_after,
     too_long,
 )
 
@@ -56,14 +57,14 @@ class _Site(NamedTuple):
         origin: Scheme, host and port.
         host: The ``Host`` field.
         prefix: What stands before the target on its way through a proxy.
-        proxy_headers: Fields for that proxy.
+        proxy: That proxy, None where there is a tunnel or no proxy.
         name: What an error calls it.
     """
 
     origin: Origin
     host: str
     prefix: str
-    proxy_headers: tuple[tuple[str, str], ...]
+    proxy: Proxy | None
     name: str
 
 
@@ -160,7 +161,8 @@ class Wire:
             fields.insert(0, ("Host", site.host))
         if "accept-encoding" not in names:
             fields.append(("Accept-Encoding", "identity"))
-        fields += site.proxy_headers
+        if site.proxy is not None:
+            fields += site.proxy.headers
         whole = content if isinstance(content, bytes) else None
         pieces = None if content is None or isinstance(content, bytes) else content
         exchange = Exchange(method, target, fields, content=whole, streams=pieces is not None)
@@ -238,9 +240,9 @@ class Wire:
             field += f":{port}"
         proxy = self._proxies.find(origin)
         if proxy is None or scheme == "https":
-            return _Site(origin, field, "", (), self._name_of(origin))
+            return _Site(origin, field, "", None, self._name_of(origin))
         name = f"the proxy {proxy.url} for {_url(origin)}"
-        return _Site(origin, field, f"{scheme}://{field}", proxy.headers, name)
+        return _Site(origin, field, f"{scheme}://{field}", proxy, name)
 
     def _name_of(self, origin: Origin) -> str:
         """What an error calls an origin, and the proxy that leads to it."""
@@ -378,6 +380,14 @@ class _Running:
         head = exchange.head
         if head is None:
             raise self._broken()
+        proxy = self._site.proxy
+        if head.status == 407 and proxy is not None:
+            # No server and no actor has said this, and nobody was asked but the proxy.
+            raise ConnectError(
+                f"{self._site.name} passed nothing on: it answered {refusal(head, proxy)}",
+                status=407,
+                retry_after=retry_after(head.headers),
+            )
         return head
 
     async def _read_head(self, deadline: Deadline) -> None:
@@ -642,7 +652,8 @@ class WireAnswer:
 def _fields(site: _Site, headers: Mapping[str, str]) -> dict[str, str]:
     """All fields of a request but those of its body."""
     fields = {"Host": site.host, **headers, "Accept-Encoding": "identity"}
-    fields.update(site.proxy_headers)
+    if site.proxy is not None:
+        fields.update(site.proxy.headers)
     return fields
 
 

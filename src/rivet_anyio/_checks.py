@@ -146,7 +146,7 @@ def check_seconds(
 def check_seconds(
     name: str, value: Any, *, zero: bool = False, most: float = math.inf, none: bool = False
 ) -> float | None:
-    """A finite number of seconds, more than 0 (or `zero`), as a float: f-strings format that.
+    """A finite number of seconds, more than 0 (or `zero`), as a float, which any text can show.
 
     `none` allows None, too.
     """

@@ -187,6 +187,11 @@ _SOCKETS = (
     _last("the end of the stream behind the chunks", _chunks(b"0\r\n\r\n"), b"", ends=True),
     _last("a body behind a 204", b"HTTP/1.1 204 No\r\n\r\nabc", b"", status=204),
     _last("a body behind a HEAD", _WHOLE, b"", method="HEAD"),
+    _last("a 408 behind the body", _WHOLE + b"HTTP/1.1 408 Request Timeout\r\n\r\n"),
+    _last("empty members and close", _field(b"Connection: , ,close,")),
+    _last("close before keep-alive", _field(b"Connection: close\r\nConnection: keep-alive")),
+    _good("closed is not close", _field(b"Connection: closed")),
+    _good("close to a proxy", _field(b"Proxy-Connection: close")),
 )
 
 _WITHOUT_A_BODY = (
@@ -227,6 +232,15 @@ _WITHOUT_A_BODY = (
     _good("POST", _WHOLE, method="POST"),
     _good("a method of one's own", _WHOLE, method="BREW"),
     _good("head in lower case is another method", _WHOLE, method="head"),
+    _last("304 and a body behind", b"HTTP/1.1 304 N\r\n\r\nabc", b"", status=304),
+    _last(
+        "HEAD that is answered with a 204 that announces a body",
+        b"HTTP/1.1 204 N\r\n" + _LENGTH + b"\r\n",
+        b"",
+        method="HEAD",
+        status=204,
+    ),
+    _last("HEAD and chunks that come all the same", _chunks(b"0\r\n\r\n"), b"", method="HEAD"),
 )
 
 _LENGTHS = (
@@ -264,6 +278,10 @@ _LENGTHS = (
     _bad("chunks and a length, to HEAD", _OK + _CHUNKED + _LENGTH + b"\r\n", "both", method="HEAD"),
     _bad("two lengths, of a 204", b"HTTP/1.1 204 N\r\n" + _LENGTH + _LENGTH + b"\r\n", "twice"),
     _bad("a length and gzip", _OK + _LENGTH + b"Transfer-Encoding: gzip\r\n\r\nabc", "both"),
+    _bad("a wrong length, of a 304", b"HTTP/1.1 304 N\r\nContent-Length: x\r\n\r\n", _NUMBER),
+    _bad("a wrong length, to HEAD", _OK + b"Content-Length: -1\r\n\r\n", _NUMBER, method="HEAD"),
+    _bad("a length with a no-break space", _OK + b"Content-Length: \xa03\r\n\r\nabc", _NUMBER),
+    _good("a length in another field's value", _field(b"X: Content-Length: 9")),
 )
 
 _CODINGS = (
@@ -298,6 +316,7 @@ _CODINGS = (
     _good(
         "chunked with blanks around", _OK + b"Transfer-Encoding:  chunked \t\r\n\r\n0\r\n\r\n", b""
     ),
+    _bad("a list of one coding", _OK + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", _TRANSFER),
 )
 
 _CHUNKS = (
@@ -336,6 +355,10 @@ _CHUNKS = (
     _open("half of a blank line at the end", _chunks(b"0\r\n\r")),
     _open("a trailer, no blank line", _chunks(b"0\r\nt: x\r\n")),
     _open("part of a trailer", _chunks(b"0\r\nt: x")),
+    _open("a size of 64 bits", _chunks(b"ffffffffffffffff\r\nab"), b"ab"),
+    _cut("a line between chunks", _chunks(b"3\r\nabc\r\n\r\n0\r\n\r\n"), _SIZE, b"abc"),
+    _cut("a chunk behind the last", _chunks(b"0\r\n3\r\nabc\r\n\r\n"), _TRAILER),
+    _cut("a size in quotes", _chunks(b'"3"\r\nabc\r\n'), _SIZE),
     _cut("a size of 17 digits", _chunks(b"00000000000000003\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("no size", _chunks(b"\r\nabc\r\n0\r\n\r\n"), _SIZE),
     _cut("no size, but an extension", _chunks(b";a=b\r\nabc"), _SIZE),
@@ -466,6 +489,10 @@ _INTERIM = (
     ),
     _wait("100 alone", b"HTTP/1.1 100 Continue\r\n\r\n"),
     _wait("100 and part of another", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2"),
+    _bad(
+        "a field of 100 that goes on", b"HTTP/1.1 100 C\r\nX: a\r\n b\r\n\r\n" + _WHOLE, "next line"
+    ),
+    _bad("a wrong field of 100", b"HTTP/1.1 100 C\r\nX y\r\n\r\n" + _WHOLE, _H11),
     _bad("17 interim answers", b"HTTP/1.1 100 C\r\n\r\n" * 17 + _WHOLE, "more than 16"),
     _bad("100 with a length", b"HTTP/1.1 100 C\r\nContent-Length: 0\r\n\r\n" + _WHOLE, "interim"),
     _bad("100 with chunks", b"HTTP/1.1 100 C\r\n" + _CHUNKED + b"\r\n0\r\n\r\n", "interim"),
@@ -487,6 +514,7 @@ _STATUS_LINES = (
     _bad("HTTP/01.1", _status(b"HTTP/01.1 200 OK"), _ELSE),
     _bad("the version in lower case", _status(b"http/1.1 200 OK"), _ELSE),
     _bad("another protocol", _status(b"ICY 200 OK"), _ELSE),
+    _bad("a byte order mark before it", b"\xef\xbb\xbf" + _WHOLE, _ELSE),
     _bad("CRLF before it", b"\r\n" + _WHOLE, _ELSE),
     _bad("a blank before it", b" " + _WHOLE, _ELSE),
     _bad("a body's rest before it", b"abc" + _WHOLE, _ELSE),
@@ -597,6 +625,15 @@ _UPGRADES = (
         _OTHER,
         upgrade=True,
     ),
+    _bad(
+        "101 to a version that was not asked for",
+        _SWITCH + b"Upgrade: websocket/13\r\nConnection: Upgrade\r\n\r\n",
+        _OTHER,
+        upgrade=True,
+    ),
+    _switches("101 with Upgrade twice", _PROTOCOL + b"Upgrade: websocket\r\n"),
+    _bad("101 to HEAD", _SWITCH + _PROTOCOL + b"\r\n", "without being asked", method="HEAD"),
+    _bad("101 to CONNECT", _SWITCH + _PROTOCOL + b"\r\n", "without being asked", method="CONNECT"),
     _bad("101 without Upgrade", _SWITCH + b"Connection: Upgrade\r\n\r\n", _OTHER, upgrade=True),
     _bad("101 without Connection", _SWITCH + b"Upgrade: websocket\r\n\r\n", _OTHER, upgrade=True),
     _bad("101 with neither", _SWITCH + b"\r\n", _OTHER, upgrade=True),

@@ -523,6 +523,33 @@ async def test_what_takes_for_ever_is_named(scheme: str) -> None:
                 await client.actor("x").get_for_id("a1").action("go")
 
 
+@pytest.mark.parametrize("metadata_lookup", [True, False])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_waits_for_a_proxy_until_connect_timeout_names_it(
+    scheme: str, metadata_lookup: bool
+) -> None:
+    """Who looks for the server or the actor, and gives up before the dial does."""
+    with anyio.fail_after(30):
+        async with (
+            raw_proxy(_hang) as proxy,
+            Client(
+                f"{scheme}://example.com",
+                proxy=f"http://127.0.0.1:{proxy.port}",
+                metadata_lookup=metadata_lookup,
+                connect_timeout=0.1,
+            ) as client,
+        ):
+            handle = client.actor("x").get_or_create("k")
+            named = rf"through the proxy http://127.0.0.1:{proxy.port}\b"
+            for call in (handle.action("go"), handle.fetch("/"), handle.send("queue", 1)):
+                with pytest.raises(ConnectError, match=named):
+                    await call
+            for connecting in (handle, client.actor("x").get_for_id("a1")):
+                with pytest.raises(ConnectError, match=named):
+                    async with connecting.connect():
+                        pass
+
+
 async def test_a_cancelled_connect_leaves_no_socket() -> None:
     with anyio.fail_after(30):
         async with raw_proxy(answering(b"HTTP/1.1 200 OK\r\n")) as proxy:

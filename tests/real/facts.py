@@ -43,6 +43,7 @@ class Fact:
     name: str
     check: Check
     by_minor: dict[str, Any]
+    by_version: dict[str, Any]
     default_limits: bool
     in_json: bool
     once: bool
@@ -51,6 +52,8 @@ class Fact:
 
     def expected(self, version: str) -> Any:
         """What comes out of a server of this version."""
+        if version in self.by_version:
+            return self.by_version[version]
         return self.by_minor[version.rpartition(".")[0]]
 
     def holds_for(self, version: str) -> bool:
@@ -74,7 +77,9 @@ def fact(
     raw: bool = False,
     **different: Any,
 ) -> Callable[[Check], Check]:
-    """Declare a fact: what comes out everywhere, and where something else does: ``v23=...``.
+    """Declare a fact: what comes out everywhere, and where something else does.
+
+    That is ``v23=...`` for 2.3, and ``v2_3_11=...`` for 2.3.11 alone.
 
     Args:
         everywhere: What comes out of the versions that are not named.
@@ -93,11 +98,24 @@ def fact(
         for minor in ("2.0", "2.1", "2.2", "2.3")
         if since <= minor <= until
     }
+    by_version = {
+        name[1:].replace("_", "."): found for name, found in different.items() if "_" in name
+    }
 
     def declare(check: Check) -> Check:
         is_once = once or slow or raw
         FACTS.append(
-            Fact(check.__name__, check, by_minor, default_limits, in_json, is_once, slow, raw)
+            Fact(
+                check.__name__,
+                check,
+                by_minor,
+                by_version,
+                default_limits,
+                in_json,
+                is_once,
+                slow,
+                raw,
+            )
         )
         return check
 
@@ -1609,7 +1627,7 @@ async def what_an_actor_answers_to_anybody(client: Client, key: Key, http: Any) 
     return await answers(http, f"/gateway/{id}", asked)
 
 
-@fact(["chunked", "4"], v23=["0", "chunked"], raw=True)
+@fact(["chunked", "4"], v23=["0", "chunked"], v2_3_11=["0", "4"], raw=True)
 async def how_the_length_of_a_raw_answer_is_said(client: Client, key: Key, http: Any) -> Any:
     """Of one without a body, and of one with four bytes."""
     id = await client.web.get_or_create(key).resolve()

@@ -144,6 +144,10 @@ class Core:
         check_loop(self.backend, "this Client")
         return self._transport
 
+    def via(self, url: str) -> str:
+        """As `HttpTransport.via`."""
+        return "" if self._transport is None else self._transport.via(url)
+
     def subject(self, actor: str, key: tuple[str, ...] | None) -> Subject:
         """What is reported to observers of an actor."""
         return subject_at(self.config.endpoint.url, actor, key)
@@ -186,7 +190,10 @@ class Core:
             query = [("actor_ids", ",".join(ids)), ("namespace", server.endpoint.namespace)]
             answer = await self.manage(server, "GET", "/actors", query)
             return parse_actors(answer.body, server.version).actors
-        raise ConnectError(f"the management API did not answer within {limit:g} s")
+        url = self.config.endpoint.url
+        raise ConnectError(
+            f"the management API of {url} did not answer{self.via(url)} within {limit:g} s"
+        )
 
     async def server(self, *, seconds: float | None = None) -> Server:
         """The server to talk to, with the token of now, after asking for its metadata.
@@ -237,7 +244,8 @@ class Core:
         """What `server_of_attempt` was waiting for when it was cancelled."""
         if self._awaits_token:
             return "the function for the token did not return"
-        return f"{self.config.endpoint.url}/metadata did not answer"
+        url = self.config.endpoint.url
+        return f"{url}/metadata did not answer{self.via(url)}"
 
     async def _token(self) -> str | None:
         """The token of now, asked for once by all that ask at the same time."""

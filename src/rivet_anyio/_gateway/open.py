@@ -138,9 +138,10 @@ async def dial(
         header = params_json(params)
         late = ""
         server = await core.server_of_attempt(math.inf)
-        late = f"{server.endpoint.url} did not answer with the actor's id"
+        url = server.endpoint.url
+        late = f"{url} did not answer with the actor's id{core.via(url)}"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
-        late = f"{server.endpoint.url} did not answer the handshake"
+        late = f"{url} did not answer the handshake{core.via(url)}"
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )

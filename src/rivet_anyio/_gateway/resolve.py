@@ -103,8 +103,9 @@ class Target:
             self._id = found.actor_id
             return found.actor_id
         core.forget_server()
+        url = server.endpoint.url
         raise ConnectError(
-            f"the id of actor {self.name!r} could not be resolved by {server.endpoint.url} within "
+            f"the id of actor {self.name!r} could not be resolved by {url}{core.via(url)} within "
             f"{limit:g} s: raise connect_timeout to wait longer"
         )
 

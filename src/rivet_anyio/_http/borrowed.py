@@ -146,6 +146,10 @@ class Borrowed:
             await _drop(response)
         return Upgraded(response.status_code, version, response.headers, body=body)
 
+    def via(self, url: str) -> str:
+        """Its proxies are its owner's."""
+        return ""
+
     def lost(self, url: str) -> None:
         """Its pool does as it likes."""
 

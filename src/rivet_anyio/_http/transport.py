@@ -215,6 +215,10 @@ class HttpTransport(Protocol):
         """
         ...
 
+    def via(self, url: str) -> str:
+        """`` through the proxy http://host:port`` for a text, where one leads to this server."""
+        ...
+
     def lost(self, url: str) -> None:
         """A connection to this server broke: use none again that is as old."""
         ...
@@ -237,6 +241,9 @@ class ObservedTransport:
     @property
     def failed_dials(self) -> int:
         return self._transport.failed_dials
+
+    def via(self, url: str) -> str:
+        return self._transport.via(url)
 
     def lost(self, url: str) -> None:
         self._transport.lost(url)

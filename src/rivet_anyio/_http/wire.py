@@ -207,6 +207,9 @@ class Wire:
             finally:
                 running.end()
 
+    def via(self, url: str) -> str:
+        return self._via(self._locate(url)[0].origin)
+
     def lost(self, url: str) -> None:
         self.pool.lost(self._locate(url)[0].origin)
 
@@ -246,8 +249,12 @@ class Wire:
 
     def _name_of(self, origin: Origin) -> str:
         """What an error calls an origin, and the proxy that leads to it."""
+        via = self._via(origin)
+        return f"{_url(origin)},{via}" if via else _url(origin)
+
+    def _via(self, origin: Origin) -> str:
         proxy = self._proxies.find(origin)
-        return _url(origin) + ("" if proxy is None else f", through the proxy {proxy.url}")
+        return "" if proxy is None else f" through the proxy {proxy.url}"
 
     async def _acquire(
         self, origin: Origin, timeouts: Timeouts, *, fresh: bool = False, waits: bool = True

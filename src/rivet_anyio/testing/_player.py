@@ -257,6 +257,10 @@ class Player:
         stream = kind(self._core, self._playing, connection, self._codec(asked))
         return Upgraded(101, "HTTP/1.1", _fields(upgrade_answer(asked, _nobody).headers), stream)
 
+    def via(self, url: str) -> str:
+        """There is nothing to lead through."""
+        return ""
+
     def lost(self, url: str) -> None:
         """There are no connections to forget."""
 

@@ -459,7 +459,8 @@ async def test_a_proxy_that_wants_credentials_for_a_request(
     kind: str, credentials: str, said: str
 ) -> None:
     """It is the proxy that speaks, whose answer `fetch` does not return as the actor's."""
-    answer = answering(b"HTTP/1.1 407 Who\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")
+    asks = b"Proxy-Authenticate: Basic\r\nRetry-After: 7\r\nContent-Length: 2"
+    answer = answering(b"HTTP/1.1 407 Who\r\n" + asks + b"\r\n\r\nno")
     with anyio.fail_after(30):
         async with raw_proxy(answer) as proxy:
             url = f"http://{credentials}127.0.0.1:{proxy.port}"
@@ -477,6 +478,16 @@ async def test_a_proxy_that_wants_credentials_for_a_request(
     assert f"the proxy http://127.0.0.1:{proxy.port} for http://rivet.invalid:80" in str(error)
     assert said in str(error) and SECRET not in str(error)
     assert (error.status, error.retry_after) == (407, 7)
+
+
+async def test_a_407_of_an_actor_behind_a_proxy_is_the_actors_answer() -> None:
+    answer = answering(b"HTTP/1.1 407 Mine\r\nContent-Length: 2\r\n\r\nno")
+    with anyio.fail_after(30):
+        async with raw_proxy(answer) as proxy:
+            url = f"http://127.0.0.1:{proxy.port}"
+            async with Client("http://rivet.invalid", proxy=url, metadata_lookup=False) as client:
+                response = await client.x.get_for_id("a1").fetch("x")
+    assert (response.status_code, response.text) == (407, "no")
 
 
 async def _hang(_: SocketStream, __: bytes) -> None:

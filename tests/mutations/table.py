@@ -1164,8 +1164,8 @@ _GATEWAY = (
     Mutation(
         "a proxy's 407 to a request is taken for the server's",
         "_http/wire.py",
-        "if head.status == 407 and proxy is not None:",
-        "if head.status == 407 and proxy is None:",
+        "if head.status == 407 and proxy is not None and",
+        "if head.status == 407 and proxy is None and",
         "tests/http/test_proxy.py::test_a_proxy_that_wants_credentials_for_a_request",
     ),
     Mutation(

@@ -388,8 +388,8 @@ class _Running:
         if head is None:
             raise self._broken()
         proxy = self._site.proxy
-        if head.status == 407 and proxy is not None:
-            # No server and no actor has said this, and nobody was asked but the proxy.
+        if head.status == 407 and proxy is not None and "proxy-authenticate" in head.headers:
+            # A proxy must send that field (RFC 9110, section 15.5.8), and has passed nothing on.
             raise ConnectError(
                 f"{self._site.name} passed nothing on: it answered {refusal(head, proxy)}",
                 status=407,

@@ -61,3 +61,20 @@ async def test_a_cancellation_at_the_end_of_the_block_stays_counted() -> None:
     assert task.cancelling() == 1
     task.uncancel()
     await checkpoint()
+
+
+async def test_a_background_task_that_is_cancelled_from_outside_ends_alone() -> None:
+    _asyncio_task()
+    started: list[asyncio.Task[object]] = []
+
+    async def wait() -> None:
+        started.append(_asyncio_task())
+        await anyio.sleep_forever()
+
+    async with SilentTasks() as tasks:
+        tasks.start(wait)
+        await checkpoint()
+        started[0].cancel()
+        await asyncio.wait(started)
+        for _ in range(3):
+            await checkpoint()  # the block goes on

@@ -239,12 +239,14 @@ class SilentTasks:
 
 
 class _OwnCancellations:
-    """Keeps the cancellations of a task of asyncio out of the count of its block's task.
+    """Keeps the cancellations of a task of asyncio away from its block, whose end they are not.
 
     A scope counts how often it cancelled its task, to take that back at its end. Where a scope
     around it is cancelled as well, AnyIO leaves that to the one around it: here the group's, which
     would take it back from the task of the block, and with it a cancellation that was asked for
     there. A shielded scope leaves nothing to others.
+
+    A task that somebody cancelled from outside just ends; it would cancel the group.
     """
 
     __slots__ = ("_scope",)
@@ -261,7 +263,8 @@ class _OwnCancellations:
     ) -> bool:
         self._scope.shield = True
         self._scope.cancel()
-        return bool(self._scope.__exit__(exc_type, exc, traceback))
+        self._scope.__exit__(exc_type, exc, traceback)
+        return isinstance(exc, asyncio.CancelledError)
 
 
 def _task_id() -> int:

@@ -207,6 +207,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             raise
         if observer is not None:
             observer.end(None)
+        assert self._core.backend is not None
+        self._cancellation = self._core.backend.cancellation_check()
         self._socket = self._opened.websocket(
             self._outbox, self._inbox, self._core, max_message_size=self._max_message_size
         )
@@ -246,7 +248,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             TypeError: for anything but str and bytes.
             ValueError: for text with a lone surrogate, which has no UTF-8.
 
-        Cancellation: the message is sent whole or not at all.
+        Cancellation: the message is sent whole or not at all, and not in a scope
+        cancelled before.
         """
         if not isinstance(item, (str, bytes)):
             raise TypeError(f"a WebSocket message is str or bytes, not {in_short(item, 60)}")
@@ -256,6 +259,9 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
         await capacity(self._outbox)
         self._check_open()
         assert self._socket is not None
+        if (cancelled := self._cancellation()) is not None:
+            self._outbox.notify()
+            await cancelled
         message = _Message(item)
         self._unsettled[message] = None
         try:

@@ -189,7 +189,9 @@ async def test_a_call_that_is_cancelled_in_the_handshake(authority: trustme.CA) 
             http._connector = connector
             if not scope.cancel_called:
                 break
-            assert not scope.cancelled_caught or stopping.stream.is_dropped
+            # One that was cancelled when its handshake had ended is for the next request.
+            is_whole = http.pool.count().idle == 1
+            assert not scope.cancelled_caught or is_whole or stopping.stream.is_dropped
             assert http.pool.count().dialling == 0
             forget_sockets(server, client)
             assert http.pool.count().open == 0

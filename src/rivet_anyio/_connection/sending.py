@@ -56,6 +56,9 @@ async def call_action(link: Link, name: str, args: tuple[Any, ...]) -> Raw:
         await capacity(state.outbox)
         if not state.is_open:
             raise state.closed_error()
+        if (cancelled := link.cancellation()) is not None:  # and it has not been noticed
+            state.outbox.notify()
+            await cancelled
     state.send(call)
     try:
         await call.settled.wait()

@@ -128,6 +128,7 @@ class Wire:
         exchange = Exchange(method, target, self._fields_of(site, headers), content=content)
         timeouts = self._timeouts
         seconds = math.inf if timeouts.read is None else timeouts.read + extra_seconds
+        await self._backend.checkpoint_if_cancelled()
         pooled = self.pool.take_idle(site.origin)
         if pooled is None:
             pooled = await self._acquire(site.origin, timeouts, waits=runs_actor)
@@ -167,6 +168,7 @@ class Wire:
         pieces = None if content is None or isinstance(content, bytes) else content
         exchange = Exchange(method, target, fields, content=whole, streams=pieces is not None)
         timeouts = timeouts or self._timeouts
+        await self._backend.checkpoint_if_cancelled()
         pooled = self.pool.take_idle(site.origin)
         if pooled is None:
             pooled = await self._acquire(site.origin, timeouts)
@@ -259,14 +261,21 @@ class Wire:
     async def _acquire(
         self, origin: Origin, timeouts: Timeouts, *, fresh: bool = False, waits: bool = True
     ) -> Pooled:
-        """A socket for one request; see `Pool.acquire`."""
+        """A socket for one request, unless that was cancelled; see `Pool.acquire`."""
         seconds = _seconds(timeouts.connect)
         try:
-            return await self.pool.acquire(
+            pooled = await self.pool.acquire(
                 origin, dial_seconds=seconds, fresh=fresh, waits_behind_others=waits
             )
         except DialError as exc:
             raise ConnectError(f"cannot connect to {_url(origin)}: {exc.reason}") from exc
+        try:
+            # A cancellation that came with the socket has not been noticed.
+            await self._backend.checkpoint_if_cancelled()
+        except BaseException:
+            self.pool.release(pooled, reusable=True)
+            raise
+        return pooled
 
     async def _dial(self, origin: Origin) -> ReusableStream:
         """A connection to an origin, through a proxy where there is one for it.

@@ -161,7 +161,7 @@ class SilentTasks:
 
     def start(self, task: Task) -> None:
         """Run a task that does not raise."""
-        self._start(task, nullcontext())
+        self._start(task, nullcontext() if in_trio() else _OwnCancellations())
 
     def call_at(self, at: float, function: Callable[[], None]) -> None:
         """Call one function at a time of the event loop, unless the block has ended by then."""
@@ -236,6 +236,35 @@ class SilentTasks:
                 if self._is_elsewhere():
                     raise RuntimeError(_LEFT_ELSEWHERE) from error
                 raise
+
+
+class _OwnCancellations:
+    """Keeps the cancellations of a task of asyncio away from its block, whose end they are not.
+
+    A scope counts how often it cancelled its task, to take that back at its end. Where a scope
+    around it is cancelled as well, AnyIO leaves that to the one around it: here the group's, which
+    would take it back from the task of the block, and with it a cancellation that was asked for
+    there. A shielded scope leaves nothing to others.
+
+    A task that somebody cancelled from outside just ends; it would cancel the group.
+    """
+
+    __slots__ = ("_scope",)
+
+    def __enter__(self) -> None:
+        self._scope = CancelScope()
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._scope.shield = True
+        self._scope.cancel()
+        self._scope.__exit__(exc_type, exc, traceback)
+        return isinstance(exc, asyncio.CancelledError)
 
 
 def _task_id() -> int:

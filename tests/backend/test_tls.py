@@ -1117,17 +1117,27 @@ async def connected(port: int, client_tls: ssl.SSLContext) -> TLSStream:
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [(b"K\n", "-tls1_3"), (b"k\n", "-tls1_3"), (b"r\n", "-tls1_2")]
+    ("command", "options"),
+    [
+        (b"K\n", ["-tls1_3"]),
+        (b"k\n", ["-tls1_3"]),
+        (b"r\n", ["-tls1_2"]),
+        (b"r\n", ["-tls1_2", "-no_cache", "-no_ticket"]),  # a whole handshake
+        (b"R\n", ["-tls1_2", "-no_cache", "-no_ticket"]),
+    ],
 )
 async def test_the_server_changes_the_keys(
     command: bytes,
-    option: str,
+    options: list[str],
     tmp_path: Path,
     authority: trustme.CA,
     client_tls: ssl.SSLContext,
 ) -> None:
     certificate = authority.issue_cert("localhost")
-    with anyio.fail_after(SECONDS), openssl_server(tmp_path, certificate, option) as (server, port):
+    with (
+        anyio.fail_after(SECONDS),
+        openssl_server(tmp_path, certificate, *options) as (server, port),
+    ):
         assert server.stdin is not None and server.stdout is not None
         stream = await connected(port, client_tls)
         for i in range(3):

@@ -138,6 +138,7 @@ async def _by_task_cancel(run: Run, counter: _Counter) -> None:
         await task
     except asyncio.CancelledError:
         assert counter.reached
+        assert task.cancelling() == 1
 
 
 async def _by_asyncio_timeout(run: Run, counter: _Counter) -> None:

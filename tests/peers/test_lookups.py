@@ -10,10 +10,12 @@ from typing import Any
 
 import anyio
 import httpx
+import msgspec
 import pytest
 
 from rivet_anyio import ActorError, Client, ConnectError, ConnectionLostError, Retry
-from rivet_anyio.testing import virtual_backend
+from rivet_anyio._gateway.call import is_gone
+from rivet_anyio.testing import Actor, ActorServer, virtual_backend
 
 from .raw import INIT, Peer, serving, text
 
@@ -417,3 +419,19 @@ async def test_a_key_that_is_reserved_in_another_datacenter(lives: bool) -> None
         else:
             with pytest.raises(ActorError, match="key_reserved"):
                 await handle.resolve()
+
+
+async def test_a_record_of_another_actor_says_nothing_of_this_one() -> None:
+    """Another caller may have resolved the key anew meanwhile."""
+    with anyio.fail_after(GUARD):
+        actors = {"probe": Actor}
+        async with ActorServer(actors, version="2.2") as server, server.client() as client:
+            core = client._core
+            ours = await client.probe.get_or_create("a").resolve()
+            (record,) = await core.find_actors([ours])
+            older = msgspec.structs.replace(record, created_at=None)
+            other = msgspec.structs.replace(older, actor_id="other")
+            known = await core.server()
+            assert await is_gone(core, known, ours, record) is False
+            assert await is_gone(core, known, ours, older) is True
+            assert await is_gone(core, known, ours, other) is False

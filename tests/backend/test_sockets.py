@@ -19,6 +19,7 @@ import trio
 from anyio import to_thread
 
 from rivet_anyio import ConnectionLostError
+from rivet_anyio._io.asyncio import AsyncioSocket
 from rivet_anyio._io.asyncio_transport import TransportStream
 from rivet_anyio._io.backend import ReusableStream
 from rivet_anyio._io.connect import stream_over
@@ -180,6 +181,17 @@ async def test_a_write_that_waits_can_be_cancelled() -> None:
         with anyio.move_on_after(0.1) as scope:
             await stream.write(bytes(64 * 1024 * 1024))
         assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_nobody_waits_to_write_after_a_write_was_cancelled() -> None:
+    """The loop would call in each round, as soon as the system takes something."""
+    async with streamed() as (stream, _):
+        if not isinstance(stream, AsyncioSocket):
+            pytest.skip("the loop watches no sockets")
+        with anyio.move_on_after(0.1):
+            await stream.write(bytes(64 * 1024 * 1024))
+        assert not asyncio.get_running_loop().remove_writer(stream._socket)
 
 
 async def test_writing_at_once_takes_what_the_system_takes() -> None:

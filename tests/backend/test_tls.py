@@ -1078,6 +1078,21 @@ async def test_a_write_that_was_cancelled_is_the_last(
         go.set()
 
 
+async def test_a_read_that_was_cancelled_leaves_all_to_the_next(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """As an answer is read by one task while the request leaves, and then by another."""
+    async with talking(server_tls, client_tls, echo) as stream:
+        for _ in range(3):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stream.read, 10)
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            await stream.write(b"all of it")
+            with anyio.fail_after(SECONDS):
+                assert await read_exactly(stream, 9) == b"all of it"
+
+
 # Key updates and renegotiation, which only openssl's own server can be asked for
 
 

@@ -275,6 +275,17 @@ async def test_a_cancelled_receiver_loses_nothing() -> None:
     assert await source.rest() == [1]
 
 
+async def test_who_gave_up_waiting_for_the_subscription_lets_the_reader_pause() -> None:
+    source = Source(size=1, overflow="block", confirmed=lambda _: anyio.sleep_forever())
+    source.push(1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(source.stream.subscribed)
+        await anyio.wait_all_tasks_blocked()
+        assert not source.buffer.is_full  # what is waited for lies behind what comes
+        tasks.cancel_scope.cancel()
+    assert source.buffer.is_full
+
+
 @pytest.mark.parametrize(
     "size, overflow, gaps, said",
     [

@@ -16,6 +16,7 @@ from tests.peers.raw import Peer
 from .wire import (
     ACTOR,
     GUARD,
+    RIGHT,
     Request,
     Wire,
     ask,
@@ -171,3 +172,18 @@ async def test_an_answer_of_a_server_that_does_not_read_the_body() -> None:
                 error = raised
         done.set()
     check(error, "413")
+
+
+async def test_a_socket_with_half_a_request_is_not_used_again() -> None:
+    """The answer says that the connection stays open, and the server reads no more of it."""
+
+    async def meeting(peer: Peer, request: Request) -> None:
+        await peer.send(refusal("message", "too_long", "413 Content Too Large"))
+        await anyio.sleep_forever()
+
+    async with using() as (wire, client):
+        wire.instead["action"] = meeting
+        with anyio.fail_after(GUARD):
+            with pytest.raises(ActorError):
+                await ask(client, "action", content=LONG)
+            assert await ask(client, "action") == RIGHT

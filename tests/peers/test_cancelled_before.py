@@ -145,6 +145,8 @@ async def test_a_call_that_is_cancelled_when_there_is_capacity_is_never_sent() -
             outbox.is_paused = False
             outbox.discard(large)
             scope.cancel()
+            await wait_all_tasks_blocked()
+            assert not outbox.must_wait  # by now: other messages would let it go on, too
         asked = [r.args for r in server.log.of(ActionCalled)]
         assert asked == [("next",)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -94,6 +95,28 @@ async def test_a_feed_that_is_left_before_it_is_confirmed(cancels: bool) -> None
                 if cancels:
                     scope.cancel()
     assert server.closes == [DISPOSED]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("kind", ["connection", "websocket"])
+async def test_a_block_whose_task_asyncio_cancels(kind: str) -> None:
+    """As in a scope that is cancelled, the closing handshake gets a second, and no more."""
+    server = Silent(says_init=kind == "connection", answers=False)
+    inside = anyio.Event()
+
+    async def hold(client: Client) -> None:
+        actor = client.room.get_for_id("a1")
+        async with actor.connect() if kind == "connection" else actor.websocket():
+            inside.set()
+            await anyio.sleep_forever()
+
+    async with server.client() as client:
+        task = asyncio.ensure_future(hold(client))
+        await inside.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() and task.cancelling() == 1
+    assert server.closes in ([DISPOSED], [DISPOSED[:2]])
 
 
 async def test_a_cancelled_feed_does_not_wait_for_what_was_removed() -> None:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from rivet_anyio import Client, Connection, Retry, Status
+from rivet_anyio._gateway.backoffs import Backoffs
 from rivet_anyio.testing import Actor, ActorServer, virtual_backend
 
 INITIAL = 0.25
@@ -172,3 +173,12 @@ async def test_leaving_ends_the_waits() -> None:
                     raise AssertionError
         assert anyio.current_time() - began == pytest.approx(3)
         assert not client._core.backoffs._waits
+
+
+async def test_a_wait_that_is_cancelled_is_forgotten() -> None:
+    """Nobody may reach the server for days."""
+    backoffs = Backoffs()
+    with anyio.move_on_after(1) as scope:
+        await backoffs.sleep(Retry(), 8)
+    assert scope.cancelled_caught
+    assert not backoffs._waits

@@ -1489,6 +1489,73 @@ _GATEWAY = (
 
 _HTTP = (
     Mutation(
+        "a request that is cancelled when it gets a socket leaves",
+        "_http/wire.py",
+        "            # A cancellation that came with the socket has not been noticed.\n"
+        "            await self._backend.checkpoint_if_cancelled()\n",
+        "            pass\n",
+        "tests/peers/test_cancelled_before.py",
+    ),
+    Mutation(
+        "a socket with half a request is used again",
+        "_http/wire.py",
+        "reusable = self._is_sent and exchange.reusable",
+        "reusable = exchange.reusable",
+        "tests/http/test_early.py",
+    ),
+    Mutation(
+        "a background scope takes back the cancellation of its block's task",
+        "_io/tasks.py",
+        "        self._scope.shield = True\n        self._scope.cancel()\n",
+        "",
+        "tests/backend/test_tasks.py",
+    ),
+    Mutation(
+        "a background task that is cancelled from outside cancels its block",
+        "_io/tasks.py",
+        "return isinstance(exc, asyncio.CancelledError)",
+        "return False",
+        "tests/backend/test_tasks.py",
+    ),
+    Mutation(
+        "a block whose task asyncio cancels closes as slowly as others",
+        "_io/tasks.py",
+        "        until_cancelled = 0.0",
+        "        pass",
+        "tests/peers/test_leaving.py",
+    ),
+    Mutation(
+        "a cancelled read of TLS lets no other read",
+        "_io/tls.py",
+        "        finally:\n            self._is_reading = False\n",
+        "        except Exception:\n            raise\n        else:\n"
+        "            self._is_reading = False\n",
+        "tests/backend/test_tls.py",
+    ),
+    Mutation(
+        "a loop watches a socket for a write that was cancelled",
+        "_io/asyncio.py",
+        "            await writer\n        finally:\n",
+        "            await writer\n        except Exception:\n            raise\n        else:\n",
+        "tests/backend/test_sockets.py",
+    ),
+    Mutation(
+        "who gave up waiting for a subscription keeps the reader from pausing",
+        "_connection/events.py",
+        "        finally:\n            self._unconfirmed -= 1\n",
+        "        except Exception:\n            raise\n        else:\n"
+        "            self._unconfirmed -= 1\n",
+        "tests/connection/test_events.py",
+    ),
+    Mutation(
+        "a cancelled wait between attempts is remembered",
+        "_gateway/backoffs.py",
+        "        finally:\n            self._waits.pop(scope, None)\n",
+        "        except Exception:\n            raise\n        else:\n"
+        "            self._waits.pop(scope, None)\n",
+        "tests/testing/test_backoffs.py",
+    ),
+    Mutation(
         "a cancelled caller passes its socket on to nobody",
         _POOL,
         "            self._give_back(waiter.pooled, self._reap(), reusable=True)\n",

@@ -246,7 +246,8 @@ class ActorHandle:
             ClosedError: outside the client's block.
             Exception: what `get_params` or the function for the token raised.
 
-        Cancellation: the action may have run, but not in a scope cancelled before.
+        Cancellation: the action may have run. In a scope that is cancelled already,
+        it is not sent.
         """
         name = check_name("action", name)
         path = action_path(name)
@@ -336,7 +337,8 @@ class ActorHandle:
             ClosedError: outside the client's block.
             Exception: what `get_params` or the function for the token raised.
 
-        Cancellation: the message may have been stored, but not in a scope cancelled before.
+        Cancellation: the message may have been stored. In a scope that is cancelled already,
+        it is not sent.
         """
         await self._observed_send(queue, body, wait=False, timeout=None)
 
@@ -361,7 +363,8 @@ class ActorHandle:
                 ValueError also for another `timeout`.
             ProtocolError: the answer cannot be read, or is not of `type`.
 
-        Cancellation: the message may have been stored, but not in a scope cancelled before.
+        Cancellation: the message may have been stored. In a scope that is cancelled already,
+        it is not sent.
         """
         return await self._observed_send(queue, body, wait=True, timeout=timeout, type=type)
 
@@ -456,7 +459,8 @@ class ActorHandle:
             ClosedError: outside the client's block.
             Exception: what `get_params` or the function for the token raised.
 
-        Cancellation: the request may have arrived, but not in a scope cancelled before.
+        Cancellation: the request may have arrived. In a scope that is cancelled already,
+        it is not sent.
         """
         asked = _asked(path, method, headers, skip_ready_wait, options)
         response = await self._open(asked)

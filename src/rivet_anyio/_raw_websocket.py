@@ -248,8 +248,8 @@ class ActorWebSocket(anyio.abc.ObjectStream[str | bytes]):
             TypeError: for anything but str and bytes.
             ValueError: for text with a lone surrogate, which has no UTF-8.
 
-        Cancellation: the message is sent whole or not at all, and not in a scope
-        cancelled before.
+        Cancellation: the message is sent whole or not at all. In a scope that is cancelled
+        already, it is not sent.
         """
         if not isinstance(item, (str, bytes)):
             raise TypeError(f"a WebSocket message is str or bytes, not {in_short(item, 60)}")

@@ -246,7 +246,7 @@ class _OwnCancellations:
     would take it back from the task of the block, and with it a cancellation that was asked for
     there. A shielded scope leaves nothing to others.
 
-    A task that somebody cancels from outside just ends. It would cancel the group, and so the block.
+    A task that somebody cancels from outside just ends. It would cancel the whole block.
     """
 
     __slots__ = ("_scope",)

@@ -129,6 +129,7 @@ async def dial(
     """
     observed = nullcontext(_NO_CONTEXT) if observer is None else observer.current()
     late = "get_params did not return"
+    server = None
     with observed as context, CancelScope(deadline=deadline):
         if get_params is not None:
             try:
@@ -138,14 +139,16 @@ async def dial(
         header = params_json(params)
         late = ""
         server = await core.server_of_attempt(math.inf)
-        url = server.endpoint.url
-        late = f"{url} did not answer with the actor's id{core.via(url)}"
+        late = "did not answer with the actor's id"
         actor_id = await target.resolve(core, server, fresh=True, seconds=math.inf)
-        late = f"{url} did not answer the handshake{core.via(url)}"
+        late = "did not answer the handshake"
         return await open_socket(
             core, server, actor_id, path, encoding, header, skip_ready_wait, context, offers
         )
     late = late or core.late_part
+    if server is not None:
+        url = server.endpoint.url
+        late = f"{url} {late}{core.via(url)}"
     raise ConnectError(f"the connection could not be opened in time: {late} within connect_timeout")
 
 
